@@ -1,0 +1,14 @@
+//! Files: GGUF, safetensors, Hugging Face directories, and the way from one to another.
+//!
+//! - [`source`]: what every kind of model file looks like from above: metadata, a tensor directory, rows of bytes. Start here.
+//! - [`gguf`]: the container, read (v2, v3; mapped, checked) and written (v3).
+//! - [`safetensors`]: one file of tensors, checked.
+//! - [`hf`]: a Hugging Face directory seen as a GGUF: names, metadata, tokenizer and row order translated.
+//! - [`convert`]: any source written as a GGUF, plain or packed, of any type.
+//! - [`map`]: the one place where a file is mapped into memory.
+//!
+//! What a tensor's bytes mean is `quipu-quant`'s matter; what the model does with them is the runtime's.
+#![deny(unsafe_code)]
+
+pub mod gguf;
+pub mod source;

@@ -1,0 +1,76 @@
+//! What every model file looks like from above.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::Path;
+
+use quipu_quant::TensorType;
+
+use crate::gguf::Metadata;
+
+/// How the bytes of a tensor are arranged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Row after row, as GGUF and safetensors have it.
+    Plain,
+    /// R16·K4 (see `quipu_quant::pack`).
+    Packed,
+}
+
+/// One entry of a tensor directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// GGUF's name, e.g. `blk.0.attn_q.weight`.
+    pub name: String,
+    /// How an element is stored.
+    pub ty: TensorType,
+    /// How the rows are arranged.
+    pub layout: Layout,
+    /// The extents in GGUF's order: `shape[0]` is the length of a row. One to four of them, none zero, product checked.
+    pub shape: Vec<usize>,
+}
+
+impl TensorInfo {
+    /// The length of a row, in elements.
+    pub fn cols(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+}
+
+/// A model file, or what can stand for one: GGUF metadata, a tensor directory, the rows of each tensor.
+///
+/// A Hugging Face directory implements this too, under GGUF's names, so that loading, converting, quantising and packing
+/// each have one way in.
+pub trait Source: Sync + Send {
+    /// Where it comes from, for messages.
+    fn path(&self) -> &Path;
+
+    /// The metadata, with GGUF's keys.
+    fn metadata(&self) -> &Metadata;
+
+    /// The tensor directory, in file order.
+    fn tensors(&self) -> &[TensorInfo];
+
+    /// The bytes of `rows` of tensor number `index`, whose layout is [`Layout::Plain`]: borrowed from the mapping where they lie
+    /// there as they are, computed where they must be (row order, number type).
+    ///
+    /// # Panics
+    /// When `index`, `rows` or the layout are wrong: those come from [`Source::tensors`], not from outside.
+    fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]>;
+
+    /// All bytes of tensor number `index`, when they lie in the mapping contiguous and as they are, plain or packed.
+    fn mapped(&self, index: usize) -> Option<&[u8]>;
+
+    /// Tells the system that the bytes of tensor number `index` will not be needed again soon.
+    fn release(&self, _index: usize) {}
+
+    /// The number of the tensor called `name`.
+    fn find(&self, name: &str) -> Option<usize> {
+        self.tensors().iter().position(|t| t.name == name)
+    }
+}

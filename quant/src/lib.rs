@@ -1,0 +1,15 @@
+//! Block formats: what the bits of a weight mean.
+//!
+//! Everything here is scalar and plain: it *defines* the numbers that the kernels must reproduce to the bit. No I/O, no
+//! threads, no intrinsics.
+//!
+//! - [`types`]: the tensor types, their ids, block sizes and names. Start here.
+//! - [`blocks`]: for every type the layout of a block, dequantise, quantise.
+//! - [`activations`]: the int8 form in which activations enter a quantised product.
+//! - [`dot`]: the reference dot product of a weight row and a quantised activation row.
+//! - [`pack`]: R16·K4, the one layout that every instruction set reads, as a permutation of the plain rows.
+#![forbid(unsafe_code)]
+
+pub mod types;
+
+pub use types::TensorType;
