@@ -10,6 +10,13 @@
 //! - [`pack`]: R16·K4, the one layout that every instruction set reads, as a permutation of the plain rows.
 #![forbid(unsafe_code)]
 
+#[cfg(target_endian = "big")]
+compile_error!("model files are little-endian and are used in place; big-endian machines are not supported");
+
+pub mod activations;
+pub mod blocks;
+pub mod dot;
+pub mod pack;
 pub mod types;
 
 pub use types::TensorType;

@@ -1,0 +1,188 @@
+//! Blocks: the layout of every tensor type, dequantise, quantise.
+//!
+//! The layouts are ggml's (`ggml-common.h`), and so are the rules by which f32 values become blocks
+//! (`quantize_row_*_ref` in `ggml-quants.c`): the same values in, the same bytes out.
+//!
+//! [`Block`] is the one place where the bits of a format are taken apart. Dequantising, [`crate::dot`] and
+//! [`crate::pack`] see only what it hands out: 32 integer codes at a time and the scales that belong to them.
+
+mod blocks256;
+mod blocks32;
+mod float;
+
+use bytemuck::Pod;
+use thiserror::Error;
+
+pub use blocks32::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
+pub use blocks256::{BlockQ4_K, BlockQ5_K, BlockQ6_K};
+
+use crate::TensorType;
+
+/// The weights that [`Block`] hands out at a time, and the columns of one block of activations.
+pub const SUB: usize = 32;
+
+/// Why values could not be converted.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BlockError {
+    /// Nothing here makes blocks of this type; they can be read only.
+    #[error("cannot quantise to {ty}: supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1")]
+    CannotQuantize {
+        /// The type asked for.
+        ty: TensorType,
+    },
+    /// A buffer does not have the length that the other one asks for.
+    #[error("{ty}: {what} has {found}, expected {expected}")]
+    Length {
+        /// The type of the blocks.
+        ty: TensorType,
+        /// Which buffer, and in what it is counted.
+        what: &'static str,
+        /// The length that would be right.
+        expected: usize,
+        /// The length it has.
+        found: usize,
+    },
+}
+
+/// 32 consecutive weights, whatever the format: `w[k] = (d · group[k / 16]) · q[k] + min`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weights32 {
+    /// The integer values: codes less their zero point, −128..=127.
+    pub q: [i8; SUB],
+    /// Scale. For Q4_K and Q5_K the block's scale times the sub-block's, which is exact in f32.
+    pub d: f32,
+    /// Integer scales of the two halves; 1 for every type but Q6_K.
+    pub group: [i8; 2],
+    /// What is added to every weight (ggml subtracts the minimum of Q4_K and Q5_K; it is negated here). `None` for types
+    /// without a minimum: adding zero would turn −0 into +0.
+    pub min: Option<f32>,
+}
+
+/// One block of a quantised type. Blocks of 256 weights hand out their content as 8 sub-blocks of 32.
+pub trait Block: Pod {
+    /// The type that is made of these blocks.
+    const TYPE: TensorType;
+    /// Bits of a code: 4, 5, 6 or 8.
+    const BITS: usize;
+    /// The code that stands for the integer 0. The codes of Q8_0 are signed bytes and have none to subtract.
+    const ZERO: u8;
+    /// Byte offsets of the f16 scales within the block.
+    const F16_SCALES: &'static [usize];
+    /// Byte range of the small integer scales within the block; empty for blocks of 32.
+    const BYTE_SCALES: std::ops::Range<usize> = 0..0;
+
+    /// The codes as stored (unsigned, or the bytes of Q8_0) of the weights `32·sub .. 32·sub + 32`.
+    fn codes(&self, sub: usize) -> [u8; SUB];
+
+    /// Inverse of [`Block::codes`]. Codes must fit in [`Block::BITS`]; the rest of the block stays as it is.
+    fn set_codes(&mut self, sub: usize, codes: &[u8; SUB]);
+
+    /// `(d, group, min)` of [`Weights32`] for sub-block `sub`.
+    fn scales(&self, sub: usize) -> (f32, [i8; 2], Option<f32>);
+
+    /// Sub-block `sub` with codes and scales put together.
+    fn weights(&self, sub: usize) -> Weights32 {
+        let (d, group, min) = self.scales(sub);
+        Weights32 { q: self.codes(sub).map(|c| c.wrapping_sub(Self::ZERO) as i8), d, group, min }
+    }
+
+    /// Writes the f32 values of the block; `out` has one place for each weight.
+    fn dequantize(&self, out: &mut [f32]) {
+        for (sub, out) in out.chunks_exact_mut(SUB).enumerate() {
+            let w = self.weights(sub);
+            for (half, out) in out.chunks_exact_mut(SUB / 2).enumerate() {
+                let d = w.d * f32::from(w.group[half]);
+                for (k, out) in out.iter_mut().enumerate() {
+                    let product = d * f32::from(w.q[half * SUB / 2 + k]);
+                    *out = w.min.map_or(product, |min| product + min);
+                }
+            }
+        }
+    }
+}
+
+/// Calls `$f::<B>($args)` with the block type `B` of `$ty`, or evaluates `$float` for the types without blocks.
+macro_rules! with_block {
+    ($ty:expr, $f:ident($($arg:expr),*), float: $float:expr) => {
+        match $ty {
+            $crate::TensorType::Q4_0 => $f::<$crate::blocks::BlockQ4_0>($($arg),*),
+            $crate::TensorType::Q4_1 => $f::<$crate::blocks::BlockQ4_1>($($arg),*),
+            $crate::TensorType::Q5_0 => $f::<$crate::blocks::BlockQ5_0>($($arg),*),
+            $crate::TensorType::Q5_1 => $f::<$crate::blocks::BlockQ5_1>($($arg),*),
+            $crate::TensorType::Q8_0 => $f::<$crate::blocks::BlockQ8_0>($($arg),*),
+            $crate::TensorType::Q4_K => $f::<$crate::blocks::BlockQ4_K>($($arg),*),
+            $crate::TensorType::Q5_K => $f::<$crate::blocks::BlockQ5_K>($($arg),*),
+            $crate::TensorType::Q6_K => $f::<$crate::blocks::BlockQ6_K>($($arg),*),
+            $crate::TensorType::F32 | $crate::TensorType::F16 | $crate::TensorType::BF16 => $float,
+        }
+    };
+}
+pub(crate) use with_block;
+
+/// The blocks of `src`, which need not be aligned.
+pub(crate) fn read_blocks<B: Block>(src: &[u8]) -> impl Iterator<Item = B> {
+    src.chunks_exact(size_of::<B>()).map(bytemuck::pod_read_unaligned)
+}
+
+/// Turns blocks into f32 values, to the bit as ggml's `dequantize_row_*` does.
+///
+/// `src` is any number of whole blocks of type `ty` at any alignment; `dst` has one element for each weight.
+///
+/// # Errors
+/// [`BlockError::Length`] when `src` is no whole number of blocks or `dst` does not have that many weights.
+pub fn dequantize(ty: TensorType, src: &[u8], dst: &mut [f32]) -> Result<(), BlockError> {
+    fn blocks<B: Block>(src: &[u8], dst: &mut [f32]) {
+        for (block, dst) in read_blocks::<B>(src).zip(dst.chunks_exact_mut(B::TYPE.block_len())) {
+            block.dequantize(dst);
+        }
+    }
+    check_lengths(ty, dst.len(), src.len())?;
+    with_block!(ty, blocks(src, dst), float: float::decode(ty, src, dst));
+    Ok(())
+}
+
+/// Turns f32 values into blocks, to the byte as ggml's `quantize_row_*_ref` does.
+///
+/// `src` is a whole number of blocks of finite values; `dst` has the bytes of those blocks. A value that is not finite
+/// gives an unspecified block for the block types; F16 and BF16 keep infinities and NaN.
+///
+/// # Errors
+/// [`BlockError::CannotQuantize`] for the K-quants, [`BlockError::Length`] when the lengths do not fit together.
+pub fn quantize(ty: TensorType, src: &[f32], dst: &mut [u8]) -> Result<(), BlockError> {
+    fn blocks<B: Block>(src: &[f32], dst: &mut [u8], from_weights: impl Fn(&[f32; SUB]) -> B) {
+        for (x, dst) in src.as_chunks().0.iter().zip(dst.chunks_exact_mut(size_of::<B>())) {
+            dst.copy_from_slice(bytemuck::bytes_of(&from_weights(x)));
+        }
+    }
+    if matches!(ty, TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K) {
+        return Err(BlockError::CannotQuantize { ty });
+    }
+    check_lengths(ty, src.len(), dst.len())?;
+    match ty {
+        TensorType::Q4_0 => blocks(src, dst, BlockQ4_0::from_weights),
+        TensorType::Q4_1 => blocks(src, dst, BlockQ4_1::from_weights),
+        TensorType::Q5_0 => blocks(src, dst, BlockQ5_0::from_weights),
+        TensorType::Q5_1 => blocks(src, dst, BlockQ5_1::from_weights),
+        TensorType::Q8_0 => blocks(src, dst, BlockQ8_0::from_weights),
+        _ => float::encode(ty, src, dst),
+    }
+    Ok(())
+}
+
+/// Checks that `bytes` are exactly the whole blocks of `values` weights.
+fn check_lengths(ty: TensorType, values: usize, bytes: usize) -> Result<(), BlockError> {
+    let (len, size) = (ty.block_len(), ty.block_bytes());
+    if !values.is_multiple_of(len) {
+        let expected = values - values % len;
+        return Err(BlockError::Length { ty, what: "number of values, in whole blocks,", expected, found: values });
+    }
+    match (values / len).checked_mul(size) {
+        Some(expected) if expected == bytes => Ok(()),
+        expected => Err(BlockError::Length {
+            ty,
+            what: "number of bytes",
+            expected: expected.unwrap_or(usize::MAX),
+            found: bytes,
+        }),
+    }
+}

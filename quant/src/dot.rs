@@ -1,0 +1,97 @@
+//! The reference dot product. It is the definition: every kernel must give the same bits.
+//!
+//! A row is walked in blocks of 32 columns, ascending, with one chain of fused multiply-adds from +0. Within a block the
+//! products are summed as integers, exactly.
+
+use crate::{
+    TensorType,
+    activations::{self, BLOCK},
+    blocks::{Block, read_blocks, with_block},
+};
+use half::{bf16, f16};
+
+/// The magnitude below which every integer is an f32.
+const EXACT_F32: i32 = 1 << 24;
+// The largest integer sums of a block: bytes of Q8_0 (a file may hold −128), and Q6_K's values times their scales.
+const _: () = assert!(32 * 128 * activations::MAX as i32 <= EXACT_F32);
+const _: () = assert!(32 * 32 * 128 * activations::MAX as i32 <= EXACT_F32);
+
+/// A row of activations as [`activations::quantize`] makes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizedRow {
+    /// Values, one for each column.
+    pub q: Vec<i8>,
+    /// Scales, one for each 32 columns.
+    pub d: Vec<f32>,
+    /// Sums of the 32 values, one for each 32 columns.
+    pub sum: Vec<i32>,
+}
+
+impl QuantizedRow {
+    /// Quantises `x`.
+    ///
+    /// # Panics
+    /// When the length of `x` is no multiple of 32.
+    pub fn new(x: &[f32]) -> Self {
+        let blocks = x.len() / BLOCK;
+        let mut row = QuantizedRow { q: vec![0; x.len()], d: vec![0.0; blocks], sum: vec![0; blocks] };
+        activations::quantize(x, &mut row.q, &mut row.d, &mut row.sum);
+        row
+    }
+}
+
+/// Dot product of a weight row of a block type with quantised activations.
+///
+/// For each 32 columns, with the weights as [`crate::blocks::Weights32`] and `S` the exact integer sum of
+/// `group · q · x.q`: `acc = fma(d · x.d, S, acc)`, and then for types with a minimum `acc = fma(min, x.d · x.sum, acc)`.
+///
+/// # Panics
+/// When `ty` is a float type or `row` does not have as many weights as `x`.
+pub fn dot(ty: TensorType, row: &[u8], x: &QuantizedRow) -> f32 {
+    assert_eq!(ty.row_bytes(x.q.len()), Some(row.len()), "bytes of a {ty} row of {} columns", x.q.len());
+    with_block!(ty, dot_blocks(row, x), float: panic!("{ty} has no blocks"))
+}
+
+fn dot_blocks<B: Block>(row: &[u8], x: &QuantizedRow) -> f32 {
+    let subs = B::TYPE.block_len() / BLOCK;
+    let mut acc = 0.0_f32;
+    for (b, block) in read_blocks::<B>(row).enumerate() {
+        for sub in 0..subs {
+            let i = b * subs + sub;
+            let w = block.weights(sub);
+            let (d, sum) = (x.d[i], x.sum[i] as f32);
+            let s = integer_sum(&w.q, w.group, &x.q[i * BLOCK..(i + 1) * BLOCK]);
+            acc = (w.d * d).mul_add(s as f32, acc);
+            if let Some(min) = w.min {
+                acc = min.mul_add(d * sum, acc);
+            }
+        }
+    }
+    acc
+}
+
+/// `Σ group[k / 16] · w[k] · x[k]`.
+fn integer_sum(w: &[i8; BLOCK], group: [i8; 2], x: &[i8]) -> i32 {
+    let half = |h: usize| -> i32 {
+        (16 * h..16 * h + 16).map(|k| i32::from(w[k]) * i32::from(x[k])).sum::<i32>() * i32::from(group[h])
+    };
+    half(0) + half(1)
+}
+
+/// Dot product of a weight row of a float type with f32 activations: one chain `acc = fma(w[k], x[k], acc)` from +0, k
+/// ascending.
+///
+/// # Panics
+/// When `ty` is a block type or `row` does not have as many weights as `x`.
+pub fn dot_f32(ty: TensorType, row: &[u8], x: &[f32]) -> f32 {
+    fn chain<const N: usize>(row: &[u8], x: &[f32], weight: impl Fn([u8; N]) -> f32) -> f32 {
+        row.as_chunks().0.iter().zip(x).fold(0.0, |acc, (&w, &x)| weight(w).mul_add(x, acc))
+    }
+    assert_eq!(ty.row_bytes(x.len()), Some(row.len()), "bytes of a {ty} row of {} columns", x.len());
+    match ty {
+        TensorType::F32 => chain(row, x, f32::from_le_bytes),
+        TensorType::F16 => chain(row, x, |b| f16::from_le_bytes(b).to_f32()),
+        TensorType::BF16 => chain(row, x, |b| bf16::from_le_bytes(b).to_f32()),
+        _ => panic!("{ty} takes quantised activations"),
+    }
+}
