@@ -11,4 +11,5 @@
 #![deny(unsafe_code)]
 
 pub mod gguf;
+pub mod map;
 pub mod source;

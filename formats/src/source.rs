@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use quipu_quant::TensorType;
+use quipu_quant::pack::PackedLayout;
 
 use crate::gguf::Metadata;
 
@@ -39,6 +40,14 @@ impl TensorInfo {
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.shape[1..].iter().product()
+    }
+
+    /// The bytes of the whole tensor in its layout; `None` when rows are no whole number of blocks or the size overflows.
+    pub fn byte_len(&self) -> Option<usize> {
+        match self.layout {
+            Layout::Plain => self.ty.row_bytes(self.cols())?.checked_mul(self.rows()),
+            Layout::Packed => Some(PackedLayout::new(self.ty, self.rows(), self.cols())?.total_bytes()),
+        }
     }
 }
 

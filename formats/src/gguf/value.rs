@@ -85,6 +85,58 @@ impl Value {
     }
 }
 
+/// Evaluates `$then` with `$v` bound to the vector of whatever kind of array `$array` is.
+macro_rules! each_array {
+    ($array:expr, $v:ident => $then:expr) => {
+        match $array {
+            Array::U8($v) => $then,
+            Array::I8($v) => $then,
+            Array::U16($v) => $then,
+            Array::I16($v) => $then,
+            Array::U32($v) => $then,
+            Array::I32($v) => $then,
+            Array::U64($v) => $then,
+            Array::I64($v) => $then,
+            Array::F32($v) => $then,
+            Array::F64($v) => $then,
+            Array::Bool($v) => $then,
+            Array::String($v) => $then,
+            Array::Array($v) => $then,
+        }
+    };
+}
+
+impl Array {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        each_array!(self, v => v.len())
+    }
+
+    /// True when there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name of the elements' type, for messages.
+    pub fn element_name(&self) -> &'static str {
+        match self {
+            Array::U8(_) => "u8",
+            Array::I8(_) => "i8",
+            Array::U16(_) => "u16",
+            Array::I16(_) => "i16",
+            Array::U32(_) => "u32",
+            Array::I32(_) => "i32",
+            Array::U64(_) => "u64",
+            Array::I64(_) => "i64",
+            Array::F32(_) => "f32",
+            Array::F64(_) => "f64",
+            Array::Bool(_) => "bool",
+            Array::String(_) => "string",
+            Array::Array(_) => "array",
+        }
+    }
+}
+
 /// A metadata key that is missing or of the wrong type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
