@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Makes data/dot_TYPE.bin: dot products by the definition in src/activations.rs and src/dot.rs, in exact arithmetic.
+
+    pip install gguf numpy xllamacpp
+    python3 make_dot_fixtures.py
+
+A second implementation, made of other parts: ggml takes the blocks apart (codes come out when all scales are one, scales
+when all codes are one), and a fused multiply-add is a fraction rounded once.
+
+Content: u32 rows, u32 columns, the weight rows, activations as f32[columns], quantised activations as i8[columns],
+f32[columns / 32] scales and i32[columns / 32] sums (only for types with blocks), then f32[rows] dot products.
+"""
+
+import math
+import struct
+from fractions import Fraction
+
+import gguf
+import numpy as np
+
+from make_fixtures import DATA, F16_SCALES, Type, dequantize
+
+ROWS, COLS = 8, 512
+f32 = np.float32
+
+
+def round_f32(x):
+    """The f32 nearest to the fraction x, ties to even; no subnormals or overflow appear here."""
+    if x == 0:
+        return f32(0)
+    exponent = math.floor(math.log2(abs(float(x)))) - 23
+    for e in (exponent - 1, exponent, exponent + 1):
+        if 2**23 <= abs(scaled := x / Fraction(2) ** e) < 2**24:
+            return f32(math.ldexp(round(scaled), e))
+    raise AssertionError(x)
+
+
+def fma(a, b, c):
+    return round_f32(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c)))
+
+
+def unfused(a, b, c):
+    return f32(a * b) + c
+
+
+def quantize_activations(x):
+    blocks = x.reshape(-1, 32)
+    d = np.abs(blocks).max(axis=1) / f32(127)
+    q = np.rint(blocks * (f32(1) / d)[:, None])
+    assert d.dtype == np.float32 and d.min() > 1e-30 and np.abs(q).max() == 127
+    return q.astype(np.int8), d, q.astype(np.int32).sum(axis=1).astype(np.int32)
+
+
+def random_row(rng, name):
+    length, size = gguf.GGML_QUANT_SIZES[Type[name]]
+    blocks = rng.integers(0, 256, (COLS // length, size), dtype=np.uint8)
+    for offset in F16_SCALES[name]:
+        scales = rng.normal(0, 0.01, len(blocks)).astype(np.float16)
+        blocks[:, offset : offset + 2] = scales.view(np.uint8).reshape(-1, 2)
+    return blocks
+
+
+def with_f16(blocks, offset, value):
+    blocks = blocks.copy()
+    blocks[:, offset : offset + 2] = np.array([value], dtype=np.float16).view(np.uint8)
+    return blocks
+
+
+def take_apart(name, blocks):
+    """For every 32 weights: integer values, scale, two integer group scales, what is added (or None)."""
+    halves = F16_SCALES[name]
+    ones = with_f16(blocks, halves[0], 1)
+    if len(halves) == 2:
+        ones = with_f16(ones, halves[1], 0)
+    d = blocks[:, halves[0] : halves[0] + 2].copy().view(np.float16).astype(f32)[:, 0]
+    if name == "Q6_K":
+        scales = blocks[:, 192:208].view(np.int8).reshape(-1, 2).astype(int)
+        ones[:, 192:208] = 1
+        return dequantize(name, ones).reshape(-1, 32), np.repeat(d, 8), scales, None
+    if not name.endswith("K"):
+        m = blocks[:, 2:4].copy().view(np.float16).astype(f32)[:, 0] if len(halves) == 2 else None
+        return dequantize(name, ones).reshape(-1, 32), d, np.ones((len(blocks), 2), int), m
+    # Scales of one and minima of zero in the 6-bit fields: bytes 0..4 and the low halves of 8..12.
+    ones[:, 4:16] = np.array([1] * 4 + [0] * 4 + [1] * 4, dtype=np.uint8)
+    q = dequantize(name, ones).reshape(-1, 32)
+    codes = blocks.copy()
+    codes[:, 16:] = 0
+    minima = dequantize(name, with_f16(codes, 0, 0)).reshape(-1, 32)[:, 0]
+    codes[:, -128:] = 0x11
+    scales = dequantize(name, with_f16(codes, 2, 0)).reshape(-1, 32)[:, 0]
+    return q, scales, np.ones((len(q), 2), int), minima
+
+
+def dot(name, blocks, activations, fma):
+    q, d, groups, minima = take_apart(name, blocks)
+    acc = f32(0)
+    for b, (x, x_d, x_sum) in enumerate(zip(*activations)):
+        products = (q[b].astype(int) * x.astype(int)).reshape(2, 16).sum(axis=1)
+        s = int((products * groups[b]).sum())
+        assert abs(s) < 2**24
+        acc = fma(d[b] * x_d, f32(s), acc)
+        if minima is not None:
+            acc = fma(minima[b], x_d * f32(x_sum), acc)
+    return acc
+
+
+def main():
+    rng = np.random.default_rng(7)
+    x = rng.normal(0, 1, COLS).astype(f32)
+    activations = quantize_activations(x)
+    for name in F16_SCALES:
+        rows = [random_row(rng, name) for _ in range(ROWS)]
+        results = np.array([dot(name, row, activations, fma) for row in rows], dtype=f32)
+        other = sum(dot(name, row, activations, unfused) != result for row, result in zip(rows, results))
+        print(f"{name}: {other} of {ROWS} would differ without fma")
+        parts = [np.stack(rows), x, *activations, results]
+        (DATA / f"dot_{name}.bin").write_bytes(struct.pack("<II", ROWS, COLS) + b"".join(p.tobytes() for p in parts))
+    for name in ["F32", "F16", "BF16"]:
+        bits = (rng.normal(0, 0.02, (ROWS, COLS)).astype(f32).view(np.uint32) + 0x8000) >> 16
+        weights = {
+            "F32": rng.normal(0, 0.02, (ROWS, COLS)).astype(f32),
+            "F16": rng.normal(0, 0.02, (ROWS, COLS)).astype(np.float16),
+            "BF16": bits.astype(np.uint16),
+        }[name]
+        values = (bits << 16).astype(np.uint32).view(f32) if name == "BF16" else weights.astype(f32)
+        results = np.zeros(ROWS, dtype=f32)
+        for r in range(ROWS):
+            for k in range(COLS):
+                results[r] = fma(values[r, k], x[k], results[r])
+        data = struct.pack("<II", ROWS, COLS) + weights.tobytes() + x.tobytes() + results.tobytes()
+        (DATA / f"dot_{name}.bin").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
