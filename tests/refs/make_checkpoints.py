@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""Small random Llama checkpoints in Hugging Face form, and what `transformers` computes from them.
+
+    make_checkpoints.py OUT_DIR [--only NAME,NAME] [--dtypes f32,f16,bf16] [--fixtures]
+
+Each directory OUT_DIR/NAME-DTYPE holds what `save_pretrained` writes (weights, config.json, tokenizer files) and beside it
+`reference.json` (token ids, the positions whose logits are kept, how they were computed) and `reference.f32` (logits, little-endian
+float32, [positions][vocab]). The logits come from the weights as stored (rounded to DTYPE), in float64, so they stand for the exact
+result; `float32_error` says how far transformers' own float32 run is from them.
+
+Weights are drawn so that activations stay near 1, attention is peaked and logits spread over several units: an error in RoPE, in the
+order of heads or in a mask moves the logits by much more than rounding does.
+
+`--fixtures` writes the two smallest ones that are committed under tests/data.
+"""
+import argparse
+import json
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+torch.set_num_threads(1)
+
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+LLAMA3_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+TEXT = """Once upon a time there was a llama who lived on the high plain. Every morning she walked to the river to drink, and every
+evening she walked home again. The people of the plain kept their numbers on knotted cords, and the llama carried the cords from one
+village to another. She could not read them, but she knew how heavy they were: a good harvest made a long cord."""
+
+
+def byte_level_tokenizer(size: int) -> tuple[Tokenizer, dict]:
+    """Llama 3's scheme (split pattern, byte-level BPE, `<|begin_of_text|>` first) with `size` tokens."""
+    special = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    tokenizer = Tokenizer(models.BPE(ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(
+        vocab_size=size - len(special), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
+    tokenizer.add_special_tokens(special)
+    bos = tokenizer.token_to_id(special[0])
+    tokenizer.post_processor = processors.Sequence([
+        processors.ByteLevel(trim_offsets=False),
+        processors.TemplateProcessing(single=f"{special[0]} $A", pair=f"{special[0]} $A {special[0]} $B", special_tokens=[(special[0], bos)])])
+    return tokenizer, {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[0], "eos_token": special[1],
+                       "clean_up_tokenization_spaces": False, "model_input_names": ["input_ids", "attention_mask"]}
+
+
+def sentencepiece_tokenizer(size: int) -> tuple[Tokenizer, dict]:
+    """Llama 2's scheme (SentencePiece-style BPE with byte fallback, `<s>` first) with `size` tokens."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    special = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    trained.train_from_iterator([TEXT.replace("\n", " ")], trainers.BpeTrainer(vocab_size=size - len(special), show_progress=False))
+    learned = json.loads(trained.to_str())["model"]
+    vocab = {token: i for i, token in enumerate(special)}
+    for token, _ in sorted(learned["vocab"].items(), key=lambda item: item[1]):
+        vocab.setdefault(token, len(vocab))
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[tuple(m) for m in learned["merges"]], unk_token="<unk>", fuse_unk=True,
+                                     byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special[:3]])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    return tokenizer, {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                       "add_bos_token": True, "add_eos_token": False, "legacy": True, "clean_up_tokenization_spaces": False}
+
+
+def llama3_scaling(theta: float, factor: float, original: int) -> dict:
+    return {"rope_type": "llama3", "rope_theta": theta, "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": original}
+
+
+# name: (what it is for is its name), config, and of the script's own: tokenizer, tokens in it, prompt length, positions kept (None: all),
+# shard (largest shard), spelling (of config.json: transformers 4's or 5's).
+CHECKPOINTS = {
+    # Every dimension a multiple of 256, so every block format fits; the scaling's three bands all act within 600 positions.
+    "llama32": dict(hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
+                    vocab_size=416, tie_word_embeddings=True, rope_parameters=llama3_scaling(10000.0, 8.0, 128), rms_norm_eps=1e-5,
+                    tokenizer="bytes", tokens=416, prompt=600),
+    "llama2": dict(hidden_size=128, intermediate_size=352, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4,
+                   vocab_size=400, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+                   rms_norm_eps=1e-6, tokenizer="spm", tokens=400, prompt=150, spelling=4),
+    "head-dim": dict(hidden_size=96, intermediate_size=160, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
+                     vocab_size=320, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+                     rms_norm_eps=1e-5, tokenizer="bytes", tokens=320, prompt=100),
+    "sharded": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=2,
+                    vocab_size=320, tie_word_embeddings=False, rope_parameters=llama3_scaling(500000.0, 32.0, 64), rms_norm_eps=1e-5,
+                    tokenizer="bytes", tokens=320, prompt=100, shard="200KB", spelling=4),
+    # No multiple of 16, and 8 rows more than the tokenizer has tokens, as padded real checkpoints do.
+    "odd-vocab": dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1,
+                      vocab_size=317, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+                      rms_norm_eps=1e-5, tokenizer="bytes", tokens=309, prompt=60),
+    # Nothing is a multiple of 32, so no block format fits and a conversion has to fall back.
+    "odd-dims": dict(hidden_size=72, intermediate_size=100, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                     vocab_size=333, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+                     rms_norm_eps=1e-5, tokenizer="bytes", tokens=333, prompt=60),
+    "biases": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                   vocab_size=320, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
+                   rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, rms_norm_eps=1e-5, tokenizer="bytes", tokens=320, prompt=100),
+    "linear": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                   vocab_size=320, tie_word_embeddings=True, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
+                   rms_norm_eps=1e-5, tokenizer="bytes", tokens=320, prompt=300, spelling=4),
+}
+FIXTURES = {
+    "tiny-llama3": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                        vocab_size=309, tie_word_embeddings=True, rope_parameters=llama3_scaling(10000.0, 8.0, 32), rms_norm_eps=1e-5,
+                        tokenizer="bytes", tokens=309, prompt=200, keep=[0, 1, 2, 15, 16, 31, 63, 64, 100, 127, 128, 198, 199], dtypes=["bf16"]),
+    "tiny-llama2": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4, head_dim=24,
+                        vocab_size=320, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
+                        rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}, rms_norm_eps=1e-6,
+                        tokenizer="spm", tokens=320, prompt=80, keep=[0, 1, 2, 15, 16, 40, 63, 64, 79], dtypes=["f16"], shard="100KB", spelling=4),
+}
+
+
+def draw_weights(model: LlamaForCausalLM, generator: torch.Generator) -> None:
+    """Projections whose outputs have a spread near 1 (queries and keys 1.7, so that attention is peaked), norms in [0.5, 1.5], biases 0.3."""
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if name.endswith(".bias"):
+            value = 0.3 * noise
+        elif parameter.ndim == 1:
+            value = 0.5 + torch.rand(parameter.shape, generator=generator)
+        elif "embed_tokens" in name or "lm_head" in name:
+            value = noise * 3.0 / parameter.shape[1] ** 0.5
+        else:
+            spread = {"q_proj": 1.7, "k_proj": 1.7, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7}
+            value = noise * spread[name.split(".")[-2]] / parameter.shape[1] ** 0.5
+        parameter.data.copy_(value)
+
+
+def spell_as_transformers_4(path: pathlib.Path) -> None:
+    """Rewrites config.json as transformers 4 spells it: `rope_theta` + `rope_scaling`, `torch_dtype`, no `head_dim` where it is implied."""
+    config = json.loads(path.read_text())
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    config["torch_dtype"] = config.pop("dtype")
+    config["transformers_version"] = "4.45.0"
+    if config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]:
+        del config["head_dim"]
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
+    spec = dict(spec)
+    kind, tokens, length = spec.pop("tokenizer"), spec.pop("tokens"), spec.pop("prompt")
+    shard, spelling, keep = spec.pop("shard", "1GB"), spec.pop("spelling", 5), spec.pop("keep", None)
+    spec.pop("dtypes", None)
+    target = out / f"{name}-{dtype}"
+    if (target / "reference.json").exists():
+        print(f"{target.name}: kept")
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    tokenizer, tokenizer_config = (byte_level_tokenizer if kind == "bytes" else sentencepiece_tokenizer)(tokens)
+    assert tokenizer.get_vocab_size() == tokens, f"{name}: the tokenizer has {tokenizer.get_vocab_size()} tokens, expected {tokens}"
+    bos, eos = (tokenizer.token_to_id(tokenizer_config[k]) for k in ("bos_token", "eos_token"))
+
+    config = LlamaConfig(max_position_embeddings=2048, bos_token_id=bos, eos_token_id=eos, pad_token_id=None, **spec)
+    model = LlamaForCausalLM(config).eval()
+    seed = sum(map(ord, name))
+    draw_weights(model, torch.Generator().manual_seed(seed))
+    model = model.to(DTYPES[dtype])
+    model.save_pretrained(target, max_shard_size=shard)
+    tokenizer.save(str(target / "tokenizer.json"))
+    (target / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=1) + "\n")
+    if spelling == 4:
+        spell_as_transformers_4(target / "config.json")
+
+    # Loaded again from disk: the reference speaks of the files, not of the model in memory.
+    loaded = LlamaForCausalLM.from_pretrained(target, dtype=torch.float32, attn_implementation="eager").eval()
+    stored = {k: v for f in target.glob("*.safetensors") for k, v in load_file(f).items()}
+    assert all(torch.equal(loaded.state_dict()[k], v.float()) for k, v in stored.items()), f"{name}: loading changed a weight"
+    ids = [bos] + np.random.default_rng(seed).integers(3, tokens - 8, length - 1).tolist()
+    with torch.no_grad():
+        single = loaded(torch.tensor([ids])).logits[0].double()
+        exact = loaded.double()(torch.tensor([ids])).logits[0]
+    positions = list(range(length)) if keep is None else keep
+    kept = exact[positions]
+    kept.to(torch.float32).numpy().astype("<f4").tofile(target / "reference.f32")
+    error = (single - exact).abs().max().item()
+    top = exact.softmax(-1).max(-1).values
+    import transformers
+    (target / "reference.json").write_text(json.dumps({
+        "made_by": f"tests/refs/make_checkpoints.py, transformers {transformers.__version__}, torch {torch.__version__}, float64",
+        "vocab_size": config.vocab_size, "tokens": ids, "positions": positions, "float32_error": error,
+        "logit_spread": exact.std().item(), "text": TEXT[:60], "text_tokens": tokenizer.encode(TEXT[:60]).ids}) + "\n")
+    print(f"{target.name}: float32 error {error:.2e}, logit spread {exact.std().item():.2f}, mean top probability {top.mean().item():.2f}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--dtypes", default="f32,f16,bf16")
+    parser.add_argument("--fixtures", action="store_true")
+    arguments = parser.parse_args()
+    chosen = FIXTURES if arguments.fixtures else CHECKPOINTS
+    for name, spec in chosen.items():
+        if arguments.only and name not in arguments.only.split(","):
+            continue
+        for dtype in spec.get("dtypes", arguments.dtypes.split(",")):
+            make(arguments.out, name, dtype, spec)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
