@@ -23,7 +23,7 @@
 
 use crate::{
     TensorType,
-    blocks::{self, Block, SUB, with_block},
+    blocks::{self, Block, SUB, join_nibbles, split_nibbles, with_block},
 };
 
 /// Rows that stand side by side.
@@ -255,8 +255,8 @@ fn pack_blocks<B: Block>(layout: &PackedLayout, rows: &[u8], quants: &mut [u8], 
         for (r, row) in rows.chunks_exact(layout.row_bytes).enumerate() {
             let bytes = &row[b * size_of::<B>()..][..size_of::<B>()];
             scatter_codes::<B>(&bytemuck::pod_read_unaligned(bytes), r, quants);
-            for (place, offset, width) in scale_places::<B>(r) {
-                scales[place..place + width].copy_from_slice(&bytes[offset..offset + width]);
+            for (place, offset) in scale_places::<B>(r) {
+                scales[place] = bytes[offset];
             }
         }
     }
@@ -285,35 +285,35 @@ fn gather_block<B: Block>(quants: &[u8], scales: &[u8], b: usize, r: usize) -> B
     }
     let scales = &scales[b * scale_bytes(B::TYPE)..][..scale_bytes(B::TYPE)];
     let bytes = bytemuck::bytes_of_mut(&mut block);
-    for (place, offset, width) in scale_places::<B>(r) {
-        bytes[offset..offset + width].copy_from_slice(&scales[place..place + width]);
+    for (place, offset) in scale_places::<B>(r) {
+        bytes[offset] = scales[place];
     }
     block
 }
 
-/// Where the scale fields of row `r` are: place in the group's scales of that block, offset in the block, bytes.
-fn scale_places<B: Block>(r: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    let halves = B::F16_SCALES;
-    let bytes_start = 2 * GROUP_ROWS * halves.len();
-    let f16s = halves.iter().enumerate().map(move |(n, &offset)| (2 * (GROUP_ROWS * n + r), offset, 2));
-    f16s.chain(B::BYTE_SCALES.enumerate().map(move |(n, offset)| (bytes_start + GROUP_ROWS * n + r, offset, 1)))
+/// Where the scale bytes of row `r` are: place in the group's scales of that block, offset in the block.
+fn scale_places<B: Block>(r: usize) -> impl Iterator<Item = (usize, usize)> {
+    let f16s = (0..2 * B::F16_SCALES.len()).map(move |n| {
+        let (field, byte) = (n / 2, n % 2);
+        (2 * (GROUP_ROWS * field + r) + byte, B::F16_SCALES[field] + byte)
+    });
+    let bytes_start = 2 * GROUP_ROWS * B::F16_SCALES.len();
+    f16s.chain(B::BYTE_SCALES.enumerate().map(move |(n, offset)| (bytes_start + GROUP_ROWS * n + r, offset)))
 }
 
 /// One row's 4 bytes in each of the `B::BITS` lines for these codes. The table at the top of this file, 4 columns at a
 /// time: word `j` has columns `4j..4j + 4`.
 fn to_lines<B: Block>(codes: &[u8; SUB]) -> [u32; SUB / 4] {
-    let code: [u32; 8] = bytemuck::pod_read_unaligned(codes);
     if B::BITS == 8 {
-        return code;
+        return bytemuck::pod_read_unaligned(codes);
     }
-    let mut lines = [0; 8];
-    for j in 0..4 {
-        lines[j] = code[j] & 0x0f0f_0f0f | (code[j + 4] & 0x0f0f_0f0f) << 4;
-    }
+    let mut lines = [0; SUB / 4];
+    bytemuck::bytes_of_mut(&mut lines)[..SUB / 2].copy_from_slice(&join_nibbles(codes));
+    let high: [u32; SUB / 4] = bytemuck::pod_read_unaligned(&codes.map(|c| c >> 4));
     for j in 0..8 {
         match B::BITS {
-            5 => lines[4] |= (code[j] >> 4 & 0x0101_0101) << j,
-            6 => lines[4 + j / 4] |= (code[j] >> 4 & 0x0303_0303) << (2 * (j % 4)),
+            5 => lines[4] |= high[j] << j,
+            6 => lines[4 + j / 4] |= high[j] << (2 * (j % 4)),
             _ => {}
         }
     }
@@ -325,17 +325,17 @@ fn from_lines<B: Block>(lines: &[u32; SUB / 4]) -> [u8; SUB] {
     if B::BITS == 8 {
         return bytemuck::cast(*lines);
     }
-    let mut code = [0_u32; 8];
+    let low = split_nibbles(&bytemuck::cast([lines[0], lines[1], lines[2], lines[3]]));
+    let mut high = [0_u32; SUB / 4];
     for j in 0..8 {
-        let low = lines[j % 4] >> (4 * (j / 4)) & 0x0f0f_0f0f;
-        let high = match B::BITS {
-            5 => lines[4] >> j & 0x0101_0101,
-            6 => lines[4 + j / 4] >> (2 * (j % 4)) & 0x0303_0303,
-            _ => 0,
-        };
-        code[j] = low | high << 4;
+        match B::BITS {
+            5 => high[j] = lines[4] >> j & 0x0101_0101,
+            6 => high[j] = lines[4 + j / 4] >> (2 * (j % 4)) & 0x0303_0303,
+            _ => {}
+        }
     }
-    bytemuck::cast(code)
+    let high: [u8; SUB] = bytemuck::cast(high);
+    std::array::from_fn(|k| low[k] | high[k] << 4)
 }
 
 fn unpack_row(layout: &PackedLayout, quants: &[u8], scales: &[u8], r: usize, row: &mut [u8]) {

@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Block, SUB};
+use super::{Block, SUB, join_nibbles, split_nibbles};
 use crate::TensorType;
 
 /// `w = d · (q − 8)`, q of 4 bits.
@@ -252,29 +252,25 @@ fn to_int(x: f32) -> i32 {
     if x.abs() < 2_147_483_648.0 { x as i32 } else { i32::MIN }
 }
 
-fn split_nibbles(qs: &[u8; 16]) -> [u8; SUB] {
-    let mut codes = [0; SUB];
-    for (j, q) in qs.iter().enumerate() {
-        codes[j] = q & 0x0f;
-        codes[j + 16] = q >> 4;
-    }
-    codes
-}
-
-/// The low 4 bits of the codes.
-fn join_nibbles(codes: &[u8; SUB]) -> [u8; 16] {
-    std::array::from_fn(|j| (codes[j] & 0x0f) | (codes[j + 16] << 4))
-}
-
-fn with_fifth_bits(mut codes: [u8; SUB], qh: [u8; 4]) -> [u8; SUB] {
+/// Adds bit `k` of `qh` to code `k` as its fifth bit, 4 codes at a time.
+fn with_fifth_bits(codes: [u8; SUB], qh: [u8; 4]) -> [u8; SUB] {
     let qh = u32::from_le_bytes(qh);
-    for (k, code) in codes.iter_mut().enumerate() {
-        *code |= ((qh >> k & 1) << 4) as u8;
+    let mut words: [u32; SUB / 4] = bytemuck::cast(codes);
+    for (j, word) in words.iter_mut().enumerate() {
+        // The product has the 4 bits 7 places apart, so that bit i also stands at the bottom of byte i.
+        let spread = (qh >> (4 * j) & 0x0f) * 0x0020_4081 & 0x0101_0101;
+        *word |= spread << 4;
     }
-    codes
+    bytemuck::cast(words)
 }
 
+/// The fifth bits of the codes, inverse of [`with_fifth_bits`].
 fn fifth_bits(codes: &[u8; SUB]) -> [u8; 4] {
-    let bit = |(k, code): (usize, &u8)| u32::from(code >> 4 & 1) << k;
-    codes.iter().enumerate().map(bit).fold(0, |qh, bit| qh | bit).to_le_bytes()
+    let words: [u32; SUB / 4] = bytemuck::cast(*codes);
+    let mut qh = 0;
+    for (j, word) in words.iter().enumerate() {
+        // Bit i, at the bottom of byte i, meets 2^(24 − 7i) and lands on bit 24 + i.
+        qh |= ((word >> 4 & 0x0101_0101).wrapping_mul(0x0102_0408) >> 24 & 0x0f) << (4 * j);
+    }
+    qh.to_le_bytes()
 }

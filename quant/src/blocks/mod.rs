@@ -119,6 +119,16 @@ macro_rules! with_block {
 }
 pub(crate) use with_block;
 
+/// The codes of 32 weights from 16 bytes that have weight `j` in the low half, `j + 16` in the high half of byte `j`.
+pub(crate) fn split_nibbles(bytes: &[u8; SUB / 2]) -> [u8; SUB] {
+    std::array::from_fn(|k| if k < SUB / 2 { bytes[k] & 0x0f } else { bytes[k - SUB / 2] >> 4 })
+}
+
+/// Inverse of [`split_nibbles`]; takes the low 4 bits of the codes.
+pub(crate) fn join_nibbles(codes: &[u8; SUB]) -> [u8; SUB / 2] {
+    std::array::from_fn(|j| (codes[j] & 0x0f) | (codes[j + SUB / 2] << 4))
+}
+
 /// The blocks of `src`, which need not be aligned.
 pub(crate) fn read_blocks<B: Block>(src: &[u8]) -> impl Iterator<Item = B> {
     src.chunks_exact(size_of::<B>()).map(bytemuck::pod_read_unaligned)
