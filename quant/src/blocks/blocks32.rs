@@ -258,7 +258,7 @@ fn with_fifth_bits(codes: [u8; SUB], qh: [u8; 4]) -> [u8; SUB] {
     let mut words: [u32; SUB / 4] = bytemuck::cast(codes);
     for (j, word) in words.iter_mut().enumerate() {
         // The product has the 4 bits 7 places apart, so that bit i also stands at the bottom of byte i.
-        let spread = (qh >> (4 * j) & 0x0f) * 0x0020_4081 & 0x0101_0101;
+        let spread = ((qh >> (4 * j) & 0x0f) * 0x0020_4081) & 0x0101_0101;
         *word |= spread << 4;
     }
     bytemuck::cast(words)
