@@ -12,4 +12,5 @@
 
 pub mod gguf;
 pub mod map;
+pub mod safetensors;
 pub mod source;
