@@ -1,2 +1,4 @@
 //! Placeholder.
+pub mod chat;
 pub mod sampler;
+pub mod tokenizer;
