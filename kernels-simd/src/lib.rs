@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Arithmetic: every intrinsic of the project.
+//!
+//! Start with [`Kernels`]: the operations that a Llama needs, as a table per instruction set ([`Isa`]). All tables give the
+//! same bits; what those bits are is defined by `quipu-quant` for products with quantised weights and by the portable
+//! table for the rest.
+//!
+//! - `simd`: the vector vocabulary, implemented by `portable` and by a file per instruction set (`x86_64`).
+//! - `ops`: the operations, written once over that vocabulary.
+//! - `table`: their instances behind safe functions that check shapes.
+//! - `cpu`: what this machine can do.
+//!
+//! No threads and no model knowledge live here: every function works on the part of the output that it is given.
+
+mod activations;
+mod cpu;
+mod matrix;
+mod ops;
+mod portable;
+mod simd;
+mod table;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use activations::{TILE_ROWS, Tile, tile_rows};
+pub use matrix::{MatMut, Weights, padded_rows};
+pub use ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
+pub use ops::matmul_quant::Scratch;
+pub use table::{Isa, Kernels};

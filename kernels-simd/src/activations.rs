@@ -1,0 +1,53 @@
+//! Activations on their way into a product: f32 rows, and their int8 form in tiles.
+
+use crate::simd::ActBlock;
+
+/// Rows of a full tile.
+pub const TILE_ROWS: usize = 8;
+
+/// Rows of the next tile when `left` rows are left: 8, 4, 2 or 1, the sizes that have kernels of their own.
+pub fn tile_rows(left: usize) -> usize {
+    match left {
+        8.. => 8,
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
+    }
+}
+
+/// One to [`TILE_ROWS`] activation rows in the int8 form of `quipu_quant::activations`, block by block, rows side by side.
+#[derive(Clone, Debug, Default)]
+pub struct Tile {
+    pub(crate) rows: usize,
+    pub(crate) blocks: usize,
+    /// (block, row, 32) values.
+    pub(crate) q: Vec<ActBlock>,
+    /// (block, row) scales.
+    pub(crate) d: Vec<f32>,
+    /// (block, row) sums of the values of the first and second half of a block.
+    pub(crate) halves: Vec<[i32; 2]>,
+    /// (block, row) `d · Σq`: what a minimum is multiplied by.
+    pub(crate) weighted: Vec<f32>,
+}
+
+impl Tile {
+    /// Makes room for `rows` rows of `cols` elements; keeps its memory.
+    ///
+    /// # Panics
+    /// When `rows` is not in 1..=[`TILE_ROWS`] or `cols` no multiple of 32.
+    pub(crate) fn resize(&mut self, rows: usize, cols: usize) {
+        assert!((1..=TILE_ROWS).contains(&rows) && cols.is_multiple_of(32));
+        self.rows = rows;
+        self.blocks = cols / 32;
+        let n = rows * self.blocks;
+        self.q.resize(n, [0; 32]);
+        self.d.resize(n, 0.0);
+        self.halves.resize(n, [0; 2]);
+        self.weighted.resize(n, 0.0);
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}

@@ -1,0 +1,124 @@
+//! Views of the operands of a matrix product.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use quipu_quant::TensorType;
+use quipu_quant::pack::{GROUP_ROWS, PackedLayout};
+
+/// A weight matrix in R16·K4: `rows` outputs × `cols` inputs, both planes of the whole tensor.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    layout: PackedLayout,
+    quants: &'a [u8],
+    scales: &'a [u8],
+}
+
+impl<'a> Weights<'a> {
+    /// The matrix that lies in `packed`, or `None` when its length is not the layout's.
+    pub fn new(layout: PackedLayout, packed: &'a [u8]) -> Option<Weights<'a>> {
+        if packed.len() != layout.total_bytes() {
+            return None;
+        }
+        let quants = &packed[..layout.groups() * layout.group_quant_bytes()];
+        Some(Weights { layout, quants, scales: &packed[layout.scales_offset()..] })
+    }
+
+    /// How an element is stored.
+    pub fn ty(&self) -> TensorType {
+        self.layout.ty()
+    }
+
+    /// The number of outputs.
+    pub fn rows(&self) -> usize {
+        self.layout.rows()
+    }
+
+    /// The number of inputs.
+    pub fn cols(&self) -> usize {
+        self.layout.cols()
+    }
+
+    /// The number of row groups: `rows / 16`, rounded up.
+    pub fn groups(&self) -> usize {
+        self.layout.groups()
+    }
+
+    /// Bytes of one row group, both planes.
+    pub fn group_bytes(&self) -> usize {
+        self.layout.group_quant_bytes() + self.layout.group_scale_bytes()
+    }
+
+    pub(crate) fn group(&self, g: usize) -> (&'a [u8], &'a [u8]) {
+        let (q, s) = (self.layout.group_quant_bytes(), self.layout.group_scale_bytes());
+        (&self.quants[g * q..(g + 1) * q], &self.scales[g * s..(g + 1) * s])
+    }
+}
+
+/// A mutable view of `rows` × `cols` f32 with a stride between rows.
+#[derive(Debug)]
+pub struct MatMut<'a> {
+    at: *mut f32,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a `MatMut` is an exclusive borrow of its elements, as `&mut [f32]` is.
+unsafe impl Send for MatMut<'_> {}
+// SAFETY: a shared `MatMut` gives no access to its elements.
+unsafe impl Sync for MatMut<'_> {}
+
+impl<'a> MatMut<'a> {
+    /// The first `rows` rows of `stride` elements in `data`, of each the first `cols`.
+    ///
+    /// # Panics
+    /// When `data` is shorter or `cols` exceeds `stride`.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> MatMut<'a> {
+        assert!(cols <= stride && rows.checked_mul(stride).is_some_and(|n| n <= data.len()));
+        MatMut { at: data.as_mut_ptr(), rows, cols, stride, lifetime: PhantomData }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `r`.
+    pub fn row(&mut self, r: usize) -> &mut [f32] {
+        assert!(r < self.rows);
+        // SAFETY: `new` and `tile` made sure that `rows` rows of `cols` elements, `stride` apart, are ours alone.
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(r * self.stride), self.cols) }
+    }
+
+    /// The part at `rows` × `cols`, for a shorter time.
+    pub fn part(&mut self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'_> {
+        // SAFETY: the result borrows `self` mutably, so nothing else reaches the elements meanwhile.
+        unsafe { self.tile(rows, cols) }
+    }
+
+    /// The part at `rows` × `cols`, without a borrow: for handing disjoint parts to several threads.
+    ///
+    /// # Safety
+    /// No two parts that live at the same time may share an element, and none may be used after `'a`.
+    ///
+    /// # Panics
+    /// When the part is not inside.
+    pub unsafe fn tile<'b>(&self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'b> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows && cols.start <= cols.end && cols.end <= self.cols);
+        // SAFETY: inside the elements that `self` stands for, as just asserted.
+        let at = unsafe { self.at.add(rows.start * self.stride + cols.start) };
+        MatMut { at, rows: rows.len(), cols: cols.len(), stride: self.stride, lifetime: PhantomData }
+    }
+}
+
+/// Columns of the output that `groups` row groups make.
+pub fn padded_rows(rows: usize) -> usize {
+    rows.next_multiple_of(GROUP_ROWS)
+}

@@ -1,0 +1,292 @@
+//! Attention over one segment of the KV cache, and the merging of segments.
+//!
+//! A segment is a fixed run of positions ([`SEGMENT`]), counted from position 0, with its own maximum, sum and weighted values
+//! (online softmax: Milakov & Gimelshein 2018); segments merge in ascending order. So neither the split of the work nor the
+//! chunking of a prompt changes a bit.
+
+use crate::simd::Simd;
+
+use super::elementwise::fold;
+use super::exp::exp;
+
+/// Positions of a segment.
+pub const SEGMENT: usize = 128;
+
+/// f32 that stand before the values in a row of state: maximum, sum, padding.
+pub(crate) const STATE_HEAD: usize = 16;
+
+/// A number type of the KV cache.
+pub(crate) trait Element: Copy {
+    fn load<S: Simd>(s: S, x: &[Self]) -> S::V;
+}
+impl Element for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[f32]) -> S::V {
+        s.load(x)
+    }
+}
+/// IEEE binary16 as bits.
+impl Element for u16 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[u16]) -> S::V {
+        s.load_f16(x)
+    }
+}
+
+/// Rows that pass over the keys and values together.
+const MOST_ROWS: usize = 4;
+
+/// One head's part of a page: keys as (position / 16, head_dim, 16 positions), values as (position, head_dim padded to 16).
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a, E> {
+    /// `SEGMENT · head_dim` keys.
+    pub keys: &'a [E],
+    /// `SEGMENT · padded head_dim` values.
+    pub values: &'a [E],
+}
+
+/// The rows of queries that look at a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Queries<'a> {
+    /// Rows × head_dim, already scaled by 1/√head_dim.
+    pub q: &'a [f32],
+    /// How many positions of the segment each row sees, 1..=[`SEGMENT`].
+    pub visible: &'a [usize],
+    /// Elements of a head.
+    pub head_dim: usize,
+}
+
+/// Memory that a worker keeps between segments.
+#[derive(Clone, Debug, Default)]
+pub struct AttentionScratch {
+    scores: Vec<[f32; SEGMENT]>,
+    state: Vec<f32>,
+}
+
+/// f32 of one row of state: maximum, sum, and `head_dim` weighted values, padded.
+pub fn state_len(head_dim: usize) -> usize {
+    STATE_HEAD + head_dim.next_multiple_of(16)
+}
+
+/// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, sixteen positions side by side.
+#[inline(always)]
+fn scores<S: Simd, E: Element, const R: usize>(
+    s: S,
+    q: [&[f32]; R],
+    keys: &[E],
+    positions: usize,
+    out: &mut [[f32; SEGMENT]],
+) {
+    let head_dim = q[0].len();
+    for (g, keys) in keys.chunks_exact(16 * head_dim).take(positions.div_ceil(16)).enumerate() {
+        for sub in 0..S::SUBS {
+            let at = sub * S::LANES;
+            let mut acc = [s.splat(0.0); R];
+            for (d, k) in keys.chunks_exact(16).enumerate() {
+                let k = E::load(s, &k[at..]);
+                for r in 0..R {
+                    acc[r] = s.fma(s.splat(q[r][d]), k, acc[r]);
+                }
+            }
+            for r in 0..R {
+                s.store(acc[r], &mut out[r][16 * g + at..]);
+            }
+        }
+    }
+}
+
+/// Turns one row of scores into weights; returns (maximum, sum).
+#[inline(always)]
+fn softmax<S: Simd>(s: S, scores: &mut [f32; SEGMENT], visible: usize) -> (f32, f32) {
+    let padded = visible.next_multiple_of(16);
+    scores[visible..padded].fill(f32::NEG_INFINITY);
+    let mut max = [s.splat(f32::NEG_INFINITY); 4];
+    for x in scores[..padded].as_chunks::<16>().0 {
+        for sub in 0..S::SUBS {
+            max[sub] = s.max(max[sub], s.load(&x[sub * S::LANES..]));
+        }
+    }
+    let mut lanes = [0.0; 16];
+    for sub in 0..S::SUBS {
+        s.store(max[sub], &mut lanes[sub * S::LANES..]);
+    }
+    let max = fold(&mut lanes, f32::max);
+    let mut sums = [s.splat(0.0); 4];
+    for x in scores[..padded].as_chunks_mut::<16>().0 {
+        for sub in 0..S::SUBS {
+            let at = sub * S::LANES;
+            let p = exp(s, s.sub(s.load(&x[at..]), s.splat(max)));
+            s.store(p, &mut x[at..]);
+            sums[sub] = s.add(sums[sub], p);
+        }
+    }
+    for sub in 0..S::SUBS {
+        s.store(sums[sub], &mut lanes[sub * S::LANES..]);
+    }
+    (max, fold(&mut lanes, |a, b| a + b))
+}
+
+/// `out_r += Σ_p weight_r,p · value_p` over `positions`, ascending; `CHUNKS · 16` dimensions at once.
+#[inline(always)]
+fn values<S: Simd, E: Element, const R: usize, const CHUNKS: usize>(
+    s: S,
+    weights: [&[f32; SEGMENT]; R],
+    values: &[E],
+    width: usize,
+    positions: std::ops::Range<usize>,
+    out: &mut [&mut [f32]; R],
+) {
+    // A group of 16 dimensions is SUBS native vectors; CHUNKS · SUBS of them are in flight.
+    for dim in (0..width).step_by(16 * CHUNKS) {
+        let mut acc = [[[s.splat(0.0); 4]; CHUNKS]; R];
+        for r in 0..R {
+            for c in 0..CHUNKS {
+                for sub in 0..S::SUBS {
+                    acc[r][c][sub] = s.load(&out[r][dim + 16 * c + sub * S::LANES..]);
+                }
+            }
+        }
+        for p in positions.clone() {
+            let row = &values[p * width + dim..][..16 * CHUNKS];
+            let weight: [S::V; R] = std::array::from_fn(|r| s.splat(weights[r][p]));
+            for c in 0..CHUNKS {
+                for sub in 0..S::SUBS {
+                    let v = E::load(s, &row[16 * c + sub * S::LANES..]);
+                    for r in 0..R {
+                        acc[r][c][sub] = s.fma(weight[r], v, acc[r][c][sub]);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..CHUNKS {
+                for sub in 0..S::SUBS {
+                    s.store(acc[r][c][sub], &mut out[r][dim + 16 * c + sub * S::LANES..]);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn values_any<S: Simd, E: Element, const R: usize>(
+    s: S,
+    weights: [&[f32; SEGMENT]; R],
+    segment: &[E],
+    width: usize,
+    positions: std::ops::Range<usize>,
+    out: &mut [&mut [f32]; R],
+) {
+    if S::SUBS == 1 && width.is_multiple_of(64) {
+        values::<S, E, R, 4>(s, weights, segment, width, positions, out);
+    } else {
+        values::<S, E, R, 1>(s, weights, segment, width, positions, out);
+    }
+}
+
+/// `R` rows against one segment, into fresh rows of state.
+#[inline(always)]
+fn rows<S: Simd, E: Element, const R: usize>(
+    s: S,
+    queries: Queries<'_>,
+    segment: Segment<'_, E>,
+    scratch: &mut [[f32; SEGMENT]],
+    state: &mut [f32],
+) {
+    let head_dim = queries.head_dim;
+    let width = head_dim.next_multiple_of(16);
+    let (scratch, _) = scratch.as_chunks_mut::<R>();
+    let scratch = &mut scratch[0];
+    let most = queries.visible.iter().copied().max().unwrap_or(0);
+    let least = queries.visible.iter().copied().min().unwrap_or(0);
+    let q: [&[f32]; R] = std::array::from_fn(|r| &queries.q[r * head_dim..][..head_dim]);
+    scores::<S, E, R>(s, q, segment.keys, most, scratch);
+    let out: [&mut [f32]; R] = {
+        let mut it = state.chunks_exact_mut(state_len(head_dim));
+        std::array::from_fn(|_| it.next().expect("a row of state per query"))
+    };
+    for r in 0..R {
+        let (max, sum) = softmax(s, &mut scratch[r], queries.visible[r]);
+        out[r][0] = max;
+        out[r][1] = sum;
+        out[r][STATE_HEAD..].fill(0.0);
+    }
+    let weights: [&[f32; SEGMENT]; R] = std::array::from_fn(|r| &scratch[r]);
+    let mut out = out.map(|row| &mut row[STATE_HEAD..]);
+    values_any::<S, E, R>(s, weights, segment.values, width, 0..least, &mut out);
+    for r in 0..R {
+        let tail = least..queries.visible[r];
+        if !tail.is_empty() {
+            values_any::<S, E, 1>(s, [weights[r]], segment.values, width, tail, &mut [&mut *out[r]]);
+        }
+    }
+}
+
+/// All rows against one segment, into fresh rows of state.
+#[inline(always)]
+fn segment_state<S: Simd, E: Element>(
+    s: S,
+    queries: Queries<'_>,
+    segment: Segment<'_, E>,
+    scratch: &mut Vec<[f32; SEGMENT]>,
+    state: &mut [f32],
+) {
+    let (head_dim, len) = (queries.head_dim, state_len(queries.head_dim));
+    scratch.resize(MOST_ROWS, [0.0; SEGMENT]);
+    let tiles = queries.q.chunks(MOST_ROWS * head_dim).zip(queries.visible.chunks(MOST_ROWS));
+    for ((q, visible), state) in tiles.zip(state.chunks_mut(MOST_ROWS * len)) {
+        let part = Queries { q, visible, head_dim };
+        match visible.len() {
+            4 => rows::<S, E, 4>(s, part, segment, scratch, state),
+            3 => rows::<S, E, 3>(s, part, segment, scratch, state),
+            2 => rows::<S, E, 2>(s, part, segment, scratch, state),
+            _ => rows::<S, E, 1>(s, part, segment, scratch, state),
+        }
+    }
+}
+
+/// Attends to one segment. `state` (rows × [`state_len`]) is written when `first`, else the segment is merged into it.
+#[inline(always)]
+pub(crate) fn attend<S: Simd, E: Element>(
+    s: S,
+    queries: Queries<'_>,
+    segment: Segment<'_, E>,
+    first: bool,
+    scratch: &mut AttentionScratch,
+    state: &mut [f32],
+) {
+    let AttentionScratch { scores, state: later } = scratch;
+    if first {
+        return segment_state(s, queries, segment, scores, state);
+    }
+    later.resize(state.len(), 0.0);
+    segment_state(s, queries, segment, scores, later);
+    let len = state_len(queries.head_dim);
+    for (into, from) in state.chunks_exact_mut(len).zip(later.chunks_exact(len)) {
+        merge(s, into, from);
+    }
+}
+
+/// Merges the state of a later segment, one row, into that of the earlier ones.
+#[inline(always)]
+pub(crate) fn merge<S: Simd>(s: S, into: &mut [f32], from: &[f32]) {
+    let max = if into[0] > from[0] { into[0] } else { from[0] };
+    let a = exp(s, s.splat(into[0] - max));
+    let b = exp(s, s.splat(from[0] - max));
+    let mut sum = [0.0; 16];
+    s.store(s.fma(s.splat(from[1]), b, s.mul(s.splat(into[1]), a)), &mut sum);
+    into[0] = max;
+    into[1] = sum[0];
+    let (_, into) = into.split_at_mut(STATE_HEAD);
+    for (into, from) in into.chunks_exact_mut(S::LANES).zip(from[STATE_HEAD..].chunks_exact(S::LANES)) {
+        s.store(s.fma(s.load(from), b, s.mul(s.load(into), a)), into);
+    }
+}
+
+/// The attention output of one row of state: values divided by the sum. `out` has head_dim elements.
+#[inline(always)]
+pub(crate) fn finish(state: &[f32], out: &mut [f32]) {
+    for (out, v) in out.iter_mut().zip(&state[STATE_HEAD..]) {
+        *out = v / state[1];
+    }
+}

@@ -1,0 +1,115 @@
+//! Steps on rows of activations. Rows are padded with zeros to a multiple of 16.
+
+use crate::activations::Tile;
+use crate::simd::Simd;
+
+use super::exp::exp;
+
+/// Folds sixteen lanes: upper half onto lower half, 16 → 8 → 4 → 2 → 1.
+#[inline(always)]
+pub(crate) fn fold(lanes: &mut [f32; 16], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = 8;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// RMSNorm (Zhang & Sennrich 2019): `out = x · w / √(mean(x²) + eps)`, the mean over the first `n` elements.
+#[inline(always)]
+pub(crate) fn rms_norm<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
+    let mut squares = [s.splat(0.0); 4];
+    for x in x.as_chunks::<16>().0 {
+        for sub in 0..S::SUBS {
+            let v = s.load(&x[sub * S::LANES..]);
+            squares[sub] = s.fma(v, v, squares[sub]);
+        }
+    }
+    let mut lanes = [0.0; 16];
+    for sub in 0..S::SUBS {
+        s.store(squares[sub], &mut lanes[sub * S::LANES..]);
+    }
+    let mean = fold(&mut lanes, |a, b| a + b) / n as f32;
+    let scale = s.splat(1.0 / (mean + eps).sqrt());
+    for ((x, w), out) in x.chunks_exact(S::LANES).zip(weight.chunks_exact(S::LANES)).zip(out.chunks_exact_mut(S::LANES))
+    {
+        s.store(s.mul(s.mul(s.load(x), scale), s.load(w)), out);
+    }
+}
+
+/// SwiGLU (Shazeer 2020): `gate ← gate / (1 + e^(−gate)) · up`.
+#[inline(always)]
+pub(crate) fn silu_mul<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
+    let one = s.splat(1.0);
+    for (gate, up) in gate.chunks_exact_mut(S::LANES).zip(up.chunks_exact(S::LANES)) {
+        let g = s.load(gate);
+        let e = exp(s, s.sub(s.splat(0.0), g));
+        s.store(s.mul(s.div(g, s.add(one, e)), s.load(up)), gate);
+    }
+}
+
+/// `x ← x + y`.
+#[inline(always)]
+pub(crate) fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.chunks_exact_mut(S::LANES).zip(y.chunks_exact(S::LANES)) {
+        s.store(s.add(s.load(x), s.load(y)), x);
+    }
+}
+
+/// RoPE (Su et al. 2021) on interleaved pairs: `(a, b) ← (a·cos − b·sin, a·sin + b·cos)`, then `· scale`.
+///
+/// `x` is heads × head_dim; `angles` holds (cos, sin) for each of the first pairs of a head, the rest stays as it is.
+/// Products and sums are rounded one by one, so any vectorisation by the compiler gives the same bits.
+#[inline(always)]
+pub(crate) fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
+    for head in x.chunks_exact_mut(head_dim) {
+        for (pair, &[cos, sin]) in head.as_chunks_mut::<2>().0.iter_mut().zip(angles) {
+            let [a, b] = *pair;
+            *pair = [a * cos - b * sin, a * sin + b * cos];
+        }
+        for x in head {
+            *x *= scale;
+        }
+    }
+}
+
+/// Quantises up to eight rows, `stride` apart in `x`, to the form of `quipu_quant::activations`.
+#[inline(always)]
+pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile) {
+    let rows = tile.rows;
+    for r in 0..rows {
+        let row = &x[r * stride..];
+        for (b, x) in row.as_chunks::<32>().0.iter().take(tile.blocks).enumerate() {
+            let at = b * rows + r;
+            let mut largest = s.splat(0.0);
+            for x in x.chunks_exact(S::LANES) {
+                largest = s.max(largest, s.abs(s.load(x)));
+            }
+            let mut lanes = [0.0; 16];
+            s.store(largest, &mut lanes);
+            let d = fold(&mut lanes, f32::max) / 127.0;
+            if d < f32::MIN_POSITIVE {
+                tile.q[at] = [0; 32];
+                tile.d[at] = 0.0;
+                tile.halves[at] = [0; 2];
+                tile.weighted[at] = 0.0;
+                continue;
+            }
+            let inverse = s.splat(1.0 / d);
+            let (low, high) = (s.splat(-127.0), s.splat(127.0));
+            let mut q = [0i32; 32];
+            for (x, q) in x.chunks_exact(S::LANES).zip(q.chunks_exact_mut(S::LANES)) {
+                let v = s.round(s.mul(s.load(x), inverse));
+                s.store_i32(s.to_i32(s.min(s.max(v, low), high)), q);
+            }
+            let halves = [q[..16].iter().sum(), q[16..].iter().sum()];
+            tile.q[at] = q.map(|q| q as i8);
+            tile.d[at] = d;
+            tile.halves[at] = halves;
+            tile.weighted[at] = d * (halves[0] + halves[1]) as f32;
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Quantised weights × int8 activations.
+//!
+//! For every output, 32-blocks in ascending order: `acc ← fma(d_w·d_x, f32(S_b), acc)` with the exact integer sum `S_b`, and for
+//! types with a minimum `acc ← fma(m_w, d_x·Σq, acc)`: the arithmetic of `quipu_quant::dot`.
+//!
+//! Lanes are output rows. A block's eight lines of codes are held in registers while the rows of a [`Tile`] pass by, and the
+//! offset of the codes (8 for Q4_0, 128 for Q8_0 where the CPU multiplies unsigned bytes) is taken back at no cost by
+//! starting the integer sum at `−offset·Σq`.
+
+use quipu_quant::TensorType;
+
+use crate::activations::{TILE_ROWS, Tile};
+use crate::matrix::{MatMut, Weights};
+use crate::simd::{LINE, Simd};
+
+use super::scales::GroupScales;
+
+/// Where a block's eight lines of codes come from.
+trait Codes {
+    /// Bits of a code; 8 stands for what [`Simd::bytes`] makes.
+    const BITS: u32;
+    /// Bytes of a block of 16 rows × 32 columns.
+    const BYTES: usize;
+
+    /// Part `sub` of the lines, in column order.
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
+}
+
+/// Four lines of nibbles.
+#[inline(always)]
+fn nibbles<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    let pairs: [S::Line; 4] = std::array::from_fn(|j| s.line(&block[LINE * j..], sub));
+    std::array::from_fn(|j| if j < 4 { s.low_nibbles(pairs[j]) } else { s.high_nibbles(pairs[j - 4]) })
+}
+
+/// Q4_0, Q4_1, Q4_K.
+struct Packed4;
+impl Codes for Packed4 {
+    const BITS: u32 = 4;
+    const BYTES: usize = 4 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        nibbles(s, block, sub)
+    }
+}
+
+/// Q5_0, Q5_1, Q5_K: a fifth line holds bit 4 of the codes.
+struct Packed5;
+impl Codes for Packed5 {
+    const BITS: u32 = 5;
+    const BYTES: usize = 5 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let low = nibbles(s, block, sub);
+        let high = s.line(&block[4 * LINE..], sub);
+        std::array::from_fn(|j| s.or_high::<1>(low[j], high, j as u32))
+    }
+}
+
+/// Q6_K: two more lines hold bits 4 and 5.
+struct Packed6;
+impl Codes for Packed6 {
+    const BITS: u32 = 6;
+    const BYTES: usize = 6 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let low = nibbles(s, block, sub);
+        let high: [S::Line; 2] = std::array::from_fn(|t| s.line(&block[LINE * (4 + t)..], sub));
+        std::array::from_fn(|j| s.or_high::<2>(low[j], high[j / 4], 2 * (j as u32 % 4)))
+    }
+}
+
+/// Q8_0.
+struct Packed8;
+impl Codes for Packed8 {
+    const BITS: u32 = 8;
+    const BYTES: usize = 8 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        std::array::from_fn(|j| s.bytes(s.line(&block[LINE * j..], sub)))
+    }
+}
+
+/// Codes that were widened to bytes before.
+struct Expanded<const BITS: u32>;
+impl<const BITS: u32> Codes for Expanded<BITS> {
+    const BITS: u32 = BITS;
+    const BYTES: usize = 8 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        std::array::from_fn(|j| s.line(&block[LINE * j..], sub))
+    }
+}
+
+/// How a block's sum becomes part of an output.
+trait Scaling {
+    /// Q6_K: integer scales for the two halves of a block.
+    const HALVES: bool = false;
+    /// A minimum is added.
+    const MIN: bool = false;
+}
+struct Plain;
+impl Scaling for Plain {}
+struct WithMin;
+impl Scaling for WithMin {
+    const MIN: bool = true;
+}
+struct WithHalves;
+impl Scaling for WithHalves {
+    const HALVES: bool = true;
+}
+
+/// From so many activation rows on, widening a group's codes once beats widening them for every tile.
+const EXPAND_FROM_TILES: usize = 3;
+
+/// Memory that a worker keeps between products.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    scales: GroupScales,
+    codes: Vec<u8>,
+}
+
+/// One group of 16 outputs for the rows of one tile, `M` of them, or with `M = 0` as many as the tile has; `out` column 0 is the
+/// group's first row.
+#[inline(always)]
+fn group_tile<S: Simd, C: Codes, K: Scaling, const M: usize>(
+    s: S,
+    codes: &[u8],
+    scales: &GroupScales,
+    offset: i32,
+    tile: &Tile,
+    out: &mut MatMut<'_>,
+) {
+    let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
+    assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
+    assert!(codes.len() == blocks * C::BYTES && scales.d.len() == blocks);
+    assert!((!K::MIN || scales.m.len() == blocks) && (!K::HALVES || scales.halves.len() == blocks));
+    let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
+    for (b, block) in codes.chunks_exact(C::BYTES).enumerate() {
+        for sub in 0..S::SUBS {
+            let at = sub * S::LANES;
+            let lines = C::lines(s, block, sub);
+            let dw = s.load(&scales.d[b][at..]);
+            for m in 0..rows {
+                let at_m = b * rows + m;
+                let (q, [h0, h1]) = (&tile.q[at_m], tile.halves[at_m]);
+                let sum = if K::HALVES {
+                    let [first, second] = scales.halves[b];
+                    let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
+                    let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
+                    let s0 = s.dot::<4, 6>(s.splat_i32(-offset * h0), l0, &q[..16]);
+                    let s1 = s.dot::<4, 6>(s.splat_i32(-offset * h1), l1, &q[16..]);
+                    s.add_i32(s.mul_i32(s0, s.load_i32(&first[at..])), s.mul_i32(s1, s.load_i32(&second[at..])))
+                } else {
+                    let init = s.splat_i32(-offset * (h0 + h1));
+                    match C::BITS {
+                        4 => s.dot::<8, 4>(init, &lines, q),
+                        5 => s.dot::<8, 5>(init, &lines, q),
+                        _ => s.dot::<8, 8>(init, &lines, q),
+                    }
+                };
+                acc[sub][m] = s.fma(s.mul(dw, s.splat(tile.d[at_m])), s.to_f32(sum), acc[sub][m]);
+                if K::MIN {
+                    let mw = s.load(&scales.m[b][at..]);
+                    acc[sub][m] = s.fma(mw, s.splat(tile.weighted[at_m]), acc[sub][m]);
+                }
+            }
+        }
+    }
+    for m in 0..rows {
+        let row = out.row(m);
+        for sub in 0..S::SUBS {
+            s.store(acc[sub][m], &mut row[sub * S::LANES..]);
+        }
+    }
+}
+
+#[inline(always)]
+fn group_tile_any<S: Simd, C: Codes, K: Scaling>(
+    s: S,
+    codes: &[u8],
+    scales: &GroupScales,
+    offset: i32,
+    tile: &Tile,
+    out: &mut MatMut<'_>,
+) {
+    match tile.rows {
+        1 if S::UNROLL => group_tile::<S, C, K, 1>(s, codes, scales, offset, tile, out),
+        2 if S::UNROLL => group_tile::<S, C, K, 2>(s, codes, scales, offset, tile, out),
+        4 if S::UNROLL => group_tile::<S, C, K, 4>(s, codes, scales, offset, tile, out),
+        8 if S::UNROLL => group_tile::<S, C, K, 8>(s, codes, scales, offset, tile, out),
+        _ => group_tile::<S, C, K, 0>(s, codes, scales, offset, tile, out),
+    }
+}
+
+/// All tiles against one group.
+#[inline(always)]
+fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
+    s: S,
+    quants: &[u8],
+    scratch: &mut Scratch,
+    offset: i32,
+    tiles: &[Tile],
+    out: &mut MatMut<'_>,
+    col: usize,
+) {
+    let Scratch { scales, codes } = scratch;
+    let expand = S::UNROLL && tiles.len() >= EXPAND_FROM_TILES && C::BYTES != E::BYTES;
+    if expand {
+        codes.resize(quants.len() / C::BYTES * E::BYTES, 0);
+        for (block, wide) in quants.chunks_exact(C::BYTES).zip(codes.chunks_exact_mut(E::BYTES)) {
+            for sub in 0..S::SUBS {
+                let lines = C::lines(s, block, sub);
+                for j in 0..8 {
+                    s.store_line(lines[j], &mut wide[LINE * j..], sub);
+                }
+            }
+        }
+    }
+    let mut row = 0;
+    for tile in tiles {
+        let mut out = out.part(row..row + tile.rows, col..col + 16);
+        if expand {
+            group_tile_any::<S, E, K>(s, codes, scales, offset, tile, &mut out);
+        } else {
+            group_tile_any::<S, C, K>(s, quants, scales, offset, tile, &mut out);
+        }
+        row += tile.rows;
+    }
+}
+
+/// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for quantised weights.
+#[inline(always)]
+pub(crate) fn matmul<S: Simd>(
+    s: S,
+    w: &Weights<'_>,
+    groups: std::ops::Range<usize>,
+    tiles: &[Tile],
+    scratch: &mut Scratch,
+    out: &mut MatMut<'_>,
+) {
+    use TensorType::*;
+    for (i, g) in groups.enumerate() {
+        let (quants, scales) = w.group(g);
+        scratch.scales.expand(s, w.ty(), scales);
+        let col = 16 * i;
+        match w.ty() {
+            Q4_0 => group::<S, Packed4, Expanded<4>, Plain>(s, quants, scratch, 8, tiles, out, col),
+            Q4_1 | Q4_K => group::<S, Packed4, Expanded<4>, WithMin>(s, quants, scratch, 0, tiles, out, col),
+            Q5_0 => group::<S, Packed5, Expanded<5>, Plain>(s, quants, scratch, 16, tiles, out, col),
+            Q5_1 | Q5_K => group::<S, Packed5, Expanded<5>, WithMin>(s, quants, scratch, 0, tiles, out, col),
+            Q6_K => group::<S, Packed6, Expanded<6>, WithHalves>(s, quants, scratch, 32, tiles, out, col),
+            Q8_0 => group::<S, Packed8, Packed8, Plain>(s, quants, scratch, S::BYTE_OFFSET, tiles, out, col),
+            F32 | F16 | BF16 => unreachable!("float weights go through matmul_float"),
+        }
+    }
+}

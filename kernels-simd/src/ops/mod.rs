@@ -1,0 +1,8 @@
+//! The operations, each written once over [`Simd`](crate::simd::Simd) and instantiated per ISA in [`crate::table`].
+
+pub(crate) mod attention;
+pub(crate) mod elementwise;
+pub(crate) mod exp;
+pub(crate) mod matmul_float;
+pub(crate) mod matmul_quant;
+pub(crate) mod scales;

@@ -1,0 +1,168 @@
+//! The portable instruction set: plain Rust over arrays. It defines the results of all the others.
+
+use half::{bf16, f16};
+
+use crate::simd::Simd;
+
+/// Plain Rust; every CPU has it.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+const LANES: usize = 16;
+
+#[inline(always)]
+fn map2<T: Copy>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+impl Simd for Portable {
+    const LANES: usize = LANES;
+    // One instance reads better in a profile and compiles in a fraction of the time.
+    const UNROLL: bool = false;
+    const BYTE_OFFSET: i32 = 0;
+
+    type V = [f32; LANES];
+    type I = [i32; LANES];
+    type Line = [u8; 64];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> Self::V {
+        *x.first_chunk().expect("16 elements")
+    }
+    #[inline(always)]
+    fn store(self, v: Self::V, out: &mut [f32]) {
+        out[..LANES].copy_from_slice(&v);
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u16]) -> Self::V {
+        std::array::from_fn(|i| f16::from_bits(x[i]).to_f32())
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u16]) -> Self::V {
+        std::array::from_fn(|i| bf16::from_bits(x[i]).to_f32())
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        map2(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        map2(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        map2(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        map2(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        map2(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        map2(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::V) -> Self::V {
+        a.map(f32::abs)
+    }
+    #[inline(always)]
+    fn round(self, a: Self::V) -> Self::V {
+        a.map(f32::round_ties_even)
+    }
+    #[inline(always)]
+    fn zero_if_less(self, a: Self::V, b: Self::V, v: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { 0.0 } else { v[i] })
+    }
+    #[inline(always)]
+    fn scale_by_power_of_two(self, v: Self::V, n: Self::V) -> Self::V {
+        map2(v, n, |v, n| f32::from_bits(v.to_bits().wrapping_add((n as i32 as u32) << 23)))
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> Self::I {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn load_i32(self, x: &[i32]) -> Self::I {
+        *x.first_chunk().expect("16 elements")
+    }
+    #[inline(always)]
+    fn store_i32(self, v: Self::I, out: &mut [i32]) {
+        out[..LANES].copy_from_slice(&v);
+    }
+    #[inline(always)]
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        map2(a, b, |a, b| a.wrapping_add(b))
+    }
+    #[inline(always)]
+    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        map2(a, b, |a, b| a.wrapping_mul(b))
+    }
+    #[inline(always)]
+    fn to_f32(self, a: Self::I) -> Self::V {
+        a.map(|x| x as f32)
+    }
+    #[inline(always)]
+    fn to_i32(self, a: Self::V) -> Self::I {
+        a.map(|x| x as i32)
+    }
+
+    #[inline(always)]
+    fn line(self, bytes: &[u8], _sub: usize) -> Self::Line {
+        *bytes.first_chunk().expect("a line")
+    }
+    #[inline(always)]
+    fn store_line(self, line: Self::Line, out: &mut [u8], _sub: usize) {
+        out[..64].copy_from_slice(&line);
+    }
+    #[inline(always)]
+    fn low_nibbles(self, line: Self::Line) -> Self::Line {
+        line.map(|b| b & 15)
+    }
+    #[inline(always)]
+    fn high_nibbles(self, line: Self::Line) -> Self::Line {
+        line.map(|b| b >> 4)
+    }
+    #[inline(always)]
+    fn or_high<const BITS: u32>(self, line: Self::Line, high: Self::Line, shift: u32) -> Self::Line {
+        let mask = (1u8 << BITS) - 1;
+        std::array::from_fn(|i| line[i] | ((high[i] >> shift) & mask) << 4)
+    }
+    #[inline(always)]
+    fn bytes(self, line: Self::Line) -> Self::Line {
+        line
+    }
+
+    #[inline(always)]
+    fn dot<const N: usize, const BITS: u32>(self, init: Self::I, lines: &[Self::Line; N], acts: &[i8]) -> Self::I {
+        dot_lines(init, lines, acts, BITS == 8)
+    }
+}
+
+/// See [`Simd::dot`]; out of line, since unrolling it everywhere costs more compile time than it gains.
+#[inline(never)]
+fn dot_lines(init: [i32; LANES], lines: &[[u8; 64]], acts: &[i8], signed: bool) -> [i32; LANES] {
+    let mut acc = init;
+    for (line, acts) in lines.iter().zip(acts.as_chunks::<4>().0) {
+        for row in 0..LANES {
+            for i in 0..4 {
+                let code = line[4 * row + i];
+                let code = if signed { i32::from(code as i8) } else { i32::from(code) };
+                acc[row] += code * i32::from(acts[i]);
+            }
+        }
+    }
+    acc
+}

@@ -1,0 +1,86 @@
+//! The vocabulary of the generic kernels: one native vector and what can be done with it.
+//!
+//! The kernels in [`crate::ops`] are written once over this trait. Sixteen *lanes* (see the design) are `16 / LANES` native
+//! vectors, so one source gives the same sums in the same order on every instruction set; an implementation only says how
+//! wide its vectors are and which instruction does what.
+//!
+//! A value of an implementing type is the proof that this CPU has the instructions: it can be had only from a constructor
+//! that checked. All methods are `inline(always)` and end up inside the `#[target_feature]` functions of the ISA's table.
+
+/// A 32-byte run of activations against which eight lines of weights are multiplied.
+pub(crate) type ActBlock = [i8; 32];
+
+/// Bytes of one line: 16 output rows × 4 consecutive columns.
+pub(crate) const LINE: usize = 64;
+
+/// One instruction set, seen as vectors of [`Simd::LANES`] 32-bit lanes.
+pub(crate) trait Simd: Copy {
+    /// 32-bit lanes of a native vector: 4, 8 or 16.
+    const LANES: usize;
+    /// Native vectors that make the design's sixteen lanes.
+    const SUBS: usize = 16 / Self::LANES;
+    /// Whether it pays to have product kernels for each common number of activation rows.
+    const UNROLL: bool = true;
+    /// What [`Simd::bytes`] adds to signed bytes to make codes for [`Simd::dot`].
+    const BYTE_OFFSET: i32;
+
+    /// `LANES` f32.
+    type V: Copy;
+    /// `LANES` i32.
+    type I: Copy;
+    /// A native vector's part of a line: `LANES` rows × 4 columns of codes.
+    type Line: Copy;
+
+    fn splat(self, x: f32) -> Self::V;
+    /// The first `LANES` elements of `x`.
+    fn load(self, x: &[f32]) -> Self::V;
+    fn store(self, v: Self::V, out: &mut [f32]);
+    /// The first `LANES` binary16 numbers of `x`, exactly.
+    fn load_f16(self, x: &[u16]) -> Self::V;
+    /// The first `LANES` bfloat16 numbers of `x`, exactly.
+    fn load_bf16(self, x: &[u16]) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b + c`, rounded once.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of two finite numbers.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of two finite numbers.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    fn abs(self, a: Self::V) -> Self::V;
+    /// To the nearest integer, ties to even.
+    fn round(self, a: Self::V) -> Self::V;
+    /// `a < b ? 0 : v`, lane by lane.
+    fn zero_if_less(self, a: Self::V, b: Self::V, v: Self::V) -> Self::V;
+    /// `v · 2^n` for integral `n` with a normal result.
+    fn scale_by_power_of_two(self, v: Self::V, n: Self::V) -> Self::V;
+
+    fn splat_i32(self, x: i32) -> Self::I;
+    fn load_i32(self, x: &[i32]) -> Self::I;
+    fn store_i32(self, v: Self::I, out: &mut [i32]);
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// To f32, rounded to nearest even.
+    fn to_f32(self, a: Self::I) -> Self::V;
+    /// Integral f32 to i32.
+    fn to_i32(self, a: Self::V) -> Self::I;
+
+    /// Part `sub` of the line at the head of `bytes`.
+    fn line(self, bytes: &[u8], sub: usize) -> Self::Line;
+    /// Stores part `sub` of a line.
+    fn store_line(self, line: Self::Line, out: &mut [u8], sub: usize);
+    /// `line & 15`, byte by byte.
+    fn low_nibbles(self, line: Self::Line) -> Self::Line;
+    /// `line >> 4`, byte by byte.
+    fn high_nibbles(self, line: Self::Line) -> Self::Line;
+    /// Bits `BITS` wide from position `shift` of each byte of `high`, put at bit 4 of `line`.
+    fn or_high<const BITS: u32>(self, line: Self::Line, high: Self::Line, shift: u32) -> Self::Line;
+    /// Signed bytes as codes for [`Simd::dot`] with `BITS = 8`: every byte plus [`Simd::BYTE_OFFSET`].
+    fn bytes(self, line: Self::Line) -> Self::Line;
+
+    /// `init + Σ` over lines `j` and bytes `i` of `lines[j][row][i] · acts[4j + i]`, per row. The codes are unsigned and below
+    /// `2^BITS`; for `BITS = 8` they are what [`Simd::bytes`] made. `N` is 8 or 4 and `acts` has `4 N` elements.
+    fn dot<const N: usize, const BITS: u32>(self, init: Self::I, lines: &[Self::Line; N], acts: &[i8]) -> Self::I;
+}

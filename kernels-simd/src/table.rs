@@ -1,0 +1,314 @@
+//! The kernels of one instruction set as a value.
+
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::activations::{TILE_ROWS, Tile};
+use crate::matrix::{MatMut, Weights};
+use crate::ops::attention::{self, AttentionScratch, Queries, SEGMENT, Segment, state_len};
+use crate::ops::matmul_quant::Scratch;
+use crate::ops::{elementwise, matmul_float, matmul_quant};
+use crate::portable::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::x86_64::{avx2::Avx2, avx512::Avx512Vnni};
+
+/// An instruction set that kernels exist for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Plain Rust.
+    Portable,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// AVX-512 F, BW, DQ, VL and VNNI.
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// Every instruction set, the preferred one last.
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512Vnni => "avx512vnni",
+        }
+    }
+
+    /// Those that this CPU has, the preferred one last.
+    pub fn available() -> Vec<Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.kernels().is_some()).collect()
+    }
+
+    /// The preferred one of this CPU.
+    pub fn best() -> Isa {
+        Isa::ALL.into_iter().rev().find(|isa| isa.kernels().is_some()).unwrap_or(Isa::Portable)
+    }
+
+    /// The kernels, if this CPU can run them.
+    pub fn kernels(self) -> Option<&'static Kernels> {
+        match self {
+            Isa::Portable => Some(&portable::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Avx2::detect().map(|_| &avx2::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => Avx512Vnni::detect().map(|_| &avx512vnni::KERNELS),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512Vnni => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Isa, String> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| {
+            let known: Vec<_> = Isa::ALL.iter().map(|isa| isa.name()).collect();
+            format!("unknown instruction set `{name}`; known are {}", known.join(", "))
+        })
+    }
+}
+
+/// The kernels of one instruction set. It can be had only from [`Isa::kernels`], which asks the CPU first.
+pub struct Kernels {
+    isa: Isa,
+    quantize: unsafe fn(&[f32], usize, &mut Tile),
+    matmul_quant: unsafe fn(&Weights<'_>, Range<usize>, &[Tile], &mut Scratch, &mut MatMut<'_>),
+    matmul_float: unsafe fn(&Weights<'_>, Range<usize>, &[f32], usize, &mut MatMut<'_>),
+    rms_norm: unsafe fn(&[f32], &[f32], f32, usize, &mut [f32]),
+    silu_mul: unsafe fn(&mut [f32], &[f32]),
+    add: unsafe fn(&mut [f32], &[f32]),
+    rope: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
+    attend_f16: unsafe fn(Queries<'_>, Segment<'_, u16>, bool, &mut AttentionScratch, &mut [f32]),
+    attend_f32: unsafe fn(Queries<'_>, Segment<'_, f32>, bool, &mut AttentionScratch, &mut [f32]),
+    merge: unsafe fn(&mut [f32], &[f32]),
+    finish: unsafe fn(&[f32], &mut [f32]),
+}
+
+/// Instantiates every operation for one ISA. The features are those that the token's `detect` tests for.
+macro_rules! instantiate {
+    ($module:ident, $isa:expr, $token:expr, $features:tt) => {
+        mod $module {
+            use super::*;
+
+            pub(super) static KERNELS: Kernels = Kernels {
+                isa: $isa,
+                quantize,
+                matmul_quant: mm_quant,
+                matmul_float: mm_float,
+                rms_norm,
+                silu_mul,
+                add,
+                rope,
+                attend_f16,
+                attend_f32,
+                merge,
+                finish,
+            };
+
+            instantiate!(@ $token, $features;
+                fn quantize(x: &[f32], stride: usize, tile: &mut Tile) = |s| elementwise::quantize(s, x, stride, tile);
+                fn mm_quant(w: &Weights<'_>, groups: Range<usize>, x: &[Tile], scratch: &mut Scratch, out: &mut MatMut<'_>)
+                    = |s| matmul_quant::matmul(s, w, groups, x, scratch, out);
+                fn mm_float(w: &Weights<'_>, groups: Range<usize>, x: &[f32], stride: usize, out: &mut MatMut<'_>)
+                    = |s| matmul_float::matmul(s, w, groups, x, stride, out);
+                fn rms_norm(x: &[f32], w: &[f32], eps: f32, n: usize, out: &mut [f32])
+                    = |s| elementwise::rms_norm(s, x, w, eps, n, out);
+                fn silu_mul(gate: &mut [f32], up: &[f32]) = |s| elementwise::silu_mul(s, gate, up);
+                fn add(x: &mut [f32], y: &[f32]) = |s| elementwise::add(s, x, y);
+                fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32)
+                    = |_s| elementwise::rope(x, head_dim, angles, scale);
+                fn attend_f16(
+                    q: Queries<'_>, kv: Segment<'_, u16>, first: bool, scratch: &mut AttentionScratch, state: &mut [f32],
+                ) = |s| attention::attend(s, q, kv, first, scratch, state);
+                fn attend_f32(
+                    q: Queries<'_>, kv: Segment<'_, f32>, first: bool, scratch: &mut AttentionScratch, state: &mut [f32],
+                ) = |s| attention::attend(s, q, kv, first, scratch, state);
+                fn merge(into: &mut [f32], from: &[f32]) = |s| attention::merge(s, into, from);
+                fn finish(state: &[f32], out: &mut [f32]) = |_s| attention::finish(state, out);
+            );
+        }
+    };
+    (@ $token:expr, $features:tt; $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = |$s:ident| $body:expr;)*) => {
+        $(instantiate!(@one $token, $features; fn $name($($arg: $ty),*) = |$s| $body);)*
+    };
+    (@one $token:expr, none; fn $name:ident($($arg:ident: $ty:ty),*) = |$s:ident| $body:expr) => {
+        fn $name($($arg: $ty),*) {
+            let $s = $token;
+            $body
+        }
+    };
+    (@one $token:expr, $features:literal; fn $name:ident($($arg:ident: $ty:ty),*) = |$s:ident| $body:expr) => {
+        #[target_feature(enable = $features)]
+        fn $name($($arg: $ty),*) {
+            // SAFETY: the features of the token are enabled for this function, which is only called through a table that
+            // `Isa::kernels` gives after checking for them.
+            let $s = unsafe { $token };
+            $body
+        }
+    };
+}
+
+instantiate!(portable, Isa::Portable, Portable, none);
+#[cfg(target_arch = "x86_64")]
+instantiate!(avx2, Isa::Avx2, Avx2::new_unchecked(), "avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+instantiate!(
+    avx512vnni,
+    Isa::Avx512Vnni,
+    Avx512Vnni::new_unchecked(),
+    "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+);
+
+/// Calls a field of the table.
+macro_rules! call {
+    ($self:ident.$name:ident($($arg:expr),* $(,)?)) => {
+        // SAFETY: `Kernels` can be had only from `Isa::kernels`, which found this CPU to have the features.
+        unsafe { ($self.$name)($($arg),*) }
+    };
+}
+
+impl Kernels {
+    /// Whose kernels these are.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Quantises `rows` (1..=8) rows of `cols` activations (a multiple of 32), `stride` apart in `x`.
+    ///
+    /// # Panics
+    /// When `x` is too short, or `rows` or `cols` not as said.
+    pub fn quantize(&self, x: &[f32], rows: usize, cols: usize, stride: usize, tile: &mut Tile) {
+        tile.resize(rows, cols);
+        assert!(stride >= cols && x.len() >= (rows - 1) * stride + cols);
+        call!(self.quantize(x, stride, tile));
+    }
+
+    /// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for quantised weights.
+    ///
+    /// # Panics
+    /// When the shapes disagree: the tiles' rows are `out`'s rows, their columns the weights', and `out` has 16 columns a group.
+    pub fn matmul_quant(
+        &self,
+        w: &Weights<'_>,
+        groups: Range<usize>,
+        x: &[Tile],
+        scratch: &mut Scratch,
+        out: &mut MatMut<'_>,
+    ) {
+        assert!(!w.ty().is_float() && groups.end <= w.groups());
+        assert_eq!(out.cols(), groups.len() * 16);
+        assert_eq!(out.rows(), x.iter().map(|t| t.rows).sum::<usize>());
+        assert!(x.iter().all(|t| t.rows <= TILE_ROWS && t.blocks * 32 == w.cols()));
+        call!(self.matmul_quant(w, groups, x, scratch, out));
+    }
+
+    /// As [`Kernels::matmul_quant`] for F32, F16 and BF16 weights and f32 rows, `stride` apart in `x`.
+    ///
+    /// # Panics
+    /// When the shapes disagree.
+    pub fn matmul_float(&self, w: &Weights<'_>, groups: Range<usize>, x: &[f32], stride: usize, out: &mut MatMut<'_>) {
+        assert!(w.ty().is_float() && groups.end <= w.groups());
+        assert_eq!(out.cols(), groups.len() * 16);
+        assert!(stride >= w.cols() && (out.rows() == 0 || x.len() >= (out.rows() - 1) * stride + w.cols()));
+        call!(self.matmul_float(w, groups, x, stride, out));
+    }
+
+    /// RMSNorm of one row over its first `n` elements; the row, the weight and `out` are padded with zeros to 16.
+    ///
+    /// # Panics
+    /// When the lengths differ or are no multiple of 16.
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
+        assert!(x.len().is_multiple_of(16) && x.len() == weight.len() && x.len() == out.len() && n <= x.len());
+        call!(self.rms_norm(x, weight, eps, n, out));
+    }
+
+    /// SwiGLU: `gate ← silu(gate) · up`.
+    ///
+    /// # Panics
+    /// When the lengths differ or are no multiple of 16.
+    pub fn silu_mul(&self, gate: &mut [f32], up: &[f32]) {
+        assert!(gate.len().is_multiple_of(16) && gate.len() == up.len());
+        call!(self.silu_mul(gate, up));
+    }
+
+    /// `x ← x + y`.
+    ///
+    /// # Panics
+    /// When the lengths differ or are no multiple of 16.
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert!(x.len().is_multiple_of(16) && x.len() == y.len());
+        call!(self.add(x, y));
+    }
+
+    /// RoPE on interleaved pairs of every head in `x`, then a factor.
+    pub fn rope(&self, x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
+        call!(self.rope(x, head_dim, angles, scale));
+    }
+
+    /// Attends to one segment of f16 keys and values; see [`Kernels::attend_f32`].
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn attend_f16(
+        &self,
+        queries: Queries<'_>,
+        segment: Segment<'_, u16>,
+        first: bool,
+        scratch: &mut AttentionScratch,
+        state: &mut [f32],
+    ) {
+        check_attend(&queries, segment.keys.len(), segment.values.len(), state.len());
+        call!(self.attend_f16(queries, segment, first, scratch, state));
+    }
+
+    /// Attends to one segment. `state` (rows × [`state_len`]) is written when `first`, else the segment merges into it.
+    ///
+    /// # Panics
+    /// When the lengths disagree.
+    pub fn attend_f32(
+        &self,
+        queries: Queries<'_>,
+        segment: Segment<'_, f32>,
+        first: bool,
+        scratch: &mut AttentionScratch,
+        state: &mut [f32],
+    ) {
+        check_attend(&queries, segment.keys.len(), segment.values.len(), state.len());
+        call!(self.attend_f32(queries, segment, first, scratch, state));
+    }
+
+    /// Merges one row of state of a later segment into that of the earlier ones.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn merge(&self, into: &mut [f32], from: &[f32]) {
+        assert!(into.len() == from.len() && into.len() >= state_len(1));
+        call!(self.merge(into, from));
+    }
+
+    /// The attention output of one row of state.
+    ///
+    /// # Panics
+    /// When `state` is shorter than `out` needs.
+    pub fn finish(&self, state: &[f32], out: &mut [f32]) {
+        assert!(state.len() >= state_len(out.len()));
+        call!(self.finish(state, out));
+    }
+}
+
+fn check_attend(queries: &Queries<'_>, keys: usize, values: usize, state: usize) {
+    let (n, head_dim) = (queries.visible.len(), queries.head_dim);
+    assert!(head_dim > 0 && queries.q.len() == n * head_dim);
+    assert!(queries.visible.iter().all(|v| (1..=SEGMENT).contains(v)));
+    assert!(keys == SEGMENT * head_dim && values == SEGMENT * head_dim.next_multiple_of(16));
+    assert_eq!(state, n * state_len(head_dim));
+}

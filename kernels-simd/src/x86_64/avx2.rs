@@ -1,0 +1,190 @@
+//! AVX2 + FMA + F16C: eight lanes.
+//!
+//! Without an int8 dot-product instruction the products go through `vpmaddubsw`, which multiplies unsigned by signed bytes
+//! and adds neighbours in i16 *with saturation*. Small codes leave room there: several lines are summed in i16 before one
+//! `vpmaddwd` widens them.
+
+use std::arch::x86_64::*;
+
+use crate::simd::Simd;
+
+/// A CPU with AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// The proof, if this CPU has the features.
+    pub(crate) fn detect() -> Option<Avx2> {
+        crate::cpu::x86().avx2.then_some(Avx2(()))
+    }
+
+    /// The proof without the check.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, FMA and F16C and the system saves the registers.
+    #[inline(always)]
+    pub(crate) unsafe fn new_unchecked() -> Avx2 {
+        Avx2(())
+    }
+}
+
+/// The largest magnitude of a quantised activation.
+const MAX_ACT: i32 = 127;
+
+/// Lines of `BITS`-bit codes whose products fit one i16: a lane of `vpmaddubsw` takes two products of a line.
+const fn lines_per_i16<const BITS: u32>() -> usize {
+    match BITS {
+        4 => 8,
+        5 => 4,
+        6 => 2,
+        _ => 1,
+    }
+}
+const fn fits<const BITS: u32>() -> bool {
+    lines_per_i16::<BITS>() as i32 * 2 * ((1 << BITS) - 1) * MAX_ACT <= i16::MAX as i32
+}
+const _: () = assert!(fits::<4>() && fits::<5>() && fits::<6>());
+// Signed bytes: |code| ≤ 128 as an unsigned byte times the activation with the code's sign.
+const _: () = assert!(2 * 128 * MAX_ACT <= i16::MAX as i32);
+
+/// Wraps intrinsics in methods.
+macro_rules! ops {
+    ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: $ty),*) -> $ret {
+            // SAFETY: `self` exists, so `Avx2::detect` found AVX2, FMA and F16C; the operands are values, not addresses.
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    const BYTE_OFFSET: i32 = 0;
+
+    type V = __m256;
+    type I = __m256i;
+    type Line = __m256i;
+
+    ops! {
+        splat(x: f32) -> __m256 = _mm256_set1_ps(x);
+        add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
+        sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
+        mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
+        fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
+        min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        abs(a: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        round(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        zero_if_less(a: __m256, b: __m256, v: __m256) -> __m256 = _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b), v);
+        scale_by_power_of_two(v: __m256, n: __m256) -> __m256 = _mm256_castsi256_ps(
+            _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n))));
+        splat_i32(x: i32) -> __m256i = _mm256_set1_epi32(x);
+        add_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
+        mul_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_mullo_epi32(a, b);
+        to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
+        to_i32(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);
+        low_nibbles(line: __m256i) -> __m256i = _mm256_and_si256(line, _mm256_set1_epi8(15));
+        high_nibbles(line: __m256i) -> __m256i = _mm256_and_si256(_mm256_srli_epi16::<4>(line), _mm256_set1_epi8(15));
+    }
+
+    #[inline(always)]
+    fn bytes(self, line: __m256i) -> __m256i {
+        line
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> __m256 {
+        let x: &[f32; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 32 readable bytes; `self` proves AVX.
+        unsafe { _mm256_loadu_ps(x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: __m256, out: &mut [f32]) {
+        let out: &mut [f32; 8] = out.first_chunk_mut().expect("8 elements");
+        // SAFETY: `out` is 32 writable bytes; `self` proves AVX.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u16]) -> __m256 {
+        let x: &[u16; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 16 readable bytes; `self` proves F16C.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u16]) -> __m256 {
+        let x: &[u16; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 16 readable bytes; `self` proves AVX2.
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    fn load_i32(self, x: &[i32]) -> __m256i {
+        let x: &[i32; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 32 readable bytes; `self` proves AVX.
+        unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_i32(self, v: __m256i, out: &mut [i32]) {
+        let out: &mut [i32; 8] = out.first_chunk_mut().expect("8 elements");
+        // SAFETY: `out` is 32 writable bytes; `self` proves AVX.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn line(self, bytes: &[u8], sub: usize) -> __m256i {
+        let part: &[u8; 32] = bytes[32 * sub..].first_chunk().expect("a line");
+        // SAFETY: `part` is 32 readable bytes; `self` proves AVX.
+        unsafe { _mm256_loadu_si256(part.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_line(self, line: __m256i, out: &mut [u8], sub: usize) {
+        let part: &mut [u8; 32] = out[32 * sub..].first_chunk_mut().expect("a line");
+        // SAFETY: `part` is 32 writable bytes; `self` proves AVX.
+        unsafe { _mm256_storeu_si256(part.as_mut_ptr().cast(), line) }
+    }
+    #[inline(always)]
+    fn or_high<const BITS: u32>(self, line: __m256i, high: __m256i, shift: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2; the operands are values.
+        unsafe {
+            let mask = _mm256_set1_epi8(((1i8 << BITS) - 1) << 4);
+            // A 16-bit shift drags in bits of the neighbour, which the mask drops.
+            let at4 = match shift {
+                0..4 => _mm256_sll_epi16(high, _mm_cvtsi32_si128(4 - shift as i32)),
+                _ => _mm256_srl_epi16(high, _mm_cvtsi32_si128(shift as i32 - 4)),
+            };
+            _mm256_or_si256(line, _mm256_and_si256(at4, mask))
+        }
+    }
+
+    #[inline(always)]
+    fn dot<const N: usize, const BITS: u32>(self, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
+        let acts: &[[i8; 4]; N] = acts.as_chunks::<4>().0.first_chunk().expect("4 activations per line");
+        // SAFETY: `self` proves AVX2; the operands are values.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            let mut sum = init;
+            if BITS == 8 {
+                for j in 0..N {
+                    let a = _mm256_set1_epi32(i32::from_le_bytes(acts[j].map(|x| x as u8)));
+                    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(lines[j]), _mm256_sign_epi8(a, lines[j]));
+                    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+                }
+                return sum;
+            }
+            let run = lines_per_i16::<BITS>();
+            let mut j = 0;
+            while j < N {
+                let mut narrow = _mm256_setzero_si256();
+                for l in j..(j + run).min(N) {
+                    let a = _mm256_set1_epi32(i32::from_le_bytes(acts[l].map(|x| x as u8)));
+                    narrow = _mm256_add_epi16(narrow, _mm256_maddubs_epi16(lines[l], a));
+                }
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(narrow, ones));
+                j += run;
+            }
+            sum
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! AVX-512 (F, BW, DQ, VL) with VNNI: sixteen lanes, `vpdpbusd`.
+
+use std::arch::x86_64::*;
+
+use crate::simd::Simd;
+
+/// A CPU with AVX-512 F, BW, DQ, VL and VNNI.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512Vnni(());
+
+impl Avx512Vnni {
+    /// The proof, if this CPU has the features.
+    pub(crate) fn detect() -> Option<Avx512Vnni> {
+        crate::cpu::x86().avx512vnni.then_some(Avx512Vnni(()))
+    }
+
+    /// The proof without the check.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F, BW, DQ, VL and VNNI and the system saves the registers.
+    #[inline(always)]
+    pub(crate) unsafe fn new_unchecked() -> Avx512Vnni {
+        Avx512Vnni(())
+    }
+}
+
+/// Wraps intrinsics in methods.
+macro_rules! ops {
+    ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: $ty),*) -> $ret {
+            // SAFETY: `self` exists, so `Avx512Vnni::detect` found the features; the operands are values, not addresses.
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl Simd for Avx512Vnni {
+    const LANES: usize = 16;
+    // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
+    const BYTE_OFFSET: i32 = 128;
+
+    type V = __m512;
+    type I = __m512i;
+    type Line = __m512i;
+
+    ops! {
+        splat(x: f32) -> __m512 = _mm512_set1_ps(x);
+        add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
+        mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        max(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
+        min(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
+        round(a: __m512) -> __m512 = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        zero_if_less(a: __m512, b: __m512, v: __m512) -> __m512 =
+            _mm512_maskz_mov_ps(!_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), v);
+        scale_by_power_of_two(v: __m512, n: __m512) -> __m512 = _mm512_castsi512_ps(
+            _mm512_add_epi32(_mm512_castps_si512(v), _mm512_slli_epi32::<23>(_mm512_cvtps_epi32(n))));
+        splat_i32(x: i32) -> __m512i = _mm512_set1_epi32(x);
+        add_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
+        mul_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_mullo_epi32(a, b);
+        to_f32(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
+        to_i32(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
+        low_nibbles(line: __m512i) -> __m512i = _mm512_and_si512(line, _mm512_set1_epi8(15));
+        high_nibbles(line: __m512i) -> __m512i = _mm512_and_si512(_mm512_srli_epi16::<4>(line), _mm512_set1_epi8(15));
+        bytes(line: __m512i) -> __m512i = _mm512_xor_si512(line, _mm512_set1_epi8(-128));
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> __m512 {
+        let x: &[f32; 16] = x.first_chunk().expect("16 elements");
+        // SAFETY: `x` is 64 readable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: __m512, out: &mut [f32]) {
+        let out: &mut [f32; 16] = out.first_chunk_mut().expect("16 elements");
+        // SAFETY: `out` is 64 writable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u16]) -> __m512 {
+        let x: &[u16; 16] = x.first_chunk().expect("16 elements");
+        // SAFETY: `x` is 32 readable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u16]) -> __m512 {
+        let x: &[u16; 16] = x.first_chunk().expect("16 elements");
+        // SAFETY: `x` is 32 readable bytes; `self` proves AVX-512F.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    fn load_i32(self, x: &[i32]) -> __m512i {
+        let x: &[i32; 16] = x.first_chunk().expect("16 elements");
+        // SAFETY: `x` is 64 readable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_i32(self, v: __m512i, out: &mut [i32]) {
+        let out: &mut [i32; 16] = out.first_chunk_mut().expect("16 elements");
+        // SAFETY: `out` is 64 writable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn line(self, bytes: &[u8], _sub: usize) -> __m512i {
+        let line: &[u8; 64] = bytes.first_chunk().expect("a line");
+        // SAFETY: `line` is 64 readable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_line(self, line: __m512i, out: &mut [u8], _sub: usize) {
+        let out: &mut [u8; 64] = out.first_chunk_mut().expect("a line");
+        // SAFETY: `out` is 64 writable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), line) }
+    }
+    #[inline(always)]
+    fn or_high<const BITS: u32>(self, line: __m512i, high: __m512i, shift: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512BW; the operands are values.
+        unsafe {
+            let mask = _mm512_set1_epi8(((1i8 << BITS) - 1) << 4);
+            // A 16-bit shift drags in bits of the neighbour, which the mask drops.
+            let at4 = match shift {
+                0..4 => _mm512_sll_epi16(high, _mm_cvtsi32_si128(4 - shift as i32)),
+                _ => _mm512_srl_epi16(high, _mm_cvtsi32_si128(shift as i32 - 4)),
+            };
+            _mm512_or_si512(line, _mm512_and_si512(at4, mask))
+        }
+    }
+
+    #[inline(always)]
+    fn dot<const N: usize, const BITS: u32>(self, init: __m512i, lines: &[__m512i; N], acts: &[i8]) -> __m512i {
+        let acts: &[[i8; 4]; N] = acts.as_chunks::<4>().0.first_chunk().expect("4 activations per line");
+        let mut sum = init;
+        for j in 0..N {
+            // SAFETY: `self` proves AVX-512 VNNI; the operands are values.
+            unsafe {
+                let a = _mm512_set1_epi32(i32::from_le_bytes(acts[j].map(|x| x as u8)));
+                sum = _mm512_dpbusd_epi32(sum, lines[j], a);
+            }
+        }
+        sum
+    }
+}

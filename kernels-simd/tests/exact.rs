@@ -1,0 +1,278 @@
+//! Every instruction set gives the same bits: products equal `quipu_quant::dot`, the rest equals the portable table.
+
+use quipu_kernels::{
+    AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Tile, Weights, state_len,
+};
+use quipu_quant::TensorType;
+use quipu_quant::dot::{QuantizedRow, dot, dot_f32};
+use quipu_quant::pack::{PackedLayout, pack};
+
+/// SplitMix64 (Steele, Lea & Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+    /// In -1..1.
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+    /// Activations of widely varying size, with blocks of zeros and of numbers too small to have a scale.
+    fn activations(&mut self, n: usize) -> Vec<f32> {
+        let mut x: Vec<f32> = (0..n).map(|_| self.unit()).collect();
+        for block in x.chunks_mut(32) {
+            let factor = match self.below(8) {
+                0 => 0.0,
+                1 => 1e-42,
+                2 => 1e20,
+                3 => 1e-20,
+                _ => 3.0,
+            };
+            block.iter_mut().for_each(|x| *x *= factor);
+        }
+        x
+    }
+    /// A row of any bits but for the f16 scales, which are finite; with extreme codes mixed in.
+    fn row(&mut self, ty: TensorType, cols: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..ty.row_bytes(cols).unwrap()).map(|_| self.next() as u8).collect();
+        let extreme = [0x00, 0x80, 0xff, 0x7f][self.below(4)];
+        for block in bytes.chunks_mut(ty.block_bytes()) {
+            if self.below(4) == 0 {
+                block.fill(extreme);
+            }
+            let f16s: &[usize] = match ty {
+                TensorType::F32 => {
+                    block.copy_from_slice(&self.unit().to_le_bytes());
+                    continue;
+                }
+                TensorType::F16 | TensorType::BF16 | TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => &[0],
+                TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
+                TensorType::Q6_K => &[208],
+            };
+            for &at in f16s {
+                // Exponent below the one that means infinity; subnormal scales included.
+                block[at + 1] = block[at + 1] & 0x83 | (self.below(16) as u8) << 2;
+            }
+        }
+        bytes
+    }
+}
+
+fn all() -> impl Iterator<Item = &'static Kernels> {
+    for isa in Isa::ALL {
+        if isa.kernels().is_none() {
+            eprintln!("SKIPPED: {isa} is not on this CPU");
+        }
+    }
+    Isa::ALL.into_iter().filter_map(Isa::kernels)
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn quantised_products_equal_the_reference() {
+    let mut random = Random(1);
+    for ty in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
+        for (rows, blocks, n) in
+            [(16, 1, 1), (32, 3, 2), (21, 2, 7), (40, 5, 8), (16, 2, 9), (7, 1, 24), (64, 4, 37), (33, 1, 4)]
+        {
+            let cols = blocks * ty.block_len().max(64);
+            let plain: Vec<Vec<u8>> = (0..rows).map(|_| random.row(ty, cols)).collect();
+            let layout = PackedLayout::new(ty, rows, cols).unwrap();
+            let packed = pack(&layout, &plain.concat());
+            let weights = Weights::new(layout, &packed).unwrap();
+            let x = random.activations(n * cols);
+            let expected: Vec<f32> = x
+                .chunks(cols)
+                .map(QuantizedRow::new)
+                .flat_map(|x| plain.iter().map(|row| dot(ty, row, &x)).collect::<Vec<_>>())
+                .collect();
+            for k in all() {
+                let tiles: Vec<Tile> = x
+                    .chunks(8 * cols)
+                    .map(|x| {
+                        let mut tile = Tile::default();
+                        k.quantize(x, x.len() / cols, cols, cols, &mut tile);
+                        tile
+                    })
+                    .collect();
+                let width = weights.groups() * 16;
+                let mut out = vec![f32::NAN; n * width];
+                // The groups in two goes, to see that a range starts where it says.
+                let split = weights.groups() / 2;
+                let mut all = MatMut::new(&mut out, n, width, width);
+                let mut scratch = Scratch::default();
+                k.matmul_quant(&weights, 0..split, &tiles, &mut scratch, &mut all.part(0..n, 0..16 * split));
+                k.matmul_quant(
+                    &weights,
+                    split..weights.groups(),
+                    &tiles,
+                    &mut scratch,
+                    &mut all.part(0..n, 16 * split..width),
+                );
+                for (i, (out, expected)) in out.chunks(width).zip(expected.chunks(rows)).enumerate() {
+                    assert_eq!(bits(&out[..rows]), bits(expected), "{} {ty} {rows}×{cols}, row {i} of {n}", k.isa());
+                    assert!(out[rows..].iter().all(|&x| x == 0.0), "padding rows give zero");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn float_products_equal_the_reference() {
+    let mut random = Random(2);
+    for ty in [TensorType::F32, TensorType::F16, TensorType::BF16] {
+        for (rows, cols, n) in [(16, 1, 1), (64, 172, 5), (100, 33, 4), (129, 64, 9)] {
+            let plain: Vec<Vec<u8>> = (0..rows).map(|_| random.row(ty, cols)).collect();
+            let layout = PackedLayout::new(ty, rows, cols).unwrap();
+            let packed = pack(&layout, &plain.concat());
+            let weights = Weights::new(layout, &packed).unwrap();
+            let stride = cols + 3;
+            let x: Vec<f32> = (0..n * stride).map(|_| random.unit()).collect();
+            for k in all() {
+                let width = weights.groups() * 16;
+                let mut out = vec![f32::NAN; n * width];
+                k.matmul_float(&weights, 0..weights.groups(), &x, stride, &mut MatMut::new(&mut out, n, width, width));
+                for (out, x) in out.chunks(width).zip(x.chunks(stride)) {
+                    let expected: Vec<f32> = plain.iter().map(|row| dot_f32(ty, row, &x[..cols])).collect();
+                    assert_eq!(bits(&out[..rows]), bits(&expected), "{} {ty} {rows}×{cols}", k.isa());
+                }
+            }
+        }
+    }
+}
+
+/// Runs `f` with every table and checks that what it returns has the portable table's bits.
+fn same_everywhere(what: &str, mut f: impl FnMut(&Kernels) -> Vec<f32>) {
+    let portable = Isa::Portable.kernels().map(&mut f).unwrap();
+    for k in all() {
+        assert_eq!(bits(&f(k)), bits(&portable), "{what} on {}", k.isa());
+    }
+}
+
+#[test]
+fn rows_are_treated_alike_everywhere() {
+    let mut random = Random(3);
+    for n in [16, 64, 176, 2048] {
+        let x = random.activations(n);
+        let y = random.activations(n);
+        let tame: Vec<f32> = x.iter().map(|x| x.clamp(-1e3, 1e3)).collect();
+        let angles: Vec<[f32; 2]> = (0..n / 2).map(|_| [random.unit(), random.unit()]).collect();
+        same_everywhere("rms_norm", |k| {
+            let mut out = vec![0.0; n];
+            k.rms_norm(&tame, &y, 1e-5, n - 3, &mut out);
+            out
+        });
+        same_everywhere("silu_mul", |k| {
+            let mut gate = tame.clone();
+            k.silu_mul(&mut gate, &y);
+            gate
+        });
+        same_everywhere("add", |k| {
+            let mut sum = x.clone();
+            k.add(&mut sum, &y);
+            sum
+        });
+        same_everywhere("rope", |k| {
+            let mut out = x.clone();
+            k.rope(&mut out, 16, &angles[..6], 0.125);
+            out
+        });
+    }
+}
+
+#[test]
+fn silu_follows_the_exact_function() {
+    for k in all() {
+        let xs: Vec<f32> = (-100_000..100_000).map(|i| i as f32 * 1e-3).collect();
+        let mut out = xs.clone();
+        k.silu_mul(&mut out, &vec![1.0; xs.len()]);
+        for (x, y) in xs.iter().zip(out) {
+            let exact = f64::from(*x) / (1.0 + (-f64::from(*x)).exp());
+            let error = (f64::from(y) - exact).abs();
+            assert!(error <= 4e-7 * exact.abs() + 1e-36, "silu({x}) = {y}, should be {exact}");
+        }
+    }
+}
+
+/// Attention over `visible` positions in segments, merged; and in f64 from the definition.
+#[test]
+fn attention_is_the_same_everywhere_and_right() {
+    let mut random = Random(4);
+    for (head_dim, rows, positions) in
+        [(64usize, 4usize, 300usize), (8, 1, 128), (128, 3, 1), (64, 9, 129), (48, 2, 500)]
+    {
+        let width = head_dim.next_multiple_of(16);
+        let segments = positions.div_ceil(SEGMENT);
+        let k: Vec<Vec<f32>> = (0..positions).map(|_| (0..head_dim).map(|_| random.unit()).collect()).collect();
+        let v: Vec<Vec<f32>> = (0..positions).map(|_| (0..head_dim).map(|_| random.unit()).collect()).collect();
+        let q: Vec<f32> = (0..rows * head_dim).map(|_| random.unit()).collect();
+        // The last rows see fewer positions, as in a prompt.
+        let visible: Vec<usize> = (0..rows).map(|r| positions.saturating_sub(rows - 1 - r).max(1)).collect();
+        // What no row may see is NaN.
+        let mut keys = vec![f32::NAN; segments * SEGMENT * head_dim];
+        let mut values = vec![f32::NAN; segments * SEGMENT * width];
+        for p in 0..positions {
+            let (segment, p_in) = (p / SEGMENT, p % SEGMENT);
+            for d in 0..head_dim {
+                keys[segment * SEGMENT * head_dim + (p_in / 16 * head_dim + d) * 16 + p_in % 16] = k[p][d];
+            }
+            values[p * width..][..width].fill(0.0);
+            values[p * width..][..head_dim].copy_from_slice(&v[p]);
+        }
+        let halves = |x: &[f32]| -> Vec<u16> { x.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect() };
+        let (keys16, values16) = (halves(&keys), halves(&values));
+        let run = |kernels: &Kernels, f16: bool| {
+            let mut scratch = AttentionScratch::default();
+            let len = state_len(head_dim);
+            let mut state = vec![f32::NAN; rows * len];
+            for s in 0..segments {
+                // Rows whose last position lies in an earlier segment have no part in this one.
+                let from = visible.iter().position(|&n| n > s * SEGMENT).unwrap();
+                let seen: Vec<usize> = visible[from..].iter().map(|&n| (n - s * SEGMENT).min(SEGMENT)).collect();
+                let queries = Queries { q: &q[from * head_dim..], visible: &seen, head_dim };
+                let state = &mut state[from * len..];
+                let (ks, vs) = (s * SEGMENT * head_dim.., s * SEGMENT * width..);
+                if f16 {
+                    let keys = &keys16[ks][..SEGMENT * head_dim];
+                    let values = &values16[vs][..SEGMENT * width];
+                    kernels.attend_f16(queries, Segment { keys, values }, s == 0, &mut scratch, state);
+                } else {
+                    let keys = &keys[ks][..SEGMENT * head_dim];
+                    let values = &values[vs][..SEGMENT * width];
+                    kernels.attend_f32(queries, Segment { keys, values }, s == 0, &mut scratch, state);
+                }
+            }
+            let mut out = vec![0.0; rows * head_dim];
+            for (state, out) in state.chunks(len).zip(out.chunks_mut(head_dim)) {
+                kernels.finish(state, out);
+            }
+            out
+        };
+        same_everywhere("attention over f16", |k| run(k, true));
+        same_everywhere("attention over f32", |k| run(k, false));
+        // A row alone gives the bits that it gives in company: see `rows` of the tile.
+        for (r, out) in run(Isa::best().kernels().unwrap(), false).chunks(head_dim).enumerate() {
+            let q = &q[r * head_dim..][..head_dim];
+            let dot =
+                |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
+            let weights: Vec<f64> = (0..visible[r]).map(|p| dot(q, &k[p]).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            for d in 0..head_dim {
+                let exact = weights.iter().zip(&v).map(|(w, v)| w * f64::from(v[d])).sum::<f64>() / sum;
+                assert!((f64::from(out[d]) - exact).abs() < 1e-5, "head_dim {head_dim} row {r} dimension {d}");
+            }
+        }
+    }
+}
