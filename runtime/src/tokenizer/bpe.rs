@@ -1,0 +1,112 @@
+//! Byte-level BPE, as GPT-2 introduced it and Llama 3 uses it.
+//!
+//! A word begins as its bytes, one token each; pairs are merged in the order in which training found them.
+
+use std::collections::HashMap;
+
+use quipu_formats::gguf::{Metadata, Required};
+
+use super::bytes::byte_to_char;
+use super::error::TokenizerError;
+use super::hash::Seed;
+use super::merge::{Merge, NO_TOKEN, Symbol, merge_all};
+use super::pre::Pretokenizer;
+use super::vocab::{TextIndex, Vocab};
+
+const MERGES: &str = "tokenizer.ggml.merges";
+
+#[derive(Debug)]
+pub(super) struct Bpe {
+    pretokenizer: Pretokenizer,
+    /// The token of each byte.
+    bytes: [u32; 256],
+    /// Merges by [`pair`].
+    merges: HashMap<u64, Merge, Seed>,
+    /// The tokens by their bytes, if words that are in the vocabulary skip the merges.
+    words: Option<TextIndex>,
+}
+
+fn pair(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}
+
+impl Bpe {
+    pub(super) fn read(
+        metadata: &Metadata,
+        vocab: &Vocab,
+        pretokenizer: Pretokenizer,
+        ignore_merges: bool,
+    ) -> Result<Bpe, TokenizerError> {
+        let find = |piece: &[u8]| vocab.id(piece).filter(|id| vocab.is_mergeable(*id));
+
+        // Real vocabularies lack bytes: those that UTF-8 never uses, or that their training text never had. A vocabulary without
+        // any is not byte-level.
+        let bytes: [u32; 256] = std::array::from_fn(|byte| {
+            let mut buffer = [0; 4];
+            let piece = byte_to_char(byte as u8).encode_utf8(&mut buffer);
+            find(piece.as_bytes()).unwrap_or(NO_TOKEN)
+        });
+        if bytes.iter().all(|id| *id == NO_TOKEN) {
+            return Err(TokenizerError::MissingBytes { count: 256, first: 0, unk: "" });
+        }
+
+        let lines = metadata.strings_opt(MERGES).required(MERGES)?;
+        let mut merges = HashMap::with_capacity_and_hasher(lines.len(), Seed::default());
+        let mut joined = Vec::new();
+        for (line, rank) in lines.iter().zip(0..) {
+            // The separator is the first space after the first character; a line without one, or whose pieces are not in the
+            // vocabulary, can never merge anything (llama.cpp lets such lines pass too).
+            let Some(space) = line.bytes().skip(1).position(|b| b == b' ') else { continue };
+            let (left, right) = (&line.as_bytes()[..=space], &line.as_bytes()[space + 2..]);
+            joined.clear();
+            joined.extend_from_slice(left);
+            joined.extend_from_slice(right);
+            if let (Some(left), Some(right), Some(id)) = (find(left), find(right), find(&joined)) {
+                // The first of equal lines counts.
+                merges.entry(pair(left, right)).or_insert(Merge { rank, id });
+            }
+        }
+        let words = ignore_merges.then(|| vocab.index_texts());
+        Ok(Bpe { pretokenizer, bytes, merges, words })
+    }
+
+    /// Appends the tokens of `text` to `ids`.
+    pub(super) fn encode(&self, vocab: &Vocab, text: &str, ids: &mut Vec<u32>) {
+        if self.pretokenizer.add_prefix_space && !text.starts_with(' ') {
+            self.encode_words(vocab, &format!(" {text}"), ids);
+        } else {
+            self.encode_words(vocab, text, ids);
+        }
+    }
+
+    fn encode_words(&self, vocab: &Vocab, text: &str, ids: &mut Vec<u32>) {
+        // Words repeat: where the tokens of a word already stand in `ids`.
+        let mut seen: HashMap<&str, (usize, usize), Seed> = HashMap::default();
+        let mut symbols = Vec::new();
+        self.pretokenizer.split(text, &mut |word| {
+            if let Some(index) = &self.words
+                && let Some(id) = index.get(vocab, word.as_bytes())
+            {
+                ids.push(id);
+            } else if let Some(&(start, end)) = seen.get(word) {
+                ids.extend_from_within(start..end);
+            } else {
+                let start = ids.len();
+                self.encode_word(word.as_bytes(), &mut symbols, ids);
+                seen.insert(word, (start, ids.len()));
+            }
+        });
+    }
+
+    fn encode_word(&self, word: &[u8], symbols: &mut Vec<Symbol>, ids: &mut Vec<u32>) {
+        symbols.clear();
+        symbols.extend(word.iter().enumerate().map(|(at, byte)| Symbol {
+            start: at,
+            end: at + 1,
+            id: self.bytes[usize::from(*byte)],
+        }));
+        merge_all(symbols, |left, right| self.merges.get(&pair(left.id, right.id)).copied());
+        // A byte that the vocabulary lacks vanishes, as in Hugging Face's tokenizers and in llama.cpp.
+        ids.extend(symbols.iter().map(|symbol| symbol.id).filter(|id| *id != NO_TOKEN));
+    }
+}

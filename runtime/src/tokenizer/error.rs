@@ -1,0 +1,111 @@
+//! What can be wrong with a vocabulary.
+
+use quipu_formats::gguf::MetadataError;
+
+/// Why the tokenizer of a model file cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// A key is missing or has the wrong type.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A tokenizer of another kind.
+    #[error(
+        "`tokenizer.ggml.model` is `{model}`, which this program cannot tokenise for; it knows `gpt2` (byte-level BPE) and \
+         `llama` (SentencePiece BPE)"
+    )]
+    UnknownModel {
+        /// The value of the key.
+        model: String,
+    },
+    /// A pre-tokenizer that is not in the table.
+    #[error("`tokenizer.ggml.pre` names the unknown pre-tokenizer `{name}`; known ones: {known}")]
+    UnknownPre {
+        /// The value of the key.
+        name: String,
+        /// All names of the table.
+        known: String,
+    },
+    /// There are no tokens.
+    #[error("`tokenizer.ggml.tokens` is empty")]
+    EmptyVocabulary,
+    /// An array that goes with the tokens has another length.
+    #[error("`{key}` has {found} entries, but there are {tokens} tokens")]
+    LengthMismatch {
+        /// The key of the array.
+        key: &'static str,
+        /// The number of tokens.
+        tokens: usize,
+        /// The length of the array.
+        found: usize,
+    },
+    /// A special token beyond the vocabulary.
+    #[error("`{key}` is {id}, but there are only {tokens} tokens")]
+    IdOutOfRange {
+        /// The key of the id.
+        key: &'static str,
+        /// The id.
+        id: u32,
+        /// The number of tokens.
+        tokens: usize,
+    },
+    /// The file asks for a special token around each text and does not say which.
+    #[error("`{flag}` is true, but `{key}` is missing")]
+    NoSuchSpecial {
+        /// The key of the wish.
+        flag: &'static str,
+        /// The key of the missing id.
+        key: &'static str,
+    },
+    /// Nothing in the vocabulary stands for some bytes, so some text could not be encoded at all.
+    #[error("the vocabulary has no tokens for {count} of the 256 bytes (the first is 0x{first:02X}){}", .unk)]
+    MissingBytes {
+        /// How many are missing.
+        count: usize,
+        /// The first of them.
+        first: u8,
+        /// What else is missing.
+        unk: &'static str,
+    },
+    /// A SentencePiece piece that is longer than any real one.
+    #[error("token {id} is {found} bytes long; at most {limit} are supported")]
+    PieceTooLong {
+        /// The token.
+        id: u32,
+        /// Its length in bytes.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// `quipu.tokenizer.pre` is not what it should be.
+    #[error("`{key}` is not a description of a pre-tokenizer: {source}")]
+    Json {
+        /// The key.
+        key: &'static str,
+        /// What the JSON reader says.
+        source: serde_json::Error,
+    },
+    /// A component of a Hugging Face tokenizer that is not implemented.
+    #[error("`{key}` asks for {component}, which is not supported")]
+    Unsupported {
+        /// The key.
+        key: &'static str,
+        /// The component and, where it matters, its options.
+        component: String,
+    },
+    /// A regular expression that does not compile.
+    #[error("the pre-tokenizer's pattern `{pattern}` is not a regular expression: {source}")]
+    Regex {
+        /// The pattern.
+        pattern: String,
+        /// What the compiler says.
+        source: Box<fancy_regex::Error>,
+    },
+    /// The special tokens are too many for one search automaton.
+    #[error("cannot build a search automaton for {count} special tokens: {reason}")]
+    SpecialTokens {
+        /// How many there are.
+        count: usize,
+        /// What the automaton's builder says.
+        reason: String,
+    },
+}

@@ -1,0 +1,225 @@
+//! Pre-tokenisation: text is cut into words before pairs are merged, and no merge crosses a cut.
+//!
+//! A [`Pretokenizer`] is a list of steps, each of which cuts the pieces that the one before left. It comes from the table of
+//! names in [`presets`], or from the description that [`hugging_face`] reads. Patterns in daily use have splitters
+//! written by hand ([`words`]); the others run as regular expressions.
+
+mod classes;
+pub(super) mod hugging_face;
+pub(super) mod presets;
+mod words;
+
+use std::ops::Range;
+
+use super::error::TokenizerError;
+use words::WordRule;
+
+/// What becomes of the text that a step's pattern matches, in the terms of Hugging Face's `tokenizers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+pub(super) enum Behavior {
+    /// It is dropped.
+    Removed,
+    /// Each match is a piece.
+    Isolated,
+    /// It belongs to the piece before it.
+    MergedWithPrevious,
+    /// It belongs to the piece after it.
+    MergedWithNext,
+    /// Neighbouring matches are one piece.
+    Contiguous,
+}
+
+#[derive(Debug)]
+enum Matcher {
+    Words(WordRule),
+    Regex(fancy_regex::Regex),
+    Literal(String),
+}
+
+/// One cut through all pieces.
+#[derive(Debug)]
+pub(super) struct Step {
+    matcher: Matcher,
+    behavior: Behavior,
+    /// Whether the text between the matches takes the place of the matches.
+    invert: bool,
+}
+
+/// How a model's words are found.
+#[derive(Debug, Default)]
+pub(super) struct Pretokenizer {
+    pub(super) steps: Vec<Step>,
+    /// Whether a text that does not begin with a space gets one in front.
+    pub(super) add_prefix_space: bool,
+}
+
+/// A pre-tokenizer and what its source says about the rest of the tokenizer.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) pretokenizer: Pretokenizer,
+    /// A word that is in the vocabulary is one token, whatever the merges say.
+    pub(super) ignore_merges: bool,
+    /// Whether texts begin with BOS when the file does not say.
+    pub(super) add_bos: bool,
+}
+
+/// A bound on the work for one match. Real patterns step back a few times per character, so only a pattern made to hang meets it.
+const BACKTRACK_LIMIT: usize = 1 << 26;
+
+impl Step {
+    /// A step that isolates the matches of `pattern`, by hand-written code when it is one of [`words`]' patterns.
+    pub(super) fn isolate(pattern: &str) -> Result<Step, TokenizerError> {
+        Step::regex(pattern, Behavior::Isolated, false)
+    }
+
+    fn regex(pattern: &str, behavior: Behavior, invert: bool) -> Result<Step, TokenizerError> {
+        if let Some(rule) = WordRule::of_pattern(pattern) {
+            return Ok(Step { matcher: Matcher::Words(rule), behavior, invert });
+        }
+        // As Hugging Face runs them: Oniguruma, in whose syntax `^` and `$` belong to lines.
+        let regex = fancy_regex::RegexBuilder::new(pattern)
+            .oniguruma_mode(true)
+            .multi_line(true)
+            .backtrack_limit(BACKTRACK_LIMIT)
+            .build()
+            .map_err(|source| TokenizerError::Regex { pattern: pattern.into(), source: Box::new(source) })?;
+        Ok(Step { matcher: Matcher::Regex(regex), behavior, invert })
+    }
+
+    fn literal(text: String, behavior: Behavior, invert: bool) -> Step {
+        Step { matcher: Matcher::Literal(text), behavior, invert }
+    }
+
+    fn split<'t>(&self, text: &'t str, emit: &mut dyn FnMut(&'t str)) {
+        // The way of nearly all models.
+        if let Matcher::Words(rule) = &self.matcher
+            && self.behavior == Behavior::Isolated
+        {
+            let mut rest = text;
+            while !rest.is_empty() {
+                let (word, after) = rest.split_at(rule.first_word(rest));
+                emit(word);
+                rest = after;
+            }
+            return;
+        }
+        for range in self.pieces(text) {
+            emit(&text[range]);
+        }
+    }
+
+    /// The ranges of `text` that this step leaves, some of them possibly empty.
+    fn pieces(&self, text: &str) -> Vec<Range<usize>> {
+        let parts = self.parts(text).into_iter().map(|(range, matched)| (range, matched != self.invert));
+        let mut pieces: Vec<Range<usize>> = Vec::new();
+        let mut previous = None;
+        for (range, matched) in parts {
+            let join = match self.behavior {
+                Behavior::Removed if matched => continue,
+                Behavior::Removed | Behavior::Isolated => false,
+                Behavior::Contiguous => previous == Some(matched),
+                Behavior::MergedWithPrevious => matched && previous == Some(false),
+                Behavior::MergedWithNext => !matched && previous == Some(true),
+            };
+            match pieces.last_mut() {
+                Some(last) if join => last.end = range.end,
+                _ => pieces.push(range),
+            }
+            previous = Some(matched);
+        }
+        pieces
+    }
+
+    /// `text` as a sequence of matches (`true`) and what lies between them.
+    fn parts(&self, text: &str) -> Vec<(Range<usize>, bool)> {
+        let mut parts = Vec::new();
+        let mut at = 0;
+        let mut add = |range: Range<usize>| {
+            if at < range.start {
+                parts.push((at..range.start, false));
+            }
+            at = range.end;
+            // An empty match cuts the text and is no piece itself.
+            if !range.is_empty() {
+                parts.push((range, true));
+            }
+        };
+        match &self.matcher {
+            Matcher::Words(rule) => {
+                let mut start = 0;
+                while start < text.len() {
+                    let end = start + rule.first_word(&text[start..]);
+                    add(start..end);
+                    start = end;
+                }
+            }
+            // A pattern that gives up (see BACKTRACK_LIMIT) leaves the rest uncut.
+            Matcher::Regex(regex) => regex.find_iter(text).map_while(Result::ok).for_each(|m| add(m.range())),
+            Matcher::Literal(literal) if literal.is_empty() => {}
+            Matcher::Literal(literal) => text.match_indices(literal).for_each(|(i, m)| add(i..i + m.len())),
+        }
+        if at < text.len() {
+            parts.push((at..text.len(), false));
+        }
+        parts
+    }
+}
+
+impl Pretokenizer {
+    /// Calls `word` with each word of `text`, in order; none is empty.
+    pub(super) fn split<'t>(&self, text: &'t str, word: &mut dyn FnMut(&'t str)) {
+        run(&self.steps, text, word);
+    }
+}
+
+fn run<'t>(steps: &[Step], text: &'t str, word: &mut dyn FnMut(&'t str)) {
+    match steps.split_first() {
+        _ if text.is_empty() => {}
+        None => word(text),
+        Some((step, rest)) => step.split(text, &mut |piece| run(rest, piece, word)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(step: Step, text: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        let pretokenizer = Pretokenizer { steps: vec![step], add_prefix_space: false };
+        pretokenizer.split(text, &mut |word| words.push(word.to_string()));
+        words
+    }
+
+    /// The examples of Hugging Face's documentation of `SplitDelimiterBehavior`.
+    #[test]
+    fn behaviors_as_documented() {
+        for (behavior, expected) in [
+            (Behavior::Removed, vec!["the", "final", "countdown"]),
+            (Behavior::Isolated, vec!["the", "-", "final", "-", "-", "countdown"]),
+            (Behavior::MergedWithPrevious, vec!["the-", "final-", "-", "countdown"]),
+            (Behavior::MergedWithNext, vec!["the", "-final", "-", "-countdown"]),
+            (Behavior::Contiguous, vec!["the", "-", "final", "--", "countdown"]),
+        ] {
+            let text = "the-final--countdown";
+            assert_eq!(split(Step::literal("-".into(), behavior, false), text), expected, "{behavior:?}");
+            assert_eq!(split(Step::regex("-", behavior, false).unwrap(), text), expected, "{behavior:?}");
+            assert_eq!(split(Step::regex("[^-]+", behavior, true).unwrap(), text).concat(), expected.concat());
+        }
+        assert_eq!(split(Step::regex("[a-z]", Behavior::Removed, true).unwrap(), "a-bc--"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn empty_matches_cut() {
+        // Digits in groups of three from the right.
+        let step = Step::isolate(r"(?=(\d{3})+(?!\d))").unwrap();
+        assert_eq!(split(step, "1234567"), ["1", "234", "567"]);
+    }
+
+    #[test]
+    fn a_pattern_that_would_hang_leaves_the_text_whole() {
+        let text = format!("{}!", "a".repeat(200));
+        let step = Step::isolate(r"(?:(a|a|aa)+\1?)+(?=x)").unwrap();
+        assert_eq!(split(step, &text).concat(), text);
+    }
+}
