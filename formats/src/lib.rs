@@ -10,6 +10,7 @@
 //! What a tensor's bytes mean is `quipu-quant`'s matter; what the model does with them is the runtime's.
 #![deny(unsafe_code)]
 
+pub mod convert;
 pub mod gguf;
 pub mod map;
 pub mod safetensors;

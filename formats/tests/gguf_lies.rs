@@ -439,7 +439,7 @@ fn a_header_of_gigabytes_is_refused_before_it_is_read() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4000) })]
 
     /// Whatever is changed, the answer is an error or a file whose every tensor can be read.
     #[test]

@@ -1,0 +1,227 @@
+//! From the rows of the source to the bytes of the output, a few chunks at a time.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use quipu_quant::TensorType;
+use quipu_quant::blocks::{dequantize, quantize};
+use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group, unpack_group};
+use rayon::prelude::*;
+
+use super::plan::Plan;
+use super::{ConvertError, Progress};
+use crate::gguf::{GgufWriter, OutputFile, WriteError};
+use crate::source::{Layout, Source, TensorInfo};
+
+/// Weights of a chunk, about. Half a MiB as f32: it stays in the second-level cache on its way from one format to the next.
+const CHUNK_WEIGHTS: usize = 128 << 10;
+
+/// Bytes of the output after which the source's pages of a large tensor are given back, without waiting for its end.
+const RELEASE_EVERY: usize = 64 << 20;
+
+/// A piece of work whose results follow each other in the output.
+struct Job {
+    /// The number of the tensor in the output.
+    tensor: usize,
+    work: Work,
+    last: bool,
+}
+
+enum Work {
+    /// These bytes of the tensor go over as they are.
+    Copy(Range<usize>),
+    /// These rows are converted; whole groups of 16 but for the tensor's end.
+    Rows(Range<usize>),
+}
+
+/// The result of a job.
+struct Part<'a> {
+    bytes: Cow<'a, [u8]>,
+    /// For a packed matrix: the scales of these rows, which have to wait for the end of the quants.
+    scales: Vec<u8>,
+}
+
+/// Writes all tensors of the plan to `writer`.
+pub(super) fn write_tensors(
+    source: &dyn Source,
+    plan: &Plan,
+    writer: GgufWriter<OutputFile>,
+    cancel: &AtomicBool,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<GgufWriter<OutputFile>, ConvertError> {
+    let total_bytes = plan.tensors.iter().filter_map(TensorInfo::byte_len).map(|b| b as u64).sum();
+    let mut sink = Sink { source, plan, writer, progress, scales: Vec::new(), unreleased: 0, bytes: 0, total_bytes };
+    let jobs: Vec<Job> = (0..plan.tensors.len()).flat_map(|tensor| jobs(source, plan, tensor)).collect();
+    // One window is computed while the one before is written.
+    let mut computed = (&jobs[..0], Vec::new());
+    for window in jobs.chunks(2 * rayon::current_num_threads()).chain([&jobs[..0]]) {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(ConvertError::Cancelled);
+        }
+        let (done, parts) = computed;
+        let (parts, written) = rayon::join(
+            || window.par_iter().map(|job| convert(source, plan, job)).collect(),
+            || done.iter().zip(parts).try_for_each(|(job, part)| sink.write(job, part?)),
+        );
+        written?;
+        computed = (window, parts);
+    }
+    Ok(sink.writer)
+}
+
+fn jobs(source: &dyn Source, plan: &Plan, tensor: usize) -> impl Iterator<Item = Job> {
+    let (to, origin) = (&plan.tensors[tensor], plan.origins[tensor]);
+    let from = &source.tensors()[origin];
+    let copied = (to.ty, to.layout) == (from.ty, from.layout) && to.layout == Layout::Packed;
+    let (end, step) = if copied {
+        (to.byte_len().unwrap_or(0), 4 * CHUNK_WEIGHTS)
+    } else {
+        (to.rows(), (CHUNK_WEIGHTS / to.cols() / GROUP_ROWS * GROUP_ROWS).max(GROUP_ROWS))
+    };
+    (0..end).step_by(step).map(move |start| {
+        let range = start..end.min(start + step);
+        Job { tensor, last: range.end == end, work: if copied { Work::Copy(range) } else { Work::Rows(range) } }
+    })
+}
+
+fn convert<'a>(source: &'a dyn Source, plan: &Plan, job: &Job) -> Result<Part<'a>, ConvertError> {
+    let (to, origin) = (&plan.tensors[job.tensor], plan.origins[job.tensor]);
+    let rows = match &job.work {
+        Work::Copy(range) => {
+            return Ok(Part { bytes: Cow::Borrowed(&packed_bytes(source, origin)[range.clone()]), scales: Vec::new() });
+        }
+        Work::Rows(rows) => rows.clone(),
+    };
+    let from = &source.tensors()[origin];
+    let mut bytes = match from.layout {
+        Layout::Plain => source.rows(origin, rows.clone()),
+        Layout::Packed => Cow::Owned(unpacked_rows(from, packed_bytes(source, origin), rows.clone())),
+    };
+    if to.ty != from.ty {
+        bytes = Cow::Owned(change_type(source, from, to.ty, rows.start, &bytes)?);
+    }
+    match to.layout {
+        Layout::Plain => Ok(Part { bytes, scales: Vec::new() }),
+        Layout::Packed => Ok(packed_rows(to, &bytes)),
+    }
+}
+
+fn packed_bytes(source: &dyn Source, origin: usize) -> &[u8] {
+    source.mapped(origin).expect("a packed tensor lies in its file as it is, since `Source::rows` cannot serve it")
+}
+
+fn packed_layout(info: &TensorInfo) -> PackedLayout {
+    PackedLayout::new(info.ty, info.rows(), info.cols())
+        .expect("sizes of tensors were checked when their file was opened or started")
+}
+
+/// Plain rows out of a packed tensor; `rows` starts with a group.
+fn unpacked_rows(info: &TensorInfo, packed: &[u8], rows: Range<usize>) -> Vec<u8> {
+    let layout = packed_layout(info);
+    let mut plain = vec![0; rows.len() * layout.row_bytes()];
+    for (i, plain) in plain.chunks_mut(GROUP_ROWS * layout.row_bytes()).enumerate() {
+        let (quants, scales) = layout.group(packed, rows.start / GROUP_ROWS + i);
+        unpack_group(&layout, quants, scales, plain);
+    }
+    plain
+}
+
+/// Whole rows, starting with a group, as a part of a packed tensor.
+fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Part<'static> {
+    let layout = packed_layout(info);
+    let groups = (plain.len() / layout.row_bytes()).div_ceil(GROUP_ROWS);
+    let mut quants = vec![0; groups * layout.group_quant_bytes()];
+    let mut scales = vec![0; groups * layout.group_scale_bytes()];
+    for (i, rows) in plain.chunks(GROUP_ROWS * layout.row_bytes()).enumerate() {
+        let quants = &mut quants[i * layout.group_quant_bytes()..][..layout.group_quant_bytes()];
+        let scales = &mut scales[i * layout.group_scale_bytes()..][..layout.group_scale_bytes()];
+        pack_group(&layout, rows, quants, scales);
+    }
+    Part { bytes: Cow::Owned(quants), scales }
+}
+
+/// Rows of `from`, the first of them number `first_row`, as rows of type `ty`.
+fn change_type(
+    source: &dyn Source,
+    from: &TensorInfo,
+    ty: TensorType,
+    first_row: usize,
+    bytes: &[u8],
+) -> Result<Vec<u8>, ConvertError> {
+    const WHOLE: &str = "whole rows, of types whose blocks divide them";
+    let weights = bytes.len() / from.ty.block_bytes() * from.ty.block_len();
+    let mut values = vec![0.0f32; weights];
+    dequantize(from.ty, bytes, &mut values).expect(WHOLE);
+    if let Some(i) = out_of_range(ty, &values) {
+        return Err(ConvertError::WeightOutOfRange {
+            path: source.path().to_owned(),
+            tensor: from.name.clone(),
+            row: first_row + i / from.cols(),
+            col: i % from.cols(),
+            value: values[i],
+            ty,
+        });
+    }
+    let mut out = vec![0; weights / ty.block_len() * ty.block_bytes()];
+    quantize(ty, &values, &mut out).expect(WHOLE);
+    Ok(out)
+}
+
+/// The first value that F16, or the f16 scale of a block, could not hold. F32 and BF16 have room for all and keep them as they are.
+fn out_of_range(ty: TensorType, values: &[f32]) -> Option<usize> {
+    if matches!(ty, TensorType::F32 | TensorType::BF16) {
+        return None;
+    }
+    // From here on f16 rounds to infinity. Scales are no larger than the largest weight. Written so that NaN is found too.
+    const LIMIT: f32 = 65520.0;
+    let fits = |v: &f32| v.abs() < LIMIT;
+    // Without an early exit the common case is one pass at full speed.
+    if values.iter().fold(true, |all, v| all & fits(v)) { None } else { values.iter().position(|v| !fits(v)) }
+}
+
+/// Takes the parts in order.
+struct Sink<'a> {
+    source: &'a dyn Source,
+    plan: &'a Plan,
+    writer: GgufWriter<OutputFile>,
+    progress: &'a (dyn Fn(Progress) + Sync),
+    /// Scales of the packed matrix at hand.
+    scales: Vec<u8>,
+    unreleased: usize,
+    bytes: u64,
+    total_bytes: u64,
+}
+
+impl Sink<'_> {
+    fn write(&mut self, job: &Job, part: Part) -> Result<(), ConvertError> {
+        let to = &self.plan.tensors[job.tensor];
+        self.put(&part.bytes)?;
+        self.scales.extend(&part.scales);
+        if job.last && to.layout == Layout::Packed && matches!(job.work, Work::Rows(_)) {
+            let layout = packed_layout(to);
+            let gap = layout.scales_offset() - layout.groups() * layout.group_quant_bytes();
+            self.put(&vec![0; gap])?;
+            let scales = std::mem::take(&mut self.scales);
+            self.put(&scales)?;
+            self.scales = scales;
+            self.scales.clear();
+        }
+        self.unreleased += part.bytes.len();
+        if job.last || self.unreleased >= RELEASE_EVERY {
+            self.source.release(self.plan.origins[job.tensor]);
+            self.unreleased = 0;
+        }
+        (self.progress)(Progress { tensor: &to.name, bytes: self.bytes, total_bytes: self.total_bytes });
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        // After its last byte a tensor is complete, and an empty part would be taken for the next one's.
+        if !bytes.is_empty() {
+            self.bytes += bytes.len() as u64;
+            self.writer.write_tensor_part(bytes)?;
+        }
+        Ok(())
+    }
+}

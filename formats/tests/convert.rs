@@ -1,0 +1,399 @@
+//! Converting, quantising, packing and unpacking whole files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use quipu_formats::convert::{ConvertError, ConvertOptions, Summary, TypeRule, Warning, write_gguf};
+use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, OutputError, Value, WriteError};
+use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_quant::TensorType::{self, *};
+use quipu_quant::blocks::{dequantize, quantize};
+use quipu_quant::pack::{PackedLayout, pack};
+
+/// A directory with a source in it, and room for what is made of that.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+/// Numbers without a pattern (xorshift), the same in every run.
+fn noise(seed: usize) -> impl Iterator<Item = u64> {
+    let mut x = 0x9e37_79b9_7f4a_7c15u64 ^ (seed as u64).wrapping_mul(0xd134_2543_de82_ef95) | 1;
+    std::iter::repeat_with(move || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x
+    })
+}
+
+fn weights(seed: usize, n: usize) -> Vec<f32> {
+    noise(seed).take(n).map(|x| (x >> 40) as f32 / (1 << 24) as f32 - 0.5).collect()
+}
+
+/// Weights of any type that can be made; random blocks with sane scales of one that can't.
+fn bytes_of(seed: usize, ty: TensorType, n: usize) -> Vec<u8> {
+    let mut bytes = vec![0; n / ty.block_len() * ty.block_bytes()];
+    if quantize(ty, &weights(seed, n), &mut bytes).is_err() {
+        bytes.iter_mut().zip(noise(seed)).for_each(|(b, x)| *b = (x >> 32) as u8);
+        for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+            // The f16 scales: 2^-6 or so.
+            let scales: &[usize] = if ty == Q6_K { &[208] } else { &[0, 2] };
+            scales.iter().for_each(|&at| block[at..at + 2].copy_from_slice(&[0x55, 0x24]));
+        }
+    }
+    bytes
+}
+
+fn values(ty: TensorType, bytes: &[u8]) -> Vec<f32> {
+    let mut values = vec![0.0; bytes.len() / ty.block_bytes() * ty.block_len()];
+    dequantize(ty, bytes, &mut values).unwrap();
+    values
+}
+
+fn info(name: &str, ty: TensorType, shape: &[usize]) -> TensorInfo {
+    TensorInfo { name: name.into(), ty, layout: Layout::Plain, shape: shape.into() }
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.path()).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn source_of(&self, tensors: &[(TensorInfo, Vec<u8>)]) -> GgufFile {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", Value::String("llama".into()));
+        metadata.set("general.alignment", Value::U32(64));
+        let infos: Vec<TensorInfo> = tensors.iter().map(|t| t.0.clone()).collect();
+        let path = self.path("source.gguf");
+        let mut writer = GgufWriter::create(&path, None, &metadata, &infos).unwrap();
+        tensors.iter().for_each(|(_, bytes)| writer.write_tensor_part(bytes).unwrap());
+        writer.finish().unwrap();
+        GgufFile::open(path).unwrap()
+    }
+
+    fn source(&self, tensors: &[TensorInfo]) -> GgufFile {
+        let with_bytes = tensors.iter().enumerate().map(|(seed, t)| {
+            let bytes = bytes_of(seed, t.ty, t.shape.iter().product());
+            (t.clone(), bytes)
+        });
+        self.source_of(&with_bytes.collect::<Vec<_>>())
+    }
+
+    fn convert(&self, source: &dyn Source, types: TypeRule, packed: bool, name: &str) -> (GgufFile, Summary) {
+        let options = ConvertOptions { types, packed };
+        let path = self.path(name);
+        let summary = write_gguf(source, &options, &path, &AtomicBool::new(false), &|_| {}).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), summary.bytes);
+        (GgufFile::open(path).unwrap(), summary)
+    }
+
+    fn fail(&self, source: &dyn Source, types: TypeRule, out: &Path) -> ConvertError {
+        write_gguf(source, &ConvertOptions { types, packed: false }, out, &AtomicBool::new(false), &|_| {}).unwrap_err()
+    }
+}
+
+fn types(file: &GgufFile) -> Vec<(&str, TensorType)> {
+    file.tensors().iter().map(|t| (t.name.as_str(), t.ty)).collect()
+}
+
+fn data<'a>(file: &'a GgufFile, name: &str) -> &'a [u8] {
+    file.data(file.find(name).unwrap())
+}
+
+/// A matrix of every type, of several chunks and of fewer rows than a group; vectors beside them.
+fn all_types() -> Vec<TensorInfo> {
+    let mut tensors = vec![info("output_norm.weight", F32, &[77]), info("token_embd.weight", F16, &[64, 100])];
+    for (layer, ty) in TensorType::ALL.into_iter().enumerate() {
+        tensors.push(info(&format!("blk.{layer}.ffn_down.weight"), ty, &[512, 1003]));
+        tensors.push(info(&format!("blk.{layer}.attn_q.weight"), ty, &[256, 5]));
+        tensors.push(info(&format!("blk.{layer}.attn_q.bias"), F32, &[33]));
+    }
+    tensors.push(info("blk.0.attn_k.weight", F16, &[7, 3]));
+    tensors
+}
+
+#[test]
+fn packing_and_unpacking_leaves_every_byte() {
+    let bench = Bench::new();
+    let source = bench.source(&all_types());
+    let (packed, summary) = bench.convert(&source, TypeRule::Keep, true, "packed.quipu");
+    assert_eq!(summary.warnings, []);
+    for (i, t) in packed.tensors().iter().enumerate() {
+        let plain = source.find(&t.name).unwrap();
+        assert_eq!((t.ty, &t.shape), (source.tensors()[plain].ty, &source.tensors()[plain].shape));
+        // The reference packs the whole tensor at once.
+        let expected = match t.shape.len() {
+            1 => source.data(plain).to_vec(),
+            _ => pack(&PackedLayout::new(t.ty, t.rows(), t.cols()).unwrap(), source.data(plain)),
+        };
+        assert_eq!(t.layout == Layout::Packed, t.shape.len() == 2, "{}", t.name);
+        assert!(packed.data(i) == expected, "{} was packed differently", t.name);
+        assert!(packed.range(i).start.is_multiple_of(16384), "{} is not at a page's start", t.name);
+    }
+
+    let (again, _) = bench.convert(&packed, TypeRule::Keep, true, "again.quipu");
+    assert!(
+        std::fs::read(again.path()).unwrap() == std::fs::read(packed.path()).unwrap(),
+        "packing twice changed something"
+    );
+
+    let (unpacked, summary) = bench.convert(&packed, TypeRule::Keep, false, "unpacked.gguf");
+    assert_eq!(summary.warnings, []);
+    assert_eq!(unpacked.alignment(), 32);
+    for t in source.tensors() {
+        assert!(data(&unpacked, &t.name) == data(&source, &t.name), "{} came back changed", t.name);
+    }
+    for key in ["quipu.layout", "quipu.layout.version", "general.alignment"] {
+        assert_eq!(unpacked.metadata().get(key), None);
+        assert!(packed.metadata().get(key).is_some());
+    }
+}
+
+#[test]
+fn packed_tensors_stand_in_the_order_of_the_forward_pass() {
+    let bench = Bench::new();
+    let names = ["token_embd", "blk.1.ffn_down", "blk.1.attn_q", "output_norm", "output", "rope_freqs", "blk.0.ffn_up"];
+    let tensors = names.map(|name| {
+        let shape: &[usize] = if matches!(name, "rope_freqs" | "output_norm") { &[32] } else { &[32, 16] };
+        info(&format!("{name}.weight"), F32, shape)
+    });
+    let source = bench.source(&tensors);
+    let (packed, _) = bench.convert(&source, TypeRule::To(Q8_0), true, "packed.quipu");
+    let order = ["rope_freqs", "blk.0.ffn_up", "blk.1.attn_q", "blk.1.ffn_down", "output_norm", "output", "token_embd"];
+    let found: Vec<&str> = packed.tensors().iter().map(|t| t.name.strip_suffix(".weight").unwrap()).collect();
+    assert_eq!(found, order);
+    let starts: Vec<usize> = (0..order.len()).map(|i| packed.range(i).start).collect();
+    assert!(starts.is_sorted());
+    // A plain file keeps the order it finds.
+    let (plain, _) = bench.convert(&source, TypeRule::To(Q8_0), false, "plain.gguf");
+    let found: Vec<&str> = plain.tensors().iter().map(|t| t.name.strip_suffix(".weight").unwrap()).collect();
+    assert_eq!(found, names);
+}
+
+/// However the work was cut into chunks, the result is that of the whole tensor quantised at once; plain, packed, and from
+/// packed sources alike.
+#[test]
+fn every_path_gives_the_same_bytes() {
+    let bench = Bench::new();
+    for from in [F32, F16, BF16, Q4_K] {
+        let source = bench.source(&[info("blk.0.ffn_up.weight", from, &[512, 1003])]);
+        let (packed_source, _) = bench.convert(&source, TypeRule::Keep, true, "source.quipu");
+        for to in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0] {
+            let values = values(from, source.data(0));
+            let mut expected = vec![0; to.row_bytes(512).unwrap() * 1003];
+            quantize(to, &values, &mut expected).unwrap();
+            let (plain, _) = bench.convert(&source, TypeRule::To(to), false, "plain.gguf");
+            assert!(plain.data(0) == expected, "{from} to {to}");
+            let (plain, _) = bench.convert(&packed_source, TypeRule::To(to), false, "plain.gguf");
+            assert!(plain.data(0) == expected, "packed {from} to {to}");
+            let expected = pack(&PackedLayout::new(to, 1003, 512).unwrap(), &expected);
+            let (packed, _) = bench.convert(&source, TypeRule::To(to), true, "packed.quipu");
+            assert!(packed.data(0) == expected, "{from} to packed {to}");
+        }
+    }
+}
+
+#[test]
+fn types_follow_the_table() {
+    let bench = Bench::new();
+    let tensors = |head: &[TensorInfo]| {
+        let mut tensors = vec![
+            info("token_embd.weight", F16, &[64, 8]),
+            info("blk.0.attn_norm.weight", F16, &[64]),
+            info("blk.0.attn_q.weight", F16, &[64, 8]),
+            info("blk.0.attn_q.bias", F16, &[64]),
+            info("blk.0.odd.weight", F16, &[48, 8]),
+            info("blk.0.experts.weight", F16, &[64, 2, 2]),
+            info("blk.0.table", F16, &[64, 2]),
+        ];
+        tensors.extend_from_slice(head);
+        tensors
+    };
+    let untied = [info("output.weight", F16, &[64, 8])];
+    let expected = |ty: TensorType, embedding, odd, head| {
+        let mut expected = vec![
+            ("token_embd.weight", embedding),
+            ("blk.0.attn_norm.weight", F32),
+            ("blk.0.attn_q.weight", ty),
+            ("blk.0.attn_q.bias", F32),
+            ("blk.0.odd.weight", odd),
+            ("blk.0.experts.weight", ty),
+            ("blk.0.table", F16),
+        ];
+        expected.extend(head);
+        expected
+    };
+    let file_types = [(F32, 0), (F16, 1), (Q4_0, 2), (Q4_1, 3), (Q8_0, 7), (Q5_0, 8), (Q5_1, 9), (BF16, 32)];
+    for (ty, number) in file_types {
+        let low = matches!(ty, Q4_0 | Q4_1 | Q5_0 | Q5_1);
+        let head_type = if low { Q8_0 } else { ty };
+        let odd = if ty.is_float() { ty } else { F16 };
+
+        let source = bench.source(&tensors(&untied));
+        let (file, summary) = bench.convert(&source, TypeRule::To(ty), false, "out.gguf");
+        assert_eq!(types(&file), expected(ty, ty, odd, Some(("output.weight", head_type))), "{ty}");
+        assert_eq!(file.metadata().u32_opt("general.file_type").unwrap(), Some(number), "{ty}");
+        let version = if ty.is_float() { None } else { Some(2) };
+        assert_eq!(file.metadata().u32_opt("general.quantization_version").unwrap(), version, "{ty}");
+        let odd_ones = Warning::NotWholeBlocks { wanted: ty, used: F16, tensors: vec!["blk.0.odd.weight".into()] };
+        assert_eq!(summary.warnings, if ty.is_float() { vec![] } else { vec![odd_ones] });
+
+        let source = bench.source(&tensors(&[]));
+        let (file, _) = bench.convert(&source, TypeRule::To(ty), false, "out.gguf");
+        assert_eq!(types(&file), expected(ty, head_type, odd, None), "{ty}, tied");
+    }
+
+    let source = bench.source(&tensors(&untied));
+    let (file, summary) = bench.convert(&source, TypeRule::Keep, false, "out.gguf");
+    assert_eq!(types(&file), expected(F16, F16, F16, Some(("output.weight", F16))));
+    assert_eq!(file.metadata().u32_opt("general.file_type").unwrap(), Some(1));
+    assert_eq!(summary.types, [(F16, 6), (F32, 2)]);
+    for ty in [Q4_K, Q5_K, Q6_K] {
+        let error = bench.fail(&source, TypeRule::To(ty), &bench.path("k.gguf"));
+        assert!(matches!(error, ConvertError::CannotQuantise { ty: t } if t == ty));
+    }
+}
+
+#[test]
+fn requantising_is_done_and_told() {
+    let bench = Bench::new();
+    let source = bench.source(&[
+        info("output.weight", Q6_K, &[256, 4]),
+        info("blk.0.attn_q.weight", Q4_K, &[256, 4]),
+        info("blk.1.attn_q.weight", Q4_K, &[256, 4]),
+        info("blk.2.attn_q.weight", Q4_0, &[256, 4]),
+    ]);
+    let (file, summary) = bench.convert(&source, TypeRule::To(Q4_0), false, "out.gguf");
+    assert_eq!(summary.warnings, [Warning::Requantised { from: Q4_K, to: Q4_0, tensors: 2 }]);
+    assert_eq!(data(&file, "output.weight"), data(&source, "output.weight"), "Q6_K serves as head as it is");
+    assert_eq!(data(&file, "blk.2.attn_q.weight"), data(&source, "blk.2.attn_q.weight"), "same type, same bytes");
+    // Back to floats loses nothing and needs no warning.
+    let (_, summary) = bench.convert(&source, TypeRule::To(F32), false, "out.gguf");
+    assert_eq!(summary.warnings, []);
+}
+
+#[test]
+fn a_weight_that_would_spoil_its_block_is_found() {
+    let bench = Bench::new();
+    let infos = [info("blk.0.attn_k.weight", F32, &[64, 8]), info("blk.0.attn_q.weight", F32, &[64, 3000])];
+    for bad in [f32::NAN, f32::NEG_INFINITY, 1e6, 65519.0] {
+        let mut values = weights(1, 64 * 3000);
+        values[64 * 2500 + 9] = bad;
+        let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let source =
+            bench.source_of(&[(infos[0].clone(), bytes(&weights(0, 64 * 8))), (infos[1].clone(), bytes(&values))]);
+        std::fs::write(bench.path("out.gguf"), "precious").unwrap();
+        for ty in [F16, Q8_0, Q4_1] {
+            if bad == 65519.0 {
+                bench.convert(&source, TypeRule::To(ty), false, "fits.gguf");
+                std::fs::remove_file(bench.path("fits.gguf")).unwrap();
+                continue;
+            }
+            match bench.fail(&source, TypeRule::To(ty), &bench.path("out.gguf")) {
+                ConvertError::WeightOutOfRange { tensor, row: 2500, col: 9, value, ty: t, .. } => {
+                    assert_eq!((tensor.as_str(), t, value.to_bits()), ("blk.0.attn_q.weight", ty, bad.to_bits()));
+                }
+                error => panic!("{bad} to {ty}: {error}"),
+            }
+        }
+        assert_eq!(std::fs::read(bench.path("out.gguf")).unwrap(), b"precious", "a failed run replaced the output");
+        assert_eq!(bench.names(), ["out.gguf", "source.gguf"], "a failed run left something behind");
+        // F32 holds everything.
+        let (file, _) = bench.convert(&source, TypeRule::To(F32), false, "f32.gguf");
+        assert_eq!(data(&file, "blk.0.attn_q.weight"), source.data(1));
+        std::fs::remove_file(bench.path("f32.gguf")).unwrap();
+    }
+}
+
+#[test]
+fn progress_ends_at_the_whole_and_can_be_stopped() {
+    let bench = Bench::new();
+    let source = bench.source(&[info("a.weight", F32, &[512, 4096]), info("b.weight", F32, &[512, 4096])]);
+    for packed in [false, true] {
+        let options = ConvertOptions { types: TypeRule::To(Q4_0), packed };
+        let seen = Mutex::new(Vec::new());
+        let out = bench.path("out.gguf");
+        write_gguf(&source, &options, &out, &AtomicBool::new(false), &|p| {
+            seen.lock().unwrap().push((p.bytes, p.total_bytes));
+        })
+        .unwrap();
+        let seen = seen.into_inner().unwrap();
+        assert!(seen.is_sorted() && seen.len() > 4);
+        assert_eq!(seen.last().map(|p| p.0), seen.last().map(|p| p.1));
+        std::fs::remove_file(&out).unwrap();
+
+        let cancel = AtomicBool::new(false);
+        let result = write_gguf(&source, &options, &out, &cancel, &|_| cancel.store(true, Ordering::Relaxed));
+        assert!(matches!(result, Err(ConvertError::Cancelled)));
+        assert_eq!(bench.names(), ["source.gguf"], "the temporary file stayed");
+    }
+}
+
+#[test]
+fn outputs_that_cannot_be_are_refused() {
+    let bench = Bench::new();
+    let source = bench.source(&[info("a.weight", F32, &[512, 64])]);
+    let before = std::fs::read(source.path()).unwrap();
+    let fail = |out: &Path| match bench.fail(&source, TypeRule::To(Q8_0), out) {
+        ConvertError::Write(WriteError::Output(error)) => error,
+        error => panic!("{error:?}"),
+    };
+    assert!(matches!(fail(&bench.path("source.gguf")), OutputError::SameAsInput { .. }));
+    assert!(matches!(fail(&bench.path("no/where.gguf")), OutputError::NoDirectory { .. }));
+    assert!(matches!(fail(bench.dir.path()), OutputError::IsDirectory { .. }));
+    #[cfg(target_os = "linux")]
+    assert!(matches!(fail(Path::new("/dev/full")), OutputError::Write { .. }));
+    assert!(std::fs::read(source.path()).unwrap() == before);
+    assert_eq!(bench.names(), ["source.gguf"]);
+}
+
+/// A source that is a directory, as a Hugging Face checkpoint is.
+struct Directory(PathBuf, GgufFile);
+
+impl Source for Directory {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+    fn metadata(&self) -> &Metadata {
+        self.1.metadata()
+    }
+    fn tensors(&self) -> &[TensorInfo] {
+        self.1.tensors()
+    }
+    fn rows(&self, index: usize, rows: std::ops::Range<usize>) -> std::borrow::Cow<'_, [u8]> {
+        std::borrow::Cow::Owned(self.1.rows(index, rows).into_owned())
+    }
+    fn mapped(&self, _: usize) -> Option<&[u8]> {
+        None
+    }
+}
+
+#[test]
+fn a_checkpoint_is_not_overwritten_by_its_own_conversion() {
+    let bench = Bench::new();
+    let file = bench.source(&[info("a.weight", F32, &[64, 64])]);
+    let expected = file.data(0).to_vec();
+    let source = Directory(bench.dir.path().into(), file);
+    for name in ["model.safetensors", "config.json", "model.gguf"] {
+        std::fs::write(bench.path(name), "precious").unwrap();
+    }
+    for name in ["model.safetensors", "config.json"] {
+        let error = bench.fail(&source, TypeRule::Keep, &bench.path(name));
+        assert!(matches!(error, ConvertError::Write(WriteError::Output(OutputError::SameAsInput { .. }))), "{error}");
+        assert_eq!(std::fs::read(bench.path(name)).unwrap(), b"precious");
+    }
+    let (file, _) = bench.convert(&source, TypeRule::Keep, false, "model.gguf");
+    assert!(file.data(0) == expected);
+}
