@@ -94,9 +94,10 @@ def log_softmax(row: np.ndarray) -> np.ndarray:
 
 
 class Model:
-    """A GGUF loaded by llama.cpp, with one context. `kv_type` is a ggml type id: 0 f32, 1 f16 (llama.cpp's default)."""
+    """A GGUF loaded by llama.cpp, with one context. `kv_type` is a ggml type id: 0 f32, 1 f16 (llama.cpp's default);
+    `flash_attention` is -1 automatic (llama.cpp's default, on for a CPU), 0 off, 1 on."""
 
-    def __init__(self, path, n_ctx: int = 1024, threads: int = 1, kv_type: int = 1):
+    def __init__(self, path, n_ctx: int = 1024, threads: int = 1, kv_type: int = 1, flash_attention: int = -1):
         _messages.clear()
         self._context = None
         self._model = _load(str(path).encode(), _model_params())
@@ -105,7 +106,7 @@ class Model:
         self._n_batch = min(n_ctx, 512)
         self._context = _new(self._model, _context_parameters(
             n_ctx=n_ctx, n_batch=self._n_batch, n_ubatch=self._n_batch, n_threads=threads, n_threads_batch=threads,
-            flash_attn_type=0, type_k=kv_type, type_v=kv_type))
+            flash_attn_type=flash_attention, type_k=kv_type, type_v=kv_type))
         if not self._context:
             raise LlamaCppError(f"{path}: llama.cpp makes no context: " + "".join(_messages[-6:]).strip())
         self.vocab = _vocab(self._model)

