@@ -318,6 +318,17 @@ fn a_weight_that_would_spoil_its_block_is_found() {
 }
 
 #[test]
+fn a_file_of_keys_alone_is_a_file() {
+    let bench = Bench::new();
+    let source = bench.source(&[]);
+    for packed in [false, true] {
+        let (file, summary) = bench.convert(&source, TypeRule::Keep, packed, "out.gguf");
+        assert_eq!((file.tensors(), summary.types), (&[][..], vec![]));
+        assert_eq!(file.metadata().str_opt("general.architecture").unwrap(), Some("llama"));
+    }
+}
+
+#[test]
 fn progress_ends_at_the_whole_and_can_be_stopped() {
     let bench = Bench::new();
     let source = bench.source(&[info("a.weight", F32, &[512, 4096]), info("b.weight", F32, &[512, 4096])]);

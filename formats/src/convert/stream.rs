@@ -17,8 +17,8 @@ use crate::source::{Layout, Source, TensorInfo};
 /// Weights of a chunk, about. Half a MiB as f32: it stays in the second-level cache on its way from one format to the next.
 const CHUNK_WEIGHTS: usize = 128 << 10;
 
-/// Bytes of the output after which the source's pages of a large tensor are given back, without waiting for its end.
-const RELEASE_EVERY: usize = 64 << 20;
+/// Chunks after which the source's pages of a large tensor are given back, without waiting for its end: at most 64 MiB of them.
+const RELEASE_EVERY: usize = 128;
 
 /// A piece of work whose results follow each other in the output.
 struct Job {
@@ -188,6 +188,7 @@ struct Sink<'a> {
     progress: &'a (dyn Fn(Progress) + Sync),
     /// Scales of the packed matrix at hand.
     scales: Vec<u8>,
+    /// Chunks written since pages of the source were given back.
     unreleased: usize,
     bytes: u64,
     total_bytes: u64,
@@ -207,7 +208,7 @@ impl Sink<'_> {
             self.scales = scales;
             self.scales.clear();
         }
-        self.unreleased += part.bytes.len();
+        self.unreleased += 1;
         if job.last || self.unreleased >= RELEASE_EVERY {
             self.source.release(self.plan.origins[job.tensor]);
             self.unreleased = 0;
