@@ -1,4 +1,32 @@
-//! Placeholder.
+//! A model that thinks: weights, KV cache, threads, tokenizer, sampler, engine.
+//!
+//! Start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top to bottom.
+//!
+//! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
+//! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
+//! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
+//! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens. [`generate`]: the loop that writes.
+//!
+//! Number formats are `quipu-quant`'s matter, files `quipu-formats`', arithmetic `quipu-kernels`'. `unsafe` stands in `pool` only.
+#![deny(unsafe_code)]
+
 pub mod chat;
+pub mod config;
+pub mod engine;
+pub mod generate;
+pub mod kv;
+pub mod model;
+pub mod open;
+#[allow(unsafe_code)]
+pub mod pool;
+mod rope;
 pub mod sampler;
 pub mod tokenizer;
+mod weights;
+
+pub use engine::{Engine, EngineError, LoadError, LoadOptions};
+pub use kv::{KvType, Sequence};
+pub use model::BatchToken;
+pub use open::{OpenError, open};
+pub use quipu_kernels::Isa;
+pub use weights::{Progress, WeightsError};

@@ -1,0 +1,320 @@
+//! A model with its tokenizer, on a fixed number of threads.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use quipu_formats::source::Source;
+use quipu_kernels::Isa;
+
+use crate::config::Config;
+use crate::kv::{KvType, PageShape, Sequence};
+use crate::model::{BatchToken, Model};
+use crate::pool::Pool;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::weights::{self, Progress, WeightsError};
+
+/// How a model is to be loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Worker threads; `None` for as many as the system lets this process have.
+    pub threads: Option<usize>,
+    /// Instruction set; `None` for the best of this CPU.
+    pub isa: Option<Isa>,
+    /// Positions of a sequence at most; `None` for what the model was made for.
+    pub context: Option<usize>,
+    /// The number type of the KV cache.
+    pub kv_type: KvType,
+    /// Prompt tokens that go through the model at once.
+    pub batch: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> LoadOptions {
+        LoadOptions { threads: None, isa: None, context: None, kv_type: KvType::F16, batch: 512 }
+    }
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The weights or the configuration.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The tokenizer's metadata.
+    #[error("{path}: {error}")]
+    Tokenizer {
+        /// The model file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        error: TokenizerError,
+    },
+    /// The vocabulary and the embedding matrix disagree.
+    #[error("{path}: the tokenizer has {tokens} tokens, but `token_embd.weight` only {rows} rows")]
+    Vocabulary {
+        /// The model file.
+        path: std::path::PathBuf,
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the matrix.
+        rows: usize,
+    },
+    /// This CPU lacks the instruction set.
+    #[error("this CPU cannot run `{isa}` kernels; it has {available}")]
+    Isa {
+        /// The wish.
+        isa: Isa,
+        /// What there is.
+        available: String,
+    },
+    /// More threads than the process may use.
+    #[error("{wanted} threads were asked for, but only {allowed} can run at once here; more would slow the model down")]
+    Threads {
+        /// The wish.
+        wanted: usize,
+        /// The limit from affinity and quota.
+        allowed: usize,
+    },
+    /// The system refused to start a thread.
+    #[error("cannot start a worker thread: {0}")]
+    Spawn(#[from] std::io::Error),
+    /// A number that must not be zero.
+    #[error("{what} must be at least 1")]
+    Zero {
+        /// Which number.
+        what: &'static str,
+    },
+}
+
+/// Why a model can't read these tokens.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The context is full.
+    #[error("the context is full: {used} positions are used and {more} more are needed, of {context} (see -c)")]
+    ContextFull {
+        /// Positions used.
+        used: usize,
+        /// Tokens to read.
+        more: usize,
+        /// The limit.
+        context: usize,
+    },
+    /// A token that the model does not have.
+    #[error("token {token} is not in the vocabulary of {vocabulary}")]
+    Token {
+        /// The id.
+        token: u32,
+        /// Ids run below this.
+        vocabulary: usize,
+    },
+    /// A batch names a sequence that was not handed in.
+    #[error("the batch names sequence {sequence} of {sequences}")]
+    Sequence {
+        /// The number.
+        sequence: usize,
+        /// How many there are.
+        sequences: usize,
+    },
+    /// Nothing to read.
+    #[error("there are no tokens to read")]
+    Empty,
+}
+
+/// A model that is ready to think.
+pub struct Engine {
+    model: Model,
+    tokenizer: Arc<Tokenizer>,
+    source: Arc<dyn Source>,
+    context: usize,
+    kv_type: KvType,
+    batch: usize,
+    logits: Vec<f32>,
+}
+
+/// Threads that can run at once: what affinity and control groups leave to this process.
+pub fn allowed_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+impl Engine {
+    /// Loads a model; `progress` hears of bytes of weights done and in all.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(source: Box<dyn Source>, options: &LoadOptions, progress: Progress<'_>) -> Result<Engine, LoadError> {
+        let source: Arc<dyn Source> = source.into();
+        let path = || source.path().to_path_buf();
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let kernels = isa.kernels().ok_or_else(|| {
+            let available: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
+            LoadError::Isa { isa, available: available.join(", ") }
+        })?;
+        let allowed = allowed_threads();
+        let threads = options.threads.unwrap_or(allowed);
+        if threads > allowed {
+            return Err(LoadError::Threads { wanted: threads, allowed });
+        }
+        for (what, n) in [("the number of threads", threads), ("the batch", options.batch)] {
+            if n == 0 {
+                return Err(LoadError::Zero { what });
+            }
+        }
+        if options.context == Some(0) {
+            return Err(LoadError::Zero { what: "the context" });
+        }
+        let config =
+            Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
+        let tokenizer = Tokenizer::from_metadata(source.metadata())
+            .map_err(|error| LoadError::Tokenizer { path: path(), error })?;
+        let mut pool = Pool::new(threads)?;
+        let weights = weights::load(source.clone(), &config, &mut pool, progress)?;
+        let (tokens, rows) = (tokenizer.vocab_size(), weights.vocabulary());
+        if tokens > rows {
+            return Err(LoadError::Vocabulary { path: path(), tokens, rows });
+        }
+        Ok(Engine {
+            context: options.context.unwrap_or(config.context),
+            model: Model::new(config, weights, kernels, pool),
+            tokenizer: tokenizer.into(),
+            source,
+            kv_type: options.kv_type,
+            batch: options.batch,
+            logits: Vec::new(),
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.model.config
+    }
+
+    /// The model's tokenizer; shared, so that it can be used while the engine reads.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// The file that the model came from.
+    pub fn source(&self) -> &dyn Source {
+        &*self.source
+    }
+
+    /// The chat template of the file, if it has one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.source.metadata().str_opt("tokenizer.chat_template").ok().flatten()
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.model.kernels().isa()
+    }
+
+    /// The number of threads in use.
+    pub fn threads(&self) -> usize {
+        self.model.threads()
+    }
+
+    /// Positions that a sequence may have.
+    pub fn context_length(&self) -> usize {
+        self.context
+    }
+
+    /// Logits per token.
+    pub fn vocabulary(&self) -> usize {
+        self.model.weights.vocabulary()
+    }
+
+    /// An empty sequence.
+    pub fn new_sequence(&self) -> Sequence {
+        Sequence::new(PageShape::new(&self.model.config), self.kv_type)
+    }
+
+    /// Reads a batch of tokens into several sequences at once and calls `logits(i, values)` for every token of the batch that
+    /// wants them, in order.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; then no sequence has changed.
+    pub fn forward(
+        &mut self,
+        batch: &[BatchToken],
+        sequences: &mut [&mut Sequence],
+        logits: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        let vocabulary = self.vocabulary();
+        for &BatchToken { token, sequence, .. } in batch {
+            if token as usize >= vocabulary {
+                return Err(EngineError::Token { token, vocabulary });
+            }
+            if sequence >= sequences.len() {
+                return Err(EngineError::Sequence { sequence, sequences: sequences.len() });
+            }
+        }
+        for (s, sequence) in sequences.iter().enumerate() {
+            let more = batch.iter().filter(|t| t.sequence == s).count();
+            self.check_room(sequence, more)?;
+        }
+        self.model.forward(batch, sequences, logits);
+        Ok(())
+    }
+
+    fn check_room(&self, sequence: &Sequence, more: usize) -> Result<(), EngineError> {
+        let (used, context) = (sequence.len(), self.context);
+        if used + more > context { Err(EngineError::ContextFull { used, more, context }) } else { Ok(()) }
+    }
+
+    /// Reads `tokens` and returns the logits after the last of them.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn prefill(&mut self, sequence: &mut Sequence, tokens: &[u32]) -> Result<&[f32], EngineError> {
+        let mut last = std::mem::take(&mut self.logits);
+        let read = self.read(sequence, tokens, |i| i + 1 == tokens.len(), &mut |_, logits| {
+            last.clear();
+            last.extend_from_slice(logits);
+        });
+        self.logits = last;
+        read.map(|()| self.logits.as_slice())
+    }
+
+    /// Reads one token and returns the logits after it.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn decode(&mut self, sequence: &mut Sequence, token: u32) -> Result<&[f32], EngineError> {
+        self.prefill(sequence, &[token])
+    }
+
+    /// Reads `tokens` and calls `logits(i, values)` after every one.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn score(
+        &mut self,
+        sequence: &mut Sequence,
+        tokens: &[u32],
+        mut logits: impl FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        self.read(sequence, tokens, |_| true, &mut logits)
+    }
+
+    /// Reads `tokens` in batches.
+    fn read(
+        &mut self,
+        sequence: &mut Sequence,
+        tokens: &[u32],
+        wanted: impl Fn(usize) -> bool,
+        logits: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        if tokens.is_empty() {
+            return Err(EngineError::Empty);
+        }
+        self.check_room(sequence, tokens.len())?;
+        let mut batch = Vec::with_capacity(self.batch.min(tokens.len()));
+        for (b, chunk) in tokens.chunks(self.batch).enumerate() {
+            let start = b * self.batch;
+            batch.clear();
+            let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
+            batch.extend(chunk.iter().enumerate().map(token));
+            self.forward(&batch, &mut [sequence], &mut |i, values| logits(start + i, values))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,391 @@
+//! The forward pass.
+//!
+//! It reads from top to bottom like the paper (Touvron et al. 2023, Llama; Ainslie et al. 2023, GQA). A batch is a list of
+//! (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are the same call.
+//!
+//! Everything is computed per token and per output in an order that does not depend on the batch, its chunks or the threads,
+//! so neither do the bits of the result.
+
+use std::ops::Range;
+
+use quipu_kernels::{AttentionScratch, Kernels, MatMut, Queries, Scratch, Tile, padded_rows, state_len, tile_rows};
+
+use crate::config::Config;
+use crate::kv::{AnySegment, PAGE, Sequence};
+use crate::pool::Pool;
+use crate::rope::Rope;
+use crate::weights::{Input, Linear, ModelWeights};
+
+/// One token of a batch. Tokens of one sequence stand in order, each at the next position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchToken {
+    /// The token's id.
+    pub token: u32,
+    /// Which of the sequences handed to the forward pass it belongs to.
+    pub sequence: usize,
+    /// Whether the logits after it are wanted.
+    pub logits: bool,
+}
+
+/// Tokens of one sequence that attention looks at together: they share every key and value that is read.
+const RUN: usize = 16;
+
+/// Tokens whose logits are computed together; bounds the memory that the vocabulary takes.
+const HEAD_ROWS: usize = 32;
+
+/// Chunks that each thread finds in a product: enough to even out, few enough to keep long streams.
+const CHUNKS_PER_THREAD: usize = 4;
+
+/// Most row groups of one chunk, so that a worker's scratch stays in its cache.
+const MOST_GROUPS: usize = 8;
+
+/// Memory of one worker.
+#[derive(Default)]
+struct Local {
+    product: Scratch,
+    attention: AttentionScratch,
+    buffer: Vec<f32>,
+    state: Vec<f32>,
+}
+
+/// `n` f32 of a buffer that grows when it must.
+fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    if buffer.len() < n {
+        buffer.resize(n, 0.0);
+    }
+    &mut buffer[..n]
+}
+
+/// Activations of one forward pass, (token, …) each, rows padded to 16. They keep their memory from pass to pass.
+#[derive(Default)]
+struct Buffers {
+    /// embedding: the residual stream.
+    x: Vec<f32>,
+    /// embedding: normed.
+    h: Vec<f32>,
+    /// (q | k | v).
+    qkv: Vec<f32>,
+    /// heads · head_dim: the output of attention.
+    attn: Vec<f32>,
+    /// feed_forward.
+    ffn: Vec<f32>,
+    /// vocabulary, for up to [`HEAD_ROWS`] tokens.
+    logits: Vec<f32>,
+    /// The current product's input in int8.
+    tiles: Vec<Tile>,
+    /// (token, pair): cos and sin.
+    angles: Vec<[f32; 2]>,
+    positions: Vec<usize>,
+    /// Where attention's runs of tokens begin, and the end.
+    runs: Vec<usize>,
+    wanted: Vec<usize>,
+}
+
+/// A model, ready to run on a pool.
+pub(crate) struct Model {
+    pub(crate) config: Config,
+    pub(crate) weights: ModelWeights,
+    kernels: &'static Kernels,
+    pool: Pool,
+    locals: Vec<Local>,
+    buffers: Buffers,
+    rope: Rope,
+}
+
+/// The pool with the workers' memory, and the kernels: what every parallel step needs.
+struct Team<'a> {
+    kernels: &'static Kernels,
+    pool: &'a mut Pool,
+    locals: &'a mut [Local],
+}
+
+impl Team<'_> {
+    /// Columns of a chunk when a step has `groups` row groups.
+    fn chunk(&self, groups: usize) -> usize {
+        16 * groups.div_ceil(self.pool.threads() * CHUNKS_PER_THREAD).clamp(1, MOST_GROUPS)
+    }
+
+    /// Brings `rows` rows of `cols` activations, `stride` apart, into int8 if one of `linears` wants that.
+    fn input<'a>(
+        &mut self,
+        linears: &[&Linear],
+        x: &'a [f32],
+        rows: usize,
+        cols: usize,
+        stride: usize,
+        tiles: &'a mut Vec<Tile>,
+    ) -> Input<'a> {
+        let mut used = 0;
+        if linears.iter().any(|l| !l.matrix.ty().is_float()) {
+            let mut starts = [0; 2];
+            // Tiles of 8 rows, then 4, 2, 1: `starts` is found again from the number of the tile.
+            let tile_at = |i: usize| {
+                let full = rows / 8;
+                let mut start = i.min(full) * 8;
+                for _ in full..i {
+                    start += tile_rows(rows - start);
+                }
+                start
+            };
+            while starts[0] < rows {
+                starts[0] += tile_rows(rows - starts[0]);
+                used += 1;
+            }
+            if tiles.len() < used {
+                tiles.resize_with(used, Tile::default);
+            }
+            let kernels = self.kernels;
+            let quantize = |i: usize, tile: &mut Tile| {
+                let start = tile_at(i);
+                kernels.quantize(&x[start * stride..], tile_rows(rows - start), cols, stride, tile);
+            };
+            if used == 1 {
+                // A row takes less time than waking the others.
+                quantize(0, &mut tiles[0]);
+            } else {
+                self.pool.for_items(self.locals, &mut tiles[..used], |_, i, tile| quantize(i, tile));
+            }
+        }
+        Input { x: &x[..(rows - 1) * stride + cols], stride, tiles: &tiles[..used] }
+    }
+
+    /// The products of several matrices with one input, side by side in `out`.
+    fn products(&mut self, linears: &[&Linear], input: Input<'_>, out: &mut MatMut<'_>) {
+        let (kernels, rows) = (self.kernels, out.rows());
+        let width = self.chunk(linears.iter().map(|l| l.matrix.groups()).sum());
+        self.pool.for_tiles(self.locals, out, &[0, rows], width, |local, _, cols, tile| {
+            let mut start = 0;
+            for linear in linears {
+                let end = start + linear.matrix.groups() * 16;
+                let mine = cols.start.max(start)..cols.end.min(end);
+                if !mine.is_empty() {
+                    let groups = (mine.start - start) / 16..(mine.end - start) / 16;
+                    let mut part = tile.part(0..rows, mine.start - cols.start..mine.end - cols.start);
+                    linear.apply(kernels, groups, input, &mut local.product, &mut part);
+                }
+                start = end;
+            }
+        });
+    }
+
+    /// `x ← x + W·input`.
+    fn add_product(&mut self, linear: &Linear, input: Input<'_>, x: &mut MatMut<'_>) {
+        let (kernels, rows) = (self.kernels, x.rows());
+        let width = self.chunk(linear.matrix.groups());
+        self.pool.for_tiles(self.locals, x, &[0, rows], width, |local, _, cols, tile| {
+            let Local { product, buffer, .. } = local;
+            let n = cols.len();
+            let out = room(buffer, rows * n);
+            linear.apply(kernels, cols.start / 16..cols.end / 16, input, product, &mut MatMut::new(out, rows, n, n));
+            for (r, out) in out.chunks_exact(n).enumerate() {
+                kernels.add(tile.row(r), out);
+            }
+        });
+    }
+
+    /// `out ← silu(W_gate·input) · W_up·input`.
+    fn gated_product(&mut self, gate: &Linear, up: &Linear, input: Input<'_>, out: &mut MatMut<'_>) {
+        let (kernels, rows) = (self.kernels, out.rows());
+        let width = self.chunk(gate.matrix.groups());
+        self.pool.for_tiles(self.locals, out, &[0, rows], width, |local, _, cols, tile| {
+            let Local { product, buffer, .. } = local;
+            let (n, groups) = (cols.len(), cols.start / 16..cols.end / 16);
+            gate.apply(kernels, groups.clone(), input, product, tile);
+            let ups = room(buffer, rows * n);
+            up.apply(kernels, groups, input, product, &mut MatMut::new(ups, rows, n, n));
+            for (r, up) in ups.chunks_exact(n).enumerate() {
+                kernels.silu_mul(tile.row(r), up);
+            }
+        });
+    }
+
+    /// RMSNorm of `rows` rows.
+    fn norm(&mut self, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
+        let kernels = self.kernels;
+        let width = weight.len();
+        if out.len() == width {
+            return kernels.rms_norm(x, weight, eps, n, out);
+        }
+        let mut rows: Vec<(&[f32], &mut [f32])> = x.chunks_exact(width).zip(out.chunks_exact_mut(width)).collect();
+        self.pool.for_items(self.locals, &mut rows, |_, _, (x, out)| kernels.rms_norm(x, weight, eps, n, out));
+    }
+}
+
+impl Model {
+    pub(crate) fn new(config: Config, weights: ModelWeights, kernels: &'static Kernels, pool: Pool) -> Model {
+        let locals = (0..pool.threads()).map(|_| Local::default()).collect();
+        let rope = Rope::new(&config, weights.rope_factors.as_deref());
+        Model { config, weights, kernels, pool, locals, buffers: Buffers::default(), rope }
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    pub(crate) fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// Reads `batch` into `sequences` and calls `logits(i, values)` for every token `i` of the batch that wants them, in order.
+    ///
+    /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in the context.
+    pub(crate) fn forward(
+        &mut self,
+        batch: &[BatchToken],
+        sequences: &mut [&mut Sequence],
+        logits: &mut dyn FnMut(usize, &[f32]),
+    ) {
+        let Model { config: c, weights, kernels, pool, locals, buffers, rope } = self;
+        let mut team = Team { kernels, pool, locals };
+        let n = batch.len();
+        if n == 0 {
+            return;
+        }
+        let d = padded_rows(c.embedding);
+        let (q_width, kv_width) = (padded_rows(c.heads * c.head_dim), padded_rows(c.kv_heads * c.head_dim));
+        let qkv_width = q_width + 2 * kv_width;
+        let ff = padded_rows(c.feed_forward);
+        let scale = (1.0 / (c.head_dim as f64).sqrt()) as f32;
+        let eps = c.norm_epsilon;
+
+        place(batch, sequences, &mut buffers.positions, &mut buffers.runs);
+        let Buffers { x, h, qkv, attn, ffn, logits: vocabulary, tiles, angles, positions, runs, wanted } = buffers;
+        let pairs = rope.pairs();
+        angles.resize(n * pairs, [0.0; 2]);
+        for (angles, &position) in angles.chunks_exact_mut(pairs).zip(positions.iter()) {
+            rope.angles(position, angles);
+        }
+
+        let x = room(x, n * d);
+        for (x, token) in x.chunks_exact_mut(d).zip(batch) {
+            weights.token_embd.matrix.row(token.token as usize, &mut x[..c.embedding]);
+            x[c.embedding..].fill(0.0);
+        }
+        let h = room(h, n * d);
+        let qkv = room(qkv, n * qkv_width);
+        let attn = room(attn, n * q_width);
+        let ffn = room(ffn, n * ff);
+
+        for (layer, w) in weights.layers.iter().enumerate() {
+            team.norm(x, &w.attn_norm, eps, c.embedding, h);
+            let projections = [&w.attn_q, &w.attn_k, &w.attn_v];
+            let input = team.input(&projections, h, n, c.embedding, d, tiles);
+            team.products(&projections, input, &mut MatMut::new(qkv, n, qkv_width, qkv_width));
+
+            for (i, row) in qkv.chunks_exact_mut(qkv_width).enumerate() {
+                let angles = &angles[i * pairs..(i + 1) * pairs];
+                let (q, kv) = row.split_at_mut(q_width);
+                let (k, v) = kv.split_at_mut(kv_width);
+                let (k, v) = (&mut k[..c.kv_heads * c.head_dim], &v[..c.kv_heads * c.head_dim]);
+                kernels.rope(&mut q[..c.heads * c.head_dim], c.head_dim, angles, scale);
+                kernels.rope(k, c.head_dim, angles, 1.0);
+                sequences[batch[i].sequence].store(layer, positions[i], k, v);
+            }
+            attention(&mut team, c, layer, batch, sequences, positions, runs, qkv, qkv_width, attn, q_width);
+
+            let input = team.input(&[&w.attn_output], attn, n, c.heads * c.head_dim, q_width, tiles);
+            team.add_product(&w.attn_output, input, &mut MatMut::new(x, n, d, d));
+
+            team.norm(x, &w.ffn_norm, eps, c.embedding, h);
+            let input = team.input(&[&w.ffn_gate, &w.ffn_up], h, n, c.embedding, d, tiles);
+            team.gated_product(&w.ffn_gate, &w.ffn_up, input, &mut MatMut::new(ffn, n, ff, ff));
+            let input = team.input(&[&w.ffn_down], ffn, n, c.feed_forward, ff, tiles);
+            team.add_product(&w.ffn_down, input, &mut MatMut::new(x, n, d, d));
+        }
+        for token in batch {
+            sequences[token.sequence].advance(1);
+        }
+
+        wanted.clear();
+        wanted.extend((0..n).filter(|&i| batch[i].logits));
+        let head = weights.head();
+        let width = head.matrix.groups() * 16;
+        for wanted in wanted.chunks(HEAD_ROWS) {
+            let rows = wanted.len();
+            for (r, &i) in wanted.iter().enumerate() {
+                let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
+                kernels.rms_norm(x, &weights.output_norm, eps, c.embedding, h);
+            }
+            let input = team.input(&[head], h, rows, c.embedding, d, tiles);
+            let out = room(vocabulary, rows * width);
+            team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
+            for (&i, out) in wanted.iter().zip(out.chunks_exact(width)) {
+                logits(i, &out[..weights.vocabulary()]);
+            }
+        }
+    }
+}
+
+/// Gives every token its position, makes room for it, and cuts the batch into attention's runs: up to [`RUN`] neighbours of
+/// one sequence.
+fn place(batch: &[BatchToken], sequences: &mut [&mut Sequence], positions: &mut Vec<usize>, runs: &mut Vec<usize>) {
+    positions.clear();
+    runs.clear();
+    for (i, token) in batch.iter().enumerate() {
+        let earlier = batch[..i].iter().rposition(|t| t.sequence == token.sequence);
+        positions.push(earlier.map_or(sequences[token.sequence].len(), |e| positions[e] + 1));
+        let open = runs.last().is_some_and(|&start: &usize| i - start < RUN && earlier == Some(i - 1));
+        if !open {
+            runs.push(i);
+        }
+    }
+    runs.push(batch.len());
+    for (s, sequence) in sequences.iter_mut().enumerate() {
+        sequence.reserve(batch.iter().filter(|t| t.sequence == s).count());
+    }
+}
+
+/// Causal attention: one task per run of tokens and kv head, which reads each key and value once for all query heads that
+/// share it.
+#[allow(clippy::too_many_arguments)]
+fn attention(
+    team: &mut Team<'_>,
+    c: &Config,
+    layer: usize,
+    batch: &[BatchToken],
+    sequences: &[&mut Sequence],
+    positions: &[usize],
+    runs: &[usize],
+    qkv: &[f32],
+    qkv_width: usize,
+    attn: &mut [f32],
+    attn_width: usize,
+) {
+    let kernels = team.kernels;
+    let (dim, group) = (c.head_dim, c.heads / c.kv_heads);
+    let mut out = MatMut::new(attn, batch.len(), c.heads * dim, attn_width);
+    team.pool.for_tiles(team.locals, &mut out, runs, group * dim, |local, rows: Range<usize>, cols, tile| {
+        let Local { attention, buffer, state, .. } = local;
+        let (kv_head, queries) = (cols.start / (group * dim), rows.len() * group);
+        let sequence = &*sequences[batch[rows.start].sequence];
+        let q = room(buffer, queries * dim);
+        for (q, t) in q.chunks_exact_mut(group * dim).zip(rows.clone()) {
+            q.copy_from_slice(&qkv[t * qkv_width..][cols.clone()]);
+        }
+        let len = state_len(dim);
+        let state = room(state, queries * len);
+        let mut visible = [0; RUN * 64];
+        let last = positions[rows.end - 1];
+        for page in 0..=last / PAGE {
+            // Runs have rising positions, so the queries that see this page are the last ones.
+            let blind = rows.clone().take_while(|&t| positions[t] < page * PAGE).count();
+            let from = blind * group;
+            for (at, t) in (rows.start + blind..rows.end).enumerate() {
+                let seen = (positions[t] + 1 - page * PAGE).min(PAGE);
+                visible[at * group..(at + 1) * group].fill(seen);
+            }
+            let queries = Queries { q: &q[from * dim..], visible: &visible[..queries - from], head_dim: dim };
+            let (first, state) = (page == 0, &mut state[from * len..]);
+            match sequence.segment(layer, kv_head, page) {
+                AnySegment::F16(s) => kernels.attend_f16(queries, s, first, attention, state),
+                AnySegment::F32(s) => kernels.attend_f32(queries, s, first, attention, state),
+            }
+        }
+        for (r, states) in state.chunks_exact(len * group).enumerate() {
+            let row = tile.row(r);
+            for (state, out) in states.chunks_exact(len).zip(row.chunks_exact_mut(dim)) {
+                kernels.finish(state, out);
+            }
+        }
+    });
+}

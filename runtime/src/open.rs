@@ -1,0 +1,35 @@
+//! What a user calls a model, as a source.
+
+use std::path::Path;
+
+use quipu_formats::gguf::{GgufError, GgufFile};
+use quipu_formats::source::Source;
+
+/// The demo model: `models/tales` converted by `quipu convert`.
+#[cfg(feature = "demo")]
+static DEMO: &[u8] = include_bytes!("../../models/tales.gguf");
+
+/// Why a model can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A GGUF or packed file.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// The binary was built without the demo model.
+    #[error("this build has no demo model; give the path of a GGUF file, a packed file or a Hugging Face directory")]
+    NoDemo,
+}
+
+/// Opens the model called `name`: the path of a GGUF or packed file, of a Hugging Face directory, or the word `demo`.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(name: &str) -> Result<Box<dyn Source>, OpenError> {
+    if name == "demo" && !Path::new(name).exists() {
+        #[cfg(feature = "demo")]
+        return Ok(Box::new(GgufFile::from_bytes("demo", DEMO)?));
+        #[cfg(not(feature = "demo"))]
+        return Err(OpenError::NoDemo);
+    }
+    Ok(Box::new(GgufFile::open(name)?))
+}

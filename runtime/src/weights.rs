@@ -1,0 +1,344 @@
+//! The weights of a model in the layout of the kernels: mapped from a packed file, or packed while they are loaded.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_kernels::{Kernels, MatMut, Scratch, Tile, Weights};
+use quipu_quant::TensorType;
+use quipu_quant::blocks;
+use quipu_quant::pack::{GROUP_ROWS, PackedLayout, dequantize_row, pack_group};
+
+use crate::config::{Config, ConfigError};
+use crate::pool::Pool;
+
+/// Why the weights of a model can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The metadata.
+    #[error("{path}: {error}")]
+    Config {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong.
+        error: ConfigError,
+    },
+    /// A tensor is not there.
+    #[error("{path}: tensor `{name}` is missing")]
+    Missing {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+    },
+    /// A tensor has another shape than the metadata says.
+    #[error("{path}: tensor `{name}` has shape {found:?}; the metadata makes it {expected:?}")]
+    Shape {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+        /// From the metadata.
+        expected: Vec<usize>,
+        /// From the directory.
+        found: Vec<usize>,
+    },
+    /// A tensor of the wrong number type.
+    #[error("{path}: tensor `{name}` is {found}; a vector must be F32, F16 or BF16")]
+    VectorType {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+        /// The tensor's type.
+        found: TensorType,
+    },
+}
+
+/// 64 bytes on a cache line of their own: what a packed matrix is made of in memory.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+enum Store {
+    Owned(Vec<Line>),
+    /// Tensor number so-and-so of a packed file.
+    Mapped(Arc<dyn Source>, usize),
+}
+
+/// A weight matrix, outputs × inputs, in R16·K4.
+pub(crate) struct Matrix {
+    layout: PackedLayout,
+    store: Store,
+}
+
+impl Matrix {
+    fn bytes(&self) -> &[u8] {
+        match &self.store {
+            Store::Owned(lines) => &bytemuck::cast_slice(lines)[..self.layout.total_bytes()],
+            Store::Mapped(source, index) => source.mapped(*index).unwrap_or(&[]),
+        }
+    }
+
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        Weights::new(self.layout, self.bytes()).expect("the length was checked when the matrix was made")
+    }
+
+    pub(crate) fn ty(&self) -> TensorType {
+        self.layout.ty()
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.layout.rows()
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.layout.groups()
+    }
+
+    /// Row `row` as f32: an embedding.
+    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
+        dequantize_row(&self.layout, self.bytes(), row, out);
+    }
+}
+
+/// `y = W·x + b`.
+pub(crate) struct Linear {
+    /// outputs × inputs.
+    pub(crate) matrix: Matrix,
+    /// outputs, padded to 16.
+    bias: Option<Vec<f32>>,
+}
+
+/// Activation rows as a product takes them: f32, and tiles of int8 where a weight matrix needs them.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) tiles: &'a [Tile],
+}
+
+impl Linear {
+    /// The outputs of `groups` for all rows of `input`.
+    pub(crate) fn apply(
+        &self,
+        kernels: &Kernels,
+        groups: std::ops::Range<usize>,
+        input: Input<'_>,
+        scratch: &mut Scratch,
+        out: &mut MatMut<'_>,
+    ) {
+        let weights = self.matrix.weights();
+        if weights.ty().is_float() {
+            kernels.matmul_float(&weights, groups.clone(), input.x, input.stride, out);
+        } else {
+            kernels.matmul_quant(&weights, groups.clone(), input.tiles, scratch, out);
+        }
+        if let Some(bias) = &self.bias {
+            for r in 0..out.rows() {
+                kernels.add(out.row(r), &bias[groups.start * GROUP_ROWS..groups.end * GROUP_ROWS]);
+            }
+        }
+    }
+}
+
+/// One transformer block.
+pub(crate) struct Layer {
+    /// embedding, padded to 16.
+    pub(crate) attn_norm: Vec<f32>,
+    /// (heads · head_dim) × embedding.
+    pub(crate) attn_q: Linear,
+    /// (kv_heads · head_dim) × embedding.
+    pub(crate) attn_k: Linear,
+    /// (kv_heads · head_dim) × embedding.
+    pub(crate) attn_v: Linear,
+    /// embedding × (heads · head_dim).
+    pub(crate) attn_output: Linear,
+    /// embedding, padded to 16.
+    pub(crate) ffn_norm: Vec<f32>,
+    /// feed_forward × embedding.
+    pub(crate) ffn_gate: Linear,
+    /// feed_forward × embedding.
+    pub(crate) ffn_up: Linear,
+    /// embedding × feed_forward.
+    pub(crate) ffn_down: Linear,
+}
+
+/// All weights of a model.
+pub(crate) struct ModelWeights {
+    pub(crate) layers: Vec<Layer>,
+    /// embedding, padded to 16.
+    pub(crate) output_norm: Vec<f32>,
+    /// vocabulary × embedding; with tied embeddings it is the output matrix too.
+    pub(crate) token_embd: Linear,
+    /// vocabulary × embedding, if not tied.
+    pub(crate) output: Option<Linear>,
+    /// One divisor per RoPE pair (Llama 3's scaling).
+    pub(crate) rope_factors: Option<Vec<f32>>,
+}
+
+impl ModelWeights {
+    /// vocabulary × embedding.
+    pub(crate) fn head(&self) -> &Linear {
+        self.output.as_ref().unwrap_or(&self.token_embd)
+    }
+
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.token_embd.matrix.rows()
+    }
+}
+
+/// Bytes of weights loaded so far, of how many.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// Reads tensors by name, checks them and packs them.
+struct Loader<'a> {
+    source: Arc<dyn Source>,
+    pool: &'a mut Pool,
+    progress: Progress<'a>,
+    done: u64,
+    total: u64,
+}
+
+/// Reads all weights from `source`.
+pub(crate) fn load(
+    source: Arc<dyn Source>,
+    config: &Config,
+    pool: &mut Pool,
+    progress: Progress<'_>,
+) -> Result<ModelWeights, WeightsError> {
+    let bytes = |t: &TensorInfo| t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
+    let total = source.tensors().iter().map(bytes).sum();
+    Loader { source, pool, progress, done: 0, total }.model(config)
+}
+
+impl Loader<'_> {
+    fn model(&mut self, c: &Config) -> Result<ModelWeights, WeightsError> {
+        let d = c.embedding;
+        let (q, kv, ff) = (c.heads * c.head_dim, c.kv_heads * c.head_dim, c.feed_forward);
+        let vocabulary = self.source.find("token_embd.weight").map(|i| self.source.tensors()[i].rows());
+        let vocabulary = vocabulary.ok_or_else(|| self.missing("token_embd.weight"))?;
+        let rope_factors = match self.source.find("rope_freqs.weight") {
+            Some(_) => Some(self.vector("rope_freqs.weight", c.rope_dim / 2)?),
+            None => None,
+        };
+        let mut layers = Vec::new();
+        for i in 0..c.layers {
+            let name = |part: &str| format!("blk.{i}.{part}");
+            layers.push(Layer {
+                attn_norm: self.padded(&name("attn_norm.weight"), d)?,
+                attn_q: self.linear(&name("attn_q"), q, d)?,
+                attn_k: self.linear(&name("attn_k"), kv, d)?,
+                attn_v: self.linear(&name("attn_v"), kv, d)?,
+                attn_output: self.linear(&name("attn_output"), d, q)?,
+                ffn_norm: self.padded(&name("ffn_norm.weight"), d)?,
+                ffn_gate: self.linear(&name("ffn_gate"), ff, d)?,
+                ffn_up: self.linear(&name("ffn_up"), ff, d)?,
+                ffn_down: self.linear(&name("ffn_down"), d, ff)?,
+            });
+        }
+        Ok(ModelWeights {
+            layers,
+            output_norm: self.padded("output_norm.weight", d)?,
+            token_embd: self.linear("token_embd", vocabulary, d)?,
+            output: match self.source.find("output.weight") {
+                Some(_) => Some(self.linear("output", vocabulary, d)?),
+                None => None,
+            },
+            rope_factors,
+        })
+    }
+
+    fn missing(&self, name: &str) -> WeightsError {
+        WeightsError::Missing { path: self.source.path().into(), name: name.into() }
+    }
+
+    /// The number of tensor `name`, whose shape is checked.
+    fn find(&self, name: &str, expected: &[usize]) -> Result<usize, WeightsError> {
+        let index = self.source.find(name).ok_or_else(|| self.missing(name))?;
+        let found = &self.source.tensors()[index].shape;
+        // Extents of 1 at the end say nothing.
+        let significant = |shape: &[usize]| shape.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
+        if found[..significant(found)] != expected[..significant(expected)] {
+            let path = self.source.path().into();
+            let (expected, found) = (expected.to_vec(), found.clone());
+            return Err(WeightsError::Shape { path, name: name.into(), expected, found });
+        }
+        Ok(index)
+    }
+
+    fn count(&mut self, index: usize) {
+        let t = &self.source.tensors()[index];
+        self.done += t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
+        (self.progress)(self.done, self.total);
+    }
+
+    /// A vector of `n` numbers.
+    fn vector(&mut self, name: &str, n: usize) -> Result<Vec<f32>, WeightsError> {
+        let index = self.find(name, &[n])?;
+        let info = &self.source.tensors()[index];
+        if !info.ty.is_float() || info.layout != Layout::Plain {
+            let path = self.source.path().into();
+            return Err(WeightsError::VectorType { path, name: name.into(), found: info.ty });
+        }
+        let mut out = vec![0.0; n];
+        let ty = info.ty;
+        blocks::dequantize(ty, &self.source.rows(index, 0..1), &mut out).expect("a row of the checked length");
+        self.count(index);
+        Ok(out)
+    }
+
+    /// A vector of `n` numbers, padded with zeros to 16.
+    fn padded(&mut self, name: &str, n: usize) -> Result<Vec<f32>, WeightsError> {
+        let mut out = self.vector(name, n)?;
+        out.resize(n.next_multiple_of(16), 0.0);
+        Ok(out)
+    }
+
+    /// `name.weight`, outputs × inputs, and `name.bias` if there is one.
+    fn linear(&mut self, name: &str, outputs: usize, inputs: usize) -> Result<Linear, WeightsError> {
+        let weight = format!("{name}.weight");
+        let index = self.find(&weight, &[inputs, outputs])?;
+        let info = self.source.tensors()[index].clone();
+        let layout =
+            PackedLayout::new(info.ty, outputs, inputs).expect("whole blocks, as the directory was checked for");
+        let store = match info.layout {
+            Layout::Packed => Store::Mapped(self.source.clone(), index),
+            Layout::Plain => Store::Owned(self.pack(index, &layout)),
+        };
+        self.count(index);
+        let bias = format!("{name}.bias");
+        let bias = match self.source.find(&bias) {
+            Some(_) => Some(self.padded(&bias, outputs)?),
+            None => None,
+        };
+        Ok(Linear { matrix: Matrix { layout, store }, bias })
+    }
+
+    /// Packs a plain matrix, all threads at it, and lets go of the file's pages.
+    fn pack(&mut self, index: usize, layout: &PackedLayout) -> Vec<Line> {
+        let mut lines: Vec<Line> = bytemuck::zeroed_vec(layout.total_bytes().div_ceil(64));
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut lines);
+        let (quants, scales) = bytes.split_at_mut(layout.scales_offset());
+        let mut no_scales: Vec<&mut [u8]> = Vec::new();
+        let scales: Vec<&mut [u8]> = match layout.group_scale_bytes() {
+            0 => {
+                no_scales.resize_with(layout.groups(), || &mut []);
+                no_scales
+            }
+            n => scales.chunks_exact_mut(n).collect(),
+        };
+        let mut groups: Vec<(&mut [u8], &mut [u8])> =
+            quants.chunks_exact_mut(layout.group_quant_bytes()).zip(scales).collect();
+        let (source, rows) = (&self.source, layout.rows());
+        let mut locals = vec![(); self.pool.threads()];
+        self.pool.for_items(&mut locals, &mut groups, |(), g, (quants, scales)| {
+            let range = g * GROUP_ROWS..((g + 1) * GROUP_ROWS).min(rows);
+            let plain: Cow<'_, [u8]> = source.rows(index, range);
+            pack_group(layout, &plain, quants, scales);
+        });
+        self.source.release(index);
+        lines
+    }
+}
