@@ -12,6 +12,7 @@
 
 pub mod convert;
 pub mod gguf;
+pub mod hf;
 pub mod map;
 pub mod safetensors;
 pub mod source;

@@ -409,7 +409,7 @@ fn first_duplicate<'a>(keys: impl Iterator<Item = &'a str>) -> Option<String> {
 }
 
 /// The pairs of a JSON object of strings, duplicates kept.
-struct StringPairs(Vec<(String, String)>);
+pub(crate) struct StringPairs(pub(crate) Vec<(String, String)>);
 
 impl<'de> serde::Deserialize<'de> for StringPairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

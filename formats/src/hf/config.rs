@@ -1,0 +1,225 @@
+//! config.json: the shape of a Llama.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::json::{FileError, KeyError, MAX_SMALL_BYTES, Object, describe, read_json};
+
+/// A rule that a config.json breaks, or something in it that Quipu does not run.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages show.
+pub enum ConfigFault {
+    /// A key is missing or of the wrong type.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Not a Llama.
+    #[error("{found} is not supported: Quipu runs LlamaForCausalLM (model_type llama)")]
+    NotLlama { found: String },
+    /// The weights are quantised in a way of their own.
+    #[error("the checkpoint is quantised ({method}): convert from the original F32, F16 or BF16 checkpoint")]
+    Quantized { method: String },
+    /// Another activation function than Llama's.
+    #[error("`{key}` is {found}; a Llama has silu")]
+    Activation { key: &'static str, found: String },
+    /// A rope scaling that is not supported.
+    #[error("rope scaling {found} is not supported: Quipu knows default, linear and llama3")]
+    RopeType { found: String },
+    /// Part of each head is left unrotated, which Llama never does.
+    #[error("`partial_rotary_factor` is {found}; a Llama rotates whole heads")]
+    PartialRotary { found: String },
+    /// llama3 scaling with its bands the wrong way round.
+    #[error("`low_freq_factor` {low} must be less than `high_freq_factor` {high}")]
+    RopeBands { low: f64, high: f64 },
+    /// Query heads cannot be shared out among key/value heads.
+    #[error("`num_attention_heads` {heads} is no multiple of `num_key_value_heads` {kv_heads}")]
+    HeadsPerKvHead { heads: usize, kv_heads: usize },
+    /// No `head_dim`, and the heads do not divide the hidden size.
+    #[error("`hidden_size` {hidden} is no multiple of `num_attention_heads` {heads}, and `head_dim` is not given")]
+    HiddenPerHead { hidden: usize, heads: usize },
+    /// RoPE turns pairs.
+    #[error("`head_dim` {head_dim} is odd; RoPE turns pairs")]
+    OddHeadDim { head_dim: usize },
+    /// All heads together are larger than any model.
+    #[error("{heads} heads of {head_dim} overflow")]
+    HeadsOverflow { heads: usize, head_dim: usize },
+}
+
+/// How positions beyond the training context are scaled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// Every position divided by `factor`.
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Llama 3.1's: low frequencies divided by `factor`, high ones left, those between blended.
+    Llama3 {
+        /// The divisor of low frequencies.
+        factor: f64,
+        /// Wavelengths beyond `original_context / low_freq_factor` are low frequencies.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_context / high_freq_factor` are high frequencies.
+        high_freq_factor: f64,
+        /// The context length before scaling.
+        original_context: f64,
+    },
+}
+
+/// What config.json says of a Llama, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LlamaConfig {
+    /// Length of an activation vector (`hidden_size`).
+    pub hidden: usize,
+    /// Length of a feed-forward vector (`intermediate_size`).
+    pub ffn: usize,
+    /// Number of layers (`num_hidden_layers`).
+    pub layers: usize,
+    /// Number of query heads (`num_attention_heads`).
+    pub heads: usize,
+    /// Number of key/value heads (`num_key_value_heads`; as many as query heads when absent).
+    pub kv_heads: usize,
+    /// Length of a head (`head_dim`; `hidden_size / num_attention_heads` when absent). Even.
+    pub head_dim: usize,
+    /// Rows of the embedding (`vocab_size`).
+    pub vocab_size: usize,
+    /// Longest context (`max_position_embeddings`).
+    pub context: usize,
+    /// ε of RMSNorm (`rms_norm_eps`).
+    pub rms_norm_eps: f64,
+    /// Base of the RoPE frequencies (`rope_theta`).
+    pub rope_theta: f64,
+    /// Scaling of RoPE (`rope_scaling` or `rope_parameters`).
+    pub rope_scaling: RopeScaling,
+    /// The output matrix is the embedding (`tie_word_embeddings`).
+    pub tied: bool,
+    /// Attention projections have biases (`attention_bias`).
+    pub attention_bias: bool,
+    /// Feed-forward projections have biases (`mlp_bias`).
+    pub mlp_bias: bool,
+    /// Where the checkpoint came from (`_name_or_path`).
+    pub name_or_path: Option<String>,
+}
+
+/// config.json as it is, for keys that concern others (token ids).
+pub(super) type Json = Map<String, Value>;
+
+/// Reads a config.json; `None` when there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Json>, FileError> {
+    read_json(path, MAX_SMALL_BYTES)
+}
+
+impl LlamaConfig {
+    /// Reads and checks the keys of a Llama, in transformers 4's spelling or 5's. An absent key has the default of
+    /// transformers' `LlamaConfig` where there is one that models rely on; sizes have none.
+    pub(super) fn from_json(json: &Json) -> Result<LlamaConfig, ConfigFault> {
+        let config = Object::new(json, "");
+        check_architecture(&config)?;
+        if let Some(quantization) = config.object("quantization_config")? {
+            let method = quantization.get("quant_method").map_or("unnamed method".into(), describe);
+            return Err(ConfigFault::Quantized { method });
+        }
+        if let Some(found) = config.value("hidden_act").filter(|v| v.as_str() != Some("silu")) {
+            return Err(ConfigFault::Activation { key: "hidden_act", found: describe(found) });
+        }
+        let size = |key| config.size(key).and_then(|v| config.required(key, v));
+        let (hidden, heads) = (size("hidden_size")?, size("num_attention_heads")?);
+        let kv_heads = config.size("num_key_value_heads")?.unwrap_or(heads);
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(ConfigFault::HeadsPerKvHead { heads, kv_heads });
+        }
+        let head_dim = match config.size("head_dim")? {
+            Some(head_dim) => head_dim,
+            None if hidden.is_multiple_of(heads) => hidden / heads,
+            None => return Err(ConfigFault::HiddenPerHead { hidden, heads }),
+        };
+        if !head_dim.is_multiple_of(2) {
+            return Err(ConfigFault::OddHeadDim { head_dim });
+        }
+        if heads.checked_mul(head_dim).is_none_or(|n| n >= 1 << 31) {
+            return Err(ConfigFault::HeadsOverflow { heads, head_dim });
+        }
+        let (rope_theta, rope_scaling) = read_rope(&config)?;
+        Ok(LlamaConfig {
+            hidden,
+            ffn: size("intermediate_size")?,
+            layers: size("num_hidden_layers")?,
+            heads,
+            kv_heads,
+            head_dim,
+            vocab_size: size("vocab_size")?,
+            context: config.size("max_position_embeddings")?.unwrap_or(2048),
+            rms_norm_eps: config.positive("rms_norm_eps")?.unwrap_or(1e-6),
+            rope_theta,
+            rope_scaling,
+            tied: config.bool("tie_word_embeddings")?.unwrap_or(false),
+            attention_bias: config.bool("attention_bias")?.unwrap_or(false),
+            mlp_bias: config.bool("mlp_bias")?.unwrap_or(false),
+            name_or_path: config.string("_name_or_path")?.filter(|s| !s.is_empty()).map(str::to_string),
+        })
+    }
+}
+
+fn check_architecture(config: &Object) -> Result<(), ConfigFault> {
+    let not_llama = |found: &Value| Err(ConfigFault::NotLlama { found: describe(found) });
+    let model_type = config.value("model_type");
+    if let Some(found) = model_type.filter(|v| v.as_str() != Some("llama")) {
+        return not_llama(found);
+    }
+    let architectures =
+        config.typed("architectures", "an array of names", Value::as_array)?.map(Vec::as_slice).unwrap_or_default();
+    // Spelled with capitals by the first conversions of Llama 1.
+    let is_llama = |v: &Value| matches!(v.as_str(), Some("LlamaForCausalLM" | "LLaMAForCausalLM"));
+    match architectures {
+        [] if model_type.is_some() => Ok(()),
+        [] => Err(KeyError::Missing { key: "model_type".into() }.into()),
+        names => match names.iter().find(|name| !is_llama(name)) {
+            Some(other) => not_llama(other),
+            None => Ok(()),
+        },
+    }
+}
+
+/// `rope_theta` and the scaling: transformers 5 has both in `rope_parameters`, 4 has the one beside `rope_scaling`.
+fn read_rope(config: &Object) -> Result<(f64, RopeScaling), ConfigFault> {
+    const DEFAULT_THETA: f64 = 10_000.0;
+    let outer_theta = config.positive("rope_theta")?;
+    let (map, prefix) = match (config.object("rope_parameters")?, config.object("rope_scaling")?) {
+        (Some(parameters), _) => (parameters, "rope_parameters."),
+        (None, Some(scaling)) => (scaling, "rope_scaling."),
+        (None, None) => return Ok((outer_theta.unwrap_or(DEFAULT_THETA), RopeScaling::None)),
+    };
+    let rope = Object::new(map, prefix);
+    for holder in [config, &rope] {
+        if let Some(found) = holder.value("partial_rotary_factor").filter(|v| v.as_f64() != Some(1.0)) {
+            return Err(ConfigFault::PartialRotary { found: describe(found) });
+        }
+    }
+    let theta = rope.positive("rope_theta")?.or(outer_theta).unwrap_or(DEFAULT_THETA);
+    let required = |key| rope.positive(key).and_then(|v| rope.required(key, v));
+    // `type` is the older name; some files have both.
+    let kind = match rope.string("rope_type")? {
+        Some(kind) => Some(kind),
+        None => rope.string("type")?,
+    };
+    let scaling = match kind {
+        None | Some("default") => RopeScaling::None,
+        Some("linear") => RopeScaling::Linear { factor: required("factor")? },
+        Some("llama3") => {
+            let (low, high) = (required("low_freq_factor")?, required("high_freq_factor")?);
+            if low >= high {
+                return Err(ConfigFault::RopeBands { low, high });
+            }
+            RopeScaling::Llama3 {
+                factor: required("factor")?,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_context: required("original_max_position_embeddings")?,
+            }
+        }
+        Some(other) => return Err(ConfigFault::RopeType { found: format!("{other:?}") }),
+    };
+    Ok((theta, scaling))
+}

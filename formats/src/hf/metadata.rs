@@ -1,0 +1,99 @@
+//! GGUF's `general.*` and `llama.*` keys, with the types that llama.cpp writes.
+
+use std::path::Path;
+
+use quipu_quant::TensorType;
+
+use super::config::{LlamaConfig, RopeScaling};
+use crate::gguf::{Metadata, Value};
+use crate::source::TensorInfo;
+
+/// The metadata of the model without its tokenizer.
+pub(super) fn model_metadata(config: &LlamaConfig, dir: &Path, tensors: &[&TensorInfo]) -> Metadata {
+    let mut metadata = Metadata::default();
+    metadata.set("general.architecture", Value::String("llama".into()));
+    metadata.set("general.type", Value::String("model".into()));
+    metadata.set("general.name", Value::String(model_name(dir, config.name_or_path.as_deref())));
+    let parameters = tensors.iter().map(|t| t.shape.iter().map(|&n| n as u64).product::<u64>()).sum();
+    metadata.set("general.size_label", Value::String(size_label(parameters)));
+
+    // Sizes are below 2³¹ (Object::size).
+    let mut size = |key: &str, value: usize| metadata.set(format!("llama.{key}"), Value::U32(value as u32));
+    size("block_count", config.layers);
+    size("context_length", config.context);
+    size("embedding_length", config.hidden);
+    size("feed_forward_length", config.ffn);
+    size("attention.head_count", config.heads);
+    size("attention.head_count_kv", config.kv_heads);
+    size("attention.key_length", config.head_dim);
+    size("attention.value_length", config.head_dim);
+    size("rope.dimension_count", config.head_dim);
+    size("vocab_size", config.vocab_size);
+    metadata.set("llama.rope.freq_base", Value::F32(config.rope_theta as f32));
+    metadata.set("llama.attention.layer_norm_rms_epsilon", Value::F32(config.rms_norm_eps as f32));
+    if let RopeScaling::Linear { factor } = config.rope_scaling {
+        metadata.set("llama.rope.scaling.type", Value::String("linear".into()));
+        metadata.set("llama.rope.scaling.factor", Value::F32(factor as f32));
+    }
+    metadata.set("general.file_type", Value::U32(file_type(tensors)));
+    metadata
+}
+
+/// llama.cpp's number (`llama_ftype`) for the type of most of the weights.
+fn file_type(tensors: &[&TensorInfo]) -> u32 {
+    let elements = |ty: TensorType| -> usize {
+        tensors.iter().filter(|t| t.ty == ty).map(|t| t.rows().saturating_mul(t.cols())).fold(0, usize::saturating_add)
+    };
+    let kinds = [(TensorType::F32, 0), (TensorType::F16, 1), (TensorType::BF16, 32)];
+    kinds.into_iter().max_by_key(|&(ty, _)| elements(ty)).map_or(0, |(_, number)| number)
+}
+
+/// What to call the model: the directory; or, in Hugging Face's cache, where that is only a hash, the repository.
+fn model_name(dir: &Path, name_or_path: Option<&str>) -> String {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+    let own = name(&dir).unwrap_or_default();
+    let is_hash = own.len() == 40 && own.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_hash && !own.is_empty() {
+        return own;
+    }
+    // models--ORG--NAME/snapshots/HASH
+    let repository = dir.ancestors().nth(2).and_then(name);
+    let cached = repository.and_then(|r| Some(r.strip_prefix("models--")?.rsplit("--").next()?.to_string()));
+    let origin = || name_or_path.and_then(|n| name(Path::new(n)));
+    cached.or_else(origin).unwrap_or(own)
+}
+
+/// `parameters` as model names have it: two digits or more, e.g. `135M`, `8.4M`, `1.2B`.
+fn size_label(parameters: u64) -> String {
+    let scales = [(1e12, "T"), (1e9, "B"), (1e6, "M")];
+    let n = parameters as f64;
+    let (scale, suffix) = scales.into_iter().find(|(scale, _)| n > *scale).unwrap_or((1e3, "K"));
+    let scaled = n / scale;
+    let decimals = usize::from(scaled.round() < 10.0);
+    format!("{scaled:.decimals$}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels() {
+        let labels = [
+            (8_400_000, "8.4M"),
+            (1_235_814_400, "1.2B"),
+            (134_515_008, "135M"),
+            (70_553_706_496, "71B"),
+            (900, "0.9K"),
+        ];
+        for (parameters, label) in labels {
+            assert_eq!(size_label(parameters), label);
+        }
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        let cache = format!("/hub/models--org--Some-Llama-1B/snapshots/{hash}");
+        assert_eq!(model_name(Path::new(&cache), None), "Some-Llama-1B");
+        assert_eq!(model_name(Path::new("/models/My-Llama/"), Some("org/Other")), "My-Llama");
+        assert_eq!(model_name(Path::new(&format!("/x/y/{hash}")), Some("org/Other")), "Other");
+    }
+}

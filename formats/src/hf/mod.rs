@@ -1,0 +1,177 @@
+//! A Hugging Face directory as if it were a GGUF.
+//!
+//! [`HfDirectory`] opens what `save_pretrained` writes for a Llama (config.json, safetensors in one file or several, the tokenizer's
+//! files) and shows it as a [`Source`]: GGUF's tensor names and row order, GGUF's metadata keys. So the runtime can run it and the
+//! converter can write it without knowing where it came from. Weights stay mapped; only the rows of q and k, whose order differs,
+//! and vectors, which GGUF keeps in F32, are computed when they are asked for.
+//!
+//! Where to start reading: [`LlamaConfig`] (config.json), `tensors.rs` (names, shapes, what is done to each), `rope.rs` (the row
+//! order), [`tokenizer`] (the vocabulary and everything around it).
+//!
+//! What llama.cpp's converter writes for the same directory is the model for keys, types and values; where the two differ, the code
+//! says why.
+
+mod config;
+mod json;
+mod metadata;
+mod rope;
+mod shards;
+mod tensors;
+pub mod tokenizer;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+pub use config::{ConfigFault, LlamaConfig, RopeScaling};
+pub use json::{FileError, KeyError};
+pub use tensors::WeightsFault;
+pub use tokenizer::{SentencePieceFault, TokenizerFault, read_tokenizer};
+
+use crate::gguf::Metadata;
+use crate::map::Advice;
+use crate::safetensors::SafetensorsError;
+use crate::source::{Source, TensorInfo};
+use shards::Shards;
+use tensors::Origin;
+
+/// Why a Hugging Face directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum HfError {
+    /// There is no such directory.
+    #[error("{}: {found}; expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json", .path.display())]
+    NotADirectory {
+        /// What was given.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// The directory has no config.json.
+    #[error(
+        "{}: no config.json here; expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json",
+        .path.display()
+    )]
+    NoConfig {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file could not be read, or is not the JSON that it should be.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A safetensors file could not be opened.
+    #[error(transparent)]
+    Safetensors(#[from] SafetensorsError),
+    /// config.json describes no Llama that Quipu runs.
+    #[error("{}: {fault}", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: ConfigFault,
+    },
+    /// The tensors are not those that config.json describes.
+    #[error("{}: {fault}", .path.display())]
+    Weights {
+        /// The directory, or the index file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: Box<WeightsFault>,
+    },
+    /// The tokenizer's files contradict themselves or use what Quipu does not do.
+    #[error("{}: {fault}", .path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: Box<TokenizerFault>,
+    },
+}
+
+impl HfError {
+    fn weights(path: &Path, fault: WeightsFault) -> HfError {
+        HfError::Weights { path: path.to_owned(), fault: Box::new(fault) }
+    }
+
+    fn tokenizer(path: &Path, fault: impl Into<TokenizerFault>) -> HfError {
+        HfError::Tokenizer { path: path.to_owned(), fault: Box::new(fault.into()) }
+    }
+}
+
+/// An open Hugging Face directory of a Llama, checked: every tensor that config.json implies is there with the right shape, and
+/// nothing else is.
+///
+/// Bytes that [`Source::rows`] borrows may start at any address, since safetensors does not align tensors.
+#[derive(Debug)]
+pub struct HfDirectory {
+    path: PathBuf,
+    config: LlamaConfig,
+    metadata: Metadata,
+    shards: Shards,
+    tensors: Vec<TensorInfo>,
+    origins: Vec<Origin>,
+}
+
+impl HfDirectory {
+    /// Opens the directory `dir`: reads the small files, maps the weights and checks everything but the weights' values.
+    pub fn open(dir: &Path) -> Result<HfDirectory, HfError> {
+        match std::fs::metadata(dir) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(HfError::NotADirectory { path: dir.to_owned(), found: "not a directory".into() }),
+            Err(e) => return Err(HfError::NotADirectory { path: dir.to_owned(), found: e.to_string() }),
+        }
+        let config_path = dir.join("config.json");
+        let Some(json) = config::read(&config_path)? else {
+            return Err(HfError::NoConfig { path: dir.to_owned() });
+        };
+        let config =
+            LlamaConfig::from_json(&json).map_err(|fault| HfError::Config { path: config_path.clone(), fault })?;
+        let shards = Shards::open(dir)?;
+        let plans = tensors::plan(&config, &shards).map_err(|fault| HfError::weights(dir, fault))?;
+        let infos: Vec<_> = plans.iter().map(|(info, _)| info).collect();
+        let mut metadata = metadata::model_metadata(&config, dir, &infos);
+        tokenizer::read_into(&mut metadata, dir, Some(config.vocab_size))?;
+        let (tensors, origins) = plans.into_iter().unzip();
+        Ok(HfDirectory { path: dir.to_owned(), config, metadata, shards, tensors, origins })
+    }
+
+    /// The shape of the model, as config.json has it.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+}
+
+impl Source for HfDirectory {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
+        tensors::rows(&self.tensors[index], &self.origins[index], &self.shards, self.config.head_dim, rows)
+    }
+
+    fn mapped(&self, index: usize) -> Option<&[u8]> {
+        match self.origins[index] {
+            Origin::AsItLies { file, tensor } => Some(self.shards.files[file].data(tensor)),
+            Origin::Heads { .. } | Origin::Vector { .. } | Origin::Computed(_) => None,
+        }
+    }
+
+    fn release(&self, index: usize) {
+        match self.origins[index] {
+            Origin::AsItLies { file, tensor }
+            | Origin::Heads { file, tensor }
+            | Origin::Vector { file, tensor, .. } => {
+                self.shards.files[file].advise(tensor, Advice::DontNeed);
+            }
+            Origin::Computed(_) => {}
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Which safetensors files a directory has, and which tensors are in which.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Component, Path};
+
+use super::HfError;
+use super::json::{MAX_SMALL_BYTES, read_json};
+use super::tensors::WeightsFault;
+use crate::safetensors::{SafetensorsFile, StringPairs};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The open files of a directory, and where each tensor is.
+#[derive(Debug)]
+pub(super) struct Shards {
+    pub files: Vec<SafetensorsFile>,
+    /// By name: number of the file, number in the file.
+    pub index: HashMap<String, (usize, usize)>,
+}
+
+#[derive(serde::Deserialize)]
+struct IndexJson {
+    weight_map: StringPairs,
+}
+
+impl Shards {
+    /// Opens `model.safetensors`, or else the files that `model.safetensors.index.json` names.
+    pub fn open(dir: &Path) -> Result<Shards, HfError> {
+        let single = dir.join(SINGLE);
+        if single.exists() {
+            let mut shards = Shards { files: vec![SafetensorsFile::open(single)?], index: HashMap::new() };
+            shards.add_all(0).map_err(|fault| HfError::weights(dir, fault))?;
+            return Ok(shards);
+        }
+        let index_path = dir.join(INDEX);
+        match read_json::<IndexJson>(&index_path, MAX_SMALL_BYTES)? {
+            Some(index) => Shards::open_listed(dir, &index_path, index.weight_map.0),
+            None => Err(HfError::weights(dir, WeightsFault::NoWeights { found: what_instead(dir) })),
+        }
+    }
+
+    fn open_listed(dir: &Path, index_path: &Path, listed: Vec<(String, String)>) -> Result<Shards, HfError> {
+        let in_index = |fault| HfError::weights(index_path, fault);
+        if listed.is_empty() {
+            return Err(in_index(WeightsFault::EmptyIndex));
+        }
+        let mut shards = Shards { files: Vec::new(), index: HashMap::new() };
+        let mut file_numbers = HashMap::new();
+        let mut listed_in: HashMap<&str, &str> = HashMap::with_capacity(listed.len());
+        for (tensor, shard) in &listed {
+            if listed_in.insert(tensor, shard).is_some() {
+                return Err(in_index(WeightsFault::ListedTwice { tensor: tensor.clone() }));
+            }
+            if file_numbers.contains_key(shard.as_str()) {
+                continue;
+            }
+            if !is_plain_name(shard) {
+                return Err(in_index(WeightsFault::ShardName { shard: shard.clone() }));
+            }
+            let path = dir.join(shard);
+            if !path.exists() {
+                let (tensor, shard) = (tensor.clone(), shard.clone());
+                return Err(in_index(WeightsFault::MissingShard { shard, tensor }));
+            }
+            file_numbers.insert(shard.as_str(), shards.files.len());
+            shards.files.push(SafetensorsFile::open(path)?);
+            shards.add_all(shards.files.len() - 1).map_err(|fault| HfError::weights(dir, fault))?;
+        }
+        for (tensor, shard) in &listed {
+            if shards.index.get(tensor).is_none_or(|(file, _)| *file != file_numbers[shard.as_str()]) {
+                let (tensor, shard) = (tensor.clone(), shard.clone());
+                return Err(in_index(WeightsFault::NotInShard { tensor, shard }));
+            }
+        }
+        Ok(shards)
+    }
+
+    /// Puts all tensors of file number `file` into the index.
+    fn add_all(&mut self, file: usize) -> Result<(), WeightsFault> {
+        for (number, tensor) in self.files[file].tensors().iter().enumerate() {
+            if let Some((other, _)) = self.index.insert(tensor.name.clone(), (file, number)) {
+                let name = |i: usize| self.files[i].path().file_name().unwrap_or_default().to_string_lossy().into();
+                let (first, second) = (name(other), name(file));
+                return Err(WeightsFault::InTwoShards { tensor: tensor.name.clone(), first, second });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True when `name` is that of a file in the same directory: an index from outside must not reach elsewhere.
+fn is_plain_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    let only = (components.next(), components.next());
+    matches!(only, (Some(Component::Normal(part)), None) if part == OsStr::new(name)) && !name.contains(['\\', '\0'])
+}
+
+/// What a directory without safetensors has in their place, as advice.
+fn what_instead(dir: &Path) -> String {
+    let has = |name: &str| dir.join(name).exists();
+    let ends_with = |end: &str| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n.ends_with(end)).min()
+    };
+    if has("pytorch_model.bin") || has("pytorch_model.bin.index.json") {
+        "there is a pytorch_model.bin: convert it to safetensors (load it with transformers, then \
+         save_pretrained(DIR, safe_serialization=True))"
+            .into()
+    } else if let Some(name) = ["consolidated.safetensors", "consolidated.00.pth"].into_iter().find(|n| has(n)) {
+        format!("there is {name}, Meta's or Mistral's own format: take the Hugging Face version of the checkpoint")
+    } else if let Some(name) = ends_with(".gguf") {
+        format!("there is {name}: give that file instead of the directory")
+    } else if let Some(name) = ends_with(".safetensors") {
+        format!("there is {name}, but no index that says what is in it")
+    } else {
+        "there are no weights at all (an incomplete download?)".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain_name;
+
+    #[test]
+    fn only_plain_names_are_shards() {
+        assert!(is_plain_name("model-00001-of-00002.safetensors"));
+        for name in ["", ".", "..", "../x", "/x", "a/b", "a\\b", "a/", "./a", "a\0"] {
+            assert!(!is_plain_name(name), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Tensors: Hugging Face's names and shapes, and how each becomes GGUF's.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use half::{bf16, f16};
+use quipu_quant::TensorType;
+
+use super::config::LlamaConfig;
+use super::rope::{hf_row, llama3_factors};
+use super::shards::Shards;
+use crate::safetensors::Dtype;
+use crate::source::{Layout, TensorInfo};
+
+/// What is wrong with the weights of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages show.
+pub enum WeightsFault {
+    /// Neither model.safetensors nor its index.
+    #[error("expected model.safetensors or model.safetensors.index.json; {found}")]
+    NoWeights { found: String },
+    /// The index lists nothing.
+    #[error("`weight_map` is empty")]
+    EmptyIndex,
+    /// The index lists a tensor twice.
+    #[error("tensor {tensor:?} is listed twice")]
+    ListedTwice { tensor: String },
+    /// The index names a file outside the directory.
+    #[error("{shard:?} is not the name of a file in the same directory")]
+    ShardName { shard: String },
+    /// A file that the index names is not there.
+    #[error("{shard} is missing (it should have {tensor}): an incomplete download?")]
+    MissingShard { shard: String, tensor: String },
+    /// A file does not have what the index says.
+    #[error("tensor {tensor:?} is not in {shard}, where the index says it is")]
+    NotInShard { tensor: String, shard: String },
+    /// Two files have the same tensor.
+    #[error("tensor {tensor:?} is in {first} and in {second}")]
+    InTwoShards { tensor: String, first: String, second: String },
+    /// A tensor that config.json implies is not there.
+    #[error("tensor {tensor:?} is missing{}", .hint)]
+    MissingTensor { tensor: String, hint: &'static str },
+    /// A tensor that no Llama with this config.json has.
+    #[error("tensor {tensor:?} does not belong to the Llama that config.json describes{hint}")]
+    UnknownTensor { tensor: String, hint: &'static str },
+    /// A tensor has another shape than config.json implies.
+    #[error("tensor {tensor:?} has the shape {found:?}; by config.json it should be {expected:?}")]
+    Shape { tensor: String, expected: Vec<usize>, found: Vec<usize> },
+    /// A tensor has a number type that Quipu does not compute with.
+    #[error(
+        "tensor {tensor:?} is {dtype}; Quipu reads F32, F16 and BF16{}",
+        if .dtype.bits() <= 8 { " (a quantised checkpoint: convert from the original)" } else { "" }
+    )]
+    Dtype { tensor: String, dtype: Dtype },
+}
+
+/// What a tensor is to the model.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Plain,
+    /// Its rows (or, of a bias, its elements) are those of q or k heads.
+    Heads,
+}
+
+/// A tensor that the model has: under both names, with Hugging Face's shape.
+struct Wanted {
+    gguf: String,
+    hf: String,
+    shape: Vec<usize>,
+    role: Role,
+}
+
+/// Every tensor of a Llama but the computed one, in the order in which a forward pass reads them.
+fn wanted(config: &LlamaConfig) -> impl Iterator<Item = Wanted> {
+    let c = config;
+    // HeadsOverflow was checked: these products are below 2³¹.
+    let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+    let (hidden, ffn, vocab) = (c.hidden, c.ffn, c.vocab_size);
+    let (attention_bias, mlp_bias, tied) = (c.attention_bias, c.mlp_bias, c.tied);
+    let plain = |gguf: &str, hf: &str, shape: &[usize]| Wanted {
+        gguf: gguf.into(),
+        hf: hf.into(),
+        shape: shape.into(),
+        role: Role::Plain,
+    };
+    let layer = move |n: usize| {
+        use Role::*;
+        let matrices = [
+            ("attn_q", "self_attn.q_proj", q, hidden, attention_bias, Heads),
+            ("attn_k", "self_attn.k_proj", kv, hidden, attention_bias, Heads),
+            ("attn_v", "self_attn.v_proj", kv, hidden, attention_bias, Plain),
+            ("attn_output", "self_attn.o_proj", hidden, q, attention_bias, Plain),
+            ("ffn_gate", "mlp.gate_proj", ffn, hidden, mlp_bias, Plain),
+            ("ffn_up", "mlp.up_proj", ffn, hidden, mlp_bias, Plain),
+            ("ffn_down", "mlp.down_proj", hidden, ffn, mlp_bias, Plain),
+        ];
+        let norm = |gguf: &str, hf: &str| {
+            plain(&format!("blk.{n}.{gguf}.weight"), &format!("model.layers.{n}.{hf}.weight"), &[hidden])
+        };
+        let mut tensors = vec![norm("attn_norm", "input_layernorm")];
+        for (gguf, hf, rows, cols, bias, role) in matrices {
+            if gguf == "ffn_gate" {
+                tensors.push(norm("ffn_norm", "post_attention_layernorm"));
+            }
+            let named = |kind: &str, shape| Wanted {
+                gguf: format!("blk.{n}.{gguf}.{kind}"),
+                hf: format!("model.layers.{n}.{hf}.{kind}"),
+                shape,
+                role,
+            };
+            tensors.push(named("weight", vec![rows, cols]));
+            if bias {
+                tensors.push(named("bias", vec![rows]));
+            }
+        }
+        tensors
+    };
+    let first = plain("token_embd.weight", "model.embed_tokens.weight", &[vocab, hidden]);
+    let last = plain("output_norm.weight", "model.norm.weight", &[hidden]);
+    let output = (!tied).then(|| plain("output.weight", "lm_head.weight", &[vocab, hidden]));
+    // Lazily, so that a config.json with a billion layers fails at the first one that is missing.
+    std::iter::once(first).chain((0..c.layers).flat_map(layer)).chain([last]).chain(output)
+}
+
+/// Where the bytes of a tensor come from, and what is done to them.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A tensor of a file, its rows as they lie.
+    AsItLies { file: usize, tensor: usize },
+    /// A matrix of a file, the rows of each head in GGUF's order.
+    Heads { file: usize, tensor: usize },
+    /// A vector of a file as F32, the elements of each head in GGUF's order if they are those of heads.
+    Vector { file: usize, tensor: usize, heads: bool },
+    /// Computed from config.json.
+    Computed(Vec<u8>),
+}
+
+/// Finds every tensor of the model among the shards and checks its shape and type.
+pub(super) fn plan(config: &LlamaConfig, shards: &Shards) -> Result<Vec<(TensorInfo, Origin)>, WeightsFault> {
+    let mut plans = Vec::new();
+    let mut used = 0;
+    for tensor in wanted(config) {
+        let Some(&(file, number)) = shards.index.get(&tensor.hf) else {
+            let hint = missing_hint(&tensor.hf, shards);
+            return Err(WeightsFault::MissingTensor { tensor: tensor.hf, hint });
+        };
+        used += 1;
+        let found = &shards.files[file].tensors()[number];
+        if found.shape != tensor.shape {
+            let found = found.shape.clone();
+            return Err(WeightsFault::Shape { tensor: tensor.hf, expected: tensor.shape, found });
+        }
+        let Some(ty) = found.dtype.tensor_type() else {
+            return Err(WeightsFault::Dtype { tensor: tensor.hf, dtype: found.dtype });
+        };
+        let is_vector = tensor.shape.len() == 1;
+        let heads = tensor.role == Role::Heads;
+        let (ty, origin) = match (is_vector, heads) {
+            (true, false) if ty == TensorType::F32 => (ty, Origin::AsItLies { file, tensor: number }),
+            // llama.cpp keeps vectors in F32, whatever the type of the matrices.
+            (true, _) => (TensorType::F32, Origin::Vector { file, tensor: number, heads }),
+            (false, true) => (ty, Origin::Heads { file, tensor: number }),
+            (false, false) => (ty, Origin::AsItLies { file, tensor: number }),
+        };
+        let shape = tensor.shape.into_iter().rev().collect();
+        plans.push((TensorInfo { name: tensor.gguf, ty, layout: Layout::Plain, shape }, origin));
+        if plans.len() == 1
+            && let Some(factors) = llama3_factors(config)
+        {
+            plans.push(computed("rope_freqs.weight", &factors));
+        }
+    }
+    if used < shards.index.len() {
+        refuse_unknown(config, shards)?;
+    }
+    Ok(plans)
+}
+
+fn computed(name: &str, values: &[f32]) -> (TensorInfo, Origin) {
+    let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let shape = vec![values.len()];
+    let info = TensorInfo { name: name.into(), ty: TensorType::F32, layout: Layout::Plain, shape };
+    (info, Origin::Computed(bytes))
+}
+
+fn missing_hint(hf: &str, shards: &Shards) -> &'static str {
+    let has = |end: &str| shards.index.keys().any(|name| name.ends_with(end));
+    if hf == "lm_head.weight" {
+        " (`tie_word_embeddings` in config.json is false, so the output matrix cannot be the embedding)"
+    } else if has(".qweight") || has("_packed") {
+        " (the weights are quantised: convert from the original checkpoint)"
+    } else if has(".lora_A.weight") {
+        " (this is a LoRA adapter: merge it into its base model first)"
+    } else {
+        ""
+    }
+}
+
+/// Refuses the first tensor, by name, that is neither used nor known to be superfluous.
+fn refuse_unknown(config: &LlamaConfig, shards: &Shards) -> Result<(), WeightsFault> {
+    let known: std::collections::HashSet<String> = wanted(config).map(|w| w.hf).collect();
+    let superfluous = |name: &str| {
+        // Recomputed from config.json by every runtime; and a copy of the embedding that training code saved.
+        name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
+    };
+    let unknown = shards.index.keys().filter(|name| !known.contains(*name) && !superfluous(name)).min();
+    let Some(tensor) = unknown else { return Ok(()) };
+    let hint = if tensor.ends_with("_proj.bias") {
+        " (`attention_bias` or `mlp_bias` says that there is no such bias)"
+    } else if tensor.ends_with("scale") || tensor.ends_with("scale_inv") || tensor.ends_with("absmax") {
+        " (the weights are quantised: convert from the original checkpoint)"
+    } else {
+        ""
+    };
+    Err(WeightsFault::UnknownTensor { tensor: tensor.clone(), hint })
+}
+
+/// The bytes of `rows` of the tensor `info`, which comes from `origin`.
+pub(super) fn rows<'a>(
+    info: &TensorInfo,
+    origin: &'a Origin,
+    shards: &'a Shards,
+    head_dim: usize,
+    rows: Range<usize>,
+) -> Cow<'a, [u8]> {
+    assert!(rows.start <= rows.end && rows.end <= info.rows(), "rows {rows:?} of {}", info.name);
+    let row_bytes = info.cols() * info.ty.block_bytes();
+    let range = rows.start * row_bytes..rows.end * row_bytes;
+    match *origin {
+        Origin::AsItLies { file, tensor } => Cow::Borrowed(&shards.files[file].data(tensor)[range]),
+        Origin::Computed(ref bytes) => Cow::Borrowed(&bytes[range]),
+        Origin::Heads { file, tensor } => {
+            let data = shards.files[file].data(tensor);
+            let mut bytes = Vec::with_capacity(range.len());
+            for row in rows {
+                let from = hf_row(row, head_dim) * row_bytes;
+                bytes.extend_from_slice(&data[from..from + row_bytes]);
+            }
+            Cow::Owned(bytes)
+        }
+        Origin::Vector { file, tensor, heads } => {
+            let values = to_f32(shards.files[file].tensors()[tensor].dtype, shards.files[file].data(tensor));
+            let value = |i: usize| values[if heads { hf_row(i, head_dim) } else { i }];
+            let bytes: Vec<u8> = (0..values.len()).flat_map(|i| value(i).to_le_bytes()).collect();
+            Cow::Owned(bytes[range].to_vec())
+        }
+    }
+}
+
+/// The elements of a tensor whose type [`plan`] has accepted.
+fn to_f32(dtype: Dtype, data: &[u8]) -> Vec<f32> {
+    let halves = || data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    match dtype {
+        Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
+        Dtype::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+        _ => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+    }
+}

@@ -1,0 +1,7 @@
+//! Hugging Face directories: what a Llama becomes, and what is refused by which name.
+
+mod build;
+mod config;
+mod real;
+mod tokenizer;
+mod weights;
