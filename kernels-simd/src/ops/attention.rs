@@ -148,7 +148,10 @@ fn values<S: Simd, E: Element, const R: usize, const CHUNKS: usize>(
         }
         for p in positions.clone() {
             let row = &values[p * width + dim..][..16 * CHUNKS];
-            let weight: [S::V; R] = std::array::from_fn(|r| s.splat(weights[r][p]));
+            let mut weight = [s.splat(0.0); R];
+            for r in 0..R {
+                weight[r] = s.splat(weights[r][p]);
+            }
             for c in 0..CHUNKS {
                 for sub in 0..S::SUBS {
                     let v = E::load(s, &row[16 * c + sub * S::LANES..]);

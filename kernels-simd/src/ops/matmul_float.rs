@@ -64,7 +64,10 @@ fn block<S: Simd, E: Element, const GROUPS: usize, const M: usize>(
         let at = sub * S::LANES;
         let mut acc = [[s.splat(0.0); M]; GROUPS];
         for k in 0..cols {
-            let xk: [S::V; M] = std::array::from_fn(|m| s.splat(x[m][k]));
+            let mut xk = [s.splat(0.0); M];
+            for m in 0..M {
+                xk[m] = s.splat(x[m][k]);
+            }
             for g in 0..GROUPS {
                 let w = E::load(s, &quants[g][k * 16 * E::BYTES..], at);
                 for m in 0..M {

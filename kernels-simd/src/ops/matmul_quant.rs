@@ -16,6 +16,8 @@ use crate::simd::{LINE, Simd};
 use super::scales::GroupScales;
 
 /// Where a block's eight lines of codes come from.
+///
+/// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
 trait Codes {
     /// Bits of a code; 8 stands for what [`Simd::bytes`] makes.
     const BITS: u32;
@@ -29,8 +31,13 @@ trait Codes {
 /// Four lines of nibbles.
 #[inline(always)]
 fn nibbles<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-    let pairs: [S::Line; 4] = std::array::from_fn(|j| s.line(&block[LINE * j..], sub));
-    std::array::from_fn(|j| if j < 4 { s.low_nibbles(pairs[j]) } else { s.high_nibbles(pairs[j - 4]) })
+    let mut lines = [s.line(block, sub); 8];
+    for j in 0..4 {
+        let pair = s.line(&block[LINE * j..], sub);
+        lines[j] = s.low_nibbles(pair);
+        lines[j + 4] = s.high_nibbles(pair);
+    }
+    lines
 }
 
 /// Q4_0, Q4_1, Q4_K.
@@ -51,9 +58,12 @@ impl Codes for Packed5 {
     const BYTES: usize = 5 * LINE;
     #[inline(always)]
     fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        let low = nibbles(s, block, sub);
+        let mut lines = nibbles(s, block, sub);
         let high = s.line(&block[4 * LINE..], sub);
-        std::array::from_fn(|j| s.or_high::<1>(low[j], high, j as u32))
+        for j in 0..8 {
+            lines[j] = s.or_high::<1>(lines[j], high, j as u32);
+        }
+        lines
     }
 }
 
@@ -64,9 +74,12 @@ impl Codes for Packed6 {
     const BYTES: usize = 6 * LINE;
     #[inline(always)]
     fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        let low = nibbles(s, block, sub);
-        let high: [S::Line; 2] = std::array::from_fn(|t| s.line(&block[LINE * (4 + t)..], sub));
-        std::array::from_fn(|j| s.or_high::<2>(low[j], high[j / 4], 2 * (j as u32 % 4)))
+        let mut lines = nibbles(s, block, sub);
+        for j in 0..8 {
+            let high = s.line(&block[LINE * (4 + j / 4)..], sub);
+            lines[j] = s.or_high::<2>(lines[j], high, 2 * (j as u32 % 4));
+        }
+        lines
     }
 }
 
@@ -77,7 +90,11 @@ impl Codes for Packed8 {
     const BYTES: usize = 8 * LINE;
     #[inline(always)]
     fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        std::array::from_fn(|j| s.bytes(s.line(&block[LINE * j..], sub)))
+        let mut lines = [s.line(block, sub); 8];
+        for j in 0..8 {
+            lines[j] = s.bytes(s.line(&block[LINE * j..], sub));
+        }
+        lines
     }
 }
 
@@ -88,7 +105,11 @@ impl<const BITS: u32> Codes for Expanded<BITS> {
     const BYTES: usize = 8 * LINE;
     #[inline(always)]
     fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        std::array::from_fn(|j| s.line(&block[LINE * j..], sub))
+        let mut lines = [s.line(block, sub); 8];
+        for j in 0..8 {
+            lines[j] = s.line(&block[LINE * j..], sub);
+        }
+        lines
     }
 }
 

@@ -5,4 +5,5 @@ pub(crate) mod elementwise;
 pub(crate) mod exp;
 pub(crate) mod matmul_float;
 pub(crate) mod matmul_quant;
+pub(crate) mod roof;
 pub(crate) mod scales;
