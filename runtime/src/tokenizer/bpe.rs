@@ -47,7 +47,7 @@ impl Bpe {
             find(piece.as_bytes()).unwrap_or(NO_TOKEN)
         });
         if bytes.iter().all(|id| *id == NO_TOKEN) {
-            return Err(TokenizerError::MissingBytes { count: 256, first: 0, unk: "" });
+            return Err(TokenizerError::NotByteLevel);
         }
 
         let lines = metadata.strings_opt(MERGES).required(MERGES)?;

@@ -56,15 +56,19 @@ pub enum TokenizerError {
         /// The key of the missing id.
         key: &'static str,
     },
-    /// Nothing in the vocabulary stands for some bytes, so some text could not be encoded at all.
-    #[error("the vocabulary has no tokens for {count} of the 256 bytes (the first is 0x{first:02X}){}", .unk)]
+    /// A byte-level vocabulary without a token for any byte.
+    #[error("the vocabulary has none of the 256 byte tokens (`!`, `\"`, …, `ł`) that byte-level BPE begins with")]
+    NotByteLevel,
+    /// A SentencePiece vocabulary in which nothing stands for some bytes, so that some text could not be encoded at all.
+    #[error(
+        "the vocabulary has no `<0x{first:02X}>`, and {count} of the 256 byte tokens are missing in all; neither is there an unknown \
+         token to stand for them (`tokenizer.ggml.unknown_token_id`)"
+    )]
     MissingBytes {
         /// How many are missing.
         count: usize,
         /// The first of them.
         first: u8,
-        /// What else is missing.
-        unk: &'static str,
     },
     /// A SentencePiece piece that is longer than any real one.
     #[error("token {id} is {found} bytes long; at most {limit} are supported")]

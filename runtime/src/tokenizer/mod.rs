@@ -118,7 +118,8 @@ impl Tokenizer {
         let implied = |id| (spelling == Spelling::SentencePiece && id < vocab.len() as u32).then_some(id);
         let bos = special_id(metadata, &vocab, BOS)?.or(implied(1));
         let eos = special_id(metadata, &vocab, EOS)?.or(implied(2));
-        let unknown = special_id(metadata, &vocab, UNKNOWN)?.or(implied(0));
+        let unknown = special_id(metadata, &vocab, UNKNOWN)?
+            .or(implied(0).filter(|id| !vocab.has_kinds || vocab.kind(*id) == TokenKind::Unknown));
         let ends = find_ends(metadata, &mut vocab, bos, eos)?;
 
         let (model, implied_bos) = match spelling {

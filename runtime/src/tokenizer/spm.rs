@@ -61,10 +61,9 @@ impl Spm {
                 words_are_separate &= !piece.trim_start_matches(SPACE).contains(SPACE);
             }
         }
-        let missing = bytes.iter().filter(|id| **id == NO_TOKEN).count();
         if let Some(first) = bytes.iter().position(|id| *id == NO_TOKEN) {
-            let unk = " and no `tokenizer.ggml.unknown_token_id` to stand for them";
-            return Err(TokenizerError::MissingBytes { count: missing, first: first as u8, unk });
+            let count = bytes.iter().filter(|id| **id == NO_TOKEN).count();
+            return Err(TokenizerError::MissingBytes { count, first: first as u8 });
         }
         Ok(Spm { ranks, bytes, longest, words_are_separate })
     }

@@ -32,41 +32,56 @@ impl Strings {
     }
 }
 
+/// A place of an [`Index`].
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The upper half of the string's hash: nearly all other strings differ in it, and their bytes need not be fetched.
+    tag: u32,
+    /// The number of the string, or [`EMPTY`].
+    id: u32,
+}
+
 const EMPTY: u32 = u32::MAX;
 
 /// Finds the numbers of some strings of a [`Strings`]: open addressing, never more than half full.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
     seed: Seed,
-    slots: Vec<u32>,
+    slots: Vec<Slot>,
 }
 
 impl Index {
     /// An index of the strings whose numbers are `ids`, fewer than 2³². Of equal strings the last one counts, as in llama.cpp.
     pub(super) fn new(strings: &Strings, ids: impl Iterator<Item = u32>) -> Index {
-        let slots = vec![EMPTY; (strings.len() * 2).next_power_of_two()];
+        let slots = vec![Slot { tag: 0, id: EMPTY }; (strings.len() * 2).next_power_of_two()];
         let mut index = Index { seed: Seed::default(), slots };
         for id in ids {
-            let slot = index.slot(strings, strings.get(id));
-            index.slots[slot] = id;
+            let (place, tag) = index.place(strings, strings.get(id));
+            index.slots[place] = Slot { tag, id };
         }
         index
     }
 
     /// The number of the string that equals `key`.
     pub(super) fn get(&self, strings: &Strings, key: &[u8]) -> Option<u32> {
-        let id = self.slots[self.slot(strings, key)];
+        let (place, _) = self.place(strings, key);
+        let id = self.slots[place].id;
         (id != EMPTY).then_some(id)
     }
 
-    /// The slot that holds `key`, or the empty one where it belongs.
-    fn slot(&self, strings: &Strings, key: &[u8]) -> usize {
+    /// Where `key` is, or the empty place where it belongs; and its tag.
+    fn place(&self, strings: &Strings, key: &[u8]) -> (usize, u32) {
+        let hash = self.seed.hash(key);
+        let tag = (hash >> 32) as u32;
         let mask = self.slots.len() - 1;
-        let mut slot = self.seed.hash(key) as usize & mask;
-        while self.slots[slot] != EMPTY && strings.get(self.slots[slot]) != key {
-            slot = (slot + 1) & mask;
+        let mut place = hash as usize & mask;
+        loop {
+            let slot = self.slots[place];
+            if slot.id == EMPTY || slot.tag == tag && strings.get(slot.id) == key {
+                return (place, tag);
+            }
+            place = (place + 1) & mask;
         }
-        slot
     }
 }
 
