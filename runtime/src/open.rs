@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use quipu_formats::gguf::{GgufError, GgufFile};
+use quipu_formats::hf::{HfDirectory, HfError};
 use quipu_formats::source::Source;
 
 /// The demo model: `models/tales` converted by `quipu convert`.
@@ -15,6 +16,9 @@ pub enum OpenError {
     /// A GGUF or packed file.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// A Hugging Face directory.
+    #[error(transparent)]
+    Hf(#[from] HfError),
     /// The binary was built without the demo model.
     #[error("this build has no demo model; give the path of a GGUF file, a packed file or a Hugging Face directory")]
     NoDemo,
@@ -30,6 +34,9 @@ pub fn open(name: &str) -> Result<Box<dyn Source>, OpenError> {
         return Ok(Box::new(GgufFile::from_bytes("demo", DEMO)?));
         #[cfg(not(feature = "demo"))]
         return Err(OpenError::NoDemo);
+    }
+    if Path::new(name).is_dir() {
+        return Ok(Box::new(HfDirectory::open(Path::new(name))?));
     }
     Ok(Box::new(GgufFile::open(name)?))
 }
