@@ -2,6 +2,7 @@
 
 mod build;
 mod config;
+mod noise;
 mod real;
 mod tokenizer;
 mod weights;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use quipu_formats::gguf::{GgufFile, Metadata, Value as Gguf};
 use quipu_formats::hf::{HfDirectory, RopeScaling, read_tokenizer};
 use quipu_formats::source::Source;
+use serde_json::Value;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -58,6 +59,102 @@ fn the_checkpoints_that_transformers_wrote() {
     assert_eq!(two.config().head_dim, 24);
     assert_eq!(two.metadata().get("tokenizer.ggml.model"), Some(&Gguf::String("llama".into())));
     assert_eq!(two.metadata().get("general.file_type"), Some(&Gguf::U32(1)));
+}
+
+/// A directory with copies of these `files` of the SentencePiece fixture.
+fn sentencepiece(files: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        std::fs::copy(workspace().join("tests/data/sentencepiece").join(file), dir.path().join(file)).unwrap();
+    }
+    dir
+}
+
+/// Pieces, scores and types as sentencepiece itself says them, from tokenizer.model alone and beside a tokenizer.json.
+#[test]
+fn a_model_that_sentencepiece_wrote() {
+    let text = std::fs::read_to_string(workspace().join("tests/data/sentencepiece/pieces.json")).unwrap();
+    let pieces: Vec<(String, f32, i32)> = serde_json::from_str(&text).unwrap();
+    for files in [&["tokenizer.model"][..], &["tokenizer.model", "tokenizer.json"]] {
+        let m = read_tokenizer(sentencepiece(files).path(), Some(pieces.len())).unwrap();
+        let (tokens, scores) =
+            (strings(&m, "tokenizer.ggml.tokens"), m.f32s_opt("tokenizer.ggml.scores").unwrap().unwrap());
+        let types = m.i32s_opt("tokenizer.ggml.token_type").unwrap().unwrap();
+        for (id, (piece, score, ty)) in pieces.iter().enumerate() {
+            assert_eq!((&tokens[id], scores[id], types[id]), (piece, *score, *ty), "{id} of {files:?}");
+        }
+        assert_eq!(m.bool_opt("tokenizer.ggml.add_space_prefix").unwrap(), Some(true));
+        assert!(m.get("quipu.tokenizer.pre").is_none());
+    }
+}
+
+/// Scores made from the merges of a tokenizer.json put the pieces in the order of SentencePiece's own scores.
+#[test]
+fn scores_from_merges_order_pieces_as_sentencepiece_does() {
+    let theirs = read_tokenizer(sentencepiece(&["tokenizer.model", "tokenizer_config.json"]).path(), None).unwrap();
+    let ours = read_tokenizer(sentencepiece(&["tokenizer.json", "tokenizer_config.json"]).path(), None).unwrap();
+    for key in ["model", "tokens", "token_type", "bos_token_id", "eos_token_id", "unknown_token_id", "add_bos_token"] {
+        let key = format!("tokenizer.ggml.{key}");
+        assert!(ours.get(&key).is_some() && ours.get(&key) == theirs.get(&key), "{key} differs");
+    }
+    assert_same_order(&ours, &theirs);
+}
+
+/// The same of Llama 2's vocabulary, whose merges are listed here as transformers lists them: all pairs of pieces that make a
+/// piece, by its score.
+#[test]
+fn scores_from_merges_order_llama_2s_pieces() {
+    let Some(path) = shared("data/vocab/ggml-vocab-llama-spm.gguf") else { return };
+    let gguf = GgufFile::open(path).unwrap();
+    let theirs = gguf.metadata();
+    let (tokens, scores) =
+        (strings(theirs, "tokenizer.ggml.tokens"), theirs.f32s_opt("tokenizer.ggml.scores").unwrap().unwrap());
+    let ids: std::collections::HashMap<&str, usize> =
+        tokens.iter().enumerate().map(|(id, t)| (t.as_str(), id)).collect();
+    let mut merges: Vec<(f32, &str, &str)> = vec![];
+    for (token, score) in tokens.iter().zip(scores) {
+        for (at, _) in token.char_indices().skip(1) {
+            let (left, right) = token.split_at(at);
+            if ids.contains_key(left) && ids.contains_key(right) {
+                merges.push((*score, left, right));
+            }
+        }
+    }
+    merges.sort_by(|a, b| b.0.total_cmp(&a.0));
+    assert!(merges.len() > 50_000);
+    let vocab: serde_json::Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, t)| (t.clone(), id.into())).collect();
+    let special = |id: usize| serde_json::json!({"id": id, "content": tokens[id], "special": true});
+    let json = serde_json::json!({
+        "added_tokens": [special(0), special(1), special(2)],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+        ]},
+        "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab,
+            "merges": merges.iter().map(|(_, l, r)| format!("{l} {r}")).collect::<Vec<_>>()}
+    });
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+    let ours = read_tokenizer(dir.path(), Some(32_000)).unwrap();
+    for key in ["model", "pre", "tokens", "token_type", "unknown_token_id"] {
+        let key = format!("tokenizer.ggml.{key}");
+        assert!(ours.get(&key).is_some() && ours.get(&key) == theirs.get(&key), "{key} differs");
+    }
+    assert_same_order(&ours, theirs);
+}
+
+/// Asserts that of any two pieces of several characters both score the same one higher.
+fn assert_same_order(ours: &Metadata, theirs: &Metadata) {
+    let scores = |m: &Metadata| m.f32s_opt("tokenizer.ggml.scores").unwrap().unwrap().to_vec();
+    let (ours, their_scores) = (scores(ours), scores(theirs));
+    let types = theirs.i32s_opt("tokenizer.ggml.token_type").unwrap().unwrap();
+    let tokens = strings(theirs, "tokenizer.ggml.tokens");
+    let merged = |id: &usize| types[*id] == 1 && tokens[*id].chars().count() > 1;
+    let mut order: Vec<usize> = (0..tokens.len()).filter(merged).collect();
+    order.sort_by(|a, b| their_scores[*b].total_cmp(&their_scores[*a]));
+    for pair in order.windows(2) {
+        assert!(ours[pair[0]] > ours[pair[1]], "{:?} before {:?}", tokens[pair[0]], tokens[pair[1]]);
+    }
 }
 
 /// Llama 3's tokenizer.json against the vocabulary that llama.cpp's converter made of it.
