@@ -70,20 +70,13 @@ impl Bpe {
         Ok(Bpe { pretokenizer, bytes, merges, words })
     }
 
-    /// Appends the tokens of `text` to `ids`.
-    pub(super) fn encode(&self, vocab: &Vocab, text: &str, ids: &mut Vec<u32>) {
-        if self.pretokenizer.add_prefix_space && !text.starts_with(' ') {
-            self.encode_words(vocab, &format!(" {text}"), ids);
-        } else {
-            self.encode_words(vocab, text, ids);
-        }
-    }
-
-    fn encode_words(&self, vocab: &Vocab, text: &str, ids: &mut Vec<u32>) {
+    /// Appends the tokens of `text` to `ids`; `first` says whether the whole text begins with it.
+    pub(super) fn encode(&self, vocab: &Vocab, text: &str, first: bool, ids: &mut Vec<u32>) {
+        let text = self.pretokenizer.edit(text, first);
         // Words repeat: where the tokens of a word already stand in `ids`.
         let mut seen: HashMap<&str, (usize, usize), Seed> = HashMap::default();
         let mut symbols = Vec::new();
-        self.pretokenizer.split(text, &mut |word| {
+        self.pretokenizer.split(&text, &mut |word| {
             if let Some(index) = &self.words
                 && let Some(id) = index.get(vocab, word.as_bytes())
             {

@@ -94,8 +94,9 @@ fn merge_by_heap(symbols: &mut Vec<Symbol>, merge_of: impl Fn(&Symbol, &Symbol) 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     /// Joins two symbols if their lengths, taken together, have a rank; many ranks are equal, so that ties are met often.
     fn by_length(ranks: &[Option<u32>]) -> impl Fn(&Symbol, &Symbol) -> Option<Merge> {

@@ -21,7 +21,7 @@ mod vocab;
 
 use std::collections::BTreeSet;
 
-use quipu_formats::gguf::{Metadata, Required};
+use quipu_formats::gguf::{Metadata, Required, Value};
 
 pub use error::TokenizerError;
 pub use stream::TextStream;
@@ -41,6 +41,9 @@ const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+
+/// Quipu's own key: all ids that end a generation, where the model names more of them than GGUF's keys can.
+const END_IDS: &str = "quipu.tokenizer.eos_token_ids";
 
 /// Further ids that end a generation.
 const END_KEYS: &[&str] = &[
@@ -95,11 +98,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Model {
     Bpe(Bpe),
-    Spm {
-        spm: Spm,
-        /// Whether text at the start and after a special token gets a space in front.
-        add_space_prefix: bool,
-    },
+    Spm(Spm),
 }
 
 impl Tokenizer {
@@ -122,19 +121,17 @@ impl Tokenizer {
             .or(implied(0).filter(|id| !vocab.has_kinds || vocab.kind(*id) == TokenKind::Unknown));
         let ends = find_ends(metadata, &mut vocab, bos, eos)?;
 
-        let (model, implied_bos) = match spelling {
-            Spelling::ByteLevel => {
-                let chosen = match metadata.str_opt(hugging_face::KEY)? {
-                    Some(json) => hugging_face::read(json)?,
-                    None => presets::find(metadata.str_opt(PRE)?.unwrap_or(presets::DEFAULT))?,
-                };
-                let bpe = Bpe::read(metadata, &vocab, chosen.pretokenizer, chosen.ignore_merges)?;
-                (Model::Bpe(bpe), chosen.add_bos)
+        let exact = metadata.str_opt(hugging_face::KEY)?;
+        let chosen = match (exact, spelling) {
+            (Some(json), _) => hugging_face::read(json, spelling)?,
+            (None, Spelling::ByteLevel) => presets::find(metadata.str_opt(PRE)?.unwrap_or(presets::DEFAULT))?,
+            (None, Spelling::SentencePiece) => {
+                presets::sentence_piece(metadata.bool_opt(ADD_SPACE_PREFIX)?.unwrap_or(true))
             }
-            Spelling::SentencePiece => {
-                let add_space_prefix = metadata.bool_opt(ADD_SPACE_PREFIX)?.unwrap_or(true);
-                (Model::Spm { spm: Spm::read(metadata, &vocab, unknown)?, add_space_prefix }, true)
-            }
+        };
+        let model = match spelling {
+            Spelling::ByteLevel => Model::Bpe(Bpe::read(metadata, &vocab, chosen.pretokenizer, chosen.ignore_merges)?),
+            Spelling::SentencePiece => Model::Spm(Spm::read(metadata, &vocab, chosen.pretokenizer, unknown)?),
         };
 
         let add_bos = metadata.bool_opt(ADD_BOS)?;
@@ -145,7 +142,7 @@ impl Tokenizer {
         if add_eos && eos.is_none() {
             return Err(TokenizerError::NoSuchSpecial { flag: ADD_EOS, key: EOS });
         }
-        let add_bos = add_bos.unwrap_or(implied_bos && bos.is_some());
+        let add_bos = add_bos.unwrap_or(chosen.add_bos && bos.is_some());
 
         let marks = Matcher::new(&vocab, true)?;
         let user_defined = Matcher::new(&vocab, false)?;
@@ -164,22 +161,15 @@ impl Tokenizer {
     /// and wrong for what others wrote; without it they are plain text.
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
-        let mut after_special = true;
+        let mut first = true;
         let matcher = if parse_special { &self.marks } else { &self.user_defined };
-        matcher.partition(text, |part| match part {
-            Part::Token(id) => {
-                ids.push(id);
-                after_special = true;
+        matcher.partition(text, |part| {
+            match (part, &self.model) {
+                (Part::Token(id), _) => ids.push(id),
+                (Part::Text(text), Model::Bpe(bpe)) => bpe.encode(&self.vocab, text, first, &mut ids),
+                (Part::Text(text), Model::Spm(spm)) => spm.encode(&self.vocab, text, first, &mut ids),
             }
-            Part::Text(text) => {
-                match &self.model {
-                    Model::Bpe(bpe) => bpe.encode(&self.vocab, text, &mut ids),
-                    Model::Spm { spm, add_space_prefix } => {
-                        spm.encode(&self.vocab, text, *add_space_prefix && after_special, &mut ids);
-                    }
-                }
-                after_special = false;
-            }
+            first = false;
         });
         if let Some(bos) = self.bos
             && add_special
@@ -259,7 +249,7 @@ impl Tokenizer {
 
     /// Whether a text gets a space in front, which decoding takes away again.
     pub fn adds_space_prefix(&self) -> bool {
-        matches!(self.model, Model::Spm { add_space_prefix: true, .. })
+        matches!(&self.model, Model::Spm(spm) if spm.adds_space_prefix())
     }
 
     /// Whether a model that writes `id` has finished: EOS, the end of a turn or of a message.
@@ -270,12 +260,15 @@ impl Tokenizer {
 
 /// The token that `key` names. Some writers put −1 for none.
 fn special_id(metadata: &Metadata, vocab: &Vocab, key: &'static str) -> Result<Option<u32>, TokenizerError> {
-    use quipu_formats::gguf::Value;
-    let none = matches!(metadata.get(key), Some(Value::I32(-1) | Value::I64(-1) | Value::U32(u32::MAX)));
-    match if none { None } else { metadata.u32_opt(key)? } {
-        Some(id) if id as usize >= vocab.len() => Err(TokenizerError::IdOutOfRange { key, id, tokens: vocab.len() }),
-        id => Ok(id),
+    if matches!(metadata.get(key), Some(Value::I32(-1) | Value::I64(-1) | Value::U32(u32::MAX))) {
+        return Ok(None);
     }
+    metadata.u32_opt(key)?.map(|id| checked(vocab, key, id)).transpose()
+}
+
+fn checked(vocab: &Vocab, key: &'static str, id: u32) -> Result<u32, TokenizerError> {
+    let tokens = vocab.len();
+    if (id as usize) < tokens { Ok(id) } else { Err(TokenizerError::IdOutOfRange { key, id, tokens }) }
 }
 
 /// The tokens that end a generation. Where the file leaves their kind open, or takes them for text, this makes them control tokens,
@@ -290,6 +283,9 @@ fn find_ends(
     let mut ends: BTreeSet<u32> = eos.into_iter().collect();
     for key in END_KEYS {
         ends.extend(special_id(metadata, vocab, key)?);
+    }
+    for id in metadata.i32s_opt(END_IDS)?.unwrap_or_default() {
+        ends.insert(checked(vocab, END_IDS, *id as u32)?);
     }
     let marked = |id: &u32| !vocab.has_kinds || matches!(vocab.kind(*id), TokenKind::Control | TokenKind::UserDefined);
     ends.extend(END_PIECES.iter().filter_map(|piece| vocab.id(piece.as_bytes())).filter(marked));

@@ -1,6 +1,6 @@
 //! SentencePiece's BPE, as Llama 2 uses it.
 //!
-//! Text begins as its characters, with `▁` for spaces; the pair whose joined text is the token with the best score merges first.
+//! Text begins as its characters, spaces being `▁` by then; the pair whose joined text is the token with the best score merges first.
 //! Characters that end up in no token are spelled in byte tokens. (The unigram model of SentencePiece is another algorithm;
 //! GGUF calls it `t5`.)
 
@@ -12,6 +12,7 @@ use super::bytes::byte_piece;
 use super::error::TokenizerError;
 use super::hash::Seed;
 use super::merge::{Merge, NO_TOKEN, Symbol, merge_all};
+use super::pre::{Edit, Pretokenizer};
 use super::vocab::{SPACE, TokenKind, Vocab, check_length};
 
 const SCORES: &str = "tokenizer.ggml.scores";
@@ -21,6 +22,7 @@ const MAX_PIECE: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Spm {
+    pretokenizer: Pretokenizer,
     /// The order in which tokens are merged: 0 for the best score; equal for equal scores.
     ranks: Vec<u32>,
     /// The token for each byte, or what stands for all of them.
@@ -31,7 +33,12 @@ pub(super) struct Spm {
 }
 
 impl Spm {
-    pub(super) fn read(metadata: &Metadata, vocab: &Vocab, unknown: Option<u32>) -> Result<Spm, TokenizerError> {
+    pub(super) fn read(
+        metadata: &Metadata,
+        vocab: &Vocab,
+        pretokenizer: Pretokenizer,
+        unknown: Option<u32>,
+    ) -> Result<Spm, TokenizerError> {
         let scores = metadata.f32s_opt(SCORES).required(SCORES)?;
         check_length(SCORES, vocab.len(), scores.len())?;
 
@@ -65,30 +72,33 @@ impl Spm {
             let count = bytes.iter().filter(|id| **id == NO_TOKEN).count();
             return Err(TokenizerError::MissingBytes { count, first: first as u8 });
         }
-        Ok(Spm { ranks, bytes, longest, words_are_separate })
+        Ok(Spm { pretokenizer, ranks, bytes, longest, words_are_separate })
     }
 
-    /// Appends the tokens of `text` to `ids`, with a space before it if `prefix`.
-    pub(super) fn encode(&self, vocab: &Vocab, text: &str, prefix: bool, ids: &mut Vec<u32>) {
-        let mut escaped = String::with_capacity(text.len() + text.len() / 2);
-        escaped.extend(prefix.then_some(SPACE));
-        escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
+    /// Whether text gets a space in front, which decoding takes away again.
+    pub(super) fn adds_space_prefix(&self) -> bool {
+        self.pretokenizer.edits.iter().any(Edit::adds_space)
+    }
 
+    /// Appends the tokens of `text` to `ids`; `first` says whether the whole text begins with it.
+    pub(super) fn encode(&self, vocab: &Vocab, text: &str, first: bool, ids: &mut Vec<u32>) {
+        let text = self.pretokenizer.edit(text, first);
         // Words repeat: where the tokens of a word already stand in `ids`.
         let mut seen: HashMap<&str, (usize, usize), Seed> = HashMap::default();
         let mut symbols = Vec::new();
-        let mut rest = escaped.as_str();
-        while !rest.is_empty() {
-            let (word, after) = rest.split_at(self.first_word(rest));
-            rest = after;
-            if let Some(&(start, end)) = seen.get(word) {
-                ids.extend_from_within(start..end);
-            } else {
-                let start = ids.len();
-                self.encode_word(vocab, word, &mut symbols, ids);
-                seen.insert(word, (start, ids.len()));
+        self.pretokenizer.split(&text, &mut |mut rest| {
+            while !rest.is_empty() {
+                let (word, after) = rest.split_at(self.first_word(rest));
+                rest = after;
+                if let Some(&(start, end)) = seen.get(word) {
+                    ids.extend_from_within(start..end);
+                } else {
+                    let start = ids.len();
+                    self.encode_word(vocab, word, &mut symbols, ids);
+                    seen.insert(word, (start, ids.len()));
+                }
             }
-        }
+        });
     }
 
     /// The length of the first part of `text` that can be tokenised alone.

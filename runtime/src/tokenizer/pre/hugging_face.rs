@@ -1,14 +1,15 @@
 //! The pre-tokenizer of a Hugging Face `tokenizer.json`, for models whose pre-tokenizer has no name in the table.
 //!
 //! The key [`KEY`] holds a JSON object `{"normalizer": …, "pre_tokenizer": …, "ignore_merges": …}` with the components as that
-//! file spells them. What they mean is defined by the crate `tokenizers`, modules `pre_tokenizers` and `normalizers`.
+//! file spells them. What they mean is defined by the crate `tokenizers`, modules `normalizers` and `pre_tokenizers`.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::words::GPT2;
-use super::{Behavior, Chosen, Pretokenizer, Step};
+use super::{Behavior, Chosen, Edit, Pretokenizer, SPACE, Step};
 use crate::tokenizer::error::TokenizerError;
+use crate::tokenizer::vocab::Spelling;
 
 /// Where GGUF files carry the description.
 pub(in crate::tokenizer) const KEY: &str = "quipu.tokenizer.pre";
@@ -21,94 +22,124 @@ struct Description {
 }
 
 #[derive(Deserialize)]
-struct Sequence {
-    #[serde(alias = "normalizers")]
-    pretokenizers: Vec<Value>,
-}
-
-#[derive(Deserialize)]
 enum Pattern {
     Regex(String),
     String(String),
 }
 
 #[derive(Deserialize)]
-struct Split {
-    pattern: Pattern,
-    behavior: Behavior,
-    #[serde(default)]
-    invert: bool,
+#[serde(tag = "type")]
+enum Normalizer {
+    Sequence {
+        normalizers: Vec<Value>,
+    },
+    Prepend {
+        prepend: String,
+    },
+    Replace {
+        pattern: Pattern,
+        content: String,
+    },
+    #[serde(rename = "NFC")]
+    Nfc,
+    #[serde(rename = "NFD")]
+    Nfd,
+    #[serde(rename = "NFKC")]
+    Nfkc,
+    #[serde(rename = "NFKD")]
+    Nfkd,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type")]
+enum Component {
+    Sequence {
+        pretokenizers: Vec<Value>,
+    },
+    Split {
+        pattern: Pattern,
+        behavior: Behavior,
+        #[serde(default)]
+        invert: bool,
+    },
+    ByteLevel {
+        #[serde(default = "yes")]
+        add_prefix_space: bool,
+        #[serde(default = "yes")]
+        use_regex: bool,
+    },
+    Digits {
+        #[serde(default)]
+        individual_digits: bool,
+    },
+    Punctuation {
+        #[serde(default = "isolated")]
+        behavior: Behavior,
+    },
+    Metaspace {
+        replacement: char,
+        prepend_scheme: Option<Scheme>,
+        /// What files had before there was `prepend_scheme`.
+        #[serde(default = "yes")]
+        add_prefix_space: bool,
+        #[serde(default = "yes")]
+        split: bool,
+    },
+    Whitespace,
+    WhitespaceSplit,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Scheme {
+    First,
+    Never,
+    Always,
 }
 
 fn yes() -> bool {
     true
 }
 
-#[derive(Deserialize)]
-struct ByteLevel {
-    #[serde(default = "yes")]
-    add_prefix_space: bool,
-    #[serde(default = "yes")]
-    use_regex: bool,
+fn isolated() -> Behavior {
+    Behavior::Isolated
 }
 
-#[derive(Deserialize)]
-struct Digits {
-    #[serde(default)]
-    individual_digits: bool,
-}
-
-#[derive(Deserialize)]
-struct Punctuation {
-    #[serde(default)]
-    behavior: Option<Behavior>,
-}
-
-/// What `json` describes.
-pub(in crate::tokenizer) fn read(json: &str) -> Result<Chosen, TokenizerError> {
+/// What `json` describes, for a vocabulary spelled in the given way.
+pub(in crate::tokenizer) fn read(json: &str, spelling: Spelling) -> Result<Chosen, TokenizerError> {
     let description: Description = serde_json::from_str(json).map_err(malformed)?;
-    if let Some(normalizer) = &description.normalizer {
-        check_normalizer(normalizer)?;
-    }
     let mut reader = Reader { pretokenizer: Pretokenizer::default(), byte_level: false };
+    if let Some(normalizer) = description.normalizer {
+        reader.normalizer(normalizer)?;
+    }
     if let Some(component) = description.pre_tokenizer {
         reader.component(component)?;
     }
-    if !reader.byte_level {
-        return Err(unsupported("a pre-tokenizer without ByteLevel".into()));
+    match (spelling, reader.byte_level) {
+        (Spelling::ByteLevel, false) => return Err(unsupported("byte-level BPE without ByteLevel")),
+        (Spelling::SentencePiece, true) => return Err(unsupported("SentencePiece's BPE with ByteLevel")),
+        _ => {}
     }
     let ignore_merges = description.ignore_merges.unwrap_or(false);
-    Ok(Chosen { pretokenizer: reader.pretokenizer, ignore_merges, add_bos: false })
+    if ignore_merges && spelling == Spelling::SentencePiece {
+        return Err(unsupported("ignore_merges in SentencePiece's BPE"));
+    }
+    Ok(Chosen { pretokenizer: reader.pretokenizer, ignore_merges, add_bos: spelling == Spelling::SentencePiece })
 }
 
 fn malformed(source: serde_json::Error) -> TokenizerError {
     TokenizerError::Json { key: KEY, source }
 }
 
-fn unsupported(component: String) -> TokenizerError {
-    TokenizerError::Unsupported { key: KEY, component }
+fn unsupported(component: impl Into<String>) -> TokenizerError {
+    TokenizerError::Unsupported { key: KEY, component: component.into() }
 }
 
-fn options<T: serde::de::DeserializeOwned>(component: Value) -> Result<T, TokenizerError> {
-    serde_json::from_value(component).map_err(malformed)
-}
-
-fn type_of(component: &Value) -> Result<String, TokenizerError> {
-    #[derive(Deserialize)]
-    struct Tag {
-        r#type: String,
-    }
-    Ok(Tag::deserialize(component).map_err(malformed)?.r#type)
-}
-
-/// Only normalizers that change nothing are supported.
-fn check_normalizer(normalizer: &Value) -> Result<(), TokenizerError> {
-    if normalizer.is_null() {
-        return Ok(());
-    }
-    match type_of(normalizer)?.as_str() {
-        "Sequence" => options::<Sequence>(normalizer.clone())?.pretokenizers.iter().try_for_each(check_normalizer),
-        other => Err(unsupported(format!("the normalizer {other}"))),
+/// Reads a component with a `type`; one whose type is not among the variants of `T` is unsupported.
+fn typed<T: serde::de::DeserializeOwned>(value: Value, what: &str, known: &[&str]) -> Result<T, TokenizerError> {
+    match value["type"].as_str() {
+        Some(name) if !known.contains(&name) => Err(unsupported(format!("the {what} {name}"))),
+        _ => serde_json::from_value(value).map_err(malformed),
     }
 }
 
@@ -119,50 +150,88 @@ struct Reader {
 }
 
 impl Reader {
-    fn component(&mut self, component: Value) -> Result<(), TokenizerError> {
-        let name = type_of(&component)?;
-        match name.as_str() {
-            "Sequence" => {
-                let sequence: Sequence = options(component)?;
-                return sequence.pretokenizers.into_iter().try_for_each(|component| self.component(component));
+    fn normalizer(&mut self, value: Value) -> Result<(), TokenizerError> {
+        if value.is_null() {
+            return Ok(());
+        }
+        let known = ["Sequence", "Prepend", "Replace", "NFC", "NFD", "NFKC", "NFKD"];
+        let edit = match typed(value, "normalizer", &known)? {
+            Normalizer::Sequence { normalizers } => {
+                return normalizers.into_iter().try_for_each(|normalizer| self.normalizer(normalizer));
             }
-            "Split" => {
-                let Split { pattern, behavior, invert } = options(component)?;
-                let step = match pattern {
-                    Pattern::Regex(pattern) if self.byte_level && !is_of_ascii_digits(&pattern) => {
-                        return Err(unsupported(format!("Split by `{pattern}` after ByteLevel")));
-                    }
-                    Pattern::String(_) if self.byte_level => return Err(unsupported("Split after ByteLevel".into())),
-                    Pattern::Regex(pattern) => Step::regex(&pattern, behavior, invert)?,
-                    Pattern::String(text) => Step::literal(text, behavior, invert),
-                };
-                self.pretokenizer.steps.push(step);
+            Normalizer::Prepend { prepend } => Edit::Prepend(prepend),
+            Normalizer::Replace { pattern: Pattern::String(from), content: to } => Edit::Replace { from, to },
+            Normalizer::Replace { pattern: Pattern::Regex(pattern), .. } => {
+                return Err(unsupported(format!("the normalizer Replace with the pattern `{pattern}`")));
             }
-            _ if self.byte_level => return Err(unsupported(format!("{name} after ByteLevel"))),
-            "ByteLevel" => {
-                let ByteLevel { add_prefix_space, use_regex } = options(component)?;
-                if add_prefix_space && !self.pretokenizer.steps.is_empty() {
-                    return Err(unsupported("ByteLevel with add_prefix_space after another component".into()));
+            Normalizer::Nfc => Edit::Nfc,
+            Normalizer::Nfd => Edit::Nfd,
+            Normalizer::Nfkc => Edit::Nfkc,
+            Normalizer::Nfkd => Edit::Nfkd,
+        };
+        self.pretokenizer.edits.push(edit);
+        Ok(())
+    }
+
+    fn component(&mut self, value: Value) -> Result<(), TokenizerError> {
+        let known =
+            ["Sequence", "Split", "ByteLevel", "Digits", "Punctuation", "Metaspace", "Whitespace", "WhitespaceSplit"];
+        let name = value["type"].as_str().unwrap_or_default().to_string();
+        let component = typed(value, "pre-tokenizer", &known)?;
+        let allowed_late = match &component {
+            Component::Sequence { .. } => true,
+            Component::Split { pattern: Pattern::Regex(pattern), .. } => is_of_ascii_digits(pattern),
+            _ => false,
+        };
+        if self.byte_level && !allowed_late {
+            return Err(unsupported(format!("{name} after ByteLevel")));
+        }
+        let cut_before = !self.pretokenizer.steps.is_empty();
+        let step = match component {
+            Component::Sequence { pretokenizers } => {
+                return pretokenizers.into_iter().try_for_each(|component| self.component(component));
+            }
+            Component::Split { pattern: Pattern::Regex(pattern), behavior, invert } => {
+                Step::regex(&pattern, behavior, invert)?
+            }
+            Component::Split { pattern: Pattern::String(text), behavior, invert } => {
+                Step::literal(text, behavior, invert)
+            }
+            Component::ByteLevel { add_prefix_space, use_regex } => {
+                if add_prefix_space && cut_before {
+                    return Err(unsupported("ByteLevel with add_prefix_space after another component"));
                 }
                 self.byte_level = true;
-                self.pretokenizer.add_prefix_space = add_prefix_space;
-                if use_regex {
-                    self.pretokenizer.steps.push(Step::isolate(GPT2)?);
+                if add_prefix_space {
+                    self.pretokenizer.edits.push(Edit::Lead { with: ' ', only_first: false });
                 }
+                if !use_regex {
+                    return Ok(());
+                }
+                Step::isolate(GPT2)?
             }
-            "Digits" => {
-                let Digits { individual_digits } = options(component)?;
-                self.pretokenizer.steps.push(Step::isolate(if individual_digits { r"\p{N}" } else { r"\p{N}+" })?);
+            Component::Digits { individual_digits: true } => Step::isolate(r"\p{N}")?,
+            Component::Digits { individual_digits: false } => Step::isolate(r"\p{N}+")?,
+            Component::Punctuation { behavior } => Step::regex(r"[\p{P}!-/:-@\[-`{-~]", behavior, false)?,
+            Component::Metaspace { replacement, prepend_scheme, add_prefix_space, split } => {
+                if replacement != SPACE || cut_before {
+                    return Err(unsupported("Metaspace with another character or after another component"));
+                }
+                self.pretokenizer.edits.push(Edit::escape_spaces());
+                let older = if add_prefix_space { Scheme::Always } else { Scheme::Never };
+                let scheme = prepend_scheme.unwrap_or(older);
+                if scheme != Scheme::Never {
+                    self.pretokenizer.edits.push(Edit::Lead { with: SPACE, only_first: scheme == Scheme::First });
+                }
+                if !split {
+                    return Ok(());
+                }
+                Step::literal(SPACE.into(), Behavior::MergedWithNext, false)
             }
-            "Punctuation" => {
-                let Punctuation { behavior } = options(component)?;
-                let behavior = behavior.unwrap_or(Behavior::Isolated);
-                self.pretokenizer.steps.push(Step::regex(r"[\p{P}!-/:-@\[-`{-~]", behavior, false)?);
-            }
-            "WhitespaceSplit" => self.pretokenizer.steps.push(Step::regex(r"\s", Behavior::Removed, false)?),
-            "Whitespace" => self.pretokenizer.steps.push(Step::regex(r"\w+|[^\w\s]+", Behavior::Removed, true)?),
-            _ => return Err(unsupported(format!("the pre-tokenizer {name}"))),
-        }
+            Component::Whitespace => Step::regex(r"\w+|[^\w\s]+", Behavior::Removed, true)?,
+            Component::WhitespaceSplit => Step::regex(r"\s", Behavior::Removed, false)?,
+        };
+        self.pretokenizer.steps.push(step);
         Ok(())
     }
 }
@@ -174,67 +243,97 @@ fn is_of_ascii_digits(pattern: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn words(json: &str, text: &str) -> Vec<String> {
-        let pretokenizer = read(json).unwrap().pretokenizer;
+    fn words(normalizer: Value, components: &[Value], spelling: Spelling, text: &str, first: bool) -> Vec<String> {
+        let json = json!({
+            "normalizer": normalizer, "pre_tokenizer": {"type": "Sequence", "pretokenizers": components}
+        });
+        let pretokenizer = read(&json.to_string(), spelling).unwrap().pretokenizer;
         let mut words = Vec::new();
-        pretokenizer.split(text, &mut |word| words.push(word.to_string()));
+        pretokenizer.split(&pretokenizer.edit(text, first), &mut |word| words.push(word.to_string()));
         words
     }
 
     #[test]
-    fn components() {
-        let json = |components: &str| {
-            format!(
-                r#"{{"normalizer": null, "pre_tokenizer": {{"type": "Sequence", "pretokenizers": [{components}]}}}}"#
-            )
-        };
+    fn byte_level_components() {
         let byte_level =
-            r#"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}"#;
-        let gpt2 = r#"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true}"#;
-        let each = r#"{"type": "Digits", "individual_digits": true}"#;
-        let split = |rest: &str| format!(r#"{{"type": "Split", {rest}}}"#);
-        let cases = [
-            (byte_level.to_string(), vec!["ab 12, 3"]),
-            (gpt2.to_string(), vec!["ab", " 12", ",", " 3"]),
-            (format!("{each}, {gpt2}"), vec!["ab", " ", "1", "2", ",", " ", "3"]),
-            (format!(r#"{{"type": "Digits"}}, {byte_level}"#), vec!["ab ", "12", ", ", "3"]),
-            (format!(r#"{{"type": "Punctuation"}}, {byte_level}"#), vec!["ab 12", ",", " 3"]),
-            (format!(r#"{{"type": "WhitespaceSplit"}}, {byte_level}"#), vec!["ab", "12,", "3"]),
-            (format!(r#"{{"type": "Whitespace"}}, {byte_level}"#), vec!["ab", "12", ",", "3"]),
-            (
-                split(r#""pattern": {"String": " "}, "behavior": "MergedWithNext", "invert": false"#)
-                    + ","
-                    + byte_level,
-                vec!["ab", " 12,", " 3"],
-            ),
-            (
-                format!("{byte_level}, ")
-                    + &split(r#""pattern": {"Regex": "[0-9]"}, "behavior": "Isolated", "invert": false"#),
-                vec!["ab ", "1", "2", ", ", "3"],
-            ),
+            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+        let gpt2 = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+        let split = |pattern: Value, behavior: &str| json!({"type": "Split", "pattern": pattern, "behavior": behavior, "invert": false});
+        let cases: [(Vec<Value>, &[&str]); 10] = [
+            (vec![byte_level.clone()], &["ab 12, 3"]),
+            (vec![gpt2.clone()], &["ab", " 12", ",", " 3"]),
+            (vec![json!({"type": "ByteLevel"})], &[" ab", " 12", ",", " 3"]),
+            (vec![json!({"type": "Digits", "individual_digits": true}), gpt2], &["ab", " ", "1", "2", ",", " ", "3"]),
+            (vec![json!({"type": "Digits"}), byte_level.clone()], &["ab ", "12", ", ", "3"]),
+            (vec![json!({"type": "Punctuation"}), byte_level.clone()], &["ab 12", ",", " 3"]),
+            (vec![json!({"type": "WhitespaceSplit"}), byte_level.clone()], &["ab", "12,", "3"]),
+            (vec![json!({"type": "Whitespace"}), byte_level.clone()], &["ab", "12", ",", "3"]),
+            (vec![split(json!({"String": " "}), "MergedWithNext"), byte_level.clone()], &["ab", " 12,", " 3"]),
+            (vec![byte_level, split(json!({"Regex": "[0-9]"}), "Isolated")], &["ab ", "1", "2", ", ", "3"]),
         ];
         for (components, expected) in cases {
-            assert_eq!(words(&json(&components), "ab 12, 3"), expected, "{components}");
+            assert_eq!(
+                words(Value::Null, &components, Spelling::ByteLevel, "ab 12, 3", true),
+                expected,
+                "{components:?}"
+            );
         }
     }
 
     #[test]
+    fn sentence_piece_components() {
+        let metaspace = |scheme: &str, split: bool| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split});
+        let spm = |normalizer, components: &[Value], text, first| {
+            words(normalizer, components, Spelling::SentencePiece, text, first)
+        };
+        assert_eq!(spm(Value::Null, &[metaspace("always", true)], "a b", false), ["▁a", "▁b"]);
+        assert_eq!(spm(Value::Null, &[metaspace("always", false)], " a b", false), ["▁a▁b"]);
+        assert_eq!(spm(Value::Null, &[metaspace("first", false)], "a b", true), ["▁a▁b"]);
+        assert_eq!(spm(Value::Null, &[metaspace("first", false)], "a b", false), ["a▁b"]);
+        assert_eq!(spm(Value::Null, &[metaspace("never", false)], "a b", true), ["a▁b"]);
+        let older = json!({"type": "Metaspace", "replacement": "▁", "add_prefix_space": true});
+        assert_eq!(spm(Value::Null, &[older], "a b", false), ["▁a", "▁b"]);
+        let llama2 = json!({"type": "Sequence", "normalizers": [
+            {"type": "NFKC"},
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+        ]});
+        assert_eq!(spm(llama2, &[], " a ²", true), ["▁▁a▁2"]);
+    }
+
+    #[test]
     fn what_is_not_supported_is_named() {
-        let error = |json: &str| read(json).map(|_| ()).unwrap_err().to_string();
-        let byte_level = r#"{"type": "ByteLevel", "add_prefix_space": false}"#;
-        assert!(
-            error(&format!(r#"{{"normalizer": {{"type": "NFKC"}}, "pre_tokenizer": {byte_level}}}"#)).contains("NFKC")
-        );
-        assert!(error(r#"{"pre_tokenizer": {"type": "Metaspace"}}"#).contains("Metaspace"));
-        assert!(error(r#"{"pre_tokenizer": {"type": "Digits"}}"#).contains("without ByteLevel"));
-        let after = format!(
-            r#"{{"pre_tokenizer": {{"type": "Sequence", "pretokenizers": [{byte_level}, {{"type": "Digits"}}]}}}}"#
-        );
-        assert!(error(&after).contains("Digits after ByteLevel"));
-        assert!(error("[").contains(KEY));
-        let regex = r#"{"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"}}"#;
-        assert!(error(regex).contains("`(a`"));
+        let error = |json: Value, spelling| read(&json.to_string(), spelling).map(|_| ()).unwrap_err().to_string();
+        let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false});
+        let cases = [
+            (json!({"normalizer": {"type": "Lowercase"}, "pre_tokenizer": byte_level}), "the normalizer Lowercase"),
+            (
+                json!({"normalizer": {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}}),
+                "Replace with the pattern ` {2,}`",
+            ),
+            (json!({"pre_tokenizer": {"type": "BertPreTokenizer"}}), "the pre-tokenizer BertPreTokenizer"),
+            (json!({"pre_tokenizer": {"type": "Digits"}}), "without ByteLevel"),
+            (
+                json!({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [byte_level, {"type": "Digits"}]}}),
+                "Digits after ByteLevel",
+            ),
+            (
+                json!({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"}}),
+                "`(a` is not a regular expression",
+            ),
+            (json!([]), KEY),
+            (json!({"pre_tokenizer": {"type": "Split"}}), "missing field `pattern`"),
+            (json!({"pre_tokenizer": 3}), KEY),
+        ];
+        for (json, message) in cases {
+            let error = error(json, Spelling::ByteLevel);
+            assert!(error.contains(message), "{message}: {error}");
+        }
+        assert!(error(json!({"pre_tokenizer": byte_level}), Spelling::SentencePiece).contains("with ByteLevel"));
+        assert!(error(json!({"ignore_merges": true}), Spelling::SentencePiece).contains("ignore_merges"));
     }
 }

@@ -1,17 +1,21 @@
-//! Pre-tokenisation: text is cut into words before pairs are merged, and no merge crosses a cut.
+//! Pre-tokenisation: before pairs are merged, text is normalised and cut into words, and no merge crosses a cut.
 //!
-//! A [`Pretokenizer`] is a list of steps, each of which cuts the pieces that the one before left. It comes from the table of
+//! A [`Pretokenizer`] is a list of edits and a list of steps, each of which cuts the pieces that the one before left. It comes from the table of
 //! names in [`presets`], or from the description that [`hugging_face`] reads. Patterns in daily use have splitters
 //! written by hand ([`words`]); the others run as regular expressions.
 
 mod classes;
+mod edit;
 pub(super) mod hugging_face;
 pub(super) mod presets;
 mod words;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::error::TokenizerError;
+use super::vocab::SPACE;
+pub(super) use edit::Edit;
 use words::WordRule;
 
 /// What becomes of the text that a step's pattern matches, in the terms of Hugging Face's `tokenizers`.
@@ -48,9 +52,8 @@ pub(super) struct Step {
 /// How a model's words are found.
 #[derive(Debug, Default)]
 pub(super) struct Pretokenizer {
+    pub(super) edits: Vec<Edit>,
     pub(super) steps: Vec<Step>,
-    /// Whether a text that does not begin with a space gets one in front.
-    pub(super) add_prefix_space: bool,
 }
 
 /// A pre-tokenizer and what its source says about the rest of the tokenizer.
@@ -74,6 +77,9 @@ impl Step {
 
     fn regex(pattern: &str, behavior: Behavior, invert: bool) -> Result<Step, TokenizerError> {
         if let Some(rule) = WordRule::of_pattern(pattern) {
+            // These patterns match everything, so that keeping nothing but the matches is to isolate them.
+            let keeps_matches = behavior == Behavior::Removed && invert;
+            let (behavior, invert) = if keeps_matches { (Behavior::Isolated, false) } else { (behavior, invert) };
             return Ok(Step { matcher: Matcher::Words(rule), behavior, invert });
         }
         // As Hugging Face runs them: Oniguruma, in whose syntax `^` and `$` belong to lines.
@@ -166,7 +172,12 @@ impl Step {
 }
 
 impl Pretokenizer {
-    /// Calls `word` with each word of `text`, in order; none is empty.
+    /// The edited text; `first` says whether it is where everything begins.
+    pub(super) fn edit<'t>(&self, text: &'t str, first: bool) -> Cow<'t, str> {
+        self.edits.iter().fold(Cow::Borrowed(text), |text, edit| edit.apply(text, first))
+    }
+
+    /// Calls `word` with each word of the edited `text`, in order; none is empty.
     pub(super) fn split<'t>(&self, text: &'t str, word: &mut dyn FnMut(&'t str)) {
         run(&self.steps, text, word);
     }
@@ -186,7 +197,7 @@ mod tests {
 
     fn split(step: Step, text: &str) -> Vec<String> {
         let mut words = Vec::new();
-        let pretokenizer = Pretokenizer { steps: vec![step], add_prefix_space: false };
+        let pretokenizer = Pretokenizer { steps: vec![step], ..Pretokenizer::default() };
         pretokenizer.split(text, &mut |word| words.push(word.to_string()));
         words
     }

@@ -5,7 +5,7 @@
 //! with a loss (`\p{Lu}` becomes "no lower-case ASCII letter"); here they are as the models were trained with them.
 
 use super::words::{GPT2, LLAMA3, QWEN2};
-use super::{Chosen, Pretokenizer, Step};
+use super::{Chosen, Edit, Pretokenizer, SPACE, Step};
 use crate::tokenizer::error::TokenizerError;
 
 /// Some names with one meaning.
@@ -21,6 +21,9 @@ struct Preset {
 
 /// The name that stands for a missing one.
 pub(in crate::tokenizer) const DEFAULT: &str = "default";
+
+/// The names whose tokenizer.json normalises text to NFC (llama.cpp does not).
+const NFC: &[&str] = &["qwen2", "deepseek-r1-qwen"];
 
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -182,8 +185,17 @@ pub(in crate::tokenizer) fn find(name: &str) -> Result<Chosen, TokenizerError> {
         return Err(TokenizerError::UnknownPre { name: name.into(), known: known.join(", ") });
     };
     let steps = preset.patterns.iter().map(|pattern| Step::isolate(pattern)).collect::<Result<_, _>>()?;
-    let pretokenizer = Pretokenizer { steps, add_prefix_space: false };
+    let edits = if NFC.contains(&name) { vec![Edit::Nfc] } else { Vec::new() };
+    let pretokenizer = Pretokenizer { edits, steps };
     Ok(Chosen { pretokenizer, ignore_merges: preset.ignore_merges, add_bos: preset.add_bos })
+}
+
+/// What SentencePiece does to text, for all models of its kind that do not say otherwise.
+pub(in crate::tokenizer) fn sentence_piece(add_space_prefix: bool) -> Chosen {
+    let prefix = add_space_prefix.then(|| Edit::Prepend(SPACE.into()));
+    let edits = prefix.into_iter().chain([Edit::escape_spaces()]).collect();
+    let pretokenizer = Pretokenizer { edits, steps: Vec::new() };
+    Chosen { pretokenizer, ignore_merges: false, add_bos: true }
 }
 
 #[cfg(test)]
