@@ -1,0 +1,138 @@
+//! Options that several subcommands share.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use quipu_runtime::Isa;
+use quipu_runtime::sampler::SamplerOptions;
+
+/// Which model, and what it may use of the machine.
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// A GGUF file, a packed file, a Hugging Face directory, or `demo`
+    pub model: PathBuf,
+    /// Threads [default: as many as can run at once]
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Instruction set of the kernels; QUIPU_ISA does the same [default: the best that this CPU has]
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
+}
+
+impl ModelArgs {
+    /// The instruction set asked for by `--isa` or QUIPU_ISA.
+    pub fn isa(&self) -> Result<Option<Isa>> {
+        let variable = std::env::var("QUIPU_ISA").ok().filter(|name| !name.is_empty());
+        let (name, origin) = match (&self.isa, &variable) {
+            (Some(name), _) => (name, "--isa"),
+            (None, Some(name)) => (name, "QUIPU_ISA"),
+            (None, None) => return Ok(None),
+        };
+        name.to_ascii_lowercase().parse().map(Some).map_err(|error: String| anyhow!("{origin}: {error}"))
+    }
+}
+
+/// How long the model's memory is.
+#[derive(clap::Args)]
+pub struct ContextArgs {
+    /// Tokens that prompt and answer may have together [default: the model's own limit]
+    #[arg(short, long = "ctx", value_name = "N")]
+    pub context: Option<usize>,
+}
+
+/// How tokens are chosen.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// 0 always takes the likeliest token; higher is wilder
+    #[arg(long, default_value_t = SamplerOptions::default().temperature, value_name = "T")]
+    temp: f32,
+    /// Draw among the K likeliest tokens; 0: all
+    #[arg(long, default_value_t = SamplerOptions::default().top_k, value_name = "K")]
+    top_k: usize,
+    /// Draw among the fewest tokens with this probability together; 1: all
+    #[arg(long, default_value_t = SamplerOptions::default().top_p, value_name = "P")]
+    top_p: f32,
+    /// Draw among tokens at least P times as likely as the likeliest; 0: all
+    #[arg(long, default_value_t = SamplerOptions::default().min_p, value_name = "P")]
+    min_p: f32,
+    /// Discourage tokens seen lately by this factor; 1: off
+    #[arg(long, default_value_t = SamplerOptions::default().repeat_penalty, value_name = "X")]
+    repeat_penalty: f32,
+    /// Discourage tokens seen lately by this much for each time; 0: off
+    #[arg(long, default_value_t = SamplerOptions::default().frequency_penalty, value_name = "X", allow_hyphen_values = true)]
+    frequency_penalty: f32,
+    /// Discourage tokens seen lately by this much; 0: off
+    #[arg(long, default_value_t = SamplerOptions::default().presence_penalty, value_name = "X", allow_hyphen_values = true)]
+    presence_penalty: f32,
+    /// How many tokens "lately" means for the penalties
+    #[arg(long, default_value_t = SamplerOptions::default().repeat_last_n, value_name = "N")]
+    repeat_last_n: usize,
+    /// The same seed gives the same text on every machine [default: a new one each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// End the text before this string; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Vec<String>,
+}
+
+impl SamplingArgs {
+    /// The sampler's options, with a seed.
+    pub fn options(&self) -> SamplerOptions {
+        SamplerOptions {
+            temperature: self.temp,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            repeat_last_n: self.repeat_last_n,
+            seed: self.seed.unwrap_or_else(new_seed),
+        }
+    }
+}
+
+/// A number that no one knows beforehand, short enough to be typed again and to survive in any JSON reader.
+fn new_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() >> 32
+}
+
+/// Parses a limit on tokens: a number, or -1 for none.
+pub fn token_limit(text: &str) -> Result<Option<usize>, String> {
+    match text {
+        "-1" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| "expected a number, or -1 for no limit".into()),
+    }
+}
+
+/// The text to work on: an argument, a file, or what is piped in.
+///
+/// # Errors
+/// A sentence about usage when there is none of them.
+pub fn text(argument: Option<String>, file: Option<&Path>, what: &str) -> Result<String> {
+    let (bytes, origin) = match (argument, file) {
+        (Some(text), None) => return Ok(text),
+        (None, Some(path)) => {
+            let origin = path.display().to_string();
+            (std::fs::read(path).with_context(|| format!("cannot read {origin}"))?, origin)
+        }
+        (Some(_), Some(_)) => bail!("{what} is given twice, as an argument and with -f"),
+        (None, None) => {
+            let mut stdin = std::io::stdin();
+            ensure!(
+                !stdin.is_terminal(),
+                "there is no {what}: give it as an argument, with -f FILE, or through a pipe"
+            );
+            let mut bytes = Vec::new();
+            stdin.read_to_end(&mut bytes).context("cannot read stdin")?;
+            (bytes, "stdin".to_string())
+        }
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(e) => bail!("{origin} is no UTF-8 text: the first bad byte is number {}", e.utf8_error().valid_up_to()),
+    }
+}

@@ -1,0 +1,41 @@
+//! The subcommands.
+
+mod chat;
+mod convert;
+mod inspect;
+mod pack;
+mod perplexity;
+mod quantize;
+mod run;
+mod score;
+mod tokenize;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub enum Command {
+    Run(run::Args),
+    Chat(chat::Args),
+    Convert(convert::Args),
+    Quantize(quantize::Args),
+    Pack(pack::Args),
+    Inspect(inspect::Args),
+    Tokenize(tokenize::Args),
+    Score(score::Args),
+    Perplexity(perplexity::Args),
+}
+
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Convert(args) => convert::run(args),
+        Command::Quantize(args) => quantize::run(args),
+        Command::Pack(args) => pack::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Perplexity(args) => perplexity::run(args),
+    }
+}

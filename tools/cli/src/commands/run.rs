@@ -1,0 +1,142 @@
+//! `quipu run`: a text goes on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use quipu_runtime::Engine;
+use quipu_runtime::generate::{GenerateOptions, Generation, Span, StopReason};
+use serde_json::{Value as Json, json};
+
+use crate::args::{self, ContextArgs, ModelArgs, SamplingArgs, token_limit};
+use crate::{interrupt, model, out, talk};
+
+/// Continue a text
+///
+/// Prints the prompt and, as it comes, what the model writes after it. Without PROMPT it is read from -f or from a pipe.
+/// Ctrl-C ends the text and keeps what there is (exit code 130).
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  quipu run demo \"Once upon a time\"
+  quipu run llama.gguf \"The capital of Peru is\" -n 20 --temp 0
+  quipu run llama.gguf -f letter.txt --json --seed 7
+  git log -5 | quipu run llama.gguf --no-echo")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The text to continue; special tokens such as <|eot_id|> may be written in it
+    prompt: Option<String>,
+    /// Read the prompt from a file
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Tokens to write at most; -1: until the text or the context ends
+    #[arg(short, long, value_name = "N", default_value = "256", allow_hyphen_values = true, value_parser = token_limit)]
+    number: Limit,
+    #[command(flatten)]
+    context: ContextArgs,
+    /// Do not print the prompt
+    #[arg(long)]
+    no_echo: bool,
+    /// Take special tokens that are written in the prompt as plain text
+    #[arg(long)]
+    plain: bool,
+    /// One JSON object at the end instead of text: prompt, text, tokens, stop, seed, timings, peak_rss_bytes
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// `None` for no limit. (An alias, or clap would take the option itself for optional.)
+type Limit = std::option::Option<usize>;
+
+pub fn run(args: Args) -> Result<()> {
+    let prompt = args::text(args.prompt, args.file.as_deref(), "prompt")?;
+    let options = GenerateOptions {
+        sampler: args.sampling.options(),
+        stops: args.sampling.stop.clone(),
+        max_tokens: args.number,
+    };
+    let (mut engine, load_time) = model::load(&args.model, args.context.context)?;
+    let tokenizer = engine.tokenizer().clone();
+    let tokens = model::prompt_tokens(&tokenizer, &prompt, !args.plain);
+    let show = |text: &str| if args.json { Ok(()) } else { out::print(text) };
+    if !args.no_echo {
+        show(&prompt)?;
+    }
+
+    let interrupt = interrupt::listen();
+    let mut sequence = engine.new_sequence();
+    let keep_going = |_, _| !interrupt.requested();
+    let mut generation = Generation::start(&mut engine, &tokenizer, &mut sequence, &tokens, &options, keep_going)?;
+    let mut text = String::new();
+    let mut written = Vec::new();
+    while !interrupt.requested()
+        && let Some(token) = generation.next()?
+    {
+        show(&token.text)?;
+        text.push_str(&token.text);
+        written.push(model::token_json(&tokenizer, token.id, Some(token.logprob)));
+    }
+    let (prefill, decode) = (generation.prefill(), generation.decode());
+    let (rest, stop) = generation.finish();
+    show(&rest)?;
+    show("\n")?;
+    text.push_str(&rest);
+
+    let seed = options.sampler.seed;
+    if args.json {
+        out::json(&json!({
+            "prompt": prompt,
+            "text": text,
+            "tokens": written,
+            "stop": stop.name(),
+            "seed": seed,
+            "timings": timings(load_time, prefill, decode),
+            "peak_rss_bytes": peak_rss_bytes(),
+        }))?;
+    }
+    talk::note(&summary(&engine, load_time, prefill, decode));
+    talk::note(&format!("seed {seed}; ended by {}", describe(stop)));
+    if stop == StopReason::Cancelled { Err(interrupt::Interrupted.into()) } else { Ok(()) }
+}
+
+fn describe(stop: StopReason) -> &'static str {
+    match stop {
+        StopReason::End => "the model",
+        StopReason::StopString => "a stop string",
+        StopReason::Limit => "-n (tokens to write)",
+        StopReason::ContextFull => "-c (the context is full)",
+        StopReason::Cancelled => "Ctrl-C",
+    }
+}
+
+fn timings(load: Duration, prefill: Span, decode: Span) -> Json {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let span = |span: Span| json!({"tokens": span.tokens, "ms": ms(span.time)});
+    json!({"load_ms": ms(load), "prefill": span(prefill), "decode": span(decode)})
+}
+
+/// A line about speed, for a person.
+pub fn summary(engine: &Engine, load: Duration, prefill: Span, decode: Span) -> String {
+    let rate = |name: &str, span: Span| {
+        let per_second = span.tokens as f64 / span.time.as_secs_f64().max(1e-9);
+        format!("{name} {} tokens in {:.2} s ({per_second:.1}/s)", span.tokens, span.time.as_secs_f64())
+    };
+    format!(
+        "load {:.2} s, {}, {}; {} threads, {}",
+        load.as_secs_f64(),
+        rate("prefill", prefill),
+        rate("decode", decode),
+        engine.threads(),
+        engine.isa().name()
+    )
+}
+
+/// The most memory that this process has had resident, where the system tells (Linux).
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}

@@ -1,0 +1,57 @@
+//! From a model's name to an engine that is loaded.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use quipu_formats::source::Source;
+use quipu_runtime::chat::one_bos;
+use quipu_runtime::tokenizer::Tokenizer;
+use quipu_runtime::{Engine, LoadOptions};
+use serde_json::{Value as Json, json};
+
+use crate::args::ModelArgs;
+use crate::talk;
+
+/// Opens a model without loading its weights.
+pub fn open_path(model: &Path) -> Result<Box<dyn Source>> {
+    let name = model.to_str().with_context(|| format!("{}: the name is no UTF-8 text", model.display()))?;
+    Ok(quipu_runtime::open(name)?)
+}
+
+/// Loads a model. Returns how long that took, too.
+pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duration)> {
+    let started = Instant::now();
+    let options = LoadOptions { threads: args.threads, isa: args.isa()?, context, ..LoadOptions::default() };
+    let source = open_path(&args.model)?;
+    let bar = talk::byte_bar("loading", 0);
+    let engine = Engine::load(source, &options, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    Ok((engine?, started.elapsed()))
+}
+
+/// The tokens of a prompt: those of the text, after one BOS if the model wants it. No EOS: the text goes on.
+pub fn prompt_tokens(tokenizer: &Tokenizer, text: &str, parse_special: bool) -> Vec<u32> {
+    let mut tokens = tokenizer.encode(text, false, parse_special);
+    one_bos(&mut tokens, tokenizer.bos(), tokenizer.add_bos());
+    tokens
+}
+
+/// What one token looks like in a listing: its text, control tokens spelled out, bytes that are no character by themselves as
+/// replacement characters.
+pub fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
+    String::from_utf8_lossy(tokenizer.token_bytes(id, true)).into_owned()
+}
+
+/// A token in JSON: id, text, and its bytes where they are no text by themselves.
+pub fn token_json(tokenizer: &Tokenizer, id: u32, logprob: Option<f64>) -> Json {
+    let bytes = tokenizer.token_bytes(id, true);
+    let mut json = json!({"id": id, "text": token_text(tokenizer, id), "logprob": logprob});
+    if str::from_utf8(bytes).is_err() {
+        json["bytes"] = json!(bytes);
+    }
+    json
+}

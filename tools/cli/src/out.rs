@@ -1,0 +1,43 @@
+//! Results, to stdout.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// Whoever read our stdout has closed it (`quipu … | head -1`). Not a failure: there is nobody left to work for.
+#[derive(Debug)]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stdout is closed")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// Writes `text` and makes it visible at once.
+pub fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    check(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// Writes `text` and a line end.
+pub fn line(text: impl fmt::Display) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    check(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+}
+
+/// Writes `value` as one line of JSON.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string(value).context("cannot write the result as JSON")?)
+}
+
+fn check(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
+        other => other.context("cannot write to stdout"),
+    }
+}

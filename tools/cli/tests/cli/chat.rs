@@ -1,0 +1,65 @@
+use std::path::PathBuf;
+
+use crate::{quipu, quipu_with_input};
+
+/// The demo model has no template of its own, so the tests bring one. It prints what it is given, and refuses one word.
+const TEMPLATE: &str = "\
+{{ bos_token }}{% for m in messages %}
+{% if m.content == 'forbidden' %}{{ raise_exception('not that word') }}{% endif %}
+{{ '<|start_header_id|>' ~ m.role ~ '<|end_header_id|>' ~ m.content ~ '<|eot_id|>' }}
+{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>{% endif %}";
+
+fn template(dir: &tempfile::TempDir) -> PathBuf {
+    let path = dir.path().join("template.jinja");
+    std::fs::write(&path, TEMPLATE).unwrap();
+    path
+}
+
+#[test]
+fn a_pipe_asks_line_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = template(&dir);
+    let chat = |input: &str, more: &[&str]| {
+        let args = ["chat", "demo", "--template", template.to_str().unwrap(), "-n", "8", "--temp", "0", "--stop", "\n"];
+        quipu_with_input(args.iter().chain(more), input).ok()
+    };
+    let two = chat("Tell me a tale.\nAnd then?\n", &[]);
+    assert_eq!(two.lines().count(), 2, "{two}");
+    let one = chat("Tell me a tale.\n", &[]);
+    assert!(two.starts_with(&one), "the first answer does not know the second question");
+    assert_eq!(chat("\n  \nTell me a tale.\n", &[]), one, "empty lines are no turns");
+    assert_eq!(chat("Tell me a tale.\n/exit\nAnd then?\n", &[]), one);
+    assert_eq!(chat("Tell me a tale.\n/clear\nTell me a tale.", &[]), format!("{one}{one}"));
+    assert_ne!(chat("Tell me a tale.\n", &["--system", "You are a pirate who says nothing but numbers."]), one);
+    assert_eq!(chat("", &[]), "");
+}
+
+#[test]
+fn an_endless_conversation_forgets_its_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = template(&dir);
+    let args = ["chat", "demo", "--template", template.to_str().unwrap(), "-n", "8", "-c", "80", "--stop", "\n"];
+    let ended = quipu_with_input(args, &"Tell me a tale of a fox and a crow.\n".repeat(8));
+    assert_eq!((ended.code, ended.stdout.lines().count()), (0, 8), "{}", ended.stderr);
+    assert!(ended.stderr.contains("forgotten"), "{}", ended.stderr);
+    let message = quipu_with_input(args, &"a long story ".repeat(60)).error();
+    assert!(message.contains("80"), "{message}");
+}
+
+#[test]
+fn a_model_without_template_says_what_to_do() {
+    let message = quipu(["chat", "demo"]).error();
+    assert!(message.contains("no chat template") && message.contains("--template"), "{message}");
+}
+
+#[test]
+fn a_template_that_refuses_is_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = template(&dir);
+    let args = ["chat", "demo", "--template", path.to_str().unwrap()];
+    assert!(quipu_with_input(args, "forbidden\n").error().contains("not that word"));
+    std::fs::write(&path, "{% if %}").unwrap();
+    assert!(quipu_with_input(args, "hi\n").error().contains("cannot be parsed"));
+    let missing = quipu_with_input(["chat", "demo", "--template", "no/such.jinja"], "hi\n").error();
+    assert!(missing.contains("no/such.jinja"), "{missing}");
+}

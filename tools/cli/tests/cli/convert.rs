@@ -1,0 +1,114 @@
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::{quipu, tales};
+
+fn arg(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn greedy(model: &Path) -> Json {
+    quipu(["run", arg(model), "Once upon a time", "-n", "16", "--temp", "0", "--json"]).json()["tokens"].take()
+}
+
+fn tensor(inspected: &Json, name: &str) -> Json {
+    let tensors = inspected["tensors"].as_array().unwrap();
+    tensors.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{name} is missing")).clone()
+}
+
+/// The whole way: checkpoint → GGUF → smaller → packed; every one runs, and the packed one gives the same numbers as the plain one.
+#[test]
+fn a_checkpoint_becomes_files_that_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (full, small, packed, direct) = (path("bf16.gguf"), path("q4.gguf"), path("q4.quipu"), path("direct.quipu"));
+    quipu(["convert", arg(tales()), "-o", arg(&full)]).ok();
+    quipu(["quantize", arg(&full), arg(&small), "--type", "q4_0"]).ok();
+    quipu(["pack", arg(&small), arg(&packed)]).ok();
+    quipu(["convert", arg(tales()), "-o", arg(&direct), "--type", "Q4_0", "--packed"]).ok();
+
+    assert_eq!(greedy(&full), greedy(tales()), "a directory runs as the file made from it");
+    let expected = greedy(&small);
+    assert_ne!(expected, greedy(&full));
+    assert_eq!(greedy(&packed), expected);
+    assert_eq!(greedy(&direct), expected);
+
+    let inspect = |file: &Path| quipu(["inspect", arg(file), "--json"]).json();
+    let (full, small, packed) = (inspect(&full), inspect(&small), inspect(&packed));
+    let q = "blk.0.attn_q.weight";
+    assert_eq!(
+        (&tensor(&full, q)["type"], &tensor(&full, q)["shape"]),
+        (&"BF16".into(), &serde_json::json!([256, 256]))
+    );
+    assert_eq!((&tensor(&small, q)["type"], &tensor(&small, q)["layout"]), (&"Q4_0".into(), &"plain".into()));
+    assert_eq!((&tensor(&packed, q)["type"], &tensor(&packed, q)["layout"]), (&"Q4_0".into(), &"packed".into()));
+    assert_eq!(tensor(&small, q)["bytes"], 256 * 256 / 32 * 18);
+    assert_eq!(full["parameters"], small["parameters"]);
+    assert!(small["bits_per_weight"].as_f64().unwrap() < 7.0 && full["bits_per_weight"].as_f64().unwrap() > 15.9);
+    for report in [&full, &small, &packed] {
+        assert_eq!(report["metadata"]["general.architecture"], "llama");
+    }
+}
+
+#[test]
+fn inspect_shows_every_kind_of_file() {
+    let safetensors = tales().join("model.safetensors");
+    let raw = quipu(["inspect", arg(&safetensors), "--json"]).json();
+    let directory = quipu(["inspect", arg(tales()), "--json"]).json();
+    let demo = quipu(["inspect", "demo", "--json"]).json();
+    assert_eq!(raw["format"], "safetensors");
+    let raw_q = tensor(&raw, "model.layers.0.mlp.gate_proj.weight");
+    assert_eq!((&raw_q["type"], &raw_q["shape"]), (&"BF16".into(), &serde_json::json!([768, 256])));
+    assert_eq!(tensor(&directory, "blk.0.ffn_gate.weight")["shape"], serde_json::json!([256, 768]));
+    assert_eq!(directory["metadata"], demo["metadata"].as_object().map(|_| directory["metadata"].clone()).unwrap());
+    // Long arrays are cut, and whole on request.
+    let tokens = &demo["metadata"]["tokenizer.ggml.tokens"];
+    assert_eq!((&tokens["length"], tokens["first"].as_array().unwrap().len()), (&8192.into(), 8));
+    let all = quipu(["inspect", "demo", "--json", "--all"]).json();
+    assert_eq!(all["metadata"]["tokenizer.ggml.tokens"].as_array().unwrap().len(), 8192);
+    let table = quipu(["inspect", "demo"]).ok();
+    assert!(table.contains("blk.7.ffn_down.weight") && table.contains("bits per weight"), "{table}");
+    assert!(table.lines().all(|l| l.chars().count() < 300), "long values are cut");
+}
+
+#[test]
+fn a_failed_run_leaves_the_old_output_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out.gguf");
+    std::fs::write(&output, "precious").unwrap();
+    let broken = dir.path().join("broken.gguf");
+    std::fs::write(&broken, "GGUF\x03\0\0\0 and then nonsense").unwrap();
+    for command in
+        [&["quantize", arg(&broken), arg(&output), "--type", "q8_0"][..], &["pack", arg(&broken), arg(&output)]]
+    {
+        let message = quipu(command).error();
+        assert!(message.contains("broken.gguf"), "{message}");
+    }
+    assert_eq!(std::fs::read_to_string(&output).unwrap(), "precious");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
+}
+
+#[test]
+fn outputs_that_cannot_be_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.gguf");
+    quipu(["convert", arg(tales()), "-o", arg(&file)]).ok();
+    let before = std::fs::read(&file).unwrap();
+    assert!(quipu(["quantize", arg(&file), arg(&file), "--type", "q8_0"]).error().contains("same file"));
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    let nowhere = dir.path().join("no/such/dir/b.gguf");
+    assert!(quipu(["pack", arg(&file), arg(&nowhere)]).error().contains("no/such/dir"));
+    assert!(quipu(["pack", arg(&file), arg(dir.path())]).error().contains("directory"));
+}
+
+#[test]
+fn requantising_warns() {
+    let dir = tempfile::tempdir().unwrap();
+    let (eight, four) = (dir.path().join("8.gguf"), dir.path().join("4.gguf"));
+    quipu(["convert", arg(tales()), "-o", arg(&eight), "--type", "q8_0"]).ok();
+    let ended = quipu(["quantize", arg(&eight), arg(&four), "--type", "q4_0"]);
+    assert_eq!(ended.code, 0);
+    assert!(ended.stderr.starts_with("warning: ") && ended.stderr.contains("Q8_0 to Q4_0"), "{}", ended.stderr);
+    assert_eq!(quipu(["quantize", arg(&eight), arg(&four), "--type", "q4_0", "-q"]).ok(), "");
+}

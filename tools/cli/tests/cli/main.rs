@@ -1,0 +1,89 @@
+//! The `quipu` binary from outside: what it prints, where, and how it ends. Everything runs on the demo model inside it.
+
+mod chat;
+mod convert;
+mod errors;
+mod help;
+mod run;
+mod score;
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value as Json;
+
+/// How a run of the binary ended.
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    /// Stdout of a run that must have gone well and said nothing on stderr.
+    #[track_caller]
+    fn ok(self) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (0, ""));
+        self.stdout
+    }
+
+    /// Stdout as one JSON object on one line.
+    #[track_caller]
+    fn json(self) -> Json {
+        let text = self.ok();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The message of a run that must have failed with one line on stderr.
+    #[track_caller]
+    fn error(self) -> String {
+        let lines: Vec<_> = self.stderr.lines().collect();
+        assert_eq!((self.code, lines.len()), (1, 1), "{}", self.stderr);
+        lines[0].strip_prefix("error: ").expect("the line begins with error:").to_string()
+    }
+}
+
+/// The binary with arguments, and nothing from outside that it listens to.
+fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+    command.args(args).env_remove("QUIPU_ISA").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the binary.
+fn quipu<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
+    ended(command(args))
+}
+
+/// Runs the binary with `input` piped in.
+fn quipu_with_input<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, input: &str) -> Ended {
+    let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
+    // The program may end before it has read everything.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    finish(child.wait_with_output().unwrap())
+}
+
+fn ended(mut command: Command) -> Ended {
+    finish(command.output().unwrap())
+}
+
+fn finish(output: std::process::Output) -> Ended {
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The demo model's Hugging Face directory.
+fn tales() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tales"))
+}
+
+/// The ids of a JSON list of tokens.
+fn ids(tokens: &Json) -> Vec<u64> {
+    tokens.as_array().unwrap().iter().map(|t| t["id"].as_u64().unwrap()).collect()
+}
