@@ -3,10 +3,13 @@
 use std::ops::Range;
 use std::str::FromStr;
 
+#[cfg(target_arch = "aarch64")]
+use crate::aarch64::{dotprod::DotProd, i8mm::I8mm, neon::Neon};
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
 use crate::ops::attention::{self, AttentionScratch, Queries, SEGMENT, Segment, state_len};
 use crate::ops::matmul_quant::Scratch;
+use crate::ops::roof::{self, Int8Loop};
 use crate::ops::{elementwise, matmul_float, matmul_quant};
 use crate::portable::Portable;
 #[cfg(target_arch = "x86_64")]
@@ -21,11 +24,17 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,
+    /// NEON of ARMv8.0.
+    Neon,
+    /// NEON with the dot product instructions of ARMv8.2.
+    DotProd,
+    /// NEON with the int8 matrix instructions of ARMv8.6.
+    I8mm,
 }
 
 impl Isa {
     /// Every instruction set, the preferred one last.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 6] = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni, Isa::Neon, Isa::DotProd, Isa::I8mm];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -33,6 +42,9 @@ impl Isa {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Neon => "neon",
+            Isa::DotProd => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -54,8 +66,14 @@ impl Isa {
             Isa::Avx2 => Avx2::detect().map(|_| &avx2::KERNELS),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Avx512Vnni::detect().map(|_| &avx512vnni::KERNELS),
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512Vnni => None,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Neon::detect().map(|_| &neon::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            Isa::DotProd => DotProd::detect().map(|_| &dotprod::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => I8mm::detect().map(|_| &i8mm::KERNELS),
+            // Those of other architectures; no architecture has them all.
+            _ => None,
         }
     }
 }
@@ -91,6 +109,9 @@ pub struct Kernels {
     attend_f32: unsafe fn(Queries<'_>, Segment<'_, f32>, bool, &mut AttentionScratch, &mut [f32]),
     merge: unsafe fn(&mut [f32], &[f32]),
     finish: unsafe fn(&[f32], &mut [f32]),
+    read: unsafe fn(&[u8]) -> i32,
+    int8_loop: unsafe fn(u32, Int8Loop, usize) -> u64,
+    f32_loop: unsafe fn(usize) -> u64,
 }
 
 /// Instantiates every operation for one ISA. The features are those that the token's `detect` tests for.
@@ -112,6 +133,9 @@ macro_rules! instantiate {
                 attend_f32,
                 merge,
                 finish,
+                read,
+                int8_loop,
+                f32_loop,
             };
 
             instantiate!(@ $token, $features;
@@ -134,21 +158,24 @@ macro_rules! instantiate {
                 ) = |s| attention::attend(s, q, kv, first, scratch, state);
                 fn merge(into: &mut [f32], from: &[f32]) = |s| attention::merge(s, into, from);
                 fn finish(state: &[f32], out: &mut [f32]) = |_s| attention::finish(state, out);
+                fn read(x: &[u8]) -> i32 = |s| roof::read(s, x);
+                fn int8_loop(bits: u32, how: Int8Loop, rounds: usize) -> u64 = |s| roof::int8(s, bits, how, rounds);
+                fn f32_loop(rounds: usize) -> u64 = |s| roof::float32(s, rounds);
             );
         }
     };
-    (@ $token:expr, $features:tt; $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = |$s:ident| $body:expr;)*) => {
-        $(instantiate!(@one $token, $features; fn $name($($arg: $ty),*) = |$s| $body);)*
+    (@ $token:expr, $features:tt; $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = |$s:ident| $body:expr;)*) => {
+        $(instantiate!(@one $token, $features; fn $name($($arg: $ty),*) $(-> $ret)? = |$s| $body);)*
     };
-    (@one $token:expr, none; fn $name:ident($($arg:ident: $ty:ty),*) = |$s:ident| $body:expr) => {
-        fn $name($($arg: $ty),*) {
+    (@one $token:expr, none; fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = |$s:ident| $body:expr) => {
+        fn $name($($arg: $ty),*) $(-> $ret)? {
             let $s = $token;
             $body
         }
     };
-    (@one $token:expr, $features:literal; fn $name:ident($($arg:ident: $ty:ty),*) = |$s:ident| $body:expr) => {
+    (@one $token:expr, $features:literal; fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = |$s:ident| $body:expr) => {
         #[target_feature(enable = $features)]
-        fn $name($($arg: $ty),*) {
+        fn $name($($arg: $ty),*) $(-> $ret)? {
             // SAFETY: the features of the token are enabled for this function, which is only called through a table that
             // `Isa::kernels` gives after checking for them.
             let $s = unsafe { $token };
@@ -167,6 +194,13 @@ instantiate!(
     Avx512Vnni::new_unchecked(),
     "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
 );
+
+#[cfg(target_arch = "aarch64")]
+instantiate!(neon, Isa::Neon, Neon::new_unchecked(), "neon");
+#[cfg(target_arch = "aarch64")]
+instantiate!(dotprod, Isa::DotProd, DotProd::new_unchecked(), "neon,dotprod");
+#[cfg(target_arch = "aarch64")]
+instantiate!(i8mm, Isa::I8mm, I8mm::new_unchecked(), "neon,dotprod,i8mm");
 
 /// Calls a field of the table.
 macro_rules! call {
@@ -302,6 +336,22 @@ impl Kernels {
     pub fn finish(&self, state: &[f32], out: &mut [f32]) {
         assert!(state.len() >= state_len(out.len()));
         call!(self.finish(state, out));
+    }
+
+    /// Reads `x`, but for less than 256 bytes at either end, as fast as it comes; the sum means nothing.
+    pub fn read(&self, x: &[u8]) -> i32 {
+        call!(self.read(x))
+    }
+
+    /// Multiplies codes of `bits` bits (4 or 8) with int8 activations, all at hand, `rounds` times over. Returns how many
+    /// multiplications those were: timed, the most that the instruction set can do.
+    pub fn int8_loop(&self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        call!(self.int8_loop(bits, how, rounds))
+    }
+
+    /// As [`Kernels::int8_loop`] for f32.
+    pub fn f32_loop(&self, rounds: usize) -> u64 {
+        call!(self.f32_loop(rounds))
     }
 }
 
