@@ -15,6 +15,7 @@ order of heads or in a mask moves the logits by much more than rounding does.
 """
 import argparse
 import json
+import math
 import pathlib
 import shutil
 import sys
@@ -148,6 +149,30 @@ def spell_as_transformers_4(path: pathlib.Path) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
+def exact_rope(model: LlamaForCausalLM, rope: dict) -> None:
+    """Lets a float64 model rotate in float64. transformers computes frequencies, angles and their cosines in float32 whatever the
+    model's type, which at position 600 is worth 4e-5 of a turn; the frequencies here are its formula (Llama 3.1's reference code for
+    `llama3`), held against its own float32 ones."""
+    embedding = model.model.rotary_emb
+    dim = 2 * embedding.inv_freq.numel()
+    frequency = rope["rope_theta"] ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    if rope["rope_type"] == "linear":
+        frequency /= rope["factor"]
+    elif rope["rope_type"] == "llama3":
+        turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        keep = ((turns - low) / (high - low)).clamp(0, 1)
+        frequency = frequency * (keep + (1 - keep) / rope["factor"])
+    assert torch.allclose(frequency, embedding.inv_freq.double(), rtol=1e-6, atol=0), f"{rope}: other frequencies than transformers"
+
+    def forward(x, position_ids):
+        angle = position_ids[..., None].double() * frequency
+        angle = torch.cat((angle, angle), -1)
+        return angle.cos() * embedding.attention_scaling, angle.sin() * embedding.attention_scaling
+
+    embedding.forward = forward
+
+
 def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     spec = dict(spec)
     kind, tokens, length = spec.pop("tokenizer"), spec.pop("tokens"), spec.pop("prompt")
@@ -180,7 +205,8 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     ids = [bos] + np.random.default_rng(seed).integers(3, tokens - 8, length - 1).tolist()
     with torch.no_grad():
         single = loaded(torch.tensor([ids])).logits[0].double()
-        exact = loaded.double()(torch.tensor([ids])).logits[0]
+        exact_rope(loaded.double(), spec["rope_parameters"])
+        exact = loaded(torch.tensor([ids])).logits[0]
     positions = list(range(length)) if keep is None else keep
     kept = exact[positions]
     kept.to(torch.float32).numpy().astype("<f4").tofile(target / "reference.f32")
@@ -188,7 +214,7 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     top = exact.softmax(-1).max(-1).values
     import transformers
     (target / "reference.json").write_text(json.dumps({
-        "made_by": f"tests/refs/make_checkpoints.py, transformers {transformers.__version__}, torch {torch.__version__}, float64",
+        "made_by": f"tests/refs/make_checkpoints.py, transformers {transformers.__version__}, torch {torch.__version__}, float64 (RoPE too)",
         "vocab_size": config.vocab_size, "tokens": ids, "positions": positions, "float32_error": error,
         "logit_spread": exact.std().item(), "text": TEXT[:60], "text_tokens": tokenizer.encode(TEXT[:60]).ids}) + "\n")
     print(f"{target.name}: float32 error {error:.2e}, logit spread {exact.std().item():.2f}, mean top probability {top.mean().item():.2f}")

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""llama.cpp reads what Quipu writes, and does the same with it.
+
+    llama_cpp_check.py QUIPU REFS DEMO
+
+QUIPU is the binary, REFS what fetch.sh made, DEMO a Hugging Face directory (models/tales). Every line starts with `ok:` or `FAILED:`.
+
+- checkpoints: `quipu convert --type f32` of each random checkpoint, computed by llama.cpp with an f32 KV cache, gives the logits that
+  transformers computes. This holds the converter (permutation, RoPE factors, biases, metadata) against both without Quipu's own engine.
+- bytes: the tensors of a quantised file are, byte for byte, what ggml quantises from the f32 file.
+- text: the demo model in every type loads, tokenises alike and continues prompts alike. llama.cpp rounds activations differently, so
+  greedy tokens have to be equal as long as llama.cpp's own best two are further apart than GAP.
+"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import gguf
+import numpy as np
+
+import llama_cpp
+
+TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
+GAP = 0.1
+PROMPTS = ["Once upon a time", "The old king said to his daughter, “", "In the forest there lived a fox,"]
+TEXTS = PROMPTS + ["Don't 12345 stop,\n\n\tüber 猫 👍🏽   spaces  ", "<|begin_of_text|>x<|eot_id|> <s> </s>", ""]
+
+failures = 0
+
+
+def report(good: bool, text: str) -> None:
+    global failures
+    failures += not good
+    print(("ok: " if good else "FAILED: ") + text, flush=True)
+
+
+def run(*command) -> str:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}: exit {done.returncode}: {done.stderr.strip()[-500:]}")
+    return done.stdout
+
+
+def check_checkpoint(quipu: str, directory: pathlib.Path, scratch: pathlib.Path) -> None:
+    out = scratch / "checkpoint.gguf"
+    out.unlink(missing_ok=True)
+    run(quipu, "convert", directory, "-o", out, "--type", "f32")
+    reference = json.loads((directory / "reference.json").read_text())
+    vocab = reference["vocab_size"]
+    wanted = np.fromfile(directory / "reference.f32", "<f4").reshape(-1, vocab)
+    with llama_cpp.Model(out, kv_type=0, flash_attention=0) as model:
+        logits = model.evaluate(reference["tokens"], reference["positions"])
+        error = float(np.abs(logits - wanted).max())
+        # llama.cpp keeps RoPE's angles and its sums in float32, like transformers in float32: a few times its error.
+        bound = 20 * reference["float32_error"] + 1e-4
+        report(error <= bound, f"llama.cpp on {directory.name} converted to f32: logits within {error:.1e} of transformers (bound {bound:.1e})")
+        tokens = model.tokenize(reference["text"])
+        report(tokens == reference["text_tokens"], f"llama.cpp on {directory.name} converted: tokens as Hugging Face tokenizers")
+
+
+def check_bytes(name: str, quantised: pathlib.Path, full: pathlib.Path) -> None:
+    floats = {t.name: t for t in gguf.GGUFReader(str(full)).tensors}
+    compared, different = {}, []
+    for tensor in gguf.GGUFReader(str(quantised)).tensors:
+        kind = tensor.tensor_type.name.lower()
+        if kind not in llama_cpp.BLOCK_BYTES:
+            continue
+        source = np.asarray(floats[tensor.name].data, np.float32).reshape(-1, int(tensor.shape[0]))
+        compared[kind] = compared.get(kind, 0) + 1
+        if llama_cpp.quantize(kind, source) != np.ascontiguousarray(tensor.data).tobytes():
+            different.append(tensor.name)
+    report(compared.get(name, 0) > 10 and not different,
+           f"{name}: tensors byte for byte as ggml quantises them: {compared}" + (f", different: {different[:4]}" if different else ""))
+
+
+def check_text(quipu: str, name: str, path: pathlib.Path) -> None:
+    with llama_cpp.Model(path) as model:
+        for text in TEXTS:
+            ours = [t["id"] for t in json.loads(run(quipu, "tokenize", path, text, "--json"))["tokens"]]
+            theirs = model.tokenize(text)
+            report(ours == theirs, f"{name}: {text[:24]!r} tokenised alike" + ("" if ours == theirs else f": {ours}, llama.cpp {theirs}"))
+        equal = 0
+        for prompt in PROMPTS:
+            ours = [t["id"] for t in json.loads(run(quipu, "run", path, prompt, "-n", 48, "--temp", 0, "--json"))["tokens"]]
+            start = model.tokenize(prompt)
+            model.reset()
+            row = model.evaluate(start, [len(start) - 1])[0]
+            for at, token in enumerate(ours):
+                best, second = np.sort(row)[::-1][:2]
+                if token != int(row.argmax()):
+                    report(best - second <= GAP, f"{name}: {prompt!r}: token {at} differs where llama.cpp's best two are {best - second:.3f} apart")
+                    break
+                equal += 1
+                if at + 1 < len(ours):
+                    row = model.evaluate([token])[0]
+        report(equal >= 24, f"{name}: greedy text as llama.cpp's for {equal} tokens of {48 * len(PROMPTS)}")
+
+
+def main() -> int:
+    quipu, refs, demo = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        for directory in sorted((refs / "checkpoints").glob("*-*/")):
+            try:
+                check_checkpoint(quipu, directory, scratch)
+            except (RuntimeError, llama_cpp.LlamaCppError) as error:
+                report(False, f"{directory.name}: {error}")
+        full = scratch / "f32.gguf"
+        for name in TYPES:
+            path = scratch / f"{name}.gguf"
+            try:
+                run(quipu, "convert", demo, "-o", path, "--type", name)
+                if name in llama_cpp.BLOCK_BYTES:
+                    check_bytes(name, path, full)
+                check_text(quipu, name, path)
+            except (RuntimeError, llama_cpp.LlamaCppError, KeyError) as error:
+                report(False, f"{name}: {error!r}")
+            if path != full:
+                path.unlink(missing_ok=True)
+    return failures != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

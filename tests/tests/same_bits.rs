@@ -1,0 +1,133 @@
+//! The promise: same file and tokens, same logits to the bit, whatever the threads, the chunks of the prompt, the other sequences of
+//! the batch, the instruction set, and whether the file is packed.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
+use quipu_quant::TensorType;
+use quipu_runtime::engine::allowed_threads;
+use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Sequence};
+use quipu_tests::{assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tales")
+}
+
+fn convert(from: &Path, directory: &Path, types: TypeRule, packed: bool) -> PathBuf {
+    let path = directory.join(if packed { "packed.quipu" } else { "plain.gguf" });
+    let interrupt = AtomicBool::new(false);
+    write_gguf(open(from).as_ref(), &ConvertOptions { types, packed }, &path, &interrupt, &|_| {})
+        .unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+    path
+}
+
+/// Tokens without meaning, but all in the vocabulary.
+fn tokens(engine: &Engine, count: usize, seed: u32) -> Vec<u32> {
+    let mut state = seed;
+    let vocabulary = engine.vocabulary() as u32;
+    let mut next = || {
+        // Numerical Recipes' linear congruential generator; only its upper bits are any good.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % vocabulary
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Two other sequences read pieces of their own in the same passes, of lengths that fit no tile.
+fn logits_in_company(engine: &mut Engine, tokens: &[u32]) -> Vec<Vec<f32>> {
+    let mut sequences: Vec<Sequence> = (0..3).map(|_| engine.new_sequence()).collect();
+    let others: Vec<Vec<u32>> = [3, 5].iter().map(|&seed| self::tokens(engine, tokens.len(), seed)).collect();
+    let mut rows = Vec::new();
+    let [mut first, mut second] = [0, 0];
+    for part in tokens.chunks(13) {
+        let mut batch = Vec::new();
+        let company = [(0, 7, &mut first), (2, 1, &mut second)];
+        for (sequence, count, at) in company {
+            let from = &others[sequence / 2][*at..(*at + count).min(tokens.len())];
+            batch.extend(from.iter().map(|&token| BatchToken { token, sequence, logits: token % 2 == 0 }));
+            *at += from.len();
+            // The sequence under test stands between the two.
+            if sequence == 0 {
+                batch.extend(part.iter().map(|&token| BatchToken { token, sequence: 1, logits: true }));
+            }
+        }
+        let mut borrowed: Vec<&mut Sequence> = sequences.iter_mut().collect();
+        forward(engine, &batch, &mut borrowed, |i, row| {
+            if batch[i].sequence == 1 {
+                rows.push(row.to_vec());
+            }
+        });
+    }
+    rows
+}
+
+fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
+    let what = |how: &str| format!("{}, {kv_type:?} cache: {how}", path.display());
+    let options = LoadOptions { kv_type, ..options() };
+    let mut engine = load(path, &options);
+    let tokens = tokens(&engine, count, 1);
+    let whole = logits(&mut engine, &tokens, count);
+    assert!(whole.iter().flatten().all(|x| x.is_finite()), "{}", what("not finite"));
+    for chunk in [1, 7, 64] {
+        assert_same_bits(&whole, &logits(&mut engine, &tokens, chunk), &what(&format!("chunks of {chunk}")));
+    }
+    assert_same_bits(&whole, &logits_in_company(&mut engine, &tokens), &what("in a batch with two others"));
+    for isa in Isa::available() {
+        let mut other = load(path, &LoadOptions { isa: Some(isa), ..options.clone() });
+        assert_same_bits(&whole, &logits(&mut other, &tokens, 64), &what(&format!("on {isa}")));
+        let mut other = load(packed, &LoadOptions { isa: Some(isa), ..options.clone() });
+        assert_same_bits(&whole, &logits(&mut other, &tokens, 7), &what(&format!("packed, on {isa}")));
+    }
+    if allowed_threads() < 2 {
+        skipped("two threads: this machine runs only one at a time");
+        return;
+    }
+    for path in [path, packed] {
+        let mut two = load(path, &LoadOptions { threads: Some(2), ..options.clone() });
+        for chunk in [1, 64, count] {
+            let how = format!("two threads, chunks of {chunk}, {}", path.display());
+            assert_same_bits(&whole, &logits(&mut two, &tokens, chunk), &what(&how));
+        }
+        assert_same_bits(&whole, &logits_in_company(&mut two, &tokens), &what("two threads, with two others"));
+    }
+}
+
+fn check_converted(from: &Path, types: TypeRule, count: usize, kv_type: KvType) {
+    let scratch = tempfile::tempdir().expect("scratch directory");
+    let plain = convert(from, scratch.path(), types, false);
+    let packed = convert(from, scratch.path(), types, true);
+    check(&plain, &packed, count, kv_type);
+}
+
+#[test]
+fn stories260k() {
+    let path = data("stories260K/stories260K-f32.gguf");
+    check_converted(&path, TypeRule::Keep, 300, KvType::F32);
+}
+
+#[test]
+fn odd_shapes_and_biases() {
+    check_converted(&data("tiny-llama2-f16"), TypeRule::Keep, 150, KvType::F16);
+    check_converted(&data("tiny-llama3-bf16"), TypeRule::Keep, 150, KvType::F32);
+}
+
+/// More positions than two segments of attention, in every type that a file can be converted to.
+#[test]
+fn demo_in_every_type() {
+    use TensorType::{BF16, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+    for ty in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16] {
+        check_converted(&demo(), TypeRule::To(ty), 150, KvType::F16);
+    }
+}
+
+#[test]
+fn demo_beyond_several_segments() {
+    check_converted(&demo(), TypeRule::To(TensorType::Q8_0), 700, KvType::F16);
+}
+
+#[test]
+fn smollm2() {
+    let Some(path) = refs("smollm2.gguf") else { return };
+    check_converted(&path, TypeRule::Keep, 90, KvType::F16);
+}

@@ -1,0 +1,108 @@
+//! Logits as Hugging Face's transformers computes them in float64, from the checkpoint's directory and from what Quipu converts it to.
+//!
+//! The bound for floats is a few times the error that transformers itself makes in float32: any mistake in RoPE, in the order of
+//! heads, in a mask or in a bias moves logits (which spread over three units) by far more.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
+use quipu_quant::TensorType;
+use quipu_runtime::{KvType, LoadOptions};
+use quipu_tests::{Reference, kl_divergence, load, logits, max_difference, open, options};
+
+/// How many times transformers' own float32 error may be reached, and an absolute part for its luck.
+fn float_bound(reference: &Reference) -> f32 {
+    4.0 * reference.float32_error + 2e-5
+}
+
+fn convert(from: &Path, directory: &Path, types: TypeRule, packed: bool) -> PathBuf {
+    let path = directory.join(format!("{types:?}-{packed}.gguf").replace(['(', ')'], "-"));
+    let interrupt = AtomicBool::new(false);
+    write_gguf(open(from).as_ref(), &ConvertOptions { types, packed }, &path, &interrupt, &|_| {})
+        .unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+    path
+}
+
+/// Figures of every checkpoint, and whether each is within its bound; so one failure does not hide the others.
+#[derive(Default)]
+struct Report(Vec<String>);
+
+impl Report {
+    fn check(&mut self, what: String, value: f64, bound: f64) {
+        println!("{what}: {value:.2e} (bound {bound:.2e})");
+        if value.is_nan() || value > bound {
+            self.0.push(format!("{what}: {value:.3e}, bound {bound:.3e}"));
+        }
+    }
+}
+
+fn check_all(references: &[Reference], check: fn(&Reference, &mut Report)) {
+    let mut report = Report::default();
+    references.iter().for_each(|reference| check(reference, &mut report));
+    assert!(report.0.is_empty(), "{}", report.0.join("\n"));
+}
+
+fn check_floats(reference: &Reference, report: &mut Report) {
+    let name = reference.name();
+    let scratch = tempfile::tempdir().expect("scratch directory");
+    let converted = |types, packed| convert(&reference.directory, scratch.path(), types, packed);
+    let bound = float_bound(reference);
+    for (how, path) in [
+        ("the directory", reference.directory.clone()),
+        ("a GGUF", converted(TypeRule::Keep, false)),
+        ("a packed file", converted(TypeRule::Keep, true)),
+        ("a GGUF of F32", converted(TypeRule::To(TensorType::F32), false)),
+    ] {
+        let mut engine = load(&path, &options());
+        let got = reference.pick(&logits(&mut engine, &reference.tokens, 64));
+        report.check(format!("{name} from {how}"), max_difference(&got, &reference.logits) as f64, bound as f64);
+        let (text, tokens) = &reference.text;
+        assert_eq!(&engine.tokenizer().encode(text, true, false), tokens, "{name} from {how}");
+    }
+    // F16 keys and values cost about 2⁻¹¹ of each.
+    let rounded = LoadOptions { kv_type: KvType::F16, ..options() };
+    let got = reference.pick(&logits(&mut load(&reference.directory, &rounded), &reference.tokens, 64));
+    let error = max_difference(&got, &reference.logits);
+    report.check(format!("{name} with an f16 KV cache"), error as f64, 0.05);
+}
+
+fn check_quantised(reference: &Reference, report: &mut Report) {
+    let scratch = tempfile::tempdir().expect("scratch directory");
+    for (ty, bound) in [(TensorType::Q8_0, 0.005), (TensorType::Q5_1, 0.05), (TensorType::Q4_0, 0.35)] {
+        let path = convert(&reference.directory, scratch.path(), TypeRule::To(ty), false);
+        let got = reference.pick(&logits(&mut load(&path, &options()), &reference.tokens, 64));
+        let sum: f64 = reference.logits.iter().zip(&got).map(|(p, q)| kl_divergence(p, q)).sum();
+        report.check(format!("{} in {ty:?}, mean KL divergence", reference.name()), sum / got.len() as f64, bound);
+    }
+}
+
+#[test]
+fn fixtures_float_for_float() {
+    check_all(&Reference::fixtures(), check_floats);
+}
+
+#[test]
+fn fixtures_quantised() {
+    check_all(&Reference::fixtures(), check_quantised);
+}
+
+#[test]
+fn checkpoints_float_for_float() {
+    check_all(&Reference::all(), check_floats);
+}
+
+#[test]
+fn checkpoints_quantised() {
+    check_all(&Reference::all(), check_quantised);
+}
+
+/// The references are worth something: they tell each token's row from its neighbours'.
+#[test]
+fn references_are_not_degenerate() {
+    for reference in Reference::fixtures().iter().chain(&Reference::all()) {
+        let pairs = reference.logits.windows(2);
+        let mean = pairs.clone().map(|pair| kl_divergence(&pair[0], &pair[1])).sum::<f64>() / pairs.len() as f64;
+        assert!(mean > 1.0, "{}: neighbouring positions are alike: {mean}", reference.name());
+    }
+}
