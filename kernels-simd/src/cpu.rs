@@ -8,6 +8,19 @@ pub(crate) use arm::arm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::x86;
 
+/// A feature that an instruction set asks for, by the name in the manufacturer's manual, and whether it can be used here.
+pub type Feature = (&'static str, bool);
+
+/// What this CPU says of itself: its name, if it tells one, and the features that matter here.
+pub fn cpu() -> (Option<String>, Vec<Feature>) {
+    #[cfg(target_arch = "x86_64")]
+    return (x86::name(), x86::features());
+    #[cfg(target_arch = "aarch64")]
+    return (None, arm::features());
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return (None, Vec::new());
+}
+
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use std::sync::OnceLock;
@@ -23,6 +36,12 @@ mod arm {
     pub(crate) fn arm() -> ArmFeatures {
         static FEATURES: OnceLock<ArmFeatures> = OnceLock::new();
         *FEATURES.get_or_init(detect)
+    }
+
+    /// The features by name.
+    pub(crate) fn features() -> Vec<super::Feature> {
+        let ArmFeatures { dotprod, i8mm } = arm();
+        vec![("NEON", true), ("DotProd", dotprod), ("I8MM", i8mm)]
     }
 
     /// From the auxiliary vector; its numbers are part of Linux's system interface (`uapi/linux/auxvec.h`,
@@ -75,6 +94,8 @@ mod x86 {
     use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
     use std::sync::OnceLock;
 
+    use crate::table::Isa;
+
     /// The instruction sets that kernels exist for.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct X86 {
@@ -85,7 +106,10 @@ mod x86 {
     /// The features of this CPU, asked once.
     pub(crate) fn x86() -> X86 {
         static FEATURES: OnceLock<X86> = OnceLock::new();
-        *FEATURES.get_or_init(detect)
+        *FEATURES.get_or_init(|| {
+            let all = |isa: Isa| isa.missing().is_empty();
+            X86 { avx2: all(Isa::Avx2), avx512vnni: all(Isa::Avx512Vnni) }
+        })
     }
 
     #[target_feature(enable = "xsave")]
@@ -94,25 +118,40 @@ mod x86 {
         unsafe { _xgetbv(0) }
     }
 
-    /// Bit positions: Intel SDM volume 2, CPUID.
-    fn detect() -> X86 {
+    /// Bit positions: Intel SDM volume 2, CPUID. A feature whose registers the system does not save (XCR0) is none.
+    pub(crate) fn features() -> Vec<super::Feature> {
         let bit = |register: u32, n: u32| register >> n & 1 == 1;
-        let highest_leaf = __cpuid(0).eax;
-        let leaf1 = __cpuid(1);
-        let osxsave = bit(leaf1.ecx, 27);
-        if highest_leaf < 7 || !osxsave {
-            return X86 { avx2: false, avx512vnni: false };
+        let leaf = |n: u32, sub: u32| if __cpuid(0).eax < n { None } else { Some(__cpuid_count(n, sub)) };
+        let (ecx1, saved) = match leaf(1, 0).map(|leaf| leaf.ecx) {
+            // SAFETY: OSXSAVE (bit 27) says that XGETBV may be used.
+            Some(ecx) if bit(ecx, 27) => (ecx, unsafe { xcr0() }),
+            _ => (0, 0),
+        };
+        let [ebx7, ecx7] = leaf(7, 0).map_or([0; 2], |leaf| [leaf.ebx, leaf.ecx]);
+        let ymm = saved & 0b110 == 0b110;
+        let zmm = saved & 0b1110_0110 == 0b1110_0110;
+        vec![
+            ("AVX2", ymm && bit(ebx7, 5)),
+            ("FMA", ymm && bit(ecx1, 12)),
+            ("F16C", ymm && bit(ecx1, 29)),
+            ("AVX512F", zmm && bit(ebx7, 16)),
+            ("AVX512DQ", zmm && bit(ebx7, 17)),
+            ("AVX512BW", zmm && bit(ebx7, 30)),
+            ("AVX512VL", zmm && bit(ebx7, 31)),
+            ("AVX512_VNNI", zmm && bit(ecx7, 11)),
+        ]
+    }
+
+    /// The brand string.
+    pub(crate) fn name() -> Option<String> {
+        const FIRST: u32 = 0x8000_0002;
+        if __cpuid(0x8000_0000).eax < FIRST + 2 {
+            return None;
         }
-        // SAFETY: OSXSAVE says that XGETBV may be used.
-        let saved = unsafe { xcr0() };
-        let ymm_saved = saved & 0b110 == 0b110;
-        let zmm_saved = saved & 0b1110_0110 == 0b1110_0110;
-        let leaf7 = __cpuid_count(7, 0);
-        let fma = bit(leaf1.ecx, 12);
-        let f16c = bit(leaf1.ecx, 29);
-        let avx2 = ymm_saved && fma && f16c && bit(leaf7.ebx, 5);
-        let [f, dq, bw, vl] = [16, 17, 30, 31].map(|n| bit(leaf7.ebx, n));
-        let vnni = bit(leaf7.ecx, 11);
-        X86 { avx2, avx512vnni: avx2 && zmm_saved && f && dq && bw && vl && vnni }
+        let leaves = (FIRST..=FIRST + 2).map(__cpuid);
+        let bytes: Vec<u8> = leaves.flat_map(|l| [l.eax, l.ebx, l.ecx, l.edx]).flat_map(u32::to_le_bytes).collect();
+        let name = String::from_utf8_lossy(&bytes);
+        let name = name.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+        (!name.is_empty()).then(|| name.to_string())
     }
 }

@@ -29,6 +29,7 @@ mod table;
 mod x86_64;
 
 pub use activations::{TILE_ROWS, Tile, tile_rows};
+pub use cpu::{Feature, cpu};
 pub use matrix::{MatMut, Weights, padded_rows};
 pub use ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
 pub use ops::matmul_quant::Scratch;

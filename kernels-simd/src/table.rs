@@ -6,6 +6,7 @@ use std::str::FromStr;
 #[cfg(target_arch = "aarch64")]
 use crate::aarch64::{dotprod::DotProd, i8mm::I8mm, neon::Neon};
 use crate::activations::{TILE_ROWS, Tile};
+use crate::cpu::cpu;
 use crate::matrix::{MatMut, Weights};
 use crate::ops::attention::{self, AttentionScratch, Queries, SEGMENT, Segment, state_len};
 use crate::ops::matmul_quant::Scratch;
@@ -56,6 +57,34 @@ impl Isa {
     /// The preferred one of this CPU.
     pub fn best() -> Isa {
         Isa::ALL.into_iter().rev().find(|isa| isa.kernels().is_some()).unwrap_or(Isa::Portable)
+    }
+
+    /// Whether kernels for it are in this build: it belongs to the architecture.
+    pub fn is_native(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            Isa::Avx2 | Isa::Avx512Vnni => cfg!(target_arch = "x86_64"),
+            Isa::Neon | Isa::DotProd | Isa::I8mm => cfg!(target_arch = "aarch64"),
+        }
+    }
+
+    /// The features that it takes, by the names of [`cpu`].
+    fn needs(self) -> &'static [&'static str] {
+        match self {
+            Isa::Portable => &[],
+            Isa::Avx2 => &["AVX2", "FMA", "F16C"],
+            Isa::Avx512Vnni => &["AVX2", "FMA", "F16C", "AVX512F", "AVX512DQ", "AVX512BW", "AVX512VL", "AVX512_VNNI"],
+            Isa::Neon => &["NEON"],
+            Isa::DotProd => &["NEON", "DotProd"],
+            Isa::I8mm => &["NEON", "DotProd", "I8MM"],
+        }
+    }
+
+    /// The features that it takes and that cannot be used here: this CPU lacks them, or the system does not save their registers.
+    /// Empty when [`Isa::kernels`] has kernels.
+    pub fn missing(self) -> Vec<&'static str> {
+        let (_, features) = cpu();
+        self.needs().iter().copied().filter(|name| !features.contains(&(*name, true))).collect()
     }
 
     /// The kernels, if this CPU can run them.
@@ -216,7 +245,7 @@ impl Kernels {
         self.isa
     }
 
-    /// Quantises `rows` (1..=8) rows of `cols` activations (a multiple of 32), `stride` apart in `x`.
+    /// Quantises `rows` (1, 2, 4 or 8) rows of `cols` activations (a multiple of 32), `stride` apart in `x`.
     ///
     /// # Panics
     /// When `x` is too short, or `rows` or `cols` not as said.

@@ -7,9 +7,11 @@ use std::hint::black_box;
 
 use crate::simd::{ActBlock, LINE, Simd};
 
-/// Reads `x` from beginning to end, but for a rest of less than 64 elements. The sum keeps the reads from being left out.
+/// Reads `x` from beginning to end, but for less than 256 bytes at either. The sum keeps the reads from being left out.
 #[inline(always)]
-pub(crate) fn read<S: Simd>(s: S, x: &[i32]) -> i32 {
+pub(crate) fn read<S: Simd>(s: S, x: &[u8]) -> i32 {
+    // SAFETY: four bytes are an i32, whatever they are.
+    let (_, x, _) = unsafe { x.align_to::<i32>() };
     let mut sums = [s.splat_i32(0); 4];
     for part in x.chunks_exact(4 * S::LANES) {
         for i in 0..4 {
@@ -80,4 +82,28 @@ pub(crate) fn float32<S: Simd>(s: S, rounds: usize) -> u64 {
         black_box(lanes);
     }
     (rounds * SUMS * S::LANES) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Isa;
+
+    /// A loop that leaves something out would make the machine look faster than it is.
+    #[test]
+    fn all_memory_is_read() {
+        let numbers: Vec<i32> = (0..4096).map(|i: i32| i.wrapping_mul(0x9e37_79b1_u32 as i32)).collect();
+        let sum = numbers.iter().fold(0i32, |a, &b| a.wrapping_add(b));
+        // SAFETY: an i32 is four bytes.
+        let (_, bytes, _) = unsafe { numbers.align_to::<u8>() };
+        for kernels in Isa::available().into_iter().filter_map(Isa::kernels) {
+            assert_eq!(kernels.read(bytes), sum, "{}", kernels.isa());
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_why_there_are_no_kernels() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.kernels().is_some(), isa.is_native() && isa.missing().is_empty(), "{isa}");
+        }
+    }
 }
