@@ -221,6 +221,15 @@ fn special_tokens() {
     assert_eq!(tokenizer.decode(&[0, end], false), "a");
     assert_eq!(tokenizer.decode(&[0, end], true), "a<|im_end|>");
     assert!(!tokenizer.is_end_of_generation(9));
+
+    let mut metadata = bpe();
+    metadata.set("tokenizer.ggml.eot_token_id", Value::U32(9));
+    metadata.set("quipu.tokenizer.eos_token_ids", Value::Array(Array::I32(vec![0, 10])));
+    let tokenizer = load(&metadata);
+    let ends: Vec<u32> = (0..11).filter(|id| tokenizer.is_end_of_generation(*id)).collect();
+    assert_eq!(ends, [0, 8, 9, 10], "all that the file lists, and what the name says");
+    metadata.set("quipu.tokenizer.eos_token_ids", Value::Array(Array::I32(vec![-1])));
+    assert!(matches!(Tokenizer::from_metadata(&metadata), Err(TokenizerError::IdOutOfRange { .. })));
 }
 
 #[test]

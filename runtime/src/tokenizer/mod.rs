@@ -1,9 +1,9 @@
 //! The tokenizer: text to token ids and back, built from a model file's metadata (`tokenizer.ggml.*`).
 //!
-//! Encoding goes top down through three layers. [`special`] finds tokens that stand in the text as they are, `<|eot_id|>`.
-//! What lies between goes to the model's algorithm: byte-level BPE ([`bpe`]), which cuts text into words first
-//! ([`pre`]), or SentencePiece's BPE ([`spm`]). Both end in the same merging loop ([`merge`]). Decoding concatenates the
-//! bytes of tokens ([`vocab`]); [`TextStream`] does so token by token.
+//! Encoding goes top down through three layers. `special.rs` finds tokens that stand in the text as they are, `<|eot_id|>`.
+//! What lies between is normalised and cut into words (`pre/`). Words go to the model's algorithm: byte-level BPE (`bpe.rs`) or
+//! SentencePiece's BPE (`spm.rs`), which end in the same merging loop (`merge.rs`). Decoding concatenates the bytes of tokens
+//! (`vocab.rs`); [`TextStream`] does so token by token.
 //!
 //! The reference is Hugging Face's `tokenizers` for what a text's ids are, and llama.cpp for how GGUF files describe that.
 

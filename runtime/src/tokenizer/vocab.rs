@@ -115,7 +115,7 @@ impl Vocab {
         matches!(self.kind(id), TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused)
     }
 
-    /// An index from texts to the mergeable tokens whose pieces are `spelling`'s.
+    /// An index of the tokens that byte-level BPE may take for a whole word, by the bytes of the word.
     pub(super) fn index_texts(&self) -> TextIndex {
         let plain = |id: &u32| {
             matches!(self.kind(*id), TokenKind::Normal | TokenKind::Unused)
