@@ -61,6 +61,47 @@ fn the_checkpoints_that_transformers_wrote() {
     assert_eq!(two.metadata().get("general.file_type"), Some(&Gguf::U32(1)));
 }
 
+/// Keys, types, values and tensor bytes against llama.cpp's converter, all but the differences named here.
+#[test]
+fn what_llama_cpps_converter_writes() {
+    // The name is made prettier there; the version is added here by the GGUF writer, if anything is quantised; BERT's separator.
+    let common = ["general.name", "general.quantization_version", "tokenizer.ggml.add_sep_token"];
+    // llama.cpp finds <|eot_id|> by its text when it loads.
+    let three = ["tokenizer.ggml.eot_token_id"];
+    // Without a tokenizer.model llama.cpp gives every piece the score -1000 (so it merges nothing rightly) and takes <unk> for a
+    // control token; the space prefix is what it assumes anyway.
+    let two = ["tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.add_space_prefix"];
+    for (name, differing) in [("tiny-llama3-bf16", three.as_slice()), ("tiny-llama2-f16", &two)] {
+        let data = workspace().join("tests/data");
+        let ours = HfDirectory::open(&data.join(name)).unwrap();
+        let theirs = GgufFile::open(data.join("llama_cpp_convert").join(name).with_extension("gguf")).unwrap();
+        let keys = ours.metadata().iter().chain(theirs.metadata().iter()).map(|(key, _)| key);
+        let mut same = 0;
+        for key in keys.filter(|key| !common.contains(key) && !differing.contains(key)) {
+            assert_eq!(ours.metadata().get(key), theirs.metadata().get(key), "{name}: {key}");
+            same += 1;
+        }
+        assert!(same >= 2 * 20, "{name}: only {same} keys");
+        assert_eq!(ours.tensors().len(), theirs.tensors().len());
+        for (index, info) in ours.tensors().iter().enumerate() {
+            let other = theirs.find(&info.name).unwrap_or_else(|| panic!("{name}: no {}", info.name));
+            assert_eq!(info, &theirs.tensors()[other], "{name}");
+            let (ours, theirs) = (ours.rows(index, 0..info.rows()), theirs.rows(other, 0..info.rows()));
+            if info.name != "rope_freqs.weight" {
+                assert!(ours == theirs, "{name}: bytes of {}", info.name);
+                continue;
+            }
+            // Theirs are computed in f32.
+            let values = |b: &[u8]| -> Vec<f32> {
+                b.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+            };
+            for (a, b) in values(&ours).into_iter().zip(values(&theirs)) {
+                assert!((a / b - 1.0).abs() < 1e-6, "{name}: {a} is not {b}");
+            }
+        }
+    }
+}
+
 /// A directory with copies of these `files` of the SentencePiece fixture.
 fn sentencepiece(files: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
