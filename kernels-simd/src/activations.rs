@@ -15,7 +15,7 @@ pub fn tile_rows(left: usize) -> usize {
     }
 }
 
-/// One to [`TILE_ROWS`] activation rows in the int8 form of `quipu_quant::activations`, block by block, rows side by side.
+/// 1, 2, 4 or 8 activation rows ([`tile_rows`]) in the int8 form of `quipu_quant::activations`, block by block, rows side by side.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
     pub(crate) rows: usize,
@@ -34,9 +34,9 @@ impl Tile {
     /// Makes room for `rows` rows of `cols` elements; keeps its memory.
     ///
     /// # Panics
-    /// When `rows` is not in 1..=[`TILE_ROWS`] or `cols` no multiple of 32.
+    /// When `rows` is not 1, 2, 4 or 8, or `cols` no multiple of 32.
     pub(crate) fn resize(&mut self, rows: usize, cols: usize) {
-        assert!((1..=TILE_ROWS).contains(&rows) && cols.is_multiple_of(32));
+        assert!(matches!(rows, 1 | 2 | 4 | TILE_ROWS) && cols.is_multiple_of(32));
         self.rows = rows;
         self.blocks = cols / 32;
         let n = rows * self.blocks;

@@ -209,7 +209,8 @@ fn group_tile_any<S: Simd, C: Codes, K: Scaling>(
         1 if S::UNROLL => group_tile::<S, C, K, 1>(s, codes, scales, offset, tile, out),
         2 if S::UNROLL => group_tile::<S, C, K, 2>(s, codes, scales, offset, tile, out),
         4 if S::UNROLL => group_tile::<S, C, K, 4>(s, codes, scales, offset, tile, out),
-        8 if S::UNROLL => group_tile::<S, C, K, 8>(s, codes, scales, offset, tile, out),
+        TILE_ROWS if S::UNROLL => group_tile::<S, C, K, TILE_ROWS>(s, codes, scales, offset, tile, out),
+        _ if S::UNROLL => unreachable!("tiles have 1, 2, 4 or 8 rows"),
         _ => group_tile::<S, C, K, 0>(s, codes, scales, offset, tile, out),
     }
 }
@@ -241,8 +242,8 @@ fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
     let mut row = 0;
     for tile in tiles {
         let mut out = out.part(row..row + tile.rows, col..col + 16);
-        if expand {
-            group_tile_any::<S, E, K>(s, codes, scales, offset, tile, &mut out);
+        if expand && tile.rows == TILE_ROWS {
+            group_tile::<S, E, K, TILE_ROWS>(s, codes, scales, offset, tile, &mut out);
         } else {
             group_tile_any::<S, C, K>(s, quants, scales, offset, tile, &mut out);
         }
