@@ -88,7 +88,7 @@ pub(super) fn name(json: &TokenizerJson) -> Naming {
     let normalizers = flatten(&json.normalizer, "normalizers");
     // Qwen's own files have NFC before the pattern; the name stands for both.
     let usual_normalizer = match normalizers.as_slice() {
-        [] => true,
+        [] => found.name != "qwen2",
         [only] => found.name == "qwen2" && only["type"] == "NFC",
         _ => false,
     };
@@ -212,6 +212,7 @@ mod tests {
             (json!(null), bytes(true), true, "gpt-2", false),
             (json!(null), sequence(&[split(GPT2), bytes(false)]), false, "gpt-2", true),
             (nfc, sequence(&[split(QWEN2), bytes(false)]), false, "qwen2", true),
+            (json!(null), sequence(&[split(QWEN2), bytes(false)]), false, "qwen2", false),
             (json!(null), sequence(&[digits, bytes(true)]), false, "smollm", true),
             (json!(null), sequence(&[split(TEKKEN), bytes(false)]), true, "tekken", false),
             (json!(null), sequence(&[split(r"\w+"), bytes(false)]), false, "default", false),
