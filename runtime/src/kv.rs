@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use quipu_kernels::{SEGMENT, Segment};
 
 use crate::config::Config;
@@ -55,24 +56,18 @@ impl PageShape {
         self.elements() * if ty == KvType::F16 { 2 } else { 4 }
     }
 
-    /// Stores the key and the value of one head at position `at` of the page.
-    fn store<E: Copy>(
-        &self,
-        page: &mut [E],
-        layer: usize,
-        head: usize,
-        at: usize,
-        kv: [&[f32]; 2],
-        from: fn(f32) -> E,
-    ) {
-        let start = (layer * self.kv_heads + head) * self.head();
-        let (keys, values) = page[start..start + self.head()].split_at_mut(self.keys());
-        let column = &mut keys[at / 16 * 16 * self.head_dim + at % 16..];
-        for (slot, &k) in column.iter_mut().step_by(16).zip(kv[0]) {
-            *slot = from(k);
-        }
-        for (slot, &v) in values[at * self.width()..].iter_mut().zip(kv[1]) {
-            *slot = from(v);
+    /// Stores the keys and values of all heads (kv heads × head_dim) of a layer at position `at` of the page.
+    fn store<E: Copy>(&self, page: &mut [E], layer: usize, at: usize, keys: &[E], values: &[E]) {
+        let dim = self.head_dim;
+        let layer = &mut page[layer * self.kv_heads * self.head()..][..self.kv_heads * self.head()];
+        let heads = keys.chunks_exact(dim).zip(values.chunks_exact(dim));
+        for (head, (key, value)) in layer.chunks_exact_mut(self.head()).zip(heads) {
+            let (keys, values) = head.split_at_mut(self.keys());
+            let column = &mut keys[at / 16 * 16 * dim + at % 16..];
+            for (slot, &k) in column.iter_mut().step_by(16).zip(key) {
+                *slot = k;
+            }
+            values[at * self.width()..][..dim].copy_from_slice(value);
         }
     }
 
@@ -114,11 +109,14 @@ pub struct Sequence {
     ty: KvType,
     pages: Vec<Arc<Page>>,
     len: usize,
+    /// A position's keys and values of one layer on their way to f16.
+    halves: Vec<f16>,
 }
 
 impl Sequence {
     pub(crate) fn new(shape: PageShape, ty: KvType) -> Sequence {
-        Sequence { shape, ty, pages: Vec::new(), len: 0 }
+        let halves = vec![f16::ZERO; 2 * shape.kv_heads * shape.head_dim];
+        Sequence { shape, ty, pages: Vec::new(), len: 0, halves }
     }
 
     /// Positions filled.
@@ -160,15 +158,14 @@ impl Sequence {
 
     /// Stores keys and values (kv heads × head_dim each) of one layer at `position`, which [`Sequence::reserve`] made room for.
     pub(crate) fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
-        let shape = self.shape;
-        let page = Arc::make_mut(&mut self.pages[position / PAGE]);
-        let dim = shape.head_dim;
-        for (head, (k, v)) in keys.chunks_exact(dim).zip(values.chunks_exact(dim)).take(shape.kv_heads).enumerate() {
-            match page {
-                Page::F16(page) => {
-                    shape.store(page, layer, head, position % PAGE, [k, v], |x| f16::from_f32(x).to_bits());
-                }
-                Page::F32(page) => shape.store(page, layer, head, position % PAGE, [k, v], |x| x),
+        let at = position % PAGE;
+        match Arc::make_mut(&mut self.pages[position / PAGE]) {
+            Page::F32(page) => self.shape.store(page, layer, at, keys, values),
+            Page::F16(page) => {
+                let (keys16, values16) = self.halves.split_at_mut(keys.len());
+                keys16.convert_from_f32_slice(keys);
+                values16.convert_from_f32_slice(values);
+                self.shape.store(page, layer, at, keys16.reinterpret_cast(), values16.reinterpret_cast());
             }
         }
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use memmap2::MmapMut;
 use quipu_formats::source::{Layout, Source, TensorInfo};
 use quipu_kernels::{Kernels, MatMut, Scratch, Tile, Weights};
 use quipu_quant::TensorType;
@@ -44,6 +45,14 @@ pub enum WeightsError {
         /// From the directory.
         found: Vec<usize>,
     },
+    /// The system gives no more memory.
+    #[error("no memory for {size} bytes of weights: {error}")]
+    Memory {
+        /// Bytes of the matrix.
+        size: usize,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// A tensor of the wrong number type.
     #[error("{path}: tensor `{name}` is {found}; a vector must be F32, F16 or BF16")]
     VectorType {
@@ -56,13 +65,9 @@ pub enum WeightsError {
     },
 }
 
-/// 64 bytes on a cache line of their own: what a packed matrix is made of in memory.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
 enum Store {
-    Owned(Vec<Line>),
+    /// Packed while it was loaded.
+    Owned(MmapMut),
     /// Tensor number so-and-so of a packed file.
     Mapped(Arc<dyn Source>, usize),
 }
@@ -76,7 +81,7 @@ pub(crate) struct Matrix {
 impl Matrix {
     fn bytes(&self) -> &[u8] {
         match &self.store {
-            Store::Owned(lines) => &bytemuck::cast_slice(lines)[..self.layout.total_bytes()],
+            Store::Owned(memory) => memory,
             Store::Mapped(source, index) => source.mapped(*index).unwrap_or(&[]),
         }
     }
@@ -305,7 +310,7 @@ impl Loader<'_> {
             PackedLayout::new(info.ty, outputs, inputs).expect("whole blocks, as the directory was checked for");
         let store = match info.layout {
             Layout::Packed => Store::Mapped(self.source.clone(), index),
-            Layout::Plain => Store::Owned(self.pack(index, &layout)),
+            Layout::Plain => Store::Owned(self.pack(index, &layout)?),
         };
         self.count(index);
         let bias = format!("{name}.bias");
@@ -317,10 +322,14 @@ impl Loader<'_> {
     }
 
     /// Packs a plain matrix, all threads at it, and lets go of the file's pages.
-    fn pack(&mut self, index: usize, layout: &PackedLayout) -> Vec<Line> {
-        let mut lines: Vec<Line> = bytemuck::zeroed_vec(layout.total_bytes().div_ceil(64));
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut lines);
-        let (quants, scales) = bytes.split_at_mut(layout.scales_offset());
+    fn pack(&mut self, index: usize, layout: &PackedLayout) -> Result<MmapMut, WeightsError> {
+        let size = layout.total_bytes();
+        let mut memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
+        // Decode reads every byte once per token: with 4 KiB pages it waits for the TLB. A system that does not offer huge
+        // pages loses only that.
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::HugePage);
+        let (quants, scales) = memory.split_at_mut(layout.scales_offset());
         let mut no_scales: Vec<&mut [u8]> = Vec::new();
         let scales: Vec<&mut [u8]> = match layout.group_scale_bytes() {
             0 => {
@@ -339,6 +348,6 @@ impl Loader<'_> {
             pack_group(layout, &plain, quants, scales);
         });
         self.source.release(index);
-        lines
+        Ok(memory)
     }
 }
