@@ -5,6 +5,7 @@
 //! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
+//! - [`machine`]: what the system says about the machine; [`roof`]: what it can do at best; [`cost`]: what a model asks of it.
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens. [`generate`]: the loop that writes.
 //!
 //! Number formats are `quipu-quant`'s matter, files `quipu-formats`', arithmetic `quipu-kernels`'. `unsafe` stands in `pool` only.
@@ -12,13 +13,16 @@
 
 pub mod chat;
 pub mod config;
+pub mod cost;
 pub mod engine;
 pub mod generate;
 pub mod kv;
+pub mod machine;
 pub mod model;
 pub mod open;
 #[allow(unsafe_code)]
 pub mod pool;
+pub mod roof;
 mod rope;
 pub mod sampler;
 pub mod tokenizer;

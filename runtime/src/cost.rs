@@ -1,0 +1,114 @@
+//! What a forward pass costs: bytes to read and products to compute, from the tensor directory alone.
+//!
+//! With what the machine can do ([`crate::roof`]) this says how fast a model can be at most.
+
+use quipu_formats::source::Source;
+use quipu_quant::TensorType;
+use quipu_quant::pack::PackedLayout;
+
+use crate::config::Config;
+use crate::kv::{KvType, PAGE, PageShape};
+
+/// Bytes and multiplications of a part of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Bytes of the matrices as the kernels read them.
+    pub bytes: u64,
+    /// Multiplications with one token's activations: elements of the matrices.
+    pub macs: u64,
+}
+
+/// The cost of a model's forward pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The matrices of all layers, which every token passes.
+    pub layers: Part,
+    /// The output matrix, which the tokens pass whose logits are wanted.
+    pub head: Part,
+    /// All matrices in memory: the two above, and the embeddings if they are no output matrix too.
+    pub resident_bytes: u64,
+    /// Keys and values that one position adds, and that every later token reads.
+    pub position_bytes: u64,
+    /// The type that most multiplications are with.
+    pub ty: TensorType,
+}
+
+impl Cost {
+    /// The cost of the model in `source`, whose configuration is `config`.
+    pub fn new(source: &dyn Source, config: &Config, kv_type: KvType) -> Cost {
+        let tied = source.find("output.weight").is_none();
+        let (mut layers, mut head, mut resident_bytes) = (Part::default(), Part::default(), 0);
+        let mut by_type = TensorType::ALL.map(|ty| (0, ty));
+        for tensor in source.tensors() {
+            // Vectors (norms, biases, RoPE's factors) stay out: they are a thousandth of the whole.
+            let matrix = PackedLayout::new(tensor.ty, tensor.rows(), tensor.cols()).filter(|l| l.rows() > 1);
+            let Some(layout) = matrix else { continue };
+            let bytes = layout.total_bytes() as u64;
+            resident_bytes += bytes;
+            let part = match tensor.name.as_str() {
+                "output.weight" => &mut head,
+                "token_embd.weight" if tied => &mut head,
+                name if name.starts_with("blk.") => &mut layers,
+                _ => continue,
+            };
+            let macs = layout.rows() as u64 * layout.cols() as u64;
+            part.bytes += bytes;
+            part.macs += macs;
+            for (sum, ty) in &mut by_type {
+                *sum += if *ty == tensor.ty { macs } else { 0 };
+            }
+        }
+        let most = by_type.into_iter().max_by_key(|&(macs, _)| macs);
+        Cost {
+            layers,
+            head,
+            resident_bytes,
+            position_bytes: (PageShape::new(config).bytes(kv_type) / PAGE) as u64,
+            ty: most.map_or(TensorType::F32, |(_, ty)| ty),
+        }
+    }
+
+    /// Bytes of weights that a decode step reads.
+    pub fn decode_weight_bytes(&self) -> u64 {
+        self.layers.bytes + self.head.bytes
+    }
+
+    /// Bytes that decoding `tokens` tokens reads after `depth` others: the weights each time, and the keys and values up to
+    /// and with the token's own.
+    pub fn decode_bytes(&self, depth: u64, tokens: u64) -> u64 {
+        let positions = tokens * depth + tokens * (tokens + 1) / 2;
+        tokens * self.decode_weight_bytes() + positions * self.position_bytes
+    }
+
+    /// Multiplications with weights for a prompt of `tokens` tokens, of which only the last wants logits. Attention is not
+    /// counted: it computes with f32.
+    pub fn prefill_macs(&self, tokens: u64) -> u64 {
+        tokens * self.layers.macs + self.head.macs
+    }
+}
+
+#[cfg(all(test, feature = "demo"))]
+mod tests {
+    use super::*;
+
+    /// The same numbers from the other side: the model's configuration.
+    #[test]
+    fn the_demo_model_costs_what_its_shape_says() {
+        let source = crate::open("demo").unwrap();
+        let c = Config::from_metadata(source.metadata()).unwrap();
+        let cost = Cost::new(&*source, &c, KvType::F16);
+        let vocabulary = source.tensors()[source.find("token_embd.weight").unwrap()].rows();
+        let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let layer = 2 * c.embedding * q + 2 * c.embedding * kv + 3 * c.embedding * c.feed_forward;
+        assert_eq!(cost.layers.macs, (c.layers * layer) as u64);
+        assert_eq!(cost.head.macs, (vocabulary * c.embedding) as u64);
+        // Keys and values of all layers in two bytes; the head dimension is a multiple of 16.
+        assert_eq!(cost.position_bytes, (2 * 2 * c.layers * kv) as u64);
+        let bits = 8.0 * cost.layers.bytes as f64 / cost.layers.macs as f64;
+        assert!((bits - cost.ty.bits_per_weight()).abs() < 0.5, "{bits} bits per weight of {}", cost.ty);
+
+        assert_eq!(cost.prefill_macs(7), 7 * cost.layers.macs + cost.head.macs);
+        // Two tokens after ten: they see eleven and twelve positions.
+        assert_eq!(cost.decode_bytes(10, 2), 2 * cost.decode_weight_bytes() + 23 * cost.position_bytes);
+    }
+}
