@@ -6,7 +6,8 @@
 Each directory OUT_DIR/NAME-DTYPE holds what `save_pretrained` writes (weights, config.json, tokenizer files) and beside it
 `reference.json` (token ids, the positions whose logits are kept, how they were computed) and `reference.f32` (logits, little-endian
 float32, [positions][vocab]). The logits come from the weights as stored (rounded to DTYPE), in float64, so they stand for the exact
-result; `float32_error` says how far transformers' own float32 run is from them.
+result; `float32_error` says how far transformers' own float32 run is from them, `quantised_kl` how far (mean Kullback-Leibler divergence, nats)
+the same arithmetic is from them once weights and activations are rounded as in a file of that type.
 
 Weights are drawn so that activations stay near 1, attention is peaked and logits spread over several units: an error in RoPE, in the
 order of heads or in a mask moves the logits by much more than rounding does.
@@ -14,12 +15,14 @@ order of heads or in a mask moves the logits by much more than rounding does.
 `--fixtures` writes the two smallest ones that are committed under tests/data.
 """
 import argparse
+import copy
 import json
 import math
 import pathlib
 import shutil
 import sys
 
+import gguf
 import numpy as np
 import torch
 from safetensors.torch import load_file
@@ -173,6 +176,34 @@ def exact_rope(model: LlamaForCausalLM, rope: dict) -> None:
     embedding.forward = forward
 
 
+def quantise(model: LlamaForCausalLM, kind: str) -> None:
+    """Turns a float64 model into what a file of this type computes: matrices as ggml's rule rounds them (llama.cpp's choice of type for
+    the output matrix, F16 where a row is no whole number of blocks), and the inputs of quantised ones rounded per 32 values to
+    multiples of a 127th of the largest."""
+    def rounded(matrix: torch.Tensor, kind: str) -> torch.Tensor:
+        if matrix.shape[1] % 32:
+            return matrix.half().double()
+        ty = gguf.GGMLQuantizationType[kind]
+        return torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(matrix.float().numpy(), ty), ty)).double()
+
+    def see(_, inputs):
+        blocks = inputs[0].reshape(-1, 32)
+        step = blocks.abs().amax(1, keepdim=True) / 127
+        return ((blocks / step.where(step > 0, torch.ones_like(step))).round() * step).reshape(inputs[0].shape)
+
+    tied = model.config.tie_word_embeddings
+    embedding = model.get_input_embeddings()
+    embedding.weight = torch.nn.Parameter(rounded(embedding.weight.data, "Q8_0" if tied else kind))
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            if name == "lm_head":
+                module.weight = embedding.weight if tied else torch.nn.Parameter(rounded(module.weight.data, "Q8_0"))
+            else:
+                module.weight.data = rounded(module.weight.data, kind)
+            if module.in_features % 32 == 0:
+                module.register_forward_pre_hook(see)
+
+
 def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     spec = dict(spec)
     kind, tokens, length = spec.pop("tokenizer"), spec.pop("tokens"), spec.pop("prompt")
@@ -207,7 +238,14 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
         single = loaded(torch.tensor([ids])).logits[0].double()
         exact_rope(loaded.double(), spec["rope_parameters"])
         exact = loaded(torch.tensor([ids])).logits[0]
-    positions = list(range(length)) if keep is None else keep
+        positions = list(range(length)) if keep is None else keep
+        divergence = {}
+        for kind in ("Q8_0", "Q5_1", "Q4_0"):
+            other = copy.deepcopy(loaded)
+            exact_rope(other, spec["rope_parameters"])
+            quantise(other, kind)
+            p, q = exact.log_softmax(-1), other(torch.tensor([ids])).logits[0].log_softmax(-1)
+            divergence[kind] = (p.exp() * (p - q)).sum(-1)[positions].mean().item()
     kept = exact[positions]
     kept.to(torch.float32).numpy().astype("<f4").tofile(target / "reference.f32")
     error = (single - exact).abs().max().item()
@@ -215,9 +253,10 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     import transformers
     (target / "reference.json").write_text(json.dumps({
         "made_by": f"tests/refs/make_checkpoints.py, transformers {transformers.__version__}, torch {torch.__version__}, float64 (RoPE too)",
-        "vocab_size": config.vocab_size, "tokens": ids, "positions": positions, "float32_error": error,
+        "vocab_size": config.vocab_size, "tokens": ids, "positions": positions, "float32_error": error, "quantised_kl": divergence,
         "logit_spread": exact.std().item(), "text": TEXT[:60], "text_tokens": tokenizer.encode(TEXT[:60]).ids}) + "\n")
-    print(f"{target.name}: float32 error {error:.2e}, logit spread {exact.std().item():.2f}, mean top probability {top.mean().item():.2f}")
+    print(f"{target.name}: float32 error {error:.2e}, logit spread {exact.std().item():.2f}, mean top probability {top.mean().item():.2f}, KL " +
+          ", ".join(f"{kind} {kl:.1e}" for kind, kl in divergence.items()))
 
 
 def main() -> int:

@@ -4,10 +4,12 @@
     smollm2_reference.py MODEL.gguf greedy GREEDY.json    checks llama_cpp_greedy.json against the llama.cpp at hand
     smollm2_reference.py MODEL.gguf perplexity TEXT       prints llama_cpp_perplexity.json: the first 64 KiB of TEXT, context 512
     smollm2_reference.py MODEL.gguf scatter GREEDY.json   prints logprobs.json: how far llama.cpp's own ways of computing the same tokens lie
-                                                          from each other and from float64 arithmetic on the dequantised weights
+                                                          from each other and from float64 arithmetic on the dequantised weights, and how far
+                                                          float64 arithmetic lies from both once activations are rounded to 8 bits
 
 The scatter is what a comparison of logprobs can mean for this file. Activations are rounded to 8 bits before every quantised product; a
-change in the last bit of a float moves some value over a rounding boundary, and thirty layers carry that on.
+change in the last bit of a float moves some value over a rounding boundary, and thirty layers carry that on. So the same computation,
+rounded, is repeated from embeddings disturbed by one part in a million.
 """
 import argparse
 import json
@@ -23,8 +25,16 @@ import llama_cpp
 ENGINE = f"llama.cpp (xllamacpp {xllamacpp.__version__})"
 
 
-def exact_logits(path: pathlib.Path, sequences: list[list[int]]) -> list[np.ndarray]:
+def round_to_8_bits(x: np.ndarray) -> np.ndarray:
+    """What a quantised product sees of its activations: per 32 values, multiples of a 127th of the largest."""
+    blocks = x.reshape(-1, 32)
+    step = np.abs(blocks).max(1, keepdims=True) / 127
+    return (np.round(np.divide(blocks, step, out=np.zeros_like(blocks), where=step > 0)) * step).reshape(x.shape)
+
+
+def numpy_logits(path: pathlib.Path, sequences: list[list[int]], rounded: bool = False, disturbance: float = 0, seed: int = 0) -> list[np.ndarray]:
     """The forward pass of the Llama paper in float64 numpy, on dequantised weights, for each sequence of tokens."""
+    random, see = np.random.default_rng(seed), round_to_8_bits if rounded else lambda x: x
     reader = gguf.GGUFReader(str(path))
     field = lambda name: reader.fields[f"llama.{name}"].contents()
     weights = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float64) for t in reader.tensors}
@@ -44,22 +54,23 @@ def exact_logits(path: pathlib.Path, sequences: list[list[int]]) -> list[np.ndar
     for tokens in sequences:
         n = len(tokens)
         x = weights["token_embd.weight"][tokens]
+        x = x * (1 + disturbance * random.standard_normal(x.shape))
         hidden = np.triu(np.full((n, n), -np.inf), 1)
         for layer in range(field("block_count")):
             part = f"blk.{layer}."
-            h = norm(x, part + "attn_norm.weight")
+            h = see(norm(x, part + "attn_norm.weight"))
             q, k, v = ((h @ weights[part + f"attn_{name}.weight"].T).reshape(n, -1, head_dim) for name in "qkv")
             q, k = rope(q), np.repeat(rope(k), heads // kv_heads, 1)
             v = np.repeat(v, heads // kv_heads, 1)
             scores = np.einsum("thd,shd->hts", q, k) / math.sqrt(head_dim) + hidden
             scores = np.exp(scores - scores.max(-1, keepdims=True))
             scores /= scores.sum(-1, keepdims=True)
-            x = x + np.einsum("hts,shd->thd", scores, v).reshape(n, -1) @ weights[part + "attn_output.weight"].T
-            h = norm(x, part + "ffn_norm.weight")
+            x = x + see(np.einsum("hts,shd->thd", scores, v).reshape(n, -1)) @ weights[part + "attn_output.weight"].T
+            h = see(norm(x, part + "ffn_norm.weight"))
             gate = h @ weights[part + "ffn_gate.weight"].T
-            x = x + (gate / (1 + np.exp(-gate)) * (h @ weights[part + "ffn_up.weight"].T)) @ weights[part + "ffn_down.weight"].T
+            x = x + see(gate / (1 + np.exp(-gate)) * (h @ weights[part + "ffn_up.weight"].T)) @ weights[part + "ffn_down.weight"].T
         output = weights.get("output.weight", weights["token_embd.weight"])
-        results.append(norm(x, "output_norm.weight") @ output.T)
+        results.append(see(norm(x, "output_norm.weight")) @ output.T)
     return results
 
 
@@ -93,15 +104,24 @@ def scatter(path: pathlib.Path, golden: dict) -> dict:
                 model.reset()
                 rows = model.evaluate(prompt + ids)[len(prompt) - 1:-1]
                 logprobs[name].append([float(llama_cpp.log_softmax(row)[i]) for row, i in zip(rows, ids)])
-    rows = exact_logits(path, [prompt + ids for prompt, ids in sequences])
-    exact = [[float(llama_cpp.log_softmax(row)[i]) for row, i in zip(r[len(prompt) - 1:-1], ids)] for r, (prompt, ids) in zip(rows, sequences)]
+
+    def computed(**how) -> list[list[float]]:
+        rows = numpy_logits(path, [prompt + ids for prompt, ids in sequences], **how)
+        return [[float(llama_cpp.log_softmax(row)[i]) for row, i in zip(r[len(prompt) - 1:-1], ids)] for r, (prompt, ids) in zip(rows, sequences)]
+
+    exact = computed()
+    rounded = [computed(rounded=True, disturbance=1e-6, seed=seed) for seed in range(12)]
     flat = lambda lists: [x for part in lists for x in part]
+    ranges = lambda other: {what: sorted(difference(flat(l), flat(other))[what] for l in rounded) for what in ("mean", "rms", "max")}
     return {
         "made_by": "tests/refs/smollm2_reference.py MODEL scatter", "engine": ENGINE,
-        "about": "logprobs of the tokens of llama_cpp_greedy.json: exact is float64 arithmetic on the dequantised weights",
+        "about": "logprobs of the tokens of llama_cpp_greedy.json: exact is float64 arithmetic on the dequantised weights, rounded is the "
+                 "same with activations rounded to 8 bits, twelve times from embeddings disturbed by 1e-6",
         "exact": [[round(x, 6) for x in part] for part in exact],
         "llama_cpp_from_exact": {name: difference(flat(l), flat(exact)) for name, l in logprobs.items()},
         "llama_cpp_from_default": {name: difference(flat(l), flat(logprobs["default"])) for name, l in logprobs.items() if name != "default"},
+        "rounded_from_exact": ranges(exact),
+        "rounded_from_default": ranges(logprobs["default"]),
     }
 
 

@@ -159,6 +159,8 @@ pub struct Reference {
     pub logits: Vec<Vec<f32>>,
     /// How far transformers' own float32 logits are from these.
     pub float32_error: f32,
+    /// The mean KL divergence in nats of the same arithmetic with weights and activations rounded, for a type by name.
+    pub quantised_kl: Vec<(String, f64)>,
     /// A text and its tokens, by Hugging Face tokenizers.
     pub text: (String, Vec<u32>),
 }
@@ -181,6 +183,12 @@ impl Reference {
             positions: numbers("positions").into_iter().map(|n| n as usize).collect(),
             logits: values.chunks(vocabulary).map(<[f32]>::to_vec).collect(),
             float32_error: meta["float32_error"].as_f64().expect("float32_error") as f32,
+            quantised_kl: meta["quantised_kl"]
+                .as_object()
+                .expect("quantised_kl")
+                .iter()
+                .map(|(name, kl)| (name.clone(), kl.as_f64().expect("quantised_kl")))
+                .collect(),
             text: (meta["text"].as_str().expect("text").to_string(), tokens("text_tokens")),
             directory,
         };

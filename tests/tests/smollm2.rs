@@ -1,11 +1,11 @@
 //! A real chat model, SmolLM2-135M-Instruct in Q4_1, against llama.cpp on the same file.
 //!
 //! Activations are rounded to 8 bits before every quantised product. A change in the last bit of a float moves some value over a
-//! rounding boundary and thirty layers carry that on, so llama.cpp with and without flash attention differs from itself by 0.037
-//! on average and 0.18 at most in the logprobs of these tokens, and either is as far from exact arithmetic
-//! (`tests/data/smollm2/logprobs.json`, made by `tests/refs/smollm2_reference.py`). So what is asked of Quipu on this file is: the
-//! mean within 0.05, the largest no farther than llama.cpp lies from itself, and no farther from exact arithmetic than llama.cpp.
-//! With weights in F32 nothing is rounded, and there each logprob has to be exact.
+//! rounding boundary and thirty layers carry that on: llama.cpp with and without flash attention differs from itself by 0.037 on
+//! average and 0.18 at most in the logprobs of these tokens, and exact arithmetic with the same rounding, from embeddings disturbed
+//! by one part in a million, lies 0.033 to 0.043 from it on average and up to 0.24 at most (`tests/data/smollm2/logprobs.json`, by
+//! `tests/refs/smollm2_reference.py`). So what can be asked of Quipu on this file: the mean within 0.05, the spread that of the
+//! rounding. With weights in F32 nothing is rounded, and there every logprob has to be exact.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -101,10 +101,13 @@ fn greedy_tokens_are_llama_cpps() {
 }
 
 #[test]
-fn logprobs_are_as_near_as_llama_cpp_is_to_itself() {
+fn logprobs_within_what_rounding_scatters() {
     let Some(path) = model() else { return };
     let scatter = json(data("smollm2/logprobs.json"));
-    let of = |from: &str, variant: &str, what: &str| scatter[from][variant][what].as_f64().expect("a figure");
+    // The worst of the twelve.
+    let worst = |from: &str, what: &str| {
+        scatter[from][what].as_array().and_then(|a| a.last()?.as_f64()).unwrap_or_else(|| panic!("{from}, {what}"))
+    };
     let mut engine = load(&path, &LoadOptions { kv_type: KvType::F16, ..options() });
     let [mut ours, mut theirs, mut exact] = [const { Vec::new() }; 3];
     for golden in golden() {
@@ -120,8 +123,11 @@ fn logprobs_are_as_near_as_llama_cpp_is_to_itself() {
     );
     println!("{figures}");
     assert!(mean <= 0.05, "{figures}");
-    assert!(max <= of("llama_cpp_from_default", "no flash attention, f32 KV cache", "max"), "{figures}");
-    assert!(exact_rms <= 1.25 * of("llama_cpp_from_exact", "default", "rms"), "{figures}");
+    assert!(exact_mean <= 0.05, "{figures}");
+    assert!(rms <= 1.25 * worst("rounded_from_default", "rms"), "{figures}");
+    assert!(exact_rms <= 1.25 * worst("rounded_from_exact", "rms"), "{figures}");
+    assert!(max <= 1.5 * worst("rounded_from_default", "max"), "{figures}");
+    assert!(exact_max <= 1.5 * worst("rounded_from_exact", "max"), "{figures}");
 }
 
 #[test]
