@@ -17,14 +17,18 @@ pub struct GenerateOptions {
     pub sampler: SamplerOptions,
     /// Strings before which the text ends.
     pub stops: Vec<String>,
+    /// Tokens that end the text, besides those that the model ends texts with.
+    pub stop_tokens: Vec<u32>,
     /// The most tokens to write; `None` leaves it to the model and the context.
     pub max_tokens: Option<usize>,
+    /// Whether to tell how likely each token was. That costs a pass over the vocabulary for each.
+    pub logprobs: bool,
 }
 
 /// Why a text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// The model said that it is complete.
+    /// A token that ends a text.
     End,
     /// A stop string.
     StopString,
@@ -79,8 +83,9 @@ pub struct Written {
     /// The text that is certain now. It may be less than the token's own (a character in pieces, the beginning of a stop string), or
     /// more, when earlier text was held back.
     pub text: String,
-    /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature.
-    pub logprob: f64,
+    /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature; if
+    /// [`GenerateOptions::logprobs`] asked for it.
+    pub logprob: Option<f64>,
 }
 
 /// Tokens that went through the model, and the time they took.
@@ -103,6 +108,8 @@ pub struct Generation<'a> {
     logits: Vec<f32>,
     /// The last token written, which has not been through the model yet.
     pending: Option<u32>,
+    stop_tokens: Vec<u32>,
+    logprobs: bool,
     left: Option<usize>,
     stop: Option<StopReason>,
     prefill: Span,
@@ -144,6 +151,8 @@ impl<'a> Generation<'a> {
             stream: TextStream::continuing(tokenizer, false),
             logits: Vec::new(),
             pending: None,
+            stop_tokens: options.stop_tokens.clone(),
+            logprobs: options.logprobs,
             left: options.max_tokens,
             stop: (options.max_tokens == Some(0)).then_some(StopReason::Limit),
             prefill: Span::default(),
@@ -187,9 +196,9 @@ impl<'a> Generation<'a> {
             self.decode.tokens += 1;
         }
         let id = self.sampler.sample(&self.logits)?;
-        let logprob = log_probability(&self.logits, id);
+        let logprob = self.logprobs.then(|| log_probability(&self.logits, id));
         self.decode.time += started.elapsed();
-        if self.tokenizer.is_end_of_generation(id) {
+        if self.tokenizer.is_end_of_generation(id) || self.stop_tokens.contains(&id) {
             self.stop = Some(StopReason::End);
             return Ok(None);
         }

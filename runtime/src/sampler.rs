@@ -129,6 +129,8 @@ pub struct Sampler {
     recent: VecDeque<u32>,
     /// How often each token stands in `recent`.
     counts: HashMap<u32, u32>,
+    /// The logits after the penalties.
+    penalised: Vec<f32>,
     candidates: Vec<Candidate>,
 }
 
@@ -140,7 +142,14 @@ impl Sampler {
     pub fn new(options: SamplerOptions) -> Result<Sampler, SamplerError> {
         options.check()?;
         let random = Xoshiro256PlusPlus::new(options.seed);
-        Ok(Sampler { options, random, recent: VecDeque::new(), counts: HashMap::new(), candidates: Vec::new() })
+        Ok(Sampler {
+            options,
+            random,
+            recent: VecDeque::new(),
+            counts: HashMap::new(),
+            penalised: Vec::new(),
+            candidates: Vec::new(),
+        })
     }
 
     /// The options.
@@ -171,28 +180,45 @@ impl Sampler {
     /// # Errors
     /// [`SamplerError::Logit`] for NaN or +∞, [`SamplerError::NoCandidate`] when nothing is possible.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SamplerError> {
-        if let Some(id) = logits.iter().position(|l| l.is_nan() || *l == f32::INFINITY) {
+        // Without a branch per element, so that the compiler can use vectors: there may be 128 k of them.
+        if !logits.iter().fold(true, |good, &l| good & is_possible(l)) {
+            let id = logits.iter().position(|&l| !is_possible(l)).unwrap_or(0);
             return Err(SamplerError::Logit { id: id as u32, value: logits[id] });
         }
-        let temperature = f64::from(self.options.temperature);
-        if temperature == 0.0 && self.counts.is_empty() {
-            return likeliest(logits.iter().copied().enumerate())
-                .ok_or(SamplerError::NoCandidate { count: logits.len() });
-        }
+        let mut penalised = std::mem::take(&mut self.penalised);
+        let logits = if self.counts.is_empty() { logits } else { self.penalise(logits, &mut penalised) };
+        let token = if self.options.temperature == 0.0 { likeliest(logits) } else { self.draw(logits) };
+        let count = logits.len();
+        self.penalised = penalised;
+        token.ok_or(SamplerError::NoCandidate { count })
+    }
 
-        self.candidates.clear();
-        self.candidates.extend(logits.iter().zip(0..).map(|(&logit, id)| Candidate { logit, id }));
-        self.penalise();
-        self.candidates.retain(|c| c.logit > f32::NEG_INFINITY);
-        let best = likeliest(self.candidates.iter().map(|c| (c.id as usize, c.logit)))
-            .ok_or(SamplerError::NoCandidate { count: logits.len() })?;
-        if temperature == 0.0 {
-            return Ok(best);
+    /// As ggml's `llama_sampler_penalties`: `l ← l > 0 ? l / repeat : l · repeat`, then `l ← l − (count · frequency + presence)`.
+    fn penalise<'a>(&self, logits: &[f32], out: &'a mut Vec<f32>) -> &'a [f32] {
+        let o = &self.options;
+        out.clear();
+        out.extend_from_slice(logits);
+        for (&id, &count) in &self.counts {
+            if let Some(l) = out.get_mut(id as usize) {
+                let scaled = if *l > 0.0 { *l / o.repeat_penalty } else { *l * o.repeat_penalty };
+                let penalised = scaled - (count as f32 * o.frequency_penalty + o.presence_penalty);
+                // Penalties at the edge of f32's range: a NaN or +∞ of our own making must not enter the sort.
+                *l = if penalised.is_nan() { f32::NEG_INFINITY } else { penalised.min(f32::MAX) };
+            }
+        }
+        out
+    }
+
+    /// Draws one of the candidates that the truncations leave.
+    fn draw(&mut self, logits: &[f32]) -> Option<u32> {
+        self.collect(logits);
+        if self.candidates.is_empty() {
+            return None;
         }
         self.truncate();
-
         let candidates = &self.candidates;
-        let weight = |c: &Candidate| libm::exp((f64::from(c.logit) - f64::from(candidates[0].logit)) / temperature);
+        let (max, temperature) = (f64::from(candidates[0].logit), f64::from(self.options.temperature));
+        let weight = |c: &Candidate| libm::exp((f64::from(c.logit) - max) / temperature);
         let target = self.random.uniform() * candidates.iter().map(weight).sum::<f64>();
         let mut sum = 0.0;
         let drawn = candidates.iter().find(|c| {
@@ -200,34 +226,40 @@ impl Sampler {
             sum > target
         });
         // Rounding may leave the sum a hair below the target; then it is the last one's turn.
-        Ok(drawn.unwrap_or(&candidates[candidates.len() - 1]).id)
+        drawn.or(candidates.last()).map(|c| c.id)
     }
 
-    /// As ggml's `llama_sampler_penalties`: `l ← l > 0 ? l / repeat : l · repeat`, then `l ← l − (count · frequency + presence)`.
-    fn penalise(&mut self) {
-        let o = &self.options;
-        for (&id, &count) in &self.counts {
-            if let Some(c) = self.candidates.get_mut(id as usize) {
-                c.logit = if c.logit > 0.0 { c.logit / o.repeat_penalty } else { c.logit * o.repeat_penalty };
-                c.logit -= count as f32 * o.frequency_penalty + o.presence_penalty;
-                // Penalties at the edge of f32's range: a NaN or +∞ of our own making must not enter the sort.
-                c.logit = if c.logit.is_nan() { f32::NEG_INFINITY } else { c.logit.min(f32::MAX) };
+    /// Top-k: makes the likeliest tokens above -∞ the candidates, sorted when fewer than all.
+    ///
+    /// One pass with a bar that rises: whoever is not above the `top_k`-th best so far cannot be among the best, since among equals the
+    /// lower id wins and ids ascend.
+    fn collect(&mut self, logits: &[f32]) {
+        let (k, candidates) = (self.options.top_k, &mut self.candidates);
+        candidates.clear();
+        let all = k == 0 || k >= logits.len();
+        let mut bar = f32::NEG_INFINITY;
+        for (&logit, id) in logits.iter().zip(0..) {
+            if logit > bar {
+                candidates.push(Candidate { logit, id });
+                if !all && candidates.len() == 2 * k {
+                    bar = candidates.select_nth_unstable_by(k - 1, by_likelihood).1.logit;
+                    candidates.truncate(k);
+                }
             }
+        }
+        if !all {
+            candidates.sort_unstable_by(by_likelihood);
+            candidates.truncate(k);
         }
     }
 
-    /// Top-k, top-p and min-p. Afterwards the candidates are sorted, and at least one is left.
+    /// Top-p and min-p. Afterwards the candidates are sorted, and at least one is left.
     ///
     /// Min-p cuts a tail of the sorted candidates, and top-p's sum is taken before it cuts; so the two may change places, which
     /// spares sorting a whole vocabulary when top-k is off.
     fn truncate(&mut self) {
         let o = &self.options;
         let candidates = &mut self.candidates;
-        if o.top_k > 0 && o.top_k < candidates.len() {
-            candidates.select_nth_unstable_by(o.top_k - 1, by_likelihood);
-            candidates.truncate(o.top_k);
-            candidates.sort_unstable_by(by_likelihood);
-        }
         let max = candidates.iter().fold(f32::NEG_INFINITY, |max, c| max.max(c.logit));
         let weight = |c: &Candidate| libm::exp(f64::from(c.logit) - f64::from(max));
         let total: f64 = if o.top_p < 1.0 { candidates.iter().map(weight).sum() } else { 0.0 };
@@ -248,15 +280,20 @@ impl Sampler {
     }
 }
 
+/// False for +∞ and, as every comparison with it, for NaN.
+fn is_possible(logit: f32) -> bool {
+    logit < f32::INFINITY
+}
+
 /// The id with the greatest logit above -∞, the lowest id among equals.
-fn likeliest(logits: impl Iterator<Item = (usize, f32)>) -> Option<u32> {
-    let mut best = (None, f32::NEG_INFINITY);
-    for (id, logit) in logits {
-        if logit > best.1 {
-            best = (Some(id as u32), logit);
+fn likeliest(logits: &[f32]) -> Option<u32> {
+    let (mut best, mut max) = (None, f32::NEG_INFINITY);
+    for (&logit, id) in logits.iter().zip(0..) {
+        if logit > max {
+            (best, max) = (Some(id), logit);
         }
     }
-    best.0
+    best
 }
 
 /// The natural logarithm of the probability of token `id` under the softmax of `logits`, in f64 and in ascending order.

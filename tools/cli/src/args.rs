@@ -1,11 +1,46 @@
 //! Options that several subcommands share.
 
+use std::fmt;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use quipu_runtime::Isa;
 use quipu_runtime::sampler::SamplerOptions;
+
+/// A command line that asks for nothing, or for two things at once, in a way that the parser does not see.
+#[derive(Debug)]
+pub struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Which instruction set.
+#[derive(clap::Args)]
+pub struct IsaArgs {
+    /// Instruction set of the kernels; QUIPU_ISA does the same [default: the best that this CPU has]
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
+}
+
+impl IsaArgs {
+    /// The instruction set asked for by `--isa` or QUIPU_ISA, and by which of them.
+    pub fn asked_for(&self) -> Result<Option<(Isa, &'static str)>> {
+        let variable = std::env::var("QUIPU_ISA").ok().filter(|name| !name.is_empty());
+        let (name, origin) = match (&self.isa, &variable) {
+            (Some(name), _) => (name, "--isa"),
+            (None, Some(name)) => (name, "QUIPU_ISA"),
+            (None, None) => return Ok(None),
+        };
+        let isa = name.to_ascii_lowercase().parse().map_err(|error: String| anyhow!("{origin}: {error}"))?;
+        Ok(Some((isa, origin)))
+    }
+}
 
 /// Which model, and what it may use of the machine.
 #[derive(clap::Args)]
@@ -15,21 +50,14 @@ pub struct ModelArgs {
     /// Threads [default: as many as can run at once]
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Instruction set of the kernels; QUIPU_ISA does the same [default: the best that this CPU has]
-    #[arg(long, value_name = "NAME")]
-    isa: Option<String>,
+    #[command(flatten)]
+    isa: IsaArgs,
 }
 
 impl ModelArgs {
     /// The instruction set asked for by `--isa` or QUIPU_ISA.
     pub fn isa(&self) -> Result<Option<Isa>> {
-        let variable = std::env::var("QUIPU_ISA").ok().filter(|name| !name.is_empty());
-        let (name, origin) = match (&self.isa, &variable) {
-            (Some(name), _) => (name, "--isa"),
-            (None, Some(name)) => (name, "QUIPU_ISA"),
-            (None, None) => return Ok(None),
-        };
-        name.to_ascii_lowercase().parse().map(Some).map_err(|error: String| anyhow!("{origin}: {error}"))
+        Ok(self.isa.asked_for()?.map(|(isa, _)| isa))
     }
 }
 
@@ -75,6 +103,9 @@ pub struct SamplingArgs {
     /// End the text before this string; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
+    /// End the text before the token with this id; may be given several times
+    #[arg(long, value_name = "ID")]
+    pub stop_token: Vec<u32>,
 }
 
 impl SamplingArgs {
@@ -119,13 +150,13 @@ pub fn text(argument: Option<String>, file: Option<&Path>, what: &str) -> Result
             let origin = path.display().to_string();
             (std::fs::read(path).with_context(|| format!("cannot read {origin}"))?, origin)
         }
-        (Some(_), Some(_)) => bail!("{what} is given twice, as an argument and with -f"),
+        (Some(_), Some(_)) => return Err(Usage(format!("the {what} is given twice, as an argument and with -f")).into()),
         (None, None) => {
             let mut stdin = std::io::stdin();
-            ensure!(
-                !stdin.is_terminal(),
-                "there is no {what}: give it as an argument, with -f FILE, or through a pipe"
-            );
+            if stdin.is_terminal() {
+                let message = format!("there is no {what}: give it as an argument, with -f FILE, or through a pipe");
+                return Err(Usage(message).into());
+            }
             let mut bytes = Vec::new();
             stdin.read_to_end(&mut bytes).context("cannot read stdin")?;
             (bytes, "stdin".to_string())

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Err(error) if error.is::<interrupt::Interrupted>() => ExitCode::from(interrupt::EXIT_CODE),
         Err(error) => {
             talk::error(&one_line(&error));
-            ExitCode::FAILURE
+            if error.is::<args::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

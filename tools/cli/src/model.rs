@@ -24,13 +24,9 @@ pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duratio
     let started = Instant::now();
     let options = LoadOptions { threads: args.threads, isa: args.isa()?, context, ..LoadOptions::default() };
     let source = open_path(&args.model)?;
-    let bar = talk::byte_bar("loading", 0);
-    let engine = Engine::load(source, &options, &|done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    Ok((engine?, started.elapsed()))
+    let progress = talk::Progress::new("loading");
+    let engine = Engine::load(source, &options, &|done, total| progress.update(done, total, ""))?;
+    Ok((engine, started.elapsed()))
 }
 
 /// The tokens of a prompt: those of the text, after one BOS if the model wants it. No EOS: the text goes on.

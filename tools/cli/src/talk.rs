@@ -5,6 +5,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -53,14 +54,40 @@ pub fn error(text: &str) {
     say(&format!("error: {text}"));
 }
 
-/// A bar over `total` bytes, hidden when nobody watches.
-pub fn byte_bar(what: &str, total: u64) -> ProgressBar {
-    let visible = notes() && std::io::stderr().is_terminal();
-    let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(total), target);
-    if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {eta} {msg:24!}") {
-        bar.set_style(style);
+/// A bar over bytes for work that takes longer than a moment; hidden when nobody watches.
+pub struct Progress {
+    bar: ProgressBar,
+    visible: bool,
+    started: Instant,
+}
+
+impl Progress {
+    /// A bar called `what`.
+    pub fn new(what: &str) -> Progress {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {eta} {msg:24!}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(what.to_string());
+        Progress { bar, visible: notes() && std::io::stderr().is_terminal(), started: Instant::now() }
     }
-    bar.set_prefix(what.to_string());
-    bar
+
+    /// `done` of `total` bytes; `now` is what is being done.
+    pub fn update(&self, done: u64, total: u64, now: &str) {
+        if !self.visible {
+            return;
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.bar.set_message(now.to_string());
+        if self.bar.is_hidden() && self.started.elapsed() > Duration::from_millis(400) {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }

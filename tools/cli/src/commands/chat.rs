@@ -13,7 +13,7 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use crate::args::{ContextArgs, ModelArgs, SamplingArgs, token_limit};
-use crate::commands::run::summary;
+use crate::commands::run::speeds;
 use crate::{interrupt, model, out, talk};
 
 const HELP: &str = "\
@@ -59,7 +59,9 @@ pub fn run(args: Args) -> Result<()> {
     let options = GenerateOptions {
         sampler: args.sampling.options(),
         stops: args.sampling.stop.clone(),
+        stop_tokens: args.sampling.stop_token.clone(),
         max_tokens: args.number,
+        logprobs: false,
     };
     let mut chat = Chat {
         sequence: engine.new_sequence(),
@@ -153,7 +155,7 @@ impl Chat {
         answer.push_str(&rest);
         out::line(&rest)?;
         self.read.truncate(self.sequence.len());
-        talk::note(&summary(&self.engine, std::time::Duration::ZERO, prefill, decode));
+        talk::note(&speeds(&self.engine, prefill, decode));
         if stop == StopReason::ContextFull {
             talk::warning("the context is full; /clear starts a new conversation, -c N makes more room");
         }

@@ -49,15 +49,13 @@ pub fn parse_type(name: &str) -> Result<TensorType, String> {
 /// Writes `input`, any model, to `output`, with a progress bar called `what`. Ctrl-C leaves nothing behind.
 pub fn write(input: &Path, output: &Path, what: &str, options: &ConvertOptions) -> Result<()> {
     let source = model::open_path(input)?;
-    let bar = talk::byte_bar(what, 0);
+    let bar = talk::Progress::new(what);
     let interrupt = interrupt::listen();
     let started = std::time::Instant::now();
-    let written = convert::write_gguf(source.as_ref(), options, output, interrupt.flag(), &|progress| {
-        bar.set_length(progress.total_bytes);
-        bar.set_position(progress.bytes);
-        bar.set_message(progress.tensor.to_string());
+    let written = convert::write_gguf(source.as_ref(), options, output, interrupt.flag(), &|now| {
+        bar.update(now.bytes, now.total_bytes, now.tensor);
     });
-    bar.finish_and_clear();
+    drop(bar);
     let summary = match written {
         Err(ConvertError::Cancelled) => {
             talk::note("cancelled; nothing was written");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use quipu_runtime::Engine;
 use quipu_runtime::generate::{GenerateOptions, Generation, Span, StopReason};
+use quipu_runtime::machine;
 use serde_json::{Value as Json, json};
 
 use crate::args::{self, ContextArgs, ModelArgs, SamplingArgs, token_limit};
@@ -56,7 +57,9 @@ pub fn run(args: Args) -> Result<()> {
     let options = GenerateOptions {
         sampler: args.sampling.options(),
         stops: args.sampling.stop.clone(),
+        stop_tokens: args.sampling.stop_token.clone(),
         max_tokens: args.number,
+        logprobs: args.json,
     };
     let (mut engine, load_time) = model::load(&args.model, args.context.context)?;
     let tokenizer = engine.tokenizer().clone();
@@ -77,7 +80,7 @@ pub fn run(args: Args) -> Result<()> {
     {
         show(&token.text)?;
         text.push_str(&token.text);
-        written.push(model::token_json(&tokenizer, token.id, Some(token.logprob)));
+        written.push(model::token_json(&tokenizer, token.id, token.logprob));
     }
     let (prefill, decode) = (generation.prefill(), generation.decode());
     let (rest, stop) = generation.finish();
@@ -94,17 +97,17 @@ pub fn run(args: Args) -> Result<()> {
             "stop": stop.name(),
             "seed": seed,
             "timings": timings(load_time, prefill, decode),
-            "peak_rss_bytes": peak_rss_bytes(),
+            "peak_rss_bytes": machine::peak_memory(),
         }))?;
     }
-    talk::note(&summary(&engine, load_time, prefill, decode));
+    talk::note(&format!("load {:.2} s, {}", load_time.as_secs_f64(), speeds(&engine, prefill, decode)));
     talk::note(&format!("seed {seed}; ended by {}", describe(stop)));
     if stop == StopReason::Cancelled { Err(interrupt::Interrupted.into()) } else { Ok(()) }
 }
 
 fn describe(stop: StopReason) -> &'static str {
     match stop {
-        StopReason::End => "the model",
+        StopReason::End => "a token that ends texts",
         StopReason::StopString => "a stop string",
         StopReason::Limit => "-n (tokens to write)",
         StopReason::ContextFull => "-c (the context is full)",
@@ -119,24 +122,11 @@ fn timings(load: Duration, prefill: Span, decode: Span) -> Json {
 }
 
 /// A line about speed, for a person.
-pub fn summary(engine: &Engine, load: Duration, prefill: Span, decode: Span) -> String {
+pub fn speeds(engine: &Engine, prefill: Span, decode: Span) -> String {
     let rate = |name: &str, span: Span| {
         let per_second = span.tokens as f64 / span.time.as_secs_f64().max(1e-9);
         format!("{name} {} tokens in {:.2} s ({per_second:.1}/s)", span.tokens, span.time.as_secs_f64())
     };
-    format!(
-        "load {:.2} s, {}, {}; {} threads, {}",
-        load.as_secs_f64(),
-        rate("prefill", prefill),
-        rate("decode", decode),
-        engine.threads(),
-        engine.isa().name()
-    )
-}
-
-/// The most memory that this process has had resident, where the system tells (Linux).
-fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    let (prefill, decode) = (rate("prefill", prefill), rate("decode", decode));
+    format!("{prefill}, {decode}; {} threads, {}", engine.threads(), engine.isa().name())
 }

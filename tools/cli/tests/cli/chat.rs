@@ -34,6 +34,25 @@ fn a_pipe_asks_line_by_line() {
     assert_eq!(chat("", &[]), "");
 }
 
+/// What a conversation keeps in memory from turn to turn changes nothing: its second answer is what `run` makes of the whole text.
+#[test]
+fn a_conversation_is_one_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = template(&dir);
+    let common = ["-n", "8", "--temp", "0", "--stop", "\n"];
+    let chat = ["chat", "demo", "--template", template.to_str().unwrap(), "--system", "Be kind."];
+    let answers = quipu_with_input(chat.iter().chain(&common), "Tell me a tale.\nAnd then?\n").ok();
+    let answers: Vec<&str> = answers.lines().collect();
+    let message = |role: &str, text: &str| format!("<|start_header_id|>{role}<|end_header_id|>{text}<|eot_id|>\n");
+    let mut text = message("system", "Be kind.");
+    for (question, answer) in ["Tell me a tale.", "And then?"].iter().zip(&answers) {
+        text += &(message("user", question) + "<|start_header_id|>assistant<|end_header_id|>");
+        let run = quipu(["run", "demo", &text, "--no-echo"].iter().chain(&common)).ok();
+        assert_eq!(run.trim_end_matches('\n'), *answer);
+        text += &format!("{answer}<|eot_id|>\n");
+    }
+}
+
 #[test]
 fn an_endless_conversation_forgets_its_beginning() {
     let dir = tempfile::tempdir().unwrap();

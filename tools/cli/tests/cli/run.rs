@@ -56,7 +56,8 @@ fn the_prompt_may_come_from_anywhere() {
     for got in [from_file, from_pipe] {
         assert_eq!((&got["prompt"], &got["tokens"]), (&expected["prompt"], &expected["tokens"]));
     }
-    assert!(quipu(["run", "demo", PROMPT, "-f", file.to_str().unwrap()]).error().contains("twice"));
+    let twice = quipu(["run", "demo", PROMPT, "-f", file.to_str().unwrap()]);
+    assert!(twice.code == 2 && twice.stderr.contains("twice"), "{}", twice.stderr);
     std::fs::write(&file, b"caf\xe9").unwrap();
     assert!(quipu(["run", "demo", "-f", file.to_str().unwrap()]).error().contains("UTF-8"));
 }
@@ -99,6 +100,13 @@ fn a_text_ends_where_it_is_told() {
     let json = quipu(args.iter().chain(&["--json", "--stop", &stop])).json();
     assert_eq!(json["stop"], "stop");
     assert_eq!(json["text"].as_str().unwrap(), full[..full.find(&stop).unwrap()].to_string());
+
+    let tokens = quipu(args.iter().chain(&["--json"])).json()["tokens"].take();
+    let token = tokens[3]["id"].to_string();
+    let json = quipu(args.iter().chain(&["--json", "--stop-token", &token])).json();
+    assert_eq!(json["stop"], "end");
+    let first = tokens.as_array().unwrap().iter().position(|t| t["id"] == tokens[3]["id"]).unwrap();
+    assert_eq!(json["tokens"].as_array().unwrap(), &tokens.as_array().unwrap()[..first]);
 
     let none = quipu(["run", "demo", PROMPT, "-n", "0", "--json"]).json();
     assert_eq!((&none["text"], &none["stop"]), (&"".into(), &"limit".into()));
