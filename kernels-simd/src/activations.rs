@@ -20,7 +20,7 @@ pub fn tile_rows(left: usize) -> usize {
 pub struct Tile {
     pub(crate) rows: usize,
     pub(crate) blocks: usize,
-    /// (block, row, 32) values.
+    /// (block, row, 32) values, or as [`Tile::put`] says.
     pub(crate) q: Vec<ActBlock>,
     /// (block, row) scales.
     pub(crate) d: Vec<f32>,
@@ -44,6 +44,21 @@ impl Tile {
         self.d.resize(n, 0.0);
         self.halves.resize(n, [0; 2]);
         self.weighted.resize(n, 0.0);
+    }
+
+    /// Stores the values of row `row` in block `block`. A tile in pairs of rows has, for each block and each two rows, 8 columns of
+    /// the one and 8 of the other in turn.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, block: usize, row: usize, q: ActBlock, in_pairs: bool) {
+        let at = block * self.rows;
+        if !in_pairs {
+            self.q[at + row] = q;
+            return;
+        }
+        let pair = self.q[at + row / 2 * 2..][..2].as_flattened_mut();
+        for (i, part) in q.chunks_exact(8).enumerate() {
+            pair[16 * i + 8 * (row % 2)..][..8].copy_from_slice(part);
+        }
     }
 
     /// The number of rows.

@@ -7,6 +7,11 @@
 //! A value of an implementing type is the proof that this CPU has the instructions: it can be had only from a constructor
 //! that checked. All methods are `inline(always)` and end up inside the `#[target_feature]` functions of the ISA's table.
 
+use crate::activations::Tile;
+use crate::matrix::MatMut;
+use crate::ops::matmul_quant::{self, Codes, Scaling};
+use crate::ops::scales::GroupScales;
+
 /// A 32-byte run of activations against which eight lines of weights are multiplied.
 pub(crate) type ActBlock = [i8; 32];
 
@@ -83,4 +88,32 @@ pub(crate) trait Simd: Copy {
     /// `init + Σ` over lines `j` and bytes `i` of `lines[j][row][i] · acts[4j + i]`, per row. The codes are unsigned and below
     /// `2^BITS`; for `BITS = 8` they are what [`Simd::bytes`] made. `N` is 8 or 4 and `acts` has `4 N` elements.
     fn dot<const N: usize, const BITS: u32>(self, init: Self::I, lines: &[Self::Line; N], acts: &[i8]) -> Self::I;
+
+    /// Whether [`Simd::store_codes`] does more than widen, so that it pays for codes of 8 bits, too.
+    const REORDERS_CODES: bool = false;
+    /// Whether quantised activations of a full tile stand in pairs of rows: see [`Tile::put`].
+    const PAIRS_ROWS: bool = false;
+
+    /// Stores part `sub` of the lines of block `block` in `codes`, which has room for all blocks of a group, for
+    /// [`Simd::group_tile`] with expanded codes. `offset` is what distinguishes codes from values.
+    #[inline(always)]
+    fn store_codes(self, lines: &[Self::Line; 8], offset: i32, codes: &mut [u8], block: usize, sub: usize) {
+        let _ = offset;
+        let codes = &mut codes[8 * LINE * block..][..8 * LINE];
+        for j in 0..8 {
+            self.store_line(lines[j], &mut codes[LINE * j..], sub);
+        }
+    }
+
+    /// [`matmul_quant::group_tile`], or a kernel of this instruction set with the same result.
+    #[inline(always)]
+    fn group_tile<C: Codes, K: Scaling, const M: usize>(
+        self,
+        codes: &[u8],
+        scales: &GroupScales,
+        tile: &Tile,
+        out: &mut MatMut<'_>,
+    ) {
+        matmul_quant::group_tile::<Self, C, K, M>(self, codes, scales, tile, out);
+    }
 }

@@ -3,13 +3,19 @@
 use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
+use crate::activations::Tile;
+use crate::matrix::MatMut;
+use crate::ops::matmul_quant::{Codes, Scaling};
+use crate::ops::scales::GroupScales;
 use crate::simd::Simd;
 
+use super::tile::{self, Operands};
+
 /// How an instruction set multiplies codes by activations.
-///
-/// # Safety
-/// Implementations may use instructions that a CPU lacks: the methods may run only where an [`Arm`] of the type exists.
-pub(crate) unsafe trait Products: Copy {
+pub(crate) trait Products: Copy {
+    /// See [`Simd::PAIRS_ROWS`].
+    const PAIRS_ROWS: bool = false;
+
     /// See [`Simd::dot`].
     fn dot<const N: usize, const BITS: u32>(
         cpu: Arm<Self>,
@@ -17,6 +23,21 @@ pub(crate) unsafe trait Products: Copy {
         lines: &[uint8x16_t; N],
         acts: &[i8],
     ) -> int32x4_t;
+
+    /// Four rows of a block as the kernel of full tiles multiplies them.
+    #[inline(always)]
+    fn operands(lines: Operands) -> Operands {
+        lines
+    }
+
+    /// See [`Simd::group_tile`].
+    fn group_tile<C: Codes, K: Scaling, const M: usize>(
+        cpu: Arm<Self>,
+        codes: &[u8],
+        scales: &GroupScales,
+        tile: &Tile,
+        out: &mut MatMut<'_>,
+    );
 }
 
 /// A CPU that has NEON and what `P` multiplies with.
@@ -54,6 +75,8 @@ impl<P: Products> Simd for Arm<P> {
     const LANES: usize = 4;
     // The byte products of all three sets are of signed numbers.
     const BYTE_OFFSET: i32 = 0;
+    const REORDERS_CODES: bool = true;
+    const PAIRS_ROWS: bool = P::PAIRS_ROWS;
 
     type V = float32x4_t;
     type I = int32x4_t;
@@ -156,5 +179,21 @@ impl<P: Products> Simd for Arm<P> {
     #[inline(always)]
     fn dot<const N: usize, const BITS: u32>(self, init: int32x4_t, lines: &[uint8x16_t; N], acts: &[i8]) -> int32x4_t {
         P::dot::<N, BITS>(self, init, lines, acts)
+    }
+
+    #[inline(always)]
+    fn store_codes(self, lines: &[uint8x16_t; 8], offset: i32, codes: &mut [u8], block: usize, sub: usize) {
+        tile::store_codes::<P>(lines, offset, codes, block, sub);
+    }
+
+    #[inline(always)]
+    fn group_tile<C: Codes, K: Scaling, const M: usize>(
+        self,
+        codes: &[u8],
+        scales: &GroupScales,
+        tile: &Tile,
+        out: &mut MatMut<'_>,
+    ) {
+        P::group_tile::<C, K, M>(self, codes, scales, tile, out);
     }
 }

@@ -1,6 +1,6 @@
 //! Steps on rows of activations. Rows are padded with zeros to a multiple of 16.
 
-use crate::activations::Tile;
+use crate::activations::{TILE_ROWS, Tile};
 use crate::simd::Simd;
 
 use super::exp::exp;
@@ -80,6 +80,7 @@ pub(crate) fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f
 #[inline(always)]
 pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile) {
     let rows = tile.rows;
+    let in_pairs = S::PAIRS_ROWS && rows == TILE_ROWS;
     for r in 0..rows {
         let row = &x[r * stride..];
         for (b, x) in row.as_chunks::<32>().0.iter().take(tile.blocks).enumerate() {
@@ -92,7 +93,7 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile)
             s.store(largest, &mut lanes);
             let d = fold(&mut lanes, f32::max) / 127.0;
             if d < f32::MIN_POSITIVE {
-                tile.q[at] = [0; 32];
+                tile.put(b, r, [0; 32], in_pairs);
                 tile.d[at] = 0.0;
                 tile.halves[at] = [0; 2];
                 tile.weighted[at] = 0.0;
@@ -106,7 +107,7 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile)
                 s.store_i32(s.to_i32(s.min(s.max(v, low), high)), q);
             }
             let halves = [q[..16].iter().sum(), q[16..].iter().sum()];
-            tile.q[at] = q.map(|q| q as i8);
+            tile.put(b, r, q.map(|q| q as i8), in_pairs);
             tile.d[at] = d;
             tile.halves[at] = halves;
             tile.weighted[at] = d * (halves[0] + halves[1]) as f32;

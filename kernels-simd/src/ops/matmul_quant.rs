@@ -18,11 +18,13 @@ use super::scales::GroupScales;
 /// Where a block's eight lines of codes come from.
 ///
 /// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
-trait Codes {
+pub(crate) trait Codes {
     /// Bits of a code; 8 stands for what [`Simd::bytes`] makes.
     const BITS: u32;
     /// Bytes of a block of 16 rows × 32 columns.
     const BYTES: usize;
+    /// They were stored by [`Simd::store_codes`].
+    const EXPANDED: bool = false;
 
     /// Part `sub` of the lines, in column order.
     fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
@@ -41,7 +43,7 @@ fn nibbles<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
 }
 
 /// Q4_0, Q4_1, Q4_K.
-struct Packed4;
+pub(crate) struct Packed4;
 impl Codes for Packed4 {
     const BITS: u32 = 4;
     const BYTES: usize = 4 * LINE;
@@ -52,7 +54,7 @@ impl Codes for Packed4 {
 }
 
 /// Q5_0, Q5_1, Q5_K: a fifth line holds bit 4 of the codes.
-struct Packed5;
+pub(crate) struct Packed5;
 impl Codes for Packed5 {
     const BITS: u32 = 5;
     const BYTES: usize = 5 * LINE;
@@ -68,7 +70,7 @@ impl Codes for Packed5 {
 }
 
 /// Q6_K: two more lines hold bits 4 and 5.
-struct Packed6;
+pub(crate) struct Packed6;
 impl Codes for Packed6 {
     const BITS: u32 = 6;
     const BYTES: usize = 6 * LINE;
@@ -84,7 +86,7 @@ impl Codes for Packed6 {
 }
 
 /// Q8_0.
-struct Packed8;
+pub(crate) struct Packed8;
 impl Codes for Packed8 {
     const BITS: u32 = 8;
     const BYTES: usize = 8 * LINE;
@@ -98,11 +100,12 @@ impl Codes for Packed8 {
     }
 }
 
-/// Codes that were widened to bytes before.
-struct Expanded<const BITS: u32>;
+/// Codes that were widened to bytes before, as [`Simd::store_codes`] does unless an instruction set has a way of its own.
+pub(crate) struct Expanded<const BITS: u32>;
 impl<const BITS: u32> Codes for Expanded<BITS> {
     const BITS: u32 = BITS;
     const BYTES: usize = 8 * LINE;
+    const EXPANDED: bool = true;
     #[inline(always)]
     fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = [s.line(block, sub); 8];
@@ -114,21 +117,30 @@ impl<const BITS: u32> Codes for Expanded<BITS> {
 }
 
 /// How a block's sum becomes part of an output.
-trait Scaling {
+pub(crate) trait Scaling {
     /// Q6_K: integer scales for the two halves of a block.
     const HALVES: bool = false;
     /// A minimum is added.
     const MIN: bool = false;
 }
-struct Plain;
+pub(crate) struct Plain;
 impl Scaling for Plain {}
-struct WithMin;
+pub(crate) struct WithMin;
 impl Scaling for WithMin {
     const MIN: bool = true;
 }
-struct WithHalves;
+pub(crate) struct WithHalves;
 impl Scaling for WithHalves {
     const HALVES: bool = true;
+}
+
+/// What is added to the values of a block to make codes: a type has either an offset or a minimum.
+pub(crate) const fn offset<S: Simd, C: Codes, K: Scaling>() -> i32 {
+    match C::BITS {
+        _ if K::MIN => 0,
+        8 => S::BYTE_OFFSET,
+        bits => 1 << (bits - 1),
+    }
 }
 
 /// From so many activation rows on, widening a group's codes once beats widening them for every tile.
@@ -144,14 +156,14 @@ pub struct Scratch {
 /// One group of 16 outputs for the rows of one tile, `M` of them, or with `M = 0` as many as the tile has; `out` column 0 is the
 /// group's first row.
 #[inline(always)]
-fn group_tile<S: Simd, C: Codes, K: Scaling, const M: usize>(
+pub(crate) fn group_tile<S: Simd, C: Codes, K: Scaling, const M: usize>(
     s: S,
     codes: &[u8],
     scales: &GroupScales,
-    offset: i32,
     tile: &Tile,
     out: &mut MatMut<'_>,
 ) {
+    let offset = const { offset::<S, C, K>() };
     let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
     assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
     assert!(codes.len() == blocks * C::BYTES && scales.d.len() == blocks);
@@ -201,17 +213,16 @@ fn group_tile_any<S: Simd, C: Codes, K: Scaling>(
     s: S,
     codes: &[u8],
     scales: &GroupScales,
-    offset: i32,
     tile: &Tile,
     out: &mut MatMut<'_>,
 ) {
     match tile.rows {
-        1 if S::UNROLL => group_tile::<S, C, K, 1>(s, codes, scales, offset, tile, out),
-        2 if S::UNROLL => group_tile::<S, C, K, 2>(s, codes, scales, offset, tile, out),
-        4 if S::UNROLL => group_tile::<S, C, K, 4>(s, codes, scales, offset, tile, out),
-        TILE_ROWS if S::UNROLL => group_tile::<S, C, K, TILE_ROWS>(s, codes, scales, offset, tile, out),
+        1 if S::UNROLL => s.group_tile::<C, K, 1>(codes, scales, tile, out),
+        2 if S::UNROLL => s.group_tile::<C, K, 2>(codes, scales, tile, out),
+        4 if S::UNROLL => s.group_tile::<C, K, 4>(codes, scales, tile, out),
+        TILE_ROWS if S::UNROLL => s.group_tile::<C, K, TILE_ROWS>(codes, scales, tile, out),
         _ if S::UNROLL => unreachable!("tiles have 1, 2, 4 or 8 rows"),
-        _ => group_tile::<S, C, K, 0>(s, codes, scales, offset, tile, out),
+        _ => s.group_tile::<C, K, 0>(codes, scales, tile, out),
     }
 }
 
@@ -221,21 +232,19 @@ fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
     s: S,
     quants: &[u8],
     scratch: &mut Scratch,
-    offset: i32,
     tiles: &[Tile],
     out: &mut MatMut<'_>,
     col: usize,
 ) {
+    const { assert!(!C::EXPANDED && E::EXPANDED && C::BITS == E::BITS) };
     let Scratch { scales, codes } = scratch;
-    let expand = S::UNROLL && tiles.len() >= EXPAND_FROM_TILES && C::BYTES != E::BYTES;
+    let wider = C::BYTES != E::BYTES || S::REORDERS_CODES;
+    let expand = S::UNROLL && wider && tiles.len() >= EXPAND_FROM_TILES;
     if expand {
         codes.resize(quants.len() / C::BYTES * E::BYTES, 0);
-        for (block, wide) in quants.chunks_exact(C::BYTES).zip(codes.chunks_exact_mut(E::BYTES)) {
+        for (b, block) in quants.chunks_exact(C::BYTES).enumerate() {
             for sub in 0..S::SUBS {
-                let lines = C::lines(s, block, sub);
-                for j in 0..8 {
-                    s.store_line(lines[j], &mut wide[LINE * j..], sub);
-                }
+                s.store_codes(&C::lines(s, block, sub), const { offset::<S, C, K>() }, codes, b, sub);
             }
         }
     }
@@ -243,9 +252,9 @@ fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
     for tile in tiles {
         let mut out = out.part(row..row + tile.rows, col..col + 16);
         if expand && tile.rows == TILE_ROWS {
-            group_tile::<S, E, K, TILE_ROWS>(s, codes, scales, offset, tile, &mut out);
+            s.group_tile::<E, K, TILE_ROWS>(codes, scales, tile, &mut out);
         } else {
-            group_tile_any::<S, C, K>(s, quants, scales, offset, tile, &mut out);
+            group_tile_any::<S, C, K>(s, quants, scales, tile, &mut out);
         }
         row += tile.rows;
     }
@@ -267,12 +276,12 @@ pub(crate) fn matmul<S: Simd>(
         scratch.scales.expand(s, w.ty(), scales);
         let col = 16 * i;
         match w.ty() {
-            Q4_0 => group::<S, Packed4, Expanded<4>, Plain>(s, quants, scratch, 8, tiles, out, col),
-            Q4_1 | Q4_K => group::<S, Packed4, Expanded<4>, WithMin>(s, quants, scratch, 0, tiles, out, col),
-            Q5_0 => group::<S, Packed5, Expanded<5>, Plain>(s, quants, scratch, 16, tiles, out, col),
-            Q5_1 | Q5_K => group::<S, Packed5, Expanded<5>, WithMin>(s, quants, scratch, 0, tiles, out, col),
-            Q6_K => group::<S, Packed6, Expanded<6>, WithHalves>(s, quants, scratch, 32, tiles, out, col),
-            Q8_0 => group::<S, Packed8, Packed8, Plain>(s, quants, scratch, S::BYTE_OFFSET, tiles, out, col),
+            Q4_0 => group::<S, Packed4, Expanded<4>, Plain>(s, quants, scratch, tiles, out, col),
+            Q4_1 | Q4_K => group::<S, Packed4, Expanded<4>, WithMin>(s, quants, scratch, tiles, out, col),
+            Q5_0 => group::<S, Packed5, Expanded<5>, Plain>(s, quants, scratch, tiles, out, col),
+            Q5_1 | Q5_K => group::<S, Packed5, Expanded<5>, WithMin>(s, quants, scratch, tiles, out, col),
+            Q6_K => group::<S, Packed6, Expanded<6>, WithHalves>(s, quants, scratch, tiles, out, col),
+            Q8_0 => group::<S, Packed8, Expanded<8>, Plain>(s, quants, scratch, tiles, out, col),
             F32 | F16 | BF16 => unreachable!("float weights go through matmul_float"),
         }
     }
