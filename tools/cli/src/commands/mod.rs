@@ -1,7 +1,9 @@
 //! The subcommands.
 
+mod bench;
 mod chat;
 mod convert;
+mod doctor;
 mod inspect;
 mod pack;
 mod perplexity;
@@ -24,6 +26,8 @@ pub enum Command {
     Tokenize(tokenize::Args),
     Score(score::Args),
     Perplexity(perplexity::Args),
+    Bench(bench::Args),
+    Doctor(doctor::Args),
 }
 
 pub fn run(command: Command) -> Result<()> {
@@ -37,5 +41,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Tokenize(args) => tokenize::run(args),
         Command::Score(args) => score::run(args),
         Command::Perplexity(args) => perplexity::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -1,7 +1,7 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 9] =
-    ["run", "chat", "convert", "quantize", "pack", "inspect", "tokenize", "score", "perplexity"];
+const COMMANDS: [&str; 11] =
+    ["run", "chat", "convert", "quantize", "pack", "inspect", "tokenize", "score", "perplexity", "bench", "doctor"];
 
 #[test]
 fn every_command_explains_itself_with_an_example() {

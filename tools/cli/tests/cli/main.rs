@@ -4,6 +4,7 @@ mod chat;
 mod convert;
 mod errors;
 mod help;
+mod measure;
 mod run;
 mod score;
 

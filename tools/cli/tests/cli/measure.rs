@@ -1,0 +1,125 @@
+//! `quipu bench` and `quipu doctor`: figures differ from machine to machine, but how they hang together does not.
+
+use serde_json::Value as Json;
+
+use crate::quipu;
+
+#[track_caller]
+fn number(json: &Json, key: &str) -> f64 {
+    let n = json[key].as_f64().unwrap_or_else(|| panic!("{key} in {json}"));
+    assert!(n.is_finite() && n > 0.0, "{key} is {n}");
+    n
+}
+
+#[track_caller]
+fn close(a: f64, b: f64) {
+    assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} and {b}");
+}
+
+#[test]
+fn bench_reports_each_test_beside_its_roof() {
+    let args = ["bench", "demo", "-p", "40", "-n", "8", "-d", "0,100", "-t", "1", "-r", "3", "-b", "16", "--json"];
+    let json = quipu(args).json();
+    assert_eq!((json["model"].as_str(), json["batch"].as_u64()), (Some("demo"), Some(16)));
+    let per_token = number(&json, "weight_bytes_per_token");
+    let per_position = number(&json, "kv_bytes_per_position");
+    let [run] = json["runs"].as_array().unwrap().as_slice() else { panic!("{json}") };
+    assert_eq!(run["threads"], 1);
+    assert!(number(run, "first_token_ms") > number(run, "load_ms"));
+    // 100 + 40 positions take two pages of 128.
+    assert_eq!(number(run, "kv_bytes"), 256.0 * per_position);
+    if !run["peak_rss_bytes"].is_null() {
+        assert!(number(run, "peak_rss_bytes") > number(&json, "weight_bytes"));
+    }
+
+    let results = run["results"].as_array().unwrap();
+    let what: Vec<_> = results.iter().map(|r| (r["test"].as_str().unwrap(), r["depth"].as_u64().unwrap())).collect();
+    assert_eq!(what, [("prefill", 0), ("decode", 0), ("prefill", 100), ("decode", 100)]);
+    for result in results {
+        let speed = number(result, "tokens_per_s");
+        let mut samples: Vec<f64> = result["samples"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+        samples.sort_by(f64::total_cmp);
+        assert_eq!((samples.len(), samples[1]), (3, speed));
+        if result["test"] == "prefill" {
+            let roof = number(&run["roof"], "macs_per_s");
+            close(number(result, "percent_of_peak"), 100.0 * number(result, "macs_per_s") / roof);
+        } else {
+            // Eight tokens see depth + 1 to depth + 8 positions: 4.5 more than the depth in the middle.
+            let positions = result["depth"].as_f64().unwrap() + 4.5;
+            let bytes = number(result, "bytes_per_s");
+            close(bytes, speed * (per_token + positions * per_position));
+            let roof = number(&run["roof"], "read_bytes_per_s");
+            close(number(result, "percent_of_bandwidth"), 100.0 * bytes / roof);
+        }
+    }
+}
+
+#[test]
+fn bench_prints_a_table_for_every_number_of_threads() {
+    let text = quipu(["bench", "demo", "-p", "0", "-n", "4", "-r", "1", "-t", "1,1", "--isa", "portable"]).ok();
+    assert!(text.lines().next().unwrap().ends_with("portable"), "{text}");
+    assert_eq!(text.lines().filter(|l| l.contains("decode 4 ") && l.contains("GB/s")).count(), 2, "{text}");
+    assert!(!text.contains("prefill"), "{text}");
+    assert_eq!(text.lines().filter(|l| l.starts_with("1 thread: loaded in ")).count(), 2, "{text}");
+}
+
+#[test]
+fn bench_refuses_what_it_cannot_measure() {
+    for (args, word) in [
+        (&["-t", "100000"][..], "100000"),
+        (&["-t", "0"], "-t 0"),
+        (&["-r", "0"], "-r 0"),
+        (&["-p", "0", "-n", "0"], "nothing"),
+        (&["--isa", "mmx"], "mmx"),
+        (&["-b", "0", "-p", "1"], "batch"),
+    ] {
+        let message = quipu(["bench", "demo"].iter().chain(args)).error();
+        assert!(message.contains(word), "{message}");
+    }
+    assert!(quipu(["bench", "no/such.gguf"]).error().contains("no/such.gguf"));
+}
+
+#[test]
+fn doctor_knows_the_machine() {
+    let json = quipu(["doctor", "--json", "-t", "1"]).json();
+    assert_eq!(json["cpu"]["architecture"], std::env::consts::ARCH);
+    assert!(!json["cpu"]["name"].as_str().unwrap().is_empty());
+    assert_eq!(json["isa"]["chosen_by"], "default");
+    assert!(json["model"].is_null());
+    let measured = json["measured"].as_array().unwrap();
+    assert_eq!((measured.len(), measured[0]["threads"].as_u64()), (1, Some(1)));
+    for key in ["read_bytes_per_s", "read_small_pages_bytes_per_s", "int8_macs_per_s", "f32_macs_per_s"] {
+        number(&measured[0], key);
+    }
+    assert!(number(&json["threads"], "allowed") >= number(&json["threads"], "used"));
+    // What is not here lacks something; what lacks nothing but is not in use is not better.
+    let names: Vec<_> = json["isa"]["others"].as_array().unwrap().iter().map(|o| o["name"].as_str().unwrap()).collect();
+    assert!(!names.contains(&json["isa"]["name"].as_str().unwrap()));
+    if cfg!(target_os = "linux") {
+        assert!(number(&json["memory"], "total_bytes") >= number(&json["memory"], "available_bytes"));
+    }
+}
+
+#[test]
+fn doctor_says_what_a_model_needs() {
+    let json = quipu(["doctor", "demo", "--json", "-t", "1", "-c", "1000", "--isa", "portable"]).json();
+    assert_eq!((json["isa"]["name"].as_str(), json["isa"]["chosen_by"].as_str()), (Some("portable"), Some("--isa")));
+    let model = &json["model"];
+    assert_eq!((model["path"].as_str(), model["packed"].as_bool()), (Some("demo"), Some(false)));
+    assert_eq!(number(model, "kv_bytes"), 1000.0 * number(model, "kv_bytes_per_position"));
+    // Vectors, which the weights leave out, are next to nothing.
+    let (file, weights) = (number(model, "file_bytes"), number(model, "weight_bytes"));
+    assert!(weights < file && file < 1.01 * weights, "{weights} of {file}");
+    assert!(number(model, "decode_tokens_per_s") >= number(model, "decode_full_context_tokens_per_s"));
+    number(model, "prefill_tokens_per_s");
+    if cfg!(target_os = "linux") {
+        assert_eq!(model["fits"], true);
+    }
+
+    let text = quipu(["doctor", "demo", "-t", "1", "--isa", "portable"]).ok();
+    for word in
+        ["CPU", "instruction set", "portable, asked for by --isa", "threads", "1 thread", "needs", "should reach"]
+    {
+        assert!(text.contains(word), "{word} is not in\n{text}");
+    }
+}
