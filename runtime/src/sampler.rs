@@ -255,18 +255,23 @@ impl Sampler {
 
     /// Top-p and min-p. Afterwards the candidates are sorted, and at least one is left.
     ///
-    /// Min-p cuts a tail of the sorted candidates, and top-p's sum is taken before it cuts; so the two may change places, which
-    /// spares sorting a whole vocabulary when top-k is off.
+    /// Most of a vocabulary need not be sorted. Min-p cuts a tail of the sorted candidates, and top-p's sum is taken before it cuts, so the
+    /// two may change places. And what lies below the `n`-th part of the probability that top-p may leave out is left out: all of it
+    /// together is less than that.
     fn truncate(&mut self) {
         let o = &self.options;
         let candidates = &mut self.candidates;
-        let max = candidates.iter().fold(f32::NEG_INFINITY, |max, c| max.max(c.logit));
-        let weight = |c: &Candidate| libm::exp(f64::from(c.logit) - f64::from(max));
-        let total: f64 = if o.top_p < 1.0 { candidates.iter().map(weight).sum() } else { 0.0 };
-        if o.min_p > 0.0 {
-            let least = f64::from(max) + libm::log(f64::from(o.min_p));
-            candidates.retain(|c| f64::from(c.logit) >= least);
+        let max = f64::from(candidates.iter().fold(f32::NEG_INFINITY, |max, c| max.max(c.logit)));
+        let weight = |c: &Candidate| libm::exp(f64::from(c.logit) - max);
+        let mut total = 0.0;
+        let mut least = max + libm::log(f64::from(o.min_p));
+        if o.top_p < 1.0 {
+            total = candidates.iter().map(weight).sum();
+            // Half of it, so that rounding has no say.
+            let negligible = 0.5 * (1.0 - f64::from(o.top_p)) * total / candidates.len() as f64;
+            least = least.max(max + libm::log(negligible));
         }
+        candidates.retain(|c| f64::from(c.logit) >= least);
         candidates.sort_unstable_by(by_likelihood);
         if o.top_p < 1.0 {
             let target = f64::from(o.top_p) * total;

@@ -82,10 +82,8 @@ fn llama_templates_render_as_by_hugging_face() {
     let shared = std::env::var_os("QUIPU_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let templates = shared.join("data/templates");
-    let Some(references) = std::env::var_os("QUIPU_REFS").map(PathBuf::from) else {
-        println!("SKIPPED: QUIPU_REFS names no directory with templates.json");
-        return;
-    };
+    let references = std::env::var_os("QUIPU_REFS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/refs"), PathBuf::from);
     let path = references.join("templates.json");
     if !templates.is_dir() || !path.is_file() {
         println!("SKIPPED: {} or {} is missing", templates.display(), path.display());

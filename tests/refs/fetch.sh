@@ -6,6 +6,7 @@
 #   DIR/venv           Python with transformers, torch (CPU), tokenizers, gguf, llama.cpp (requirements.txt); about 2 GB
 #   DIR/smollm2.gguf   SmolLM2-135M-Instruct in Q4_1, a real chat model of 98 MB (Apache-2.0)
 #   DIR/checkpoints    random Hugging Face checkpoints with the logits that transformers computes (make_checkpoints.py)
+#   DIR/templates.json, DIR/tokenizer.json   Llama's chat templates rendered and its vocabulary's ids, where $QUIPU_SHARED has them
 #
 # What is there already is kept. What cannot be had is named in a line that starts with SKIPPED, and the tests that need it skip.
 set -uo pipefail
@@ -51,6 +52,15 @@ UNZIP
   return $status
 }
 
+# make_reference FILE INPUT COMMAND…: makes FILE unless it is there, or INPUT is not.
+make_reference() {
+  local file=$1 input=$2
+  shift 2
+  [ -f "$dir/$file" ] && return 0
+  [ -e "$input" ] || { skip "$file: no $input"; return 0; }
+  "$python" "$@" || { echo "FAILED: $1"; exit 1; }
+}
+
 if ! command -v python3 > /dev/null; then
   skip "python3 is not installed: no reference can be fetched"
   exit 0
@@ -63,6 +73,11 @@ if make_venv; then
     echo "FAILED: tests/refs/make_checkpoints.py"
     exit 1
   fi
+  # Templates and a vocabulary that are not ours to ship lie beside the checkout, if anywhere.
+  shared=${QUIPU_SHARED:-$here/../../../shared}/data
+  make_reference templates.json "$shared/templates" "$here/template_reference.py" "$shared/templates" "$dir/templates.json"
+  make_reference tokenizer.json "$shared/llama3-hf" "$here/tokenizer_reference.py" "$shared/llama3-hf/tokenizer.json" "$dir/tokenizer.json" \
+    --text "$shared/text/wiki.test.raw"
 else
   skip "the Python packages of tests/refs/requirements.txt could not be installed: comparisons with transformers and llama.cpp will skip"
 fi

@@ -150,7 +150,9 @@ pub fn text(argument: Option<String>, file: Option<&Path>, what: &str) -> Result
             let origin = path.display().to_string();
             (std::fs::read(path).with_context(|| format!("cannot read {origin}"))?, origin)
         }
-        (Some(_), Some(_)) => return Err(Usage(format!("the {what} is given twice, as an argument and with -f")).into()),
+        (Some(_), Some(_)) => {
+            return Err(Usage(format!("the {what} is given twice, as an argument and with -f")).into());
+        }
         (None, None) => {
             let mut stdin = std::io::stdin();
             if stdin.is_terminal() {

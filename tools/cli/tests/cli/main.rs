@@ -7,6 +7,7 @@ mod help;
 mod measure;
 mod run;
 mod score;
+mod smollm2;
 
 use std::ffi::OsStr;
 use std::io::Write;
