@@ -25,7 +25,7 @@ import llama_cpp
 TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
 GAP = 0.1
 PROMPTS = ["Once upon a time", "The old king said to his daughter, “", "In the forest there lived a fox,"]
-TEXTS = PROMPTS + ["Don't 12345 stop,\n\n\tüber 猫 👍🏽   spaces  ", "<|begin_of_text|>x<|eot_id|> <s> </s>", ""]
+TEXTS = PROMPTS + ["Don't 12345 stop,\n\n\tüber 猫 👍🏽   spaces  ", "x<|eot_id|> <s> </s>", ""]
 
 failures = 0
 
@@ -54,7 +54,7 @@ def check_checkpoint(quipu: str, directory: pathlib.Path, scratch: pathlib.Path)
         logits = model.evaluate(reference["tokens"], reference["positions"])
         error = float(np.abs(logits - wanted).max())
         # llama.cpp keeps RoPE's angles and its sums in float32, like transformers in float32: a few times its error.
-        bound = 20 * reference["float32_error"] + 1e-4
+        bound = 4 * reference["float32_error"] + 1e-4
         report(error <= bound, f"llama.cpp on {directory.name} converted to f32: logits within {error:.1e} of transformers (bound {bound:.1e})")
         tokens = model.tokenize(reference["text"])
         report(tokens == reference["text_tokens"], f"llama.cpp on {directory.name} converted: tokens as Hugging Face tokenizers")
@@ -77,10 +77,9 @@ def check_bytes(name: str, quantised: pathlib.Path, full: pathlib.Path) -> None:
 
 def check_text(quipu: str, name: str, path: pathlib.Path) -> None:
     with llama_cpp.Model(path) as model:
-        for text in TEXTS:
-            ours = [t["id"] for t in json.loads(run(quipu, "tokenize", path, text, "--json"))["tokens"]]
-            theirs = model.tokenize(text)
-            report(ours == theirs, f"{name}: {text[:24]!r} tokenised alike" + ("" if ours == theirs else f": {ours}, llama.cpp {theirs}"))
+        pairs = [(text, json.loads(run(quipu, "tokenize", path, text, "--json"))["ids"], model.tokenize(text)) for text in TEXTS]
+        different = [f"{text!r}: {ours}, llama.cpp {theirs}" for text, ours, theirs in pairs if ours != theirs]
+        report(not different, f"{name}: {len(pairs)} texts tokenised alike" + "".join(f"; {d}" for d in different))
         equal = 0
         for prompt in PROMPTS:
             ours = [t["id"] for t in json.loads(run(quipu, "run", path, prompt, "-n", 48, "--temp", 0, "--json"))["tokens"]]

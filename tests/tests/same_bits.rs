@@ -74,10 +74,13 @@ fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
     }
     assert_same_bits(&whole, &logits_in_company(&mut engine, &tokens), &what("in a batch with two others"));
     for isa in Isa::available() {
-        let mut other = load(path, &LoadOptions { isa: Some(isa), ..options.clone() });
-        assert_same_bits(&whole, &logits(&mut other, &tokens, 64), &what(&format!("on {isa}")));
-        let mut other = load(packed, &LoadOptions { isa: Some(isa), ..options.clone() });
-        assert_same_bits(&whole, &logits(&mut other, &tokens, 7), &what(&format!("packed, on {isa}")));
+        // The portable kernels are slow, and a beginning of the prompt shows as much.
+        let few = if isa == Isa::best() { count } else { count.min(90) };
+        for (path, chunk) in [(path, 64), (packed, 7)] {
+            let mut other = load(path, &LoadOptions { isa: Some(isa), ..options.clone() });
+            let how = format!("on {isa}, {}", path.display());
+            assert_same_bits(&whole[..few], &logits(&mut other, &tokens[..few], chunk), &what(&how));
+        }
     }
     if allowed_threads() < 2 {
         skipped("two threads: this machine runs only one at a time");
@@ -85,7 +88,7 @@ fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
     }
     for path in [path, packed] {
         let mut two = load(path, &LoadOptions { threads: Some(2), ..options.clone() });
-        for chunk in [1, 64, count] {
+        for chunk in [1, count] {
             let how = format!("two threads, chunks of {chunk}, {}", path.display());
             assert_same_bits(&whole, &logits(&mut two, &tokens, chunk), &what(&how));
         }
@@ -117,7 +120,7 @@ fn odd_shapes_and_biases() {
 fn demo_in_every_type() {
     use TensorType::{BF16, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
     for ty in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16] {
-        check_converted(&demo(), TypeRule::To(ty), 150, KvType::F16);
+        check_converted(&demo(), TypeRule::To(ty), 140, KvType::F16);
     }
 }
 
@@ -129,5 +132,5 @@ fn demo_beyond_several_segments() {
 #[test]
 fn smollm2() {
     let Some(path) = refs("smollm2.gguf") else { return };
-    check_converted(&path, TypeRule::Keep, 90, KvType::F16);
+    check_converted(&path, TypeRule::Keep, 40, KvType::F16);
 }
