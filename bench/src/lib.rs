@@ -1,1 +1,158 @@
-//! Placeholder.
+//! What the benches work on: weights and activations without meaning, of any type and size.
+//!
+//! - `benches/kernels.rs`: every kernel on every instruction set, in GB/s and multiplications per second. `cargo bench -p quipu-bench`
+//!   runs all; a part by its name: `cargo bench -p quipu-bench -- matmul/q4_0/avx2`.
+//! - `compare`: Quipu and a `llama-bench` in turns on one model.
+//!
+//! A whole model beside the machine's own limits is the matter of `quipu bench`.
+
+use std::io;
+
+use memmap2::MmapMut;
+use quipu_kernels::{Kernels, Tile, Weights, tile_rows};
+use quipu_quant::TensorType;
+use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group};
+
+/// A small generator of numbers; the same in every run.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Random {
+        Random(1)
+    }
+}
+
+impl Random {
+    /// 32 bits (Knuth's MMIX generator, its upper half).
+    pub fn bits(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 32) as u32
+    }
+
+    /// A number in -1..1.
+    pub fn number(&mut self) -> f32 {
+        self.bits() as f32 / (1u64 << 31) as f32 - 1.0
+    }
+
+    /// `n` numbers in -1..1.
+    pub fn numbers(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.number()).collect()
+    }
+}
+
+/// A packed matrix.
+pub struct Matrix {
+    layout: PackedLayout,
+    memory: MmapMut,
+}
+
+impl Matrix {
+    /// `groups` × 16 rows of `cols` weights: random codes, and scales of ordinary size, since arithmetic on denormal numbers would be
+    /// slow. All groups are the same.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    ///
+    /// # Panics
+    /// When `cols` is no whole number of blocks.
+    pub fn new(ty: TensorType, groups: usize, cols: usize) -> io::Result<Matrix> {
+        let layout = PackedLayout::new(ty, groups * GROUP_ROWS, cols).expect("whole blocks");
+        let plain = plain_rows(ty, GROUP_ROWS * cols);
+        let mut quants = vec![0; layout.group_quant_bytes()];
+        let mut scales = vec![0; layout.group_scale_bytes()];
+        pack_group(&layout, &plain, &mut quants, &mut scales);
+
+        let mut memory = MmapMut::map_anon(layout.total_bytes())?;
+        // As the engine asks for its weights.
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::HugePage);
+        let (all_quants, all_scales) = memory.split_at_mut(layout.scales_offset());
+        for group in all_quants.chunks_exact_mut(quants.len()) {
+            group.copy_from_slice(&quants);
+        }
+        for group in all_scales.chunks_exact_mut(scales.len().max(1)) {
+            group.copy_from_slice(&scales);
+        }
+        Ok(Matrix { layout, memory })
+    }
+
+    /// The matrix as kernels take it.
+    pub fn weights(&self) -> Weights<'_> {
+        Weights::new(self.layout, &self.memory).expect("as long as the layout says")
+    }
+
+    /// The bytes of the matrix.
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+/// Blocks of `n` weights in GGUF's form.
+fn plain_rows(ty: TensorType, n: usize) -> Vec<u8> {
+    use TensorType::*;
+    let mut random = Random::default();
+    if ty == F32 {
+        return random.numbers(n).iter().flat_map(|x| x.to_le_bytes()).collect();
+    }
+    let mut bytes: Vec<u8> = (0..n / ty.block_len() * ty.block_bytes()).map(|_| (random.bits() >> 24) as u8).collect();
+    // The upper byte of an f16 or a bf16; with these, numbers are around a hundredth.
+    let (f16, bf16) = (0x20, 0x3c);
+    let at: &[usize] = match ty {
+        F32 | F16 | BF16 | Q4_0 | Q5_0 | Q8_0 => &[0],
+        Q4_1 | Q5_1 | Q4_K | Q5_K => &[0, 2],
+        Q6_K => &[208],
+    };
+    for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+        for &at in at {
+            block[at + 1] = if ty == BF16 { bf16 } else { f16 };
+        }
+    }
+    bytes
+}
+
+/// Rows of activations as products take them: f32, and int8 tiles.
+pub struct Activations {
+    /// rows × cols.
+    pub x: Vec<f32>,
+    /// The rows in int8.
+    pub tiles: Vec<Tile>,
+}
+
+impl Activations {
+    /// `rows` random rows of `cols` elements.
+    pub fn new(kernels: &Kernels, rows: usize, cols: usize) -> Activations {
+        let x = Random::default().numbers(rows * cols);
+        let (mut tiles, mut start) = (Vec::new(), 0);
+        while start < rows {
+            let n = tile_rows(rows - start);
+            let mut tile = Tile::default();
+            kernels.quantize(&x[start * cols..], n, cols, cols, &mut tile);
+            tiles.push(tile);
+            start += n;
+        }
+        Activations { x, tiles }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quipu_quant::pack::dequantize_row;
+
+    use super::*;
+
+    /// Infinities and denormal numbers would make a bench measure something else.
+    #[test]
+    fn weights_are_ordinary_numbers() {
+        for ty in TensorType::ALL {
+            let matrix = Matrix::new(ty, 3, 512).unwrap();
+            let mut row = vec![0.0; 512];
+            for r in [0, 15, 16, 47] {
+                dequantize_row(&matrix.layout, &matrix.memory, r, &mut row);
+                assert!(row.iter().all(|x| x.is_finite() && x.abs() < 1e3), "{ty}");
+                let ordinary = row.iter().filter(|x| x.abs() > 1e-4).count();
+                assert!(ordinary > 256, "{ty}: only {ordinary} of 512");
+            }
+        }
+    }
+}
