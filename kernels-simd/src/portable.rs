@@ -10,9 +10,19 @@ pub(crate) struct Portable;
 
 const LANES: usize = 16;
 
+/// `f` for every index. (A loop, which LLVM turns into vectors more surely than `array::from_fn`.)
 #[inline(always)]
-fn map2<T: Copy>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
-    std::array::from_fn(|i| f(a[i], b[i]))
+fn lanes<T: Copy + Default, const N: usize>(f: impl Fn(usize) -> T) -> [T; N] {
+    let mut out = [T::default(); N];
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = f(i);
+    }
+    out
+}
+
+#[inline(always)]
+fn map2<T: Copy + Default>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
+    lanes(|i| f(a[i], b[i]))
 }
 
 impl Simd for Portable {
@@ -39,11 +49,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn load_f16(self, x: &[u16]) -> Self::V {
-        std::array::from_fn(|i| f16::from_bits(x[i]).to_f32())
+        lanes(|i| f16::from_bits(x[i]).to_f32())
     }
     #[inline(always)]
     fn load_bf16(self, x: &[u16]) -> Self::V {
-        std::array::from_fn(|i| bf16::from_bits(x[i]).to_f32())
+        lanes(|i| bf16::from_bits(x[i]).to_f32())
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
@@ -63,7 +73,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+        lanes(|i| a[i].mul_add(b[i], c[i]))
     }
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
@@ -75,15 +85,15 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn abs(self, a: Self::V) -> Self::V {
-        a.map(f32::abs)
+        lanes(|i| a[i].abs())
     }
     #[inline(always)]
     fn round(self, a: Self::V) -> Self::V {
-        a.map(f32::round_ties_even)
+        lanes(|i| a[i].round_ties_even())
     }
     #[inline(always)]
     fn zero_if_less(self, a: Self::V, b: Self::V, v: Self::V) -> Self::V {
-        std::array::from_fn(|i| if a[i] < b[i] { 0.0 } else { v[i] })
+        lanes(|i| if a[i] < b[i] { 0.0 } else { v[i] })
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, v: Self::V, n: Self::V) -> Self::V {
@@ -112,11 +122,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn to_f32(self, a: Self::I) -> Self::V {
-        a.map(|x| x as f32)
+        lanes(|i| a[i] as f32)
     }
     #[inline(always)]
     fn to_i32(self, a: Self::V) -> Self::I {
-        a.map(|x| x as i32)
+        lanes(|i| a[i] as i32)
     }
 
     #[inline(always)]
@@ -129,16 +139,16 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn low_nibbles(self, line: Self::Line) -> Self::Line {
-        line.map(|b| b & 15)
+        lanes(|i| line[i] & 15)
     }
     #[inline(always)]
     fn high_nibbles(self, line: Self::Line) -> Self::Line {
-        line.map(|b| b >> 4)
+        lanes(|i| line[i] >> 4)
     }
     #[inline(always)]
     fn or_high<const BITS: u32>(self, line: Self::Line, high: Self::Line, shift: u32) -> Self::Line {
         let mask = (1u8 << BITS) - 1;
-        std::array::from_fn(|i| line[i] | ((high[i] >> shift) & mask) << 4)
+        lanes(|i| line[i] | ((high[i] >> shift) & mask) << 4)
     }
     #[inline(always)]
     fn bytes(self, line: Self::Line) -> Self::Line {

@@ -15,6 +15,26 @@ use crate::ops::scales::GroupScales;
 /// A 32-byte run of activations against which eight lines of weights are multiplied.
 pub(crate) type ActBlock = [i8; 32];
 
+/// Four activations as one 32-bit lane.
+///
+/// Like the other helpers here it is spelled out: `array::map` and `from_fn` are functions of the standard library that LLVM may
+/// leave out of line, and then they run without the ISA's features in the middle of the hottest loop.
+#[inline(always)]
+pub(crate) fn four(acts: &[i8; 4]) -> i32 {
+    i32::from_le_bytes([acts[0] as u8, acts[1] as u8, acts[2] as u8, acts[3] as u8])
+}
+
+/// The sixteen 16-bit numbers at the head of `bytes`.
+#[inline(always)]
+pub(crate) fn u16s(bytes: &[u8]) -> [u16; 16] {
+    let bytes: &[u8; 32] = bytes.first_chunk().expect("16 numbers");
+    let mut out = [0; 16];
+    for i in 0..16 {
+        out[i] = u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
+    }
+    out
+}
+
 /// Bytes of one line: 16 output rows × 4 consecutive columns.
 pub(crate) const LINE: usize = 64;
 

@@ -107,7 +107,11 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile)
                 s.store_i32(s.to_i32(s.min(s.max(v, low), high)), q);
             }
             let halves = [q[..16].iter().sum(), q[16..].iter().sum()];
-            tile.put(b, r, q.map(|q| q as i8), in_pairs);
+            let mut bytes = [0; 32];
+            for (byte, q) in bytes.iter_mut().zip(q) {
+                *byte = q as i8;
+            }
+            tile.put(b, r, bytes, in_pairs);
             tile.d[at] = d;
             tile.halves[at] = halves;
             tile.weighted[at] = d * (halves[0] + halves[1]) as f32;

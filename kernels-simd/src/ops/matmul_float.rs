@@ -3,7 +3,7 @@
 use quipu_quant::TensorType;
 
 use crate::matrix::{MatMut, Weights};
-use crate::simd::Simd;
+use crate::simd::{Simd, u16s};
 
 /// One number type of weights, 16 rows wide.
 trait Element {
@@ -12,22 +12,16 @@ trait Element {
     fn load<S: Simd>(s: S, bytes: &[u8], at: usize) -> S::V;
 }
 
-/// The sixteen 16-bit numbers of a column.
-#[inline(always)]
-fn halves(bytes: &[u8]) -> [u16; 16] {
-    let bytes: &[u8; 32] = bytes.first_chunk().expect("16 numbers");
-    std::array::from_fn(|i| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]))
-}
-
 struct Single;
 impl Element for Single {
     const BYTES: usize = 4;
     #[inline(always)]
     fn load<S: Simd>(s: S, bytes: &[u8], at: usize) -> S::V {
         let bytes: &[u8; 64] = bytes.first_chunk().expect("16 numbers");
-        let x: [f32; 16] = std::array::from_fn(|i| {
-            f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
-        });
+        let mut x = [0.0; 16];
+        for i in 0..16 {
+            x[i] = f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]);
+        }
         s.load(&x[at..])
     }
 }
@@ -37,7 +31,7 @@ impl Element for Half {
     const BYTES: usize = 2;
     #[inline(always)]
     fn load<S: Simd>(s: S, bytes: &[u8], at: usize) -> S::V {
-        s.load_f16(&halves(bytes)[at..])
+        s.load_f16(&u16s(bytes)[at..])
     }
 }
 
@@ -46,7 +40,7 @@ impl Element for Brain {
     const BYTES: usize = 2;
     #[inline(always)]
     fn load<S: Simd>(s: S, bytes: &[u8], at: usize) -> S::V {
-        s.load_bf16(&halves(bytes)[at..])
+        s.load_bf16(&u16s(bytes)[at..])
     }
 }
 

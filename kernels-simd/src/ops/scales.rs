@@ -3,7 +3,7 @@
 use quipu_quant::TensorType;
 use quipu_quant::pack::scale_bytes;
 
-use crate::simd::Simd;
+use crate::simd::{Simd, u16s};
 
 /// f32 scales of a row group, 16 rows side by side, one line per 32 columns.
 #[derive(Clone, Debug, Default)]
@@ -16,16 +16,9 @@ pub(crate) struct GroupScales {
     pub(crate) halves: Vec<[[i32; 16]; 2]>,
 }
 
-/// The sixteen f16 at the head of `bytes`, as bits.
-#[inline(always)]
-fn f16s(bytes: &[u8]) -> [u16; 16] {
-    let bytes: &[u8; 32] = bytes.first_chunk().expect("16 f16");
-    std::array::from_fn(|i| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]))
-}
-
 #[inline(always)]
 fn widen<S: Simd>(s: S, bytes: &[u8]) -> [f32; 16] {
-    let bits = f16s(bytes);
+    let bits = u16s(bytes);
     let mut out = [0.0; 16];
     for sub in 0..S::SUBS {
         let at = sub * S::LANES;
@@ -59,8 +52,12 @@ impl GroupScales {
                     let d = widen(s, b);
                     for pair in b[32..].as_chunks::<32>().0 {
                         self.d.push(d);
-                        let half = |h: usize| std::array::from_fn(|r| i32::from(pair[16 * h + r] as i8));
-                        self.halves.push([half(0), half(1)]);
+                        let mut halves = [[0; 16]; 2];
+                        for r in 0..16 {
+                            halves[0][r] = i32::from(pair[r] as i8);
+                            halves[1][r] = i32::from(pair[16 + r] as i8);
+                        }
+                        self.halves.push(halves);
                     }
                 }
             }

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::Simd;
+use crate::simd::{Simd, four};
 
 /// A CPU with AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -167,7 +167,7 @@ impl Simd for Avx2 {
             let mut sum = init;
             if BITS == 8 {
                 for j in 0..N {
-                    let a = _mm256_set1_epi32(i32::from_le_bytes(acts[j].map(|x| x as u8)));
+                    let a = _mm256_set1_epi32(four(&acts[j]));
                     let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(lines[j]), _mm256_sign_epi8(a, lines[j]));
                     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
                 }
@@ -178,7 +178,7 @@ impl Simd for Avx2 {
             while j < N {
                 let mut narrow = _mm256_setzero_si256();
                 for l in j..(j + run).min(N) {
-                    let a = _mm256_set1_epi32(i32::from_le_bytes(acts[l].map(|x| x as u8)));
+                    let a = _mm256_set1_epi32(four(&acts[l]));
                     narrow = _mm256_add_epi16(narrow, _mm256_maddubs_epi16(lines[l], a));
                 }
                 sum = _mm256_add_epi32(sum, _mm256_madd_epi16(narrow, ones));

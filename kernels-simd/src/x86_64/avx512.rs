@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::Simd;
+use crate::simd::{Simd, four};
 
 /// A CPU with AVX-512 F, BW, DQ, VL and VNNI.
 #[derive(Clone, Copy)]
@@ -141,7 +141,7 @@ impl Simd for Avx512Vnni {
         for j in 0..N {
             // SAFETY: `self` proves AVX-512 VNNI; the operands are values.
             unsafe {
-                let a = _mm512_set1_epi32(i32::from_le_bytes(acts[j].map(|x| x as u8)));
+                let a = _mm512_set1_epi32(four(&acts[j]));
                 sum = _mm512_dpbusd_epi32(sum, lines[j], a);
             }
         }
