@@ -23,11 +23,8 @@ fn model() -> Option<String> {
 #[test]
 fn a_conversation_makes_sense() {
     let Some(model) = model() else { return };
-    let answers = quipu_with_input(
-        ["chat", &model, "--temp", "0", "-n", "40", "--system", "Answer in one short sentence."],
-        "What is the capital of Peru?\nAnd the capital of France?\n",
-    )
-    .ok();
+    let questions = "What is the capital of Peru?\nAnd of France?\n";
+    let answers = quipu_with_input(["chat", &model, "--temp", "0", "-n", "40"], questions).ok();
     let (lima, paris) = (answers.find("Lima"), answers.find("Paris"));
     assert!(lima.is_some() && lima < paris, "the second question makes sense only after the first: {answers}");
 }
