@@ -25,6 +25,16 @@ pub fn refs(path: &str) -> Option<PathBuf> {
     present(root.join(path), "run tests/refs/fetch.sh, or set QUIPU_REFS")
 }
 
+/// The `quipu` binary: `$QUIPU_BIN`, or the one that cargo built beside this test.
+pub fn binary() -> Option<PathBuf> {
+    let path = std::env::var_os("QUIPU_BIN").map(PathBuf::from).or_else(|| {
+        // target/release/deps/NAME-HASH: the binary is two directories up.
+        let test = std::env::current_exe().ok()?;
+        Some(test.parent()?.parent()?.join(format!("quipu{}", std::env::consts::EXE_SUFFIX)))
+    });
+    present(path?, "build it, or set QUIPU_BIN")
+}
+
 fn present(path: PathBuf, hint: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
