@@ -46,6 +46,7 @@ struct Local {
     attention: AttentionScratch,
     buffer: Vec<f32>,
     state: Vec<f32>,
+    visible: Vec<usize>,
 }
 
 /// `n` f32 of a buffer that grows when it must.
@@ -117,8 +118,7 @@ impl Team<'_> {
     ) -> Input<'a> {
         let mut used = 0;
         if linears.iter().any(|l| !l.matrix.ty().is_float()) {
-            let mut starts = [0; 2];
-            // Tiles of 8 rows, then 4, 2, 1: `starts` is found again from the number of the tile.
+            // Tiles of 8 rows, then 4, 2, 1.
             let tile_at = |i: usize| {
                 let full = rows / 8;
                 let mut start = i.min(full) * 8;
@@ -127,8 +127,7 @@ impl Team<'_> {
                 }
                 start
             };
-            while starts[0] < rows {
-                starts[0] += tile_rows(rows - starts[0]);
+            while tile_at(used) < rows {
                 used += 1;
             }
             if tiles.len() < used {
@@ -355,7 +354,7 @@ fn attention(
     let (dim, group) = (c.head_dim, c.heads / c.kv_heads);
     let mut out = MatMut::new(attn, batch.len(), c.heads * dim, attn_width);
     team.pool.for_tiles(team.locals, &mut out, runs, group * dim, |local, rows: Range<usize>, cols, tile| {
-        let Local { attention, buffer, state, .. } = local;
+        let Local { attention, buffer, state, visible, .. } = local;
         let (kv_head, queries) = (cols.start / (group * dim), rows.len() * group);
         let sequence = &*sequences[batch[rows.start].sequence];
         let q = room(buffer, queries * dim);
@@ -364,7 +363,7 @@ fn attention(
         }
         let len = state_len(dim);
         let state = room(state, queries * len);
-        let mut visible = [0; RUN * 64];
+        visible.resize(queries, 0);
         let last = positions[rows.end - 1];
         for page in 0..=last / PAGE {
             // Runs have rising positions, so the queries that see this page are the last ones.
