@@ -117,10 +117,6 @@ impl Simd for Portable {
         map2(a, b, |a, b| a.wrapping_add(b))
     }
     #[inline(always)]
-    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I {
-        map2(a, b, |a, b| a.wrapping_mul(b))
-    }
-    #[inline(always)]
     fn to_f32(self, a: Self::I) -> Self::V {
         lanes(|i| a[i] as f32)
     }

@@ -19,6 +19,7 @@ pub(crate) type ActBlock = [i8; 32];
 ///
 /// Like the other helpers here it is spelled out: `array::map` and `from_fn` are functions of the standard library that LLVM may
 /// leave out of line, and then they run without the ISA's features in the middle of the hottest loop.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn four(acts: &[i8; 4]) -> i32 {
     i32::from_le_bytes([acts[0] as u8, acts[1] as u8, acts[2] as u8, acts[3] as u8])
@@ -86,7 +87,6 @@ pub(crate) trait Simd: Copy {
     fn load_i32(self, x: &[i32]) -> Self::I;
     fn store_i32(self, v: Self::I, out: &mut [i32]);
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
-    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I;
     /// To f32, rounded to nearest even.
     fn to_f32(self, a: Self::I) -> Self::V;
     /// Integral f32 to i32.

@@ -7,7 +7,7 @@ use crate::matrix::MatMut;
 use crate::ops::matmul_quant::{self, Codes, Scaling};
 use crate::ops::scales::GroupScales;
 
-use super::tile::{self, RowProducts, from_magic, magic_bits};
+use super::tile::{self, Block, MAGIC_BITS, RowProducts};
 use super::vectors::{Arm, Products};
 
 /// A CPU with the dot product instructions.
@@ -124,10 +124,96 @@ fn group_tile<C: Codes, K: Scaling, const M: usize>(
     }
 }
 
+/// A row of a full tile in assembly: the sum over the first lines, then what is given, with more operands if it needs them.
+///
+/// All of it is one block, for the compiler would put the sums of all rows first, and there are too few registers for them. Loads
+/// are single, and each sum's start is loaded: what is scarce on a Cortex-A76 are slots to issue from and pipes that multiply.
+macro_rules! row {
+    ($acc:ident, $values:ident, $from:expr, $block:ident, [$($template:literal,)*] $($operands:tt)*) => {
+        asm!(
+            "ldur {sum:q}, [{start}]",
+            "ldur {a:q}, [{acts}, #{from}]",
+            "sdot {sum:v}.4s, {l0:v}.16b, {a:v}.4b[0]",
+            "sdot {sum:v}.4s, {l1:v}.16b, {a:v}.4b[1]",
+            "sdot {sum:v}.4s, {l2:v}.16b, {a:v}.4b[2]",
+            "sdot {sum:v}.4s, {l3:v}.16b, {a:v}.4b[3]",
+            $($template,)*
+            acc = inout(vreg) $acc,
+            sum = out(vreg) _,
+            a = out(vreg) _,
+            start = in(reg) &raw const MAGIC_BITS,
+            magic = in(vreg) $block.magic,
+            acts = in(reg) $block.acts.as_ptr(),
+            from = const $from,
+            next = const $from + 16,
+            l0 = in(vreg) $values[0],
+            l1 = in(vreg) $values[1],
+            l2 = in(vreg) $values[2],
+            l3 = in(vreg) $values[3],
+            l4 = in(vreg) $values[4],
+            l5 = in(vreg) $values[5],
+            l6 = in(vreg) $values[6],
+            l7 = in(vreg) $values[7],
+            dw = in(vreg) $block.scales,
+            $($operands)*
+            options(pure, readonly, nostack, preserves_flags),
+        )
+    };
+}
+
 impl RowProducts for Sdot {
     #[inline(always)]
-    unsafe fn exact<const N: usize>(cpu: DotProd, values: &[int8x16_t; N], acts: &[i8], _: i32) -> float32x4_t {
-        // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them.
-        from_magic(cpu, unsafe { sum(magic_bits(), values, acts) })
+    unsafe fn row<C: Codes, K: Scaling, const FROM: usize, const LANE: i32>(
+        _: DotProd,
+        mut acc: float32x4_t,
+        block: &Block<'_>,
+        d: float32x4_t,
+        weighted: float32x4_t,
+    ) -> float32x4_t {
+        let values = &block.values;
+        // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them. Reads a static and the row of
+        // `block.acts`.
+        unsafe {
+            if K::HALVES {
+                row!(acc, values, FROM, block, [
+                    "ldur {a:q}, [{acts}, #{next}]",
+                    "ldur {high:q}, [{start}]",
+                    "fsub {sum:v}.4s, {sum:v}.4s, {magic:v}.4s",
+                    "sdot {high:v}.4s, {l4:v}.16b, {a:v}.4b[0]",
+                    "sdot {high:v}.4s, {l5:v}.16b, {a:v}.4b[1]",
+                    "sdot {high:v}.4s, {l6:v}.16b, {a:v}.4b[2]",
+                    "sdot {high:v}.4s, {l7:v}.16b, {a:v}.4b[3]",
+                    "fmul {sum:v}.4s, {sum:v}.4s, {s0:v}.4s",
+                    "fmul {a:v}.4s, {dw:v}.4s, {d:v}.s[{lane}]",
+                    "fsub {high:v}.4s, {high:v}.4s, {magic:v}.4s",
+                    "fmla {sum:v}.4s, {high:v}.4s, {s1:v}.4s",
+                    "fmla {acc:v}.4s, {a:v}.4s, {sum:v}.4s",
+                ]
+                    high = out(vreg) _,
+                    s0 = in(vreg) block.halves[0],
+                    s1 = in(vreg) block.halves[1],
+                    d = in(vreg) d,
+                    lane = const LANE,
+                );
+            } else {
+                row!(acc, values, FROM, block, [
+                    "ldur {a:q}, [{acts}, #{next}]",
+                    "sdot {sum:v}.4s, {l4:v}.16b, {a:v}.4b[0]",
+                    "sdot {sum:v}.4s, {l5:v}.16b, {a:v}.4b[1]",
+                    "sdot {sum:v}.4s, {l6:v}.16b, {a:v}.4b[2]",
+                    "sdot {sum:v}.4s, {l7:v}.16b, {a:v}.4b[3]",
+                    "fmul {a:v}.4s, {dw:v}.4s, {d:v}.s[{lane}]",
+                    "fsub {sum:v}.4s, {sum:v}.4s, {magic:v}.4s",
+                    "fmla {acc:v}.4s, {a:v}.4s, {sum:v}.4s",
+                ]
+                    d = in(vreg) d,
+                    lane = const LANE,
+                );
+            }
+            if K::MIN {
+                acc = vfmaq_laneq_f32::<LANE>(acc, block.mins, weighted);
+            }
+        }
+        acc
     }
 }

@@ -9,10 +9,10 @@ use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
 use crate::ops::matmul_quant::{self, Codes, Scaling};
 use crate::ops::scales::GroupScales;
-use crate::simd::Simd;
+use crate::simd::{ActBlock, Simd};
 
 use super::dotprod;
-use super::tile::{self, Operands, from_magic, magic_bits, scaled_halves};
+use super::tile::{Blocks, MAGIC_BITS, Operands, from_magic, scaled_halves};
 use super::vectors::{Arm, Products};
 
 /// A CPU with the dot product and the int8 matrix instructions.
@@ -88,23 +88,61 @@ fn group_tile<C: Codes, K: Scaling, const M: usize>(
     }
 }
 
-/// `sum[2i + j] + Σ_k a[8i + k] · b[8j + k]`. (The intrinsic is not stable.)
+/// Sixteen columns of a pair of rows of activations, from `FROM` on, against two pairs of output rows: for the output rows `2r` and
+/// `2r + 1`, `sums[r][2i + j] + Σ_k values[r][8i + k] · acts[8j + k]`. (The intrinsics are not stable.)
 ///
 /// # Safety
-/// The CPU has the int8 matrix instructions, and they are enabled where this is inlined.
+/// The CPU has the int8 matrix instructions, and they are enabled where this is inlined; `acts` has 32 bytes from `FROM` on.
 #[inline(always)]
-unsafe fn smmla(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: registers only; the caller has the instruction.
+unsafe fn smmla<const FROM: usize>(
+    sums: [int32x4_t; 2],
+    values: [[int8x16_t; 2]; 2],
+    acts: &[ActBlock; TILE_ROWS],
+) -> [int32x4_t; 2] {
+    let [mut s0, mut s1] = sums;
+    // SAFETY: reads 32 bytes of `acts`; the caller has the instruction.
     unsafe {
         asm!(
-            "smmla {sum:v}.4s, {a:v}.16b, {b:v}.16b",
-            sum = inout(vreg) sum,
-            a = in(vreg) a,
-            b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags),
+            "ldur {a:q}, [{acts}, #{from}]",
+            "ldur {b:q}, [{acts}, #{next}]",
+            "smmla {s0:v}.4s, {v00:v}.16b, {a:v}.16b",
+            "smmla {s1:v}.4s, {v10:v}.16b, {a:v}.16b",
+            "smmla {s0:v}.4s, {v01:v}.16b, {b:v}.16b",
+            "smmla {s1:v}.4s, {v11:v}.16b, {b:v}.16b",
+            s0 = inout(vreg) s0,
+            s1 = inout(vreg) s1,
+            acts = in(reg) acts.as_ptr(),
+            from = const FROM,
+            next = const FROM + 16,
+            a = out(vreg) _,
+            b = out(vreg) _,
+            v00 = in(vreg) values[0][0],
+            v01 = in(vreg) values[0][1],
+            v10 = in(vreg) values[1][0],
+            v11 = in(vreg) values[1][1],
+            options(pure, readonly, nostack, preserves_flags),
         );
     }
-    sum
+    [s0, s1]
+}
+
+/// Twice [`MAGIC_BITS`], loaded anew.
+#[inline(always)]
+fn start() -> [int32x4_t; 2] {
+    let (s0, s1);
+    // SAFETY: reads sixteen bytes of a static.
+    unsafe {
+        // Not `pure`, so that the compiler does not keep a register to copy from.
+        asm!(
+            "ldur {s0:q}, [{start}]",
+            "ldur {s1:q}, [{start}]",
+            s0 = out(vreg) s0,
+            s1 = out(vreg) s1,
+            start = in(reg) &raw const MAGIC_BITS,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    [s0, s1]
 }
 
 /// Four numbers of output rows as the sums have them: one pair of rows, each twice, then the other.
@@ -114,15 +152,25 @@ fn twice(rows: float32x4_t) -> [float32x4_t; 2] {
     unsafe { [vzip1q_f32(rows, rows), vzip2q_f32(rows, rows)] }
 }
 
-/// The numbers of two rows of activations as the sums have them: both, twice.
+/// The numbers of the rows of a tile as the sums have them: for each pair both, twice.
 #[inline(always)]
-fn both_twice(x: &[f32]) -> float32x4_t {
-    let x: &[f32; 2] = x.first_chunk().expect("a number per row");
-    // SAFETY: `x` is 8 readable bytes; NEON is part of every AArch64 target of this crate.
-    unsafe { vreinterpretq_f32_f64(vld1q_dup_f64(x.as_ptr().cast())) }
+fn both_twice([low, high]: [float32x4_t; 2]) -> [float32x4_t; PAIRS] {
+    // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.
+    unsafe {
+        let (low, high) = (vreinterpretq_f64_f32(low), vreinterpretq_f64_f32(high));
+        [
+            vreinterpretq_f32_f64(vdupq_laneq_f64::<0>(low)),
+            vreinterpretq_f32_f64(vdupq_laneq_f64::<1>(low)),
+            vreinterpretq_f32_f64(vdupq_laneq_f64::<0>(high)),
+            vreinterpretq_f32_f64(vdupq_laneq_f64::<1>(high)),
+        ]
+    }
 }
 
-/// One group of 16 outputs for a full tile: [`tile::by_rows`] with 2 × 2 outputs to a vector.
+/// Pairs of rows in a full tile.
+const PAIRS: usize = TILE_ROWS / 2;
+
+/// One group of 16 outputs for a full tile: `tile::by_rows` with 2 × 2 outputs to a vector.
 ///
 /// # Safety
 /// What `cpu` stands for is enabled where this is inlined.
@@ -134,55 +182,40 @@ unsafe fn by_pairs<C: Codes, K: Scaling>(
     tile: &Tile,
     out: &mut MatMut<'_>,
 ) {
-    const PAIRS: usize = TILE_ROWS / 2;
-    tile::check::<C, K>(codes, scales, tile);
-    let blocks = tile.blocks;
     for sub in 0..4 {
+        let blocks = Blocks::new::<C, K>(codes, scales, tile, sub);
         // For each pair of rows of activations, two pairs of output rows.
         let mut acc = [[cpu.splat(0.0); 2]; PAIRS];
-        for b in 0..blocks {
-            let values = tile::operands::<Smmla, C, K>(cpu, codes, blocks, b, sub);
-            let dw = twice(cpu.load(&scales.d[b][4 * sub..]));
-            let (acts, _) = tile.q[TILE_ROWS * b..][..TILE_ROWS].as_flattened().as_chunks::<64>();
-            for p in 0..PAIRS {
-                let d = both_twice(&tile.d[TILE_ROWS * b + 2 * p..]);
-                // SAFETY: `acts` are readable bytes; an `I8mm` exists, so this CPU has the instructions; the caller enabled them.
-                unsafe {
-                    let acts: &[i8; 64] = &acts[p];
-                    let mut a = [vdupq_n_s8(0); 4];
-                    for i in 0..4 {
-                        a[i] = vld1q_s8(acts[16 * i..].as_ptr());
-                    }
-                    for r in 0..2 {
-                        let w = &values[4 * r..][..4];
-                        let sum = if K::HALVES {
-                            let mut halves = [cpu.splat(0.0); 2];
-                            for h in 0..2 {
-                                let first = smmla(magic_bits(), w[2 * h], a[2 * h]);
-                                halves[h] = from_magic(cpu, smmla(first, w[2 * h + 1], a[2 * h + 1]));
+        for b in 0..blocks.len() {
+            let x = blocks.block::<Smmla, C, K>(cpu, b);
+            let (v, acts) = (&x.values, x.acts);
+            let (dw, d) = (twice(x.scales), both_twice(x.d));
+            let [s0, s1] = [twice(x.halves[0]), twice(x.halves[1])];
+            let (mw, weighted) = (twice(x.mins), both_twice(x.weighted));
+            macro_rules! pair {
+                ($p:literal) => {
+                    // SAFETY: an `I8mm` exists, so this CPU has the instructions; the caller enabled them.
+                    unsafe {
+                        let first = smmla::<{ 64 * $p }>(start(), [[v[0], v[1]], [v[4], v[5]]], acts);
+                        let from = if K::HALVES { start() } else { first };
+                        let second = smmla::<{ 64 * $p + 32 }>(from, [[v[2], v[3]], [v[6], v[7]]], acts);
+                        for r in 0..2 {
+                            let mut sum = from_magic(cpu, second[r]);
+                            if K::HALVES {
+                                sum = scaled_halves(from_magic(cpu, first[r]), sum, s0[r], s1[r]);
                             }
-                            let [s0, s1] = &scales.halves[b];
-                            let s0 = twice(cpu.to_f32(cpu.load_i32(&s0[4 * sub..])));
-                            let s1 = twice(cpu.to_f32(cpu.load_i32(&s1[4 * sub..])));
-                            scaled_halves(halves[0], halves[1], s0[r], s1[r])
-                        } else {
-                            let mut sum = magic_bits();
-                            for i in 0..4 {
-                                sum = smmla(sum, w[i], a[i]);
+                            acc[$p][r] = cpu.fma(cpu.mul(dw[r], d[$p]), sum, acc[$p][r]);
+                            if K::MIN {
+                                acc[$p][r] = cpu.fma(mw[r], weighted[$p], acc[$p][r]);
                             }
-                            from_magic(cpu, sum)
-                        };
-                        acc[p][r] = cpu.fma(cpu.mul(dw[r], d), sum, acc[p][r]);
+                        }
                     }
-                }
-                if K::MIN {
-                    let mw = twice(cpu.load(&scales.m[b][4 * sub..]));
-                    let weighted = both_twice(&tile.weighted[TILE_ROWS * b + 2 * p..]);
-                    for r in 0..2 {
-                        acc[p][r] = cpu.fma(mw[r], weighted, acc[p][r]);
-                    }
-                }
+                };
             }
+            pair!(0);
+            pair!(1);
+            pair!(2);
+            pair!(3);
         }
         for p in 0..PAIRS {
             // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.

@@ -4,7 +4,7 @@
 //! A native vector is 4 rows × 4 columns, so an i16 accumulator of eight lanes has two rows × 4 columns, and a lane takes one
 //! product of each line.
 
-use std::arch::aarch64::*;
+use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
@@ -12,7 +12,7 @@ use crate::ops::matmul_quant::{self, Codes, Scaling};
 use crate::ops::scales::GroupScales;
 use crate::simd::Simd;
 
-use super::tile::{self, RowProducts};
+use super::tile::{self, Block, RowProducts};
 use super::vectors::{Arm, Products};
 
 /// Every AArch64 CPU.
@@ -40,50 +40,135 @@ const fn lines_per_i16(max: i32) -> usize {
 const _: () = assert!(lines_per_i16(15) >= 8 && lines_per_i16(31) >= 8 && lines_per_i16(63) >= 4);
 const _: () = assert!(lines_per_i16(128) == 2 && lines_per_i16(32) >= 8);
 
-/// `init + Σ` over lines `j` and bytes `i` of `lines[j][row][i] · acts[4j + i]`, per row; no code has a magnitude above `max`.
+/// i16 sums of rows 0 and 1, and of rows 2 and 3: for each row four columns.
+type Narrow = [int16x8_t; 2];
+
+/// The products of two lines with the activations `4·AT..4·AT + 8` of `acts`, summed.
+///
+/// In assembly, because the compiler would copy the activations of several lines before it multiplies, more than the registers
+/// hold.
 #[inline(always)]
-fn sum<const N: usize>(init: Option<int32x4_t>, lines: &[int8x16_t; N], acts: &[i8], max: i32) -> int32x4_t {
-    let run = lines_per_i16(max).min(N);
-    // Whether two lanes may even be added as i16.
-    let pairs_fit = lines_per_i16(max) >= 2 * run;
-    let acts: &[[i8; 16]] = &acts.as_chunks().0[..N / 4];
-    // SAFETY: NEON is part of every AArch64 target of this crate; `acts` are readable bytes.
+fn two_lines<const AT: usize>(lines: [int8x16_t; 2], acts: int8x16_t) -> Narrow {
+    let (bottom, top);
+    // SAFETY: registers only, and NEON is part of every AArch64 target of this crate.
     unsafe {
-        let mut splat = [vdupq_n_s8(0); N];
-        for (acts, splat) in acts.iter().zip(splat.as_chunks_mut::<4>().0) {
-            let acts = vreinterpretq_s32_s8(vld1q_s8(acts.as_ptr()));
-            splat[0] = vreinterpretq_s8_s32(vdupq_laneq_s32::<0>(acts));
-            splat[1] = vreinterpretq_s8_s32(vdupq_laneq_s32::<1>(acts));
-            splat[2] = vreinterpretq_s8_s32(vdupq_laneq_s32::<2>(acts));
-            splat[3] = vreinterpretq_s8_s32(vdupq_laneq_s32::<3>(acts));
-        }
-        let widen = |sum: Option<int32x4_t>, narrow| match sum {
+        asm!(
+            "dup {a:v}.4s, {acts:v}.s[{at}]",
+            "dup {b:v}.4s, {acts:v}.s[{next}]",
+            "smull {bottom:v}.8h, {l0:v}.8b, {a:v}.8b",
+            "smull2 {top:v}.8h, {l0:v}.16b, {a:v}.16b",
+            "smlal {bottom:v}.8h, {l1:v}.8b, {b:v}.8b",
+            "smlal2 {top:v}.8h, {l1:v}.16b, {b:v}.16b",
+            a = out(vreg) _,
+            b = out(vreg) _,
+            bottom = out(vreg) bottom,
+            top = out(vreg) top,
+            acts = in(vreg) acts,
+            l0 = in(vreg) lines[0],
+            l1 = in(vreg) lines[1],
+            at = const AT,
+            next = const AT + 1,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    [bottom, top]
+}
+
+/// `sums` and the same for two more lines.
+#[inline(always)]
+fn two_more_lines<const AT: usize>(sums: Narrow, lines: [int8x16_t; 2], acts: int8x16_t) -> Narrow {
+    let [mut bottom, mut top] = sums;
+    // SAFETY: as in `two_lines`.
+    unsafe {
+        asm!(
+            "dup {a:v}.4s, {acts:v}.s[{at}]",
+            "dup {b:v}.4s, {acts:v}.s[{next}]",
+            "smlal {bottom:v}.8h, {l0:v}.8b, {a:v}.8b",
+            "smlal2 {top:v}.8h, {l0:v}.16b, {a:v}.16b",
+            "smlal {bottom:v}.8h, {l1:v}.8b, {b:v}.8b",
+            "smlal2 {top:v}.8h, {l1:v}.16b, {b:v}.16b",
+            a = out(vreg) _,
+            b = out(vreg) _,
+            bottom = inout(vreg) bottom,
+            top = inout(vreg) top,
+            acts = in(vreg) acts,
+            l0 = in(vreg) lines[0],
+            l1 = in(vreg) lines[1],
+            at = const AT,
+            next = const AT + 1,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    [bottom, top]
+}
+
+/// i32 sums on the way from [`Narrow`] ones to one for each row.
+#[derive(Clone, Copy)]
+enum Wide {
+    /// Two sums for each row: rows 0 and 1, rows 2 and 3.
+    Halves([int32x4_t; 2]),
+    Rows(int32x4_t),
+}
+
+/// `wide` and the sums of `narrow`, to which `lines` lines have gone; no code has a magnitude above `max`.
+#[inline(always)]
+fn widen(wide: Option<Wide>, narrow: Narrow, lines: usize, max: i32) -> Wide {
+    // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.
+    unsafe {
+        let add = |sum: Option<int32x4_t>, narrow| match sum {
             None => vpaddlq_s16(narrow),
             Some(sum) => vpadalq_s16(sum, narrow),
         };
-        let (mut sum, mut low, mut high) = (init, None, None);
-        let mut j = 0;
-        while j < N {
-            // Rows 0 and 1, rows 2 and 3.
-            let mut top = vmull_high_s8(lines[j], splat[j]);
-            let mut bottom = vmull_s8(vget_low_s8(lines[j]), vget_low_s8(splat[j]));
-            for l in j + 1..j + run {
-                top = vmlal_high_s8(top, lines[l], splat[l]);
-                bottom = vmlal_s8(bottom, vget_low_s8(lines[l]), vget_low_s8(splat[l]));
-            }
-            if pairs_fit {
-                sum = Some(widen(sum, vpaddq_s16(bottom, top)));
-            } else {
-                low = Some(widen(low, bottom));
-                high = Some(widen(high, top));
-            }
-            j += run;
+        // Where two lanes fit into one, neighbours are added before they are widened, which is once instead of twice.
+        if 2 * lines <= lines_per_i16(max) {
+            let pairs = vpaddq_s16(narrow[0], narrow[1]);
+            return Wide::Rows(match wide {
+                None => add(None, pairs),
+                Some(Wide::Rows(sum)) => add(Some(sum), pairs),
+                Some(Wide::Halves([low, high])) => add(Some(vpaddq_s32(low, high)), pairs),
+            });
         }
-        match (low, high, sum) {
-            (Some(low), Some(high), None) => vpaddq_s32(low, high),
-            (Some(low), Some(high), Some(sum)) => vaddq_s32(sum, vpaddq_s32(low, high)),
-            (_, _, sum) => sum.unwrap_or(vdupq_n_s32(0)),
+        match wide {
+            None => Wide::Halves([add(None, narrow[0]), add(None, narrow[1])]),
+            Some(Wide::Halves([low, high])) => Wide::Halves([add(Some(low), narrow[0]), add(Some(high), narrow[1])]),
+            Some(Wide::Rows(sum)) => {
+                Wide::Rows(vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(narrow[0]), vpaddlq_s16(narrow[1]))))
+            }
         }
+    }
+}
+
+/// `wide` and the products of four lines with 16 activations each; no code has a magnitude above `max`.
+#[inline(always)]
+fn four_lines(wide: Option<Wide>, lines: &[int8x16_t; 4], acts: int8x16_t, max: i32) -> Wide {
+    let [l0, l1, l2, l3] = *lines;
+    let narrow = two_lines::<0>([l0, l1], acts);
+    if lines_per_i16(max) < 4 {
+        let wide = widen(wide, narrow, 2, max);
+        return widen(Some(wide), two_lines::<2>([l2, l3], acts), 2, max);
+    }
+    widen(wide, two_more_lines::<2>(narrow, [l2, l3], acts), 4, max)
+}
+
+/// The same for eight lines.
+#[inline(always)]
+fn eight_lines(first: &[int8x16_t; 4], next: &[int8x16_t; 4], acts: [int8x16_t; 2], max: i32) -> Wide {
+    if lines_per_i16(max) < 8 {
+        return four_lines(Some(four_lines(None, first, acts[0], max)), next, acts[1], max);
+    }
+    let narrow = two_lines::<0>([first[0], first[1]], acts[0]);
+    let narrow = two_more_lines::<2>(narrow, [first[2], first[3]], acts[0]);
+    let narrow = two_more_lines::<0>(narrow, [next[0], next[1]], acts[1]);
+    widen(None, two_more_lines::<2>(narrow, [next[2], next[3]], acts[1]), 8, max)
+}
+
+/// One sum for each row.
+#[inline(always)]
+fn rows(wide: Wide) -> int32x4_t {
+    match wide {
+        Wide::Rows(sum) => sum,
+        // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.
+        Wide::Halves([low, high]) => unsafe { vpaddq_s32(low, high) },
     }
 }
 
@@ -95,13 +180,21 @@ impl Products for Smlal {
         lines: &[uint8x16_t; N],
         acts: &[i8],
     ) -> int32x4_t {
-        // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.
-        let mut signed = [unsafe { vdupq_n_s8(0) }; N];
-        for j in 0..N {
-            // SAFETY: as above.
-            signed[j] = unsafe { vreinterpretq_s8_u8(lines[j]) };
+        let max = if BITS == 8 { 128 } else { (1 << BITS) - 1 };
+        let (acts, _) = acts.as_chunks::<16>();
+        // SAFETY: NEON is part of every AArch64 target of this crate; each of `acts` is 16 readable bytes.
+        unsafe {
+            let mut signed = [[vdupq_n_s8(0); 4]; 2];
+            for j in 0..N {
+                signed[j / 4][j % 4] = vreinterpretq_s8_u8(lines[j]);
+            }
+            let load = |i: usize| vld1q_s8(acts[i].as_ptr());
+            let sum = match N {
+                4 => four_lines(None, &signed[0], load(0), max),
+                _ => eight_lines(&signed[0], &signed[1], [load(0), load(1)], max),
+            };
+            vaddq_s32(init, rows(sum))
         }
-        sum(Some(init), &signed, acts, if BITS == 8 { 128 } else { (1 << BITS) - 1 })
     }
 
     #[inline(never)]
@@ -123,7 +216,29 @@ impl Products for Smlal {
 
 impl RowProducts for Smlal {
     #[inline(always)]
-    unsafe fn exact<const N: usize>(cpu: Neon, values: &[int8x16_t; N], acts: &[i8], max: i32) -> float32x4_t {
-        cpu.to_f32(sum(None, values, acts, max))
+    unsafe fn row<C: Codes, K: Scaling, const FROM: usize, const LANE: i32>(
+        cpu: Neon,
+        acc: float32x4_t,
+        block: &Block<'_>,
+        d: float32x4_t,
+        weighted: float32x4_t,
+    ) -> float32x4_t {
+        let max = const { tile::magnitude::<C, K>() };
+        let acts = &block.acts.as_flattened()[FROM..];
+        let [v0, v1, v2, v3, v4, v5, v6, v7] = block.values;
+        let (first, next) = ([v0, v1, v2, v3], [v4, v5, v6, v7]);
+        // SAFETY: NEON is part of every AArch64 target of this crate; reads the 32 bytes of the row.
+        unsafe {
+            let acts = [vld1q_s8(acts[..16].as_ptr()), vld1q_s8(acts[16..32].as_ptr())];
+            let sum = if K::HALVES {
+                let exact = |lines, acts| cpu.to_f32(rows(four_lines(None, lines, acts, max)));
+                let [s0, s1] = block.halves;
+                tile::scaled_halves(exact(&first, acts[0]), exact(&next, acts[1]), s0, s1)
+            } else {
+                cpu.to_f32(rows(eight_lines(&first, &next, acts, max)))
+            };
+            let acc = vfmaq_f32(acc, vmulq_laneq_f32::<LANE>(block.scales, d), sum);
+            if K::MIN { vfmaq_laneq_f32::<LANE>(acc, block.mins, weighted) } else { acc }
+        }
     }
 }

@@ -5,13 +5,13 @@
 //!
 //! Expanded codes ([`store_codes`]) are values already, without an offset, and stand in the order in which they are read.
 
-use std::arch::aarch64::*;
+use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
 use crate::ops::matmul_quant::{Codes, Scaling, offset};
 use crate::ops::scales::GroupScales;
-use crate::simd::{LINE, Simd};
+use crate::simd::{ActBlock, LINE, Simd};
 
 use super::vectors::{Arm, Products};
 
@@ -52,27 +52,127 @@ pub(super) fn store_codes<P: Products>(
     }
 }
 
-/// Part `sub` of block `block` of `blocks`.
-#[inline(always)]
-pub(super) fn operands<P: Products, C: Codes, K: Scaling>(
-    cpu: Arm<P>,
-    codes: &[u8],
-    blocks: usize,
-    block: usize,
+/// What a kernel of full tiles reads, for four output rows.
+///
+/// All slices are as long as there are blocks, so the compiler sees that no index is outside.
+pub(super) struct Blocks<'a> {
+    codes: &'a [u8],
+    expanded: &'a [[u8; PART]],
+    acts: &'a [[ActBlock; TILE_ROWS]],
+    d: &'a [[f32; TILE_ROWS]],
+    weighted: &'a [[f32; TILE_ROWS]],
+    scales: &'a [[f32; 16]],
+    mins: &'a [[f32; 16]],
+    halves: &'a [[[f32; 16]; 2]],
     sub: usize,
-) -> Operands {
-    if !C::EXPANDED {
-        let lines = C::lines(cpu, &codes[C::BYTES * block..][..C::BYTES], sub);
-        return P::operands(values(&lines, const { offset::<Arm<P>, C, K>() }));
-    }
-    let part: &[u8; PART] = codes[PART * (sub * blocks + block)..].first_chunk().expect("the part");
-    // SAFETY: `part` is 128 readable bytes; NEON is part of every AArch64 target of this crate.
-    unsafe {
-        let mut operands = [vdupq_n_s8(0); 8];
-        for j in 0..8 {
-            operands[j] = vld1q_s8(part[16 * j..].as_ptr().cast());
+}
+
+/// One of [`Blocks`]. What a type does not have is a copy of something else.
+pub(super) struct Block<'a> {
+    /// The values of the weights.
+    pub(super) values: Operands,
+    /// 32 activations for each row.
+    pub(super) acts: &'a [ActBlock; TILE_ROWS],
+    /// A scale for each row of activations.
+    pub(super) d: [float32x4_t; 2],
+    /// For each row of activations what a minimum is multiplied by.
+    pub(super) weighted: [float32x4_t; 2],
+    /// The scales of the weights.
+    pub(super) scales: float32x4_t,
+    /// Their minima.
+    pub(super) mins: float32x4_t,
+    /// The integer scales of the halves of the block.
+    pub(super) halves: [float32x4_t; 2],
+    /// [`MAGIC`].
+    pub(super) magic: float32x4_t,
+}
+
+impl<'a> Blocks<'a> {
+    /// Part `sub` of all blocks of a group, and a full tile.
+    ///
+    /// # Panics
+    /// When the operands do not fit together.
+    #[inline(always)]
+    pub(super) fn new<C: Codes, K: Scaling>(
+        codes: &'a [u8],
+        scales: &'a GroupScales,
+        tile: &'a Tile,
+        sub: usize,
+    ) -> Blocks<'a> {
+        let n = tile.blocks;
+        assert!(sub < 4 && codes.len() == n * C::BYTES);
+        let (acts, rest) = tile.q.as_chunks();
+        assert!(tile.rows == TILE_ROWS && rest.is_empty() && acts.len() == n);
+        Blocks {
+            codes,
+            expanded: if C::EXPANDED { &codes.as_chunks().0[sub * n..][..n] } else { &[] },
+            acts: &acts[..n],
+            d: &tile.d.as_chunks().0[..n],
+            weighted: if K::MIN { &tile.weighted.as_chunks().0[..n] } else { &[] },
+            scales: &scales.d[..n],
+            mins: if K::MIN { &scales.m[..n] } else { &[] },
+            halves: if K::HALVES { &scales.halves[..n] } else { &[] },
+            sub,
         }
-        operands
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.acts.len()
+    }
+
+    /// Block `b`.
+    #[inline(always)]
+    pub(super) fn block<P: Products, C: Codes, K: Scaling>(&self, cpu: Arm<P>, b: usize) -> Block<'a> {
+        let rows = |x: &[f32; 16]| cpu.load(&x.as_chunks::<4>().0[self.sub]);
+        let acts_rows = |x: &[f32; TILE_ROWS]| [cpu.load(x), cpu.load(&x[4..])];
+        let (scales, d) = (rows(&self.scales[b]), acts_rows(&self.d[b]));
+        Block {
+            values: self.values::<P, C, K>(cpu, b),
+            acts: &self.acts[b],
+            d,
+            weighted: if K::MIN { acts_rows(&self.weighted[b]) } else { d },
+            scales,
+            mins: if K::MIN { rows(&self.mins[b]) } else { scales },
+            halves: if K::HALVES { [rows(&self.halves[b][0]), rows(&self.halves[b][1])] } else { [scales; 2] },
+            magic: cpu.splat(MAGIC),
+        }
+    }
+
+    #[inline(always)]
+    fn values<P: Products, C: Codes, K: Scaling>(&self, cpu: Arm<P>, b: usize) -> Operands {
+        if !C::EXPANDED {
+            let lines = C::lines(cpu, &self.codes[C::BYTES * b..][..C::BYTES], self.sub);
+            return P::operands(values(&lines, const { offset::<Arm<P>, C, K>() }));
+        }
+        let part: &[u8; PART] = &self.expanded[b];
+        let (v0, v1, v2, v3, v4, v5, v6, v7);
+        // SAFETY: reads the 128 bytes of `part`.
+        unsafe {
+            // Pairs of registers would be loaded with fewer instructions, but that takes a Cortex-A76 more slots.
+            asm!(
+                "ldur {v0:q}, [{part}]",
+                "ldur {v1:q}, [{part}, #16]",
+                "ldur {v2:q}, [{part}, #32]",
+                "ldur {v3:q}, [{part}, #48]",
+                "ldur {v4:q}, [{part}, #64]",
+                "ldur {v5:q}, [{part}, #80]",
+                "ldur {v6:q}, [{part}, #96]",
+                "ldur {v7:q}, [{part}, #112]",
+                part = in(reg) part.as_ptr(),
+                v0 = out(vreg) v0,
+                v1 = out(vreg) v1,
+                v2 = out(vreg) v2,
+                v3 = out(vreg) v3,
+                v4 = out(vreg) v4,
+                v5 = out(vreg) v5,
+                v6 = out(vreg) v6,
+                v7 = out(vreg) v7,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        [v0, v1, v2, v3, v4, v5, v6, v7]
     }
 }
 
@@ -84,29 +184,26 @@ pub(super) const fn magnitude<C: Codes, K: Scaling>() -> i32 {
     }
 }
 
-/// Panics unless the operands fit together: what makes the loops below free of surprises.
-#[inline(always)]
-pub(super) fn check<C: Codes, K: Scaling>(codes: &[u8], scales: &GroupScales, tile: &Tile) {
-    let blocks = tile.blocks;
-    assert!(tile.rows == TILE_ROWS && tile.q.len() == blocks * TILE_ROWS && tile.d.len() == blocks * TILE_ROWS);
-    assert!(!K::MIN || tile.weighted.len() == blocks * TILE_ROWS);
-    assert!(codes.len() == blocks * C::BYTES && scales.d.len() == blocks);
-    assert!((!K::MIN || scales.m.len() == blocks) && (!K::HALVES || scales.halves.len() == blocks));
-}
-
 /// Products by rows of activations.
 pub(super) trait RowProducts: Products {
-    /// The exact sum over the columns of `values`, `acts` having as many, as f32; no value has a magnitude above `max`.
+    /// `acc` and the products of `block` for the row of activations that begins at byte `FROM` and whose numbers are `LANE` in `d`
+    /// and `weighted`.
     ///
     /// # Safety
-    /// `cpu` says what the CPU has; it must be enabled where this is inlined.
-    unsafe fn exact<const N: usize>(cpu: Arm<Self>, values: &[int8x16_t; N], acts: &[i8], max: i32) -> float32x4_t;
+    /// What `cpu` stands for is enabled where this is inlined.
+    unsafe fn row<C: Codes, K: Scaling, const FROM: usize, const LANE: i32>(
+        cpu: Arm<Self>,
+        acc: float32x4_t,
+        block: &Block<'_>,
+        d: float32x4_t,
+        weighted: float32x4_t,
+    ) -> float32x4_t;
 }
 
 /// One group of 16 outputs for a full tile.
 ///
 /// # Safety
-/// As [`RowProducts::exact`].
+/// As [`RowProducts::row`].
 #[inline(always)]
 pub(super) unsafe fn by_rows<P: RowProducts, C: Codes, K: Scaling>(
     cpu: Arm<P>,
@@ -115,72 +212,31 @@ pub(super) unsafe fn by_rows<P: RowProducts, C: Codes, K: Scaling>(
     tile: &Tile,
     out: &mut MatMut<'_>,
 ) {
-    check::<C, K>(codes, scales, tile);
-    let blocks = tile.blocks;
     for sub in 0..4 {
+        let blocks = Blocks::new::<C, K>(codes, scales, tile, sub);
         let mut acc = [cpu.splat(0.0); TILE_ROWS];
-        for b in 0..blocks {
-            let values = operands::<P, C, K>(cpu, codes, blocks, b, sub);
-            let dw = cpu.load(&scales.d[b][4 * sub..]);
-            let [d0, d1] = eight(cpu, &tile.d[TILE_ROWS * b..]);
+        for b in 0..blocks.len() {
+            let x = blocks.block::<P, C, K>(cpu, b);
             macro_rules! row {
-                ($m:literal, $lane:literal, $d:ident) => {
-                    let acts = &tile.q[TILE_ROWS * b + $m];
-                    // SAFETY: NEON is part of every AArch64 target of this crate; the rest is for the caller to see to.
-                    unsafe {
-                        let max = const { magnitude::<C, K>() };
-                        let sum = if K::HALVES {
-                            let [first, second] = &scales.halves[b];
-                            let (low, high) = (values.first_chunk::<4>(), values.last_chunk::<4>());
-                            let (Some(low), Some(high)) = (low, high) else { unreachable!("eight lines") };
-                            scaled_halves(
-                                P::exact::<4>(cpu, low, &acts[..16], max),
-                                P::exact::<4>(cpu, high, &acts[16..], max),
-                                cpu.to_f32(cpu.load_i32(&first[4 * sub..])),
-                                cpu.to_f32(cpu.load_i32(&second[4 * sub..])),
-                            )
-                        } else {
-                            P::exact::<8>(cpu, &values, acts, max)
-                        };
-                        acc[$m] = vfmaq_f32(acc[$m], vmulq_laneq_f32::<$lane>(dw, $d), sum);
-                    }
+                ($m:literal, $lane:literal) => {
+                    let (d, weighted) = (x.d[$m / 4], x.weighted[$m / 4]);
+                    // SAFETY: for the caller to see to.
+                    acc[$m] = unsafe { P::row::<C, K, { 32 * $m }, $lane>(cpu, acc[$m], &x, d, weighted) };
                 };
             }
-            row!(0, 0, d0);
-            row!(1, 1, d0);
-            row!(2, 2, d0);
-            row!(3, 3, d0);
-            row!(4, 0, d1);
-            row!(5, 1, d1);
-            row!(6, 2, d1);
-            row!(7, 3, d1);
-            if K::MIN {
-                let mw = cpu.load(&scales.m[b][4 * sub..]);
-                let [w0, w1] = eight(cpu, &tile.weighted[TILE_ROWS * b..]);
-                // SAFETY: as above.
-                unsafe {
-                    acc[0] = vfmaq_laneq_f32::<0>(acc[0], mw, w0);
-                    acc[1] = vfmaq_laneq_f32::<1>(acc[1], mw, w0);
-                    acc[2] = vfmaq_laneq_f32::<2>(acc[2], mw, w0);
-                    acc[3] = vfmaq_laneq_f32::<3>(acc[3], mw, w0);
-                    acc[4] = vfmaq_laneq_f32::<0>(acc[4], mw, w1);
-                    acc[5] = vfmaq_laneq_f32::<1>(acc[5], mw, w1);
-                    acc[6] = vfmaq_laneq_f32::<2>(acc[6], mw, w1);
-                    acc[7] = vfmaq_laneq_f32::<3>(acc[7], mw, w1);
-                }
-            }
+            row!(0, 0);
+            row!(1, 1);
+            row!(2, 2);
+            row!(3, 3);
+            row!(4, 0);
+            row!(5, 1);
+            row!(6, 2);
+            row!(7, 3);
         }
         for m in 0..TILE_ROWS {
             cpu.store(acc[m], &mut out.row(m)[4 * sub..]);
         }
     }
-}
-
-/// One number for each row of a tile.
-#[inline(always)]
-fn eight<P: Products>(cpu: Arm<P>, x: &[f32]) -> [float32x4_t; 2] {
-    let x: &[f32; TILE_ROWS] = x.first_chunk().expect("a number per row");
-    [cpu.load(x), cpu.load(&x[4..])]
 }
 
 /// `s0 · scale0 + s1 · scale1`. All are integers and the result is at most 2²⁴ (see `quipu_quant::dot`), so nothing is rounded, and
@@ -199,23 +255,20 @@ pub(super) unsafe fn scaled_halves(
     unsafe { vfmaq_f32(vmulq_f32(s1, scale1), s0, scale0) }
 }
 
-/// 1.5 · 2²³: the f32 from here to 2²⁴ are 1 apart, so an integer of magnitude up to 2²² that is added to the bits of this number
-/// is added to its value.
-pub(super) const MAGIC: f32 = 12_582_912.0;
+/// 1.5 · 2²³: the f32 from 2²³ to 2²⁴ are 1 apart, so an integer of magnitude up to 2²² that is added to the bits of this number is
+/// added to its value.
+const MAGIC: f32 = 12_582_912.0;
 const _: () = assert!(32 * 128 * 127 <= 1 << 22);
 
-/// The bits of [`MAGIC`] in all lanes, for an integer sum to start from. Read from memory each time, since the pipes that load have
-/// time and those that could copy a register are the ones that multiply.
-#[inline(always)]
-pub(super) fn magic_bits() -> int32x4_t {
-    #[repr(align(16))]
-    struct Aligned([i32; 4]);
-    static BITS: Aligned = Aligned([MAGIC.to_bits() as i32; 4]);
-    // SAFETY: sixteen aligned readable bytes. Volatile only so that the compiler reads again.
-    unsafe { std::ptr::from_ref(&BITS.0).cast::<int32x4_t>().read_volatile() }
-}
+/// Sixteen bytes that begin a register.
+#[repr(align(16))]
+pub(super) struct Aligned(#[expect(dead_code, reason = "read through a pointer")] [i32; 4]);
 
-/// The integer that was summed up from [`magic_bits`].
+/// The bits of [`MAGIC`] in all lanes, for an integer sum to start from. Loaded each time, since the pipes that load have time and
+/// those that could copy a register are the ones that multiply.
+pub(super) static MAGIC_BITS: Aligned = Aligned([MAGIC.to_bits() as i32; 4]);
+
+/// The integer that was summed up from [`MAGIC_BITS`].
 #[inline(always)]
 pub(super) fn from_magic<P: Products>(cpu: Arm<P>, sum: int32x4_t) -> float32x4_t {
     // SAFETY: NEON is part of every AArch64 target of this crate; the operand is a value.

@@ -99,7 +99,6 @@ impl<P: Products> Simd for Arm<P> {
             vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(v), vshlq_n_s32::<23>(vcvtq_s32_f32(n))));
         splat_i32(x: i32) -> int32x4_t = vdupq_n_s32(x);
         add_i32(a: int32x4_t, b: int32x4_t) -> int32x4_t = vaddq_s32(a, b);
-        mul_i32(a: int32x4_t, b: int32x4_t) -> int32x4_t = vmulq_s32(a, b);
         to_f32(a: int32x4_t) -> float32x4_t = vcvtq_f32_s32(a);
         to_i32(a: float32x4_t) -> int32x4_t = vcvtq_s32_f32(a);
         low_nibbles(line: uint8x16_t) -> uint8x16_t = vandq_u8(line, vdupq_n_u8(15));

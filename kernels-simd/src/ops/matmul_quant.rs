@@ -153,6 +153,50 @@ pub struct Scratch {
     codes: Vec<u8>,
 }
 
+/// Part `sub` of block `b`, its codes in `block`: adds its products with `rows` rows of `tile` to `acc`.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the body of a loop")]
+fn block_part<S: Simd, C: Codes, K: Scaling>(
+    s: S,
+    block: &[u8],
+    sub: usize,
+    scales: &GroupScales,
+    tile: &Tile,
+    b: usize,
+    rows: usize,
+    acc: &mut [S::V; TILE_ROWS],
+) {
+    let offset = const { offset::<S, C, K>() };
+    let at = sub * S::LANES;
+    let lines = C::lines(s, block, sub);
+    let dw = s.load(&scales.d[b][at..]);
+    for m in 0..rows {
+        let at_m = b * rows + m;
+        let (q, [h0, h1]) = (&tile.q[at_m], tile.halves[at_m]);
+        let sum = if K::HALVES {
+            let [first, second] = &scales.halves[b];
+            let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
+            let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
+            let s0 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h0), l0, &q[..16]));
+            let s1 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h1), l1, &q[16..]));
+            // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded; products of i32 are slow on many CPUs.
+            s.fma(s0, s.load(&first[at..]), s.mul(s1, s.load(&second[at..])))
+        } else {
+            let init = s.splat_i32(-offset * (h0 + h1));
+            s.to_f32(match C::BITS {
+                4 => s.dot::<8, 4>(init, &lines, q),
+                5 => s.dot::<8, 5>(init, &lines, q),
+                _ => s.dot::<8, 8>(init, &lines, q),
+            })
+        };
+        acc[m] = s.fma(s.mul(dw, s.splat(tile.d[at_m])), sum, acc[m]);
+        if K::MIN {
+            let mw = s.load(&scales.m[b][at..]);
+            acc[m] = s.fma(mw, s.splat(tile.weighted[at_m]), acc[m]);
+        }
+    }
+}
+
 /// One group of 16 outputs for the rows of one tile, `M` of them, or with `M = 0` as many as the tile has; `out` column 0 is the
 /// group's first row.
 #[inline(always)]
@@ -163,41 +207,20 @@ pub(crate) fn group_tile<S: Simd, C: Codes, K: Scaling, const M: usize>(
     tile: &Tile,
     out: &mut MatMut<'_>,
 ) {
-    let offset = const { offset::<S, C, K>() };
     let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
     assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
     assert!(codes.len() == blocks * C::BYTES && scales.d.len() == blocks);
     assert!((!K::MIN || scales.m.len() == blocks) && (!K::HALVES || scales.halves.len() == blocks));
     let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
     for (b, block) in codes.chunks_exact(C::BYTES).enumerate() {
-        for sub in 0..S::SUBS {
-            let at = sub * S::LANES;
-            let lines = C::lines(s, block, sub);
-            let dw = s.load(&scales.d[b][at..]);
-            for m in 0..rows {
-                let at_m = b * rows + m;
-                let (q, [h0, h1]) = (&tile.q[at_m], tile.halves[at_m]);
-                let sum = if K::HALVES {
-                    let [first, second] = scales.halves[b];
-                    let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
-                    let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
-                    let s0 = s.dot::<4, 6>(s.splat_i32(-offset * h0), l0, &q[..16]);
-                    let s1 = s.dot::<4, 6>(s.splat_i32(-offset * h1), l1, &q[16..]);
-                    s.add_i32(s.mul_i32(s0, s.load_i32(&first[at..])), s.mul_i32(s1, s.load_i32(&second[at..])))
-                } else {
-                    let init = s.splat_i32(-offset * (h0 + h1));
-                    match C::BITS {
-                        4 => s.dot::<8, 4>(init, &lines, q),
-                        5 => s.dot::<8, 5>(init, &lines, q),
-                        _ => s.dot::<8, 8>(init, &lines, q),
-                    }
-                };
-                acc[sub][m] = s.fma(s.mul(dw, s.splat(tile.d[at_m])), s.to_f32(sum), acc[sub][m]);
-                if K::MIN {
-                    let mw = s.load(&scales.m[b][at..]);
-                    acc[sub][m] = s.fma(mw, s.splat(tile.weighted[at_m]), acc[sub][m]);
-                }
-            }
+        // Spelled out: the compiler would leave a loop of this length as it is, and then the sums would not be in registers.
+        block_part::<S, C, K>(s, block, 0, scales, tile, b, rows, &mut acc[0]);
+        if S::SUBS > 1 {
+            block_part::<S, C, K>(s, block, 1, scales, tile, b, rows, &mut acc[1]);
+        }
+        if S::SUBS > 2 {
+            block_part::<S, C, K>(s, block, 2, scales, tile, b, rows, &mut acc[2]);
+            block_part::<S, C, K>(s, block, 3, scales, tile, b, rows, &mut acc[3]);
         }
     }
     for m in 0..rows {

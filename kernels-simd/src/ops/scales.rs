@@ -13,7 +13,7 @@ pub(crate) struct GroupScales {
     /// What `d·Σq` of the activations is multiplied by; empty for types without a minimum.
     pub(crate) m: Vec<[f32; 16]>,
     /// Integer scales of the two halves of a block; empty but for Q6_K.
-    pub(crate) halves: Vec<[[i32; 16]; 2]>,
+    pub(crate) halves: Vec<[[f32; 16]; 2]>,
 }
 
 #[inline(always)]
@@ -52,10 +52,10 @@ impl GroupScales {
                     let d = widen(s, b);
                     for pair in b[32..].as_chunks::<32>().0 {
                         self.d.push(d);
-                        let mut halves = [[0; 16]; 2];
+                        let mut halves = [[0.0; 16]; 2];
                         for r in 0..16 {
-                            halves[0][r] = i32::from(pair[r] as i8);
-                            halves[1][r] = i32::from(pair[16 + r] as i8);
+                            halves[0][r] = f32::from(pair[r] as i8);
+                            halves[1][r] = f32::from(pair[16 + r] as i8);
                         }
                         self.halves.push(halves);
                     }

@@ -82,7 +82,6 @@ impl Simd for Avx2 {
             _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n))));
         splat_i32(x: i32) -> __m256i = _mm256_set1_epi32(x);
         add_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
-        mul_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_mullo_epi32(a, b);
         to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
         to_i32(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);
         low_nibbles(line: __m256i) -> __m256i = _mm256_and_si256(line, _mm256_set1_epi8(15));

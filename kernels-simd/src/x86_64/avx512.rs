@@ -61,7 +61,6 @@ impl Simd for Avx512Vnni {
             _mm512_add_epi32(_mm512_castps_si512(v), _mm512_slli_epi32::<23>(_mm512_cvtps_epi32(n))));
         splat_i32(x: i32) -> __m512i = _mm512_set1_epi32(x);
         add_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
-        mul_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_mullo_epi32(a, b);
         to_f32(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
         to_i32(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
         low_nibbles(line: __m512i) -> __m512i = _mm512_and_si512(line, _mm512_set1_epi8(15));
