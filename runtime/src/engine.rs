@@ -290,9 +290,24 @@ impl Engine {
         &mut self,
         sequence: &mut Sequence,
         tokens: &[u32],
+        logits: impl FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        self.score_from(sequence, tokens, 0, logits)
+    }
+
+    /// As [`Engine::score`], but calls `logits` for token number `first` and those after it only: the others cost no product with the
+    /// vocabulary.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn score_from(
+        &mut self,
+        sequence: &mut Sequence,
+        tokens: &[u32],
+        first: usize,
         mut logits: impl FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
-        self.read(sequence, tokens, |_| true, &mut logits)
+        self.read(sequence, tokens, |i| i >= first, &mut logits)
     }
 
     /// Reads `tokens` in batches.

@@ -21,7 +21,7 @@ impl fmt::Display for Usage {
 impl std::error::Error for Usage {}
 
 /// Which instruction set.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct IsaArgs {
     /// Instruction set of the kernels; QUIPU_ISA does the same [default: the best that this CPU has]
     #[arg(long, value_name = "NAME")]
@@ -43,7 +43,7 @@ impl IsaArgs {
 }
 
 /// Which model, and what it may use of the machine.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct ModelArgs {
     /// A GGUF file, a packed file, a Hugging Face directory, or `demo`
     pub model: PathBuf,

@@ -3,6 +3,7 @@
 //! - `commands`: one file for each subcommand; each begins with its options. Start with `commands/run.rs`.
 //! - [`args`]: options that several subcommands share.
 //! - [`model`]: from a model's name to an engine that is loaded.
+//! - [`statistics`]: means, errors, divergences.
 //! - [`out`]: results to stdout. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C.
 //!
 //! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C.
@@ -12,6 +13,7 @@ mod commands;
 mod interrupt;
 mod model;
 mod out;
+mod statistics;
 mod talk;
 
 use std::process::ExitCode;

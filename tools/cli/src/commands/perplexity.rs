@@ -1,12 +1,14 @@
-//! `quipu perplexity`: how well a model predicts a text.
+//! `quipu perplexity`: how well a model predicts a text, and how far it is from another one.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use quipu_runtime::Engine;
 use quipu_runtime::sampler::log_probability;
 use serde_json::json;
 
 use crate::args::{self, ModelArgs};
+use crate::statistics::{Divergence, Mean};
 use crate::{model, out, talk};
 
 /// Measure how well a model predicts a text, as llama.cpp's tool does
@@ -14,10 +16,15 @@ use crate::{model, out, talk};
 /// The text is tokenised as a whole and cut into pieces of -c tokens, the first of each replaced by the beginning-of-text token if the
 /// model uses one. In each piece the second half is predicted from all that precedes it in the piece. The result is the exponential of the
 /// mean negative log-likelihood, with its standard error. Lower is better; only figures for the same text and -c compare.
+///
+/// With --kl, also how far the predictions are from those of a base model, usually the same one before it was quantised: the mean
+/// Kullback-Leibler divergence (0 is the same), what 99 % of the places stay below, and how often both find the same token likeliest.
+/// This tells good quantisations from better ones long before the perplexity does.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
-  quipu perplexity llama-q4_0.gguf -f wiki.test.raw --chunks 20")]
+Examples:
+  quipu perplexity llama-q4_0.gguf -f wiki.test.raw --chunks 20
+  quipu perplexity llama-q4_0.gguf -f wiki.test.raw --chunks 20 --kl llama-f16.gguf")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -30,40 +37,12 @@ pub struct Args {
     /// Stop after so many pieces
     #[arg(long, value_name = "N")]
     chunks: Option<usize>,
-    /// One JSON object: ppl, error, nll, tokens, chunks, ctx
+    /// Compare with this model, which must have the same vocabulary
+    #[arg(long, value_name = "BASE")]
+    kl: Option<PathBuf>,
+    /// One JSON object: ppl, error, nll, tokens, chunks, ctx; with --kl also base_ppl, base_error, kl, kl_error, kl_99, same_top, same_top_error
     #[arg(long)]
     json: bool,
-}
-
-/// Sums over the tokens predicted.
-#[derive(Default)]
-struct Sums {
-    count: usize,
-    nll: f64,
-    nll_squared: f64,
-}
-
-impl Sums {
-    fn add(&mut self, nll: f64) {
-        self.count += 1;
-        self.nll += nll;
-        self.nll_squared += nll * nll;
-    }
-
-    fn mean(&self) -> f64 {
-        self.nll / self.count as f64
-    }
-
-    fn perplexity(&self) -> f64 {
-        self.mean().exp()
-    }
-
-    /// The standard error of the mean, carried through the exponential. Zero for a single token.
-    fn error(&self) -> f64 {
-        let variance = self.nll_squared / self.count as f64 - self.mean() * self.mean();
-        let deviation = (variance.max(0.0) / (self.count.max(2) - 1) as f64).sqrt();
-        deviation * self.perplexity()
-    }
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -71,6 +50,10 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(n >= 4, "-c {n}: a piece needs at least 4 tokens");
     let text = args::text(None, args.file.as_deref(), "text")?;
     let (mut engine, _) = model::load(&args.model, Some(n))?;
+    let mut base = match &args.kl {
+        Some(path) => Some(load_base(&args, path, &engine)?),
+        None => None,
+    };
     let tokenizer = engine.tokenizer().clone();
     let mut tokens = tokenizer.encode(&text, true, false);
     // One piece says little, so llama.cpp asks for two; that keeps figures from being compared that should not be.
@@ -79,54 +62,82 @@ pub fn run(args: Args) -> Result<()> {
     let pieces = (tokens.len() / n).min(args.chunks.unwrap_or(usize::MAX));
     ensure!(pieces > 0, "--chunks 0: there is nothing to measure");
     let first = n / 2;
-    let mut sums = Sums::default();
+    let (mut nll, mut base_nll, mut divergence) = (Mean::default(), Mean::default(), Divergence::default());
+    let mut base_logits = Vec::new();
     let started = std::time::Instant::now();
     for (i, piece) in tokens.chunks_exact_mut(n).take(pieces).enumerate() {
         if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos()) {
             piece[0] = bos;
         }
-        let mut sequence = engine.new_sequence();
-        engine
-            .score(&mut sequence, piece, |position, logits| {
-                if let Some(&next) = piece.get(position + 1).filter(|_| position >= first) {
-                    sums.add(-log_probability(logits, next));
-                }
-            })
-            .context("cannot score the text")?;
-        ensure!(sums.nll.is_finite(), "piece {}: the model's logits are not finite numbers", i + 1);
+        base_logits.clear();
+        if let Some(base) = &mut base {
+            predictions(base, piece, first, |next, logits| {
+                base_nll.add(-log_probability(logits, next));
+                base_logits.extend_from_slice(logits);
+            })?;
+        }
+        let mut base_logits = base_logits.chunks_exact(engine.vocabulary());
+        predictions(&mut engine, piece, first, |next, logits| {
+            nll.add(-log_probability(logits, next));
+            if let Some(base) = base_logits.next() {
+                divergence.add(base, logits);
+            }
+        })?;
+        let finite = nll.value().is_finite() && (base.is_none() || base_nll.value().is_finite());
+        ensure!(finite, "piece {}: the model's logits are not finite numbers", i + 1);
         let left = started.elapsed().as_secs_f64() / (i + 1) as f64 * (pieces - i - 1) as f64;
-        talk::note_part(&format!("\r[{}/{pieces}] {:.4}, {left:.0} s left   ", i + 1, sums.perplexity()));
+        let kl = base.as_ref().map_or(String::new(), |_| format!(", KL {:.5}", divergence.mean().value()));
+        talk::note_part(&format!("\r[{}/{pieces}] {:.4}{kl}, {left:.0} s left   ", i + 1, nll.perplexity().0));
     }
     talk::note("");
-    let (ppl, error) = (sums.perplexity(), sums.error());
+    let (ppl, error) = nll.perplexity();
+    let (base_ppl, base_error) = base_nll.perplexity();
+    let (kl, (same, same_error)) = (divergence.mean(), divergence.same_top());
     if args.json {
-        return out::json(&json!({
-            "ppl": ppl, "error": error, "nll": sums.mean(), "tokens": sums.count, "chunks": pieces, "ctx": n,
-        }));
+        let mut json = json!({
+            "ppl": ppl, "error": error, "nll": nll.value(), "tokens": nll.count, "chunks": pieces, "ctx": n,
+        });
+        if base.is_some() {
+            json["base_ppl"] = base_ppl.into();
+            json["base_error"] = base_error.into();
+            json["kl"] = kl.value().into();
+            json["kl_error"] = kl.error().into();
+            json["kl_99"] = divergence.percentile(0.99).into();
+            json["same_top"] = same.into();
+            json["same_top_error"] = same_error.into();
+        }
+        return out::json(&json);
     }
-    out::line(format_args!("perplexity {ppl:.4} ± {error:.5} ({} tokens in {pieces} pieces of {n})", sums.count))
+    out::line(format_args!("perplexity {ppl:.4} ± {error:.5} ({} tokens in {pieces} pieces of {n})", nll.count))?;
+    if base.is_some() {
+        out::line(format_args!("base       {base_ppl:.4} ± {base_error:.5}"))?;
+        let percentile = divergence.percentile(0.99);
+        out::line(format_args!("KL         {:.6} ± {:.6}, 99 % below {percentile:.6}", kl.value(), kl.error()))?;
+        out::line(format_args!("same top   {:.2} ± {:.2} %", 100.0 * same, 100.0 * same_error))?;
+    }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Sums;
+fn load_base(args: &Args, path: &std::path::Path, engine: &Engine) -> Result<Engine> {
+    let mut base_args = args.model.clone();
+    base_args.model = path.to_owned();
+    let (base, _) = model::load(&base_args, Some(args.context))?;
+    let (ours, theirs) = (engine.tokenizer(), base.tokenizer());
+    let same = engine.vocabulary() == base.vocabulary()
+        && ours.vocab_size() == theirs.vocab_size()
+        && (0..ours.vocab_size() as u32).all(|id| ours.token_bytes(id, true) == theirs.token_bytes(id, true));
+    ensure!(same, "{}: its vocabulary is not the model's, so their predictions do not compare", path.display());
+    Ok(base)
+}
 
-    /// A model that gives every token one of `n` equal chances has perplexity n, without error.
-    #[test]
-    fn chance_among_n_has_perplexity_n() {
-        let mut sums = Sums::default();
-        (0..1000).for_each(|_| sums.add(50f64.ln()));
-        assert!((sums.perplexity() - 50.0).abs() < 1e-9);
-        assert!(sums.error() < 1e-5);
-    }
-
-    #[test]
-    fn the_error_is_that_of_the_mean() {
-        let mut sums = Sums::default();
-        for nll in [1.0, 3.0, 1.0, 3.0, 1.0] {
-            sums.add(nll);
-        }
-        // Mean 1.8; sample deviation √1.2; of the mean √(1.2 / 5) = √0.24; times e^1.8.
-        assert!((sums.error() - 0.24f64.sqrt() * 1.8f64.exp()).abs() < 1e-9);
-    }
+/// Reads a piece and calls `place(next token, logits before it)` for all places from `first` on.
+fn predictions(engine: &mut Engine, piece: &[u32], first: usize, mut place: impl FnMut(u32, &[f32])) -> Result<()> {
+    let mut sequence = engine.new_sequence();
+    engine
+        .score_from(&mut sequence, piece, first, |position, logits| {
+            if let Some(&next) = piece.get(position + 1) {
+                place(next, logits);
+            }
+        })
+        .context("cannot score the text")
 }

@@ -1,4 +1,4 @@
-use crate::{ids, quipu, quipu_with_input};
+use crate::{ids, quipu, quipu_with_input, tales};
 
 const TEXT: &str = "Once upon a time there was";
 
@@ -96,4 +96,32 @@ fn perplexity_is_what_scoring_the_pieces_gives() {
     assert_eq!((&one["chunks"], &one["tokens"]), (&1.into(), &15.into()));
     let message = quipu(["perplexity", "demo", "-f", path, "-c", "4096"]).error();
     assert!(message.contains("8192"), "{message}");
+}
+
+/// A model does not diverge from itself; a quantised one does, and more places than none agree.
+#[test]
+fn divergence_from_a_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let (text, full, small) = (path("text.txt"), path("full.gguf"), path("small.gguf"));
+    let words = "The fox went out on a chilly night, and he prayed for the moon to give him light. ".repeat(8);
+    std::fs::write(&text, words).unwrap();
+    quipu(["convert", tales().to_str().unwrap(), "-o", &full]).ok();
+    quipu(["quantize", &full, &small, "--type", "q4_0"]).ok();
+    let measure = |model: &str| quipu(["perplexity", model, "-f", &text, "-c", "32", "--kl", &full, "--json"]).json();
+    let (same, other) = (measure(&full), measure(&small));
+    assert_eq!((&same["kl"], &same["same_top"], &same["ppl"]), (&0.0.into(), &1.0.into(), &same["base_ppl"]));
+    assert_eq!(same["ppl"], other["base_ppl"]);
+    let number = |key: &str| other[key].as_f64().unwrap();
+    assert!(number("kl") > 0.0 && number("kl") < number("kl_99") && number("kl_error") < number("kl"));
+    assert!(number("same_top") > 0.5 && number("same_top") <= 1.0);
+    let table = quipu(["perplexity", &small, "-f", &text, "-c", "32", "--kl", &full]).ok();
+    assert_eq!(table.lines().count(), 4, "{table}");
+}
+
+#[test]
+fn a_base_with_another_vocabulary_is_refused() {
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/stories260K/stories260K-f32.gguf");
+    let message = quipu_with_input(["perplexity", "demo", "-c", "4", "--kl", tiny], "The fox went out. ").error();
+    assert!(message.contains("vocabulary"), "{message}");
 }

@@ -1,0 +1,134 @@
+//! Means with their errors, and what two distributions over the vocabulary have to do with each other.
+
+/// The mean of some numbers, with its standard error.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mean {
+    pub count: usize,
+    sum: f64,
+    squares: f64,
+}
+
+impl Mean {
+    pub fn add(&mut self, value: f64) {
+        self.count += 1;
+        self.sum += value;
+        self.squares += value * value;
+    }
+
+    pub fn value(&self) -> f64 {
+        self.sum / self.count as f64
+    }
+
+    /// The standard error of the mean: the sample's deviation over √n. Zero for a single number.
+    pub fn error(&self) -> f64 {
+        let variance = self.squares / self.count as f64 - self.value() * self.value();
+        (variance.max(0.0) / (self.count.max(2) - 1) as f64).sqrt()
+    }
+
+    /// For negative log-likelihoods: the perplexity, and the mean's error carried through the exponential.
+    pub fn perplexity(&self) -> (f64, f64) {
+        let ppl = self.value().exp();
+        (ppl, self.error() * ppl)
+    }
+}
+
+/// How far a model's predictions are from those of a base model.
+#[derive(Debug, Default)]
+pub struct Divergence {
+    /// Kullback-Leibler divergence from the base's distribution, in nats, place by place.
+    kl: Vec<f64>,
+    same_top: usize,
+}
+
+impl Divergence {
+    /// One place: the logits of both models there.
+    pub fn add(&mut self, base: &[f32], model: &[f32]) {
+        self.kl.push(kl_divergence(base, model));
+        self.same_top += usize::from(top(base) == top(model));
+    }
+
+    /// The mean divergence, with its error.
+    pub fn mean(&self) -> Mean {
+        let mut mean = Mean::default();
+        self.kl.iter().for_each(|&kl| mean.add(kl));
+        mean
+    }
+
+    /// What the divergence stays below at the part `p` of all places, between neighbours in proportion.
+    pub fn percentile(&self, p: f64) -> f64 {
+        let mut sorted = self.kl.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+        let place = p * last as f64;
+        let (below, part) = (place.floor() as usize, place.fract());
+        (1.0 - part) * sorted[below] + part * sorted[(below + 1).min(last)]
+    }
+
+    /// At what part of the places both models have the same favourite, with the error of a binomial's mean.
+    pub fn same_top(&self) -> (f64, f64) {
+        let n = self.kl.len() as f64;
+        let p = self.same_top as f64 / n;
+        (p, (p * (1.0 - p) / (n - 1.0).max(1.0)).sqrt())
+    }
+}
+
+/// `Σ p·(ln p − ln q)` for the softmax `p` of `base` and `q` of `model`. Both have the same length and finite values.
+fn kl_divergence(base: &[f32], model: &[f32]) -> f64 {
+    let max = |logits: &[f32]| f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let (max_p, max_q) = (max(base), max(model));
+    let (mut sum_p, mut sum_q, mut weighted) = (0.0, 0.0, 0.0);
+    for (&b, &m) in base.iter().zip(model) {
+        let (b, m) = (f64::from(b) - max_p, f64::from(m) - max_q);
+        let p = b.exp();
+        sum_p += p;
+        sum_q += m.exp();
+        weighted += p * (b - m);
+    }
+    // Never negative but for rounding.
+    (weighted / sum_p - sum_p.ln() + sum_q.ln()).max(0.0)
+}
+
+/// The likeliest token, the first of several.
+fn top(logits: &[f32]) -> usize {
+    logits.iter().enumerate().fold(0, |best, (i, &l)| if l > logits[best] { i } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model that gives every token one of `n` equal chances has perplexity n, without error.
+    #[test]
+    fn chance_among_n_has_perplexity_n() {
+        let mut mean = Mean::default();
+        (0..1000).for_each(|_| mean.add(50f64.ln()));
+        let (ppl, error) = mean.perplexity();
+        assert!((ppl - 50.0).abs() < 1e-9 && error < 1e-5);
+    }
+
+    #[test]
+    fn the_error_is_that_of_the_mean() {
+        let mut mean = Mean::default();
+        for value in [1.0, 3.0, 1.0, 3.0, 1.0] {
+            mean.add(value);
+        }
+        // Mean 1.8; sample deviation √1.2; of the mean √(1.2 / 5) = √0.24; for the perplexity times e^1.8.
+        assert!((mean.error() - 0.24f64.sqrt()).abs() < 1e-9);
+        assert!((mean.perplexity().1 - 0.24f64.sqrt() * 1.8f64.exp()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn divergence_of_known_distributions() {
+        let logits = |p: &[f64]| p.iter().map(|p| p.ln() as f32 + 7.0).collect::<Vec<_>>();
+        let (p, q) = (logits(&[0.5, 0.25, 0.25]), logits(&[0.25, 0.5, 0.25]));
+        let mut divergence = Divergence::default();
+        divergence.add(&p, &q);
+        divergence.add(&p, &p);
+        // ½·ln 2 − ¼·ln 2, and nothing.
+        let expected = 0.25 * 2f64.ln();
+        assert!((divergence.mean().value() - expected / 2.0).abs() < 1e-6);
+        assert!((divergence.percentile(1.0) - expected).abs() < 1e-6 && divergence.percentile(0.0) < 1e-9);
+        assert!((divergence.percentile(0.25) - expected / 4.0).abs() < 1e-6);
+        assert_eq!(divergence.same_top(), (0.5, 0.5));
+    }
+}
