@@ -9,7 +9,7 @@
 use std::io;
 
 use memmap2::MmapMut;
-use quipu_kernels::{Kernels, Tile, Weights, tile_rows};
+use quipu_kernels::{Kernels, Tile, Weights};
 use quipu_quant::TensorType;
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group};
 
@@ -125,7 +125,7 @@ impl Activations {
         let x = Random::default().numbers(rows * cols);
         let (mut tiles, mut start) = (Vec::new(), 0);
         while start < rows {
-            let n = tile_rows(rows - start);
+            let n = kernels.tile_rows(rows - start);
             let mut tile = Tile::default();
             kernels.quantize(&x[start * cols..], n, cols, cols, &mut tile);
             tiles.push(tile);

@@ -1,21 +1,19 @@
 //! Activations on their way into a product: f32 rows, and their int8 form in tiles.
 
-use crate::simd::ActBlock;
+use crate::simd::{ActBlock, Simd};
 
-/// Rows of a full tile.
-pub const TILE_ROWS: usize = 8;
+/// Rows of a full tile, but for instruction sets that make it larger ([`Simd::FULL_TILE`]).
+pub(crate) const TILE_ROWS: usize = 8;
 
-/// Rows of the next tile when `left` rows are left: 8, 4, 2 or 1, the sizes that have kernels of their own.
-pub fn tile_rows(left: usize) -> usize {
-    match left {
-        8.. => 8,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
-    }
+/// Rows of the next tile when `left` rows are left: a power of two.
+#[inline(always)]
+pub(crate) fn tile_rows<S: Simd>(_: S, left: usize) -> usize {
+    const { assert!(S::FULL_TILE.is_power_of_two() && S::FULL_TILE >= TILE_ROWS) };
+    1 << left.clamp(1, S::FULL_TILE).ilog2()
 }
 
-/// 1, 2, 4 or 8 activation rows ([`tile_rows`]) in the int8 form of `quipu_quant::activations`, block by block, rows side by side.
+/// As many activation rows as there are kernels for ([`Kernels::tile_rows`](crate::Kernels::tile_rows)), in the int8 form of
+/// `quipu_quant::activations`, block by block, rows side by side.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
     pub(crate) rows: usize,
@@ -34,9 +32,9 @@ impl Tile {
     /// Makes room for `rows` rows of `cols` elements; keeps its memory.
     ///
     /// # Panics
-    /// When `rows` is not 1, 2, 4 or 8, or `cols` no multiple of 32.
+    /// When `cols` is no multiple of 32.
     pub(crate) fn resize(&mut self, rows: usize, cols: usize) {
-        assert!(matches!(rows, 1 | 2 | 4 | TILE_ROWS) && cols.is_multiple_of(32));
+        assert!(cols.is_multiple_of(32));
         self.rows = rows;
         self.blocks = cols / 32;
         let n = rows * self.blocks;

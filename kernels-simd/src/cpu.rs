@@ -100,6 +100,7 @@ mod x86 {
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct X86 {
         pub(crate) avx2: bool,
+        pub(crate) avxvnni: bool,
         pub(crate) avx512vnni: bool,
     }
 
@@ -108,7 +109,7 @@ mod x86 {
         static FEATURES: OnceLock<X86> = OnceLock::new();
         *FEATURES.get_or_init(|| {
             let all = |isa: Isa| isa.missing().is_empty();
-            X86 { avx2: all(Isa::Avx2), avx512vnni: all(Isa::Avx512Vnni) }
+            X86 { avx2: all(Isa::Avx2), avxvnni: all(Isa::AvxVnni), avx512vnni: all(Isa::Avx512Vnni) }
         })
     }
 
@@ -128,12 +129,14 @@ mod x86 {
             _ => (0, 0),
         };
         let [ebx7, ecx7] = leaf(7, 0).map_or([0; 2], |leaf| [leaf.ebx, leaf.ecx]);
+        let eax71 = leaf(7, 1).map_or(0, |leaf| leaf.eax);
         let ymm = saved & 0b110 == 0b110;
         let zmm = saved & 0b1110_0110 == 0b1110_0110;
         vec![
             ("AVX2", ymm && bit(ebx7, 5)),
             ("FMA", ymm && bit(ecx1, 12)),
             ("F16C", ymm && bit(ecx1, 29)),
+            ("AVX_VNNI", ymm && bit(eax71, 4)),
             ("AVX512F", zmm && bit(ebx7, 16)),
             ("AVX512DQ", zmm && bit(ebx7, 17)),
             ("AVX512BW", zmm && bit(ebx7, 30)),

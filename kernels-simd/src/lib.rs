@@ -28,7 +28,7 @@ mod table;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use activations::{TILE_ROWS, Tile, tile_rows};
+pub use activations::Tile;
 pub use cpu::{Feature, cpu};
 pub use matrix::{MatMut, Weights, padded_rows};
 pub use ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};

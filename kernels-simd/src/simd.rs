@@ -7,7 +7,7 @@
 //! A value of an implementing type is the proof that this CPU has the instructions: it can be had only from a constructor
 //! that checked. All methods are `inline(always)` and end up inside the `#[target_feature]` functions of the ISA's table.
 
-use crate::activations::Tile;
+use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
 use crate::ops::matmul_quant::{self, Codes, Scaling};
 use crate::ops::scales::GroupScales;
@@ -47,6 +47,8 @@ pub(crate) trait Simd: Copy {
     const SUBS: usize = 16 / Self::LANES;
     /// Whether it pays to have product kernels for each common number of activation rows.
     const UNROLL: bool = true;
+    /// Rows of a full tile: a power of two, [`TILE_ROWS`] or more.
+    const FULL_TILE: usize = TILE_ROWS;
     /// What [`Simd::bytes`] adds to signed bytes to make codes for [`Simd::dot`].
     const BYTE_OFFSET: i32;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 #[cfg(target_arch = "aarch64")]
 use crate::aarch64::{dotprod::DotProd, i8mm::I8mm, neon::Neon};
-use crate::activations::{TILE_ROWS, Tile};
+use crate::activations::{self, Tile};
 use crate::cpu::cpu;
 use crate::matrix::{MatMut, Weights};
 use crate::ops::attention::{self, AttentionScratch, Queries, SEGMENT, Segment, state_len};
@@ -14,7 +14,7 @@ use crate::ops::roof::{self, Int8Loop};
 use crate::ops::{elementwise, matmul_float, matmul_quant};
 use crate::portable::Portable;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{avx2::Avx2, avx512::Avx512Vnni};
+use crate::x86_64::{avx2::Avx2, avx512::Avx512Vnni, avxvnni::AvxVnni};
 
 /// An instruction set that kernels exist for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,8 @@ pub enum Isa {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
+    /// AVX2, FMA, F16C and AVX-VNNI.
+    AvxVnni,
     /// AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,
     /// NEON of ARMv8.0.
@@ -35,13 +37,15 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, the preferred one last.
-    pub const ALL: [Isa; 6] = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni, Isa::Neon, Isa::DotProd, Isa::I8mm];
+    pub const ALL: [Isa; 7] =
+        [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Neon, Isa::DotProd, Isa::I8mm];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
             Isa::Neon => "neon",
             Isa::DotProd => "dotprod",
@@ -63,7 +67,7 @@ impl Isa {
     pub fn is_native(self) -> bool {
         match self {
             Isa::Portable => true,
-            Isa::Avx2 | Isa::Avx512Vnni => cfg!(target_arch = "x86_64"),
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => cfg!(target_arch = "x86_64"),
             Isa::Neon | Isa::DotProd | Isa::I8mm => cfg!(target_arch = "aarch64"),
         }
     }
@@ -73,6 +77,7 @@ impl Isa {
         match self {
             Isa::Portable => &[],
             Isa::Avx2 => &["AVX2", "FMA", "F16C"],
+            Isa::AvxVnni => &["AVX2", "FMA", "F16C", "AVX_VNNI"],
             Isa::Avx512Vnni => &["AVX2", "FMA", "F16C", "AVX512F", "AVX512DQ", "AVX512BW", "AVX512VL", "AVX512_VNNI"],
             Isa::Neon => &["NEON"],
             Isa::DotProd => &["NEON", "DotProd"],
@@ -93,6 +98,8 @@ impl Isa {
             Isa::Portable => Some(&portable::KERNELS),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::detect().map(|_| &avx2::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => AvxVnni::detect().map(|_| &avxvnni::KERNELS),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Avx512Vnni::detect().map(|_| &avx512vnni::KERNELS),
             #[cfg(target_arch = "aarch64")]
@@ -127,6 +134,7 @@ impl FromStr for Isa {
 /// The kernels of one instruction set. It can be had only from [`Isa::kernels`], which asks the CPU first.
 pub struct Kernels {
     isa: Isa,
+    tile_rows: unsafe fn(usize) -> usize,
     quantize: unsafe fn(&[f32], usize, &mut Tile),
     matmul_quant: unsafe fn(&Weights<'_>, Range<usize>, &[Tile], &mut Scratch, &mut MatMut<'_>),
     matmul_float: unsafe fn(&Weights<'_>, Range<usize>, &[f32], usize, &mut MatMut<'_>),
@@ -151,6 +159,7 @@ macro_rules! instantiate {
 
             pub(super) static KERNELS: Kernels = Kernels {
                 isa: $isa,
+                tile_rows,
                 quantize,
                 matmul_quant: mm_quant,
                 matmul_float: mm_float,
@@ -168,6 +177,7 @@ macro_rules! instantiate {
             };
 
             instantiate!(@ $token, $features;
+                fn tile_rows(left: usize) -> usize = |s| activations::tile_rows(s, left);
                 fn quantize(x: &[f32], stride: usize, tile: &mut Tile) = |s| elementwise::quantize(s, x, stride, tile);
                 fn mm_quant(w: &Weights<'_>, groups: Range<usize>, x: &[Tile], scratch: &mut Scratch, out: &mut MatMut<'_>)
                     = |s| matmul_quant::matmul(s, w, groups, x, scratch, out);
@@ -217,6 +227,8 @@ instantiate!(portable, Isa::Portable, Portable, none);
 #[cfg(target_arch = "x86_64")]
 instantiate!(avx2, Isa::Avx2, Avx2::new_unchecked(), "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
+instantiate!(avxvnni, Isa::AvxVnni, AvxVnni::new_unchecked(), "avx2,fma,f16c,avxvnni");
+#[cfg(target_arch = "x86_64")]
 instantiate!(
     avx512vnni,
     Isa::Avx512Vnni,
@@ -245,11 +257,17 @@ impl Kernels {
         self.isa
     }
 
-    /// Quantises `rows` (1, 2, 4 or 8) rows of `cols` activations (a multiple of 32), `stride` apart in `x`.
+    /// Rows of the next tile when `left` rows are left: the largest power of two of them that this instruction set has a kernel for.
+    pub fn tile_rows(&self, left: usize) -> usize {
+        call!(self.tile_rows(left))
+    }
+
+    /// Quantises `rows` ([`Kernels::tile_rows`]) rows of `cols` activations (a multiple of 32), `stride` apart in `x`.
     ///
     /// # Panics
-    /// When `x` is too short, or `rows` or `cols` not as said.
+    /// When `x` is too short, `rows` no number of rows of a tile, or `cols` not as said.
     pub fn quantize(&self, x: &[f32], rows: usize, cols: usize, stride: usize, tile: &mut Tile) {
+        assert_eq!(rows, self.tile_rows(rows));
         tile.resize(rows, cols);
         assert!(stride >= cols && x.len() >= (rows - 1) * stride + cols);
         call!(self.quantize(x, stride, tile));
@@ -270,7 +288,7 @@ impl Kernels {
         assert!(!w.ty().is_float() && groups.end <= w.groups());
         assert_eq!(out.cols(), groups.len() * 16);
         assert_eq!(out.rows(), x.iter().map(|t| t.rows).sum::<usize>());
-        assert!(x.iter().all(|t| t.rows <= TILE_ROWS && t.blocks * 32 == w.cols()));
+        assert!(x.iter().all(|t| t.rows == self.tile_rows(t.rows) && t.blocks * 32 == w.cols()));
         call!(self.matmul_quant(w, groups, x, scratch, out));
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Once;
 
 use quipu_kernels::{
-    AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Tile, Weights, state_len, tile_rows,
+    AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Tile, Weights, state_len,
 };
 use quipu_quant::TensorType;
 use quipu_quant::dot::{QuantizedRow, dot, dot_f32};
@@ -68,20 +68,11 @@ impl Random {
     }
 }
 
-/// Whether `isa` belongs to the architecture that this test was built for.
-fn native(isa: Isa) -> bool {
-    match isa {
-        Isa::Portable => true,
-        Isa::Avx2 | Isa::Avx512Vnni => cfg!(target_arch = "x86_64"),
-        Isa::Neon | Isa::DotProd | Isa::I8mm => cfg!(target_arch = "aarch64"),
-    }
-}
-
 fn all() -> impl Iterator<Item = &'static Kernels> {
     static SAY_ONCE: Once = Once::new();
     SAY_ONCE.call_once(|| {
-        for isa in Isa::ALL.into_iter().filter(|&isa| native(isa) && isa.kernels().is_none()) {
-            eprintln!("SKIPPED: {isa} is not on this CPU");
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_native() && isa.kernels().is_none()) {
+            eprintln!("SKIPPED: {isa} is not on this CPU: no {}", isa.missing().join(", "));
         }
     });
     Isa::ALL.into_iter().filter_map(Isa::kernels)
@@ -114,7 +105,7 @@ fn quantised_products_equal_the_reference() {
                 let mut at = 0;
                 while at < n {
                     let mut tile = Tile::default();
-                    k.quantize(&x[at * cols..], tile_rows(n - at), cols, cols, &mut tile);
+                    k.quantize(&x[at * cols..], k.tile_rows(n - at), cols, cols, &mut tile);
                     at += tile.rows();
                     tiles.push(tile);
                 }

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use quipu_kernels::{AttentionScratch, Kernels, MatMut, Queries, Scratch, Tile, padded_rows, state_len, tile_rows};
+use quipu_kernels::{AttentionScratch, Kernels, MatMut, Queries, Scratch, Tile, padded_rows, state_len};
 
 use crate::config::Config;
 use crate::kv::{AnySegment, PAGE, Sequence};
@@ -118,12 +118,13 @@ impl Team<'_> {
     ) -> Input<'a> {
         let mut used = 0;
         if linears.iter().any(|l| !l.matrix.ty().is_float()) {
-            // Tiles of 8 rows, then 4, 2, 1.
+            let kernels = self.kernels;
+            // Full tiles, then smaller ones.
+            let full = kernels.tile_rows(rows);
             let tile_at = |i: usize| {
-                let full = rows / 8;
-                let mut start = i.min(full) * 8;
-                for _ in full..i {
-                    start += tile_rows(rows - start);
+                let mut start = i.min(rows / full) * full;
+                for _ in rows / full..i {
+                    start += kernels.tile_rows(rows - start);
                 }
                 start
             };
@@ -133,10 +134,9 @@ impl Team<'_> {
             if tiles.len() < used {
                 tiles.resize_with(used, Tile::default);
             }
-            let kernels = self.kernels;
             let quantize = |i: usize, tile: &mut Tile| {
                 let start = tile_at(i);
-                kernels.quantize(&x[start * stride..], tile_rows(rows - start), cols, stride, tile);
+                kernels.quantize(&x[start * stride..], kernels.tile_rows(rows - start), cols, stride, tile);
             };
             if used == 1 {
                 // A row takes less time than waking the others.

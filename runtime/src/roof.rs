@@ -108,7 +108,7 @@ impl Roof {
         let mut tiles = Vec::new();
         let mut start = 0;
         while start < rows {
-            let n = quipu_kernels::tile_rows(rows - start);
+            let n = kernels.tile_rows(rows - start);
             let mut tile = Tile::default();
             kernels.quantize(&x[start * COLS..], n, COLS, COLS, &mut tile);
             tiles.push(tile);

@@ -1,66 +1,76 @@
-//! AVX2 + FMA + F16C: eight lanes.
+//! AVX2 + FMA + F16C: eight lanes, the same for all instruction sets of 256 bits, which differ in how they multiply bytes
+//! ([`Products`]).
 //!
 //! Without an int8 dot-product instruction the products go through `vpmaddubsw`, which multiplies unsigned by signed bytes
 //! and adds neighbours in i16 *with saturation*. Small codes leave room there: several lines are summed in i16 before one
 //! `vpmaddwd` widens them.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use crate::simd::{Simd, four};
 
-/// A CPU with AVX2, FMA and F16C.
-#[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+/// How an instruction set multiplies codes by activations.
+pub(crate) trait Products: Copy {
+    /// See [`Simd::BYTE_OFFSET`].
+    const BYTE_OFFSET: i32;
 
-impl Avx2 {
-    /// The proof, if this CPU has the features.
-    pub(crate) fn detect() -> Option<Avx2> {
-        crate::cpu::x86().avx2.then_some(Avx2(()))
+    /// See [`Simd::bytes`].
+    fn bytes(cpu: Avx<Self>, line: __m256i) -> __m256i;
+
+    /// See [`Simd::dot`].
+    fn dot<const N: usize, const BITS: u32>(
+        cpu: Avx<Self>,
+        init: __m256i,
+        lines: &[__m256i; N],
+        acts: &[i8],
+    ) -> __m256i;
+}
+
+/// A CPU that has AVX2, FMA, F16C and what `P` multiplies with.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx<P>(PhantomData<P>);
+
+impl<P: Products> Avx<P> {
+    /// The proof, if this CPU has the features of `P`.
+    pub(super) fn when(has: bool) -> Option<Avx<P>> {
+        has.then_some(Avx(PhantomData))
     }
 
     /// The proof without the check.
     ///
     /// # Safety
-    /// The CPU has AVX2, FMA and F16C and the system saves the registers.
+    /// The CPU has AVX2, FMA, F16C and what `P` multiplies with, and the system saves the registers.
     #[inline(always)]
-    pub(crate) unsafe fn new_unchecked() -> Avx2 {
-        Avx2(())
+    pub(crate) unsafe fn new_unchecked() -> Avx<P> {
+        Avx(PhantomData)
     }
 }
 
-/// The largest magnitude of a quantised activation.
-const MAX_ACT: i32 = 127;
+/// A CPU with AVX2, FMA and F16C.
+pub(crate) type Avx2 = Avx<Maddubs>;
 
-/// Lines of `BITS`-bit codes whose products fit one i16: a lane of `vpmaddubsw` takes two products of a line.
-const fn lines_per_i16<const BITS: u32>() -> usize {
-    match BITS {
-        4 => 8,
-        5 => 4,
-        6 => 2,
-        _ => 1,
+impl Avx2 {
+    /// The proof, if this CPU has the features.
+    pub(crate) fn detect() -> Option<Avx2> {
+        Avx::when(crate::cpu::x86().avx2)
     }
 }
-const fn fits<const BITS: u32>() -> bool {
-    lines_per_i16::<BITS>() as i32 * 2 * ((1 << BITS) - 1) * MAX_ACT <= i16::MAX as i32
-}
-const _: () = assert!(fits::<4>() && fits::<5>() && fits::<6>());
-// Signed bytes: |code| ≤ 128 as an unsigned byte times the activation with the code's sign.
-const _: () = assert!(2 * 128 * MAX_ACT <= i16::MAX as i32);
 
 /// Wraps intrinsics in methods.
 macro_rules! ops {
     ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr;)*) => {$(
         #[inline(always)]
         fn $name(self, $($arg: $ty),*) -> $ret {
-            // SAFETY: `self` exists, so `Avx2::detect` found AVX2, FMA and F16C; the operands are values, not addresses.
+            // SAFETY: `self` exists, so AVX2, FMA and F16C were found; the operands are values, not addresses.
             unsafe { $body }
         }
     )*};
 }
 
-impl Simd for Avx2 {
+impl<P: Products> Simd for Avx<P> {
     const LANES: usize = 8;
-    const BYTE_OFFSET: i32 = 0;
+    const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
 
     type V = __m256;
     type I = __m256i;
@@ -90,7 +100,11 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn bytes(self, line: __m256i) -> __m256i {
-        line
+        P::bytes(self, line)
+    }
+    #[inline(always)]
+    fn dot<const N: usize, const BITS: u32>(self, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
+        P::dot::<N, BITS>(self, init, lines, acts)
     }
     #[inline(always)]
     fn load(self, x: &[f32]) -> __m256 {
@@ -156,11 +170,43 @@ impl Simd for Avx2 {
             _mm256_or_si256(line, _mm256_and_si256(at4, mask))
         }
     }
+}
+
+/// Multiplication by `vpmaddubsw`.
+#[derive(Clone, Copy)]
+pub(crate) struct Maddubs;
+
+/// The largest magnitude of a quantised activation.
+const MAX_ACT: i32 = 127;
+
+/// Lines of `BITS`-bit codes whose products fit one i16: a lane of `vpmaddubsw` takes two products of a line.
+const fn lines_per_i16<const BITS: u32>() -> usize {
+    match BITS {
+        4 => 8,
+        5 => 4,
+        6 => 2,
+        _ => 1,
+    }
+}
+const fn fits<const BITS: u32>() -> bool {
+    lines_per_i16::<BITS>() as i32 * 2 * ((1 << BITS) - 1) * MAX_ACT <= i16::MAX as i32
+}
+const _: () = assert!(fits::<4>() && fits::<5>() && fits::<6>());
+// Signed bytes: |code| ≤ 128 as an unsigned byte times the activation with the code's sign.
+const _: () = assert!(2 * 128 * MAX_ACT <= i16::MAX as i32);
+
+impl Products for Maddubs {
+    const BYTE_OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn dot<const N: usize, const BITS: u32>(self, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
+    fn bytes(_: Avx2, line: __m256i) -> __m256i {
+        line
+    }
+
+    #[inline(always)]
+    fn dot<const N: usize, const BITS: u32>(_: Avx2, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
         let acts: &[[i8; 4]; N] = acts.as_chunks::<4>().0.first_chunk().expect("4 activations per line");
-        // SAFETY: `self` proves AVX2; the operands are values.
+        // SAFETY: an `Avx2` exists, so this CPU has AVX2; the operands are values.
         unsafe {
             let ones = _mm256_set1_epi16(1);
             let mut sum = init;
