@@ -1,12 +1,12 @@
 //! A model with its tokenizer, on a fixed number of threads.
 
-use std::num::NonZero;
 use std::sync::Arc;
 
 use quipu_formats::source::Source;
 use quipu_kernels::Isa;
 
 use crate::config::Config;
+use crate::cores::Cores;
 use crate::kv::{KvType, PageShape, Sequence};
 use crate::model::{BatchToken, Model};
 use crate::pool::Pool;
@@ -16,7 +16,7 @@ use crate::weights::{self, Progress, WeightsError};
 /// How a model is to be loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Worker threads; `None` for as many as the system lets this process have.
+    /// Worker threads; `None` for one on each fast core that this process may use ([`crate::cores`]).
     pub threads: Option<usize>,
     /// Instruction set; `None` for the best of this CPU.
     pub isa: Option<Isa>,
@@ -130,11 +130,6 @@ pub struct Engine {
     logits: Vec<f32>,
 }
 
-/// Threads that can run at once: what affinity and control groups leave to this process.
-pub fn allowed_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
-}
-
 impl Engine {
     /// Loads a model; `progress` hears of bytes of weights done and in all.
     ///
@@ -148,8 +143,8 @@ impl Engine {
             let available: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
             LoadError::Isa { isa, available: available.join(", ") }
         })?;
-        let allowed = allowed_threads();
-        let threads = options.threads.unwrap_or(allowed);
+        let cores = Cores::here();
+        let (threads, allowed) = (options.threads.unwrap_or(cores.default_threads()), cores.allowed_threads());
         if threads > allowed {
             return Err(LoadError::Threads { wanted: threads, allowed });
         }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::chat::one_bos;
 use crate::engine::{Engine, EngineError};
 use crate::kv::Sequence;
 use crate::sampler::{Sampler, SamplerError, SamplerOptions, StopMatcher, log_probability};
@@ -73,6 +74,14 @@ pub enum GenerateError {
         /// Tokens that the context holds.
         context: usize,
     },
+}
+
+/// The tokens of a prompt: those of the text, after one BOS if the model wants it. No EOS: the text goes on. With `parse_special` the
+/// names of special tokens in it stand for those tokens.
+pub fn prompt_tokens(tokenizer: &Tokenizer, text: &str, parse_special: bool) -> Vec<u32> {
+    let mut tokens = tokenizer.encode(text, false, parse_special);
+    one_bos(&mut tokens, tokenizer.bos(), tokenizer.add_bos());
+    tokens
 }
 
 /// One token written.

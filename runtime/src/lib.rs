@@ -5,7 +5,7 @@
 //! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
-//! - [`machine`]: what the system says about the machine; [`roof`]: what it can do at best; [`cost`]: what a model asks of it.
+//! - [`cores`]: which cores the threads run on; [`machine`]: what else the system says about the machine; [`roof`]: what it can do at best; [`cost`]: what a model asks of it.
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens. [`generate`]: the loop that writes.
 //!
 //! Number formats are `quipu-quant`'s matter, files `quipu-formats`', arithmetic `quipu-kernels`'. `unsafe` stands in `pool` only.
@@ -13,6 +13,7 @@
 
 pub mod chat;
 pub mod config;
+pub mod cores;
 pub mod cost;
 pub mod engine;
 pub mod generate;

@@ -1,8 +1,10 @@
-//! What the system says about this machine and this process. Every answer is optional: systems differ in what they tell.
+//! What the system says about this machine and this process, but for its cores ([`crate::cores`]). Every answer is optional: systems differ in what they tell.
 //!
 //! Linux and Android tell by files (proc(5), sysfs, cgroups(7)); elsewhere most answers are `None`.
 
 use std::path::Path;
+
+use crate::cores;
 
 /// A file of the system, without the line end.
 fn read(path: impl AsRef<Path>) -> Option<String> {
@@ -78,7 +80,7 @@ pub fn caches() -> Vec<Cache> {
         let file = |name: &str| read(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{name}"));
         let kind = file("type")?;
         let bytes = file("size").as_deref().and_then(size)?;
-        let shared_by = file("shared_cpu_list").as_deref().and_then(count_cpus).unwrap_or(1);
+        let shared_by = file("shared_cpu_list").as_deref().and_then(cores::parse_list).map_or(1, |cpus| cpus.len());
         Some((kind, Cache { level: file("level")?.parse().ok()?, bytes, shared_by }))
     };
     let mut caches: Vec<Cache> =
@@ -104,39 +106,6 @@ fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// CPUs in a list such as `0-3,8`.
-fn count_cpus(list: &str) -> Option<usize> {
-    let mut count = 0usize;
-    for part in list.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
-    }
-    Some(count)
-}
-
-/// CPUs that are switched on, whoever may use them.
-pub fn online_cpus() -> Option<usize> {
-    count_cpus(&read("/sys/devices/system/cpu/online")?)
-}
-
-/// CPUs that this process may run on (`taskset`).
-pub fn affinity() -> Option<usize> {
-    let status = read("/proc/self/status")?;
-    count_cpus(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim())
-}
-
-/// CPUs' worth of time that the control group has per unit of time, if it is limited.
-pub fn cpu_quota() -> Option<f64> {
-    let numbers = read("/sys/fs/cgroup/cpu.max").or_else(|| {
-        let file = |name: &str| read(format!("/sys/fs/cgroup/cpu/cpu.cfs_{name}_us"));
-        Some(format!("{} {}", file("quota")?, file("period")?))
-    })?;
-    let (quota, period) = numbers.split_once(' ')?;
-    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
-    (quota > 0.0 && period > 0.0).then(|| quota / period)
-}
-
 /// The name of the board or of the CPU as the system knows it, for CPUs that do not say it themselves.
 pub fn model_name() -> Option<String> {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
@@ -160,9 +129,6 @@ mod tests {
         assert_eq!(size("32768K"), Some(32 << 20));
         assert_eq!(size("8M"), Some(8 << 20));
         assert_eq!(size("8G"), None);
-        assert_eq!(count_cpus("0-3,8,10-11"), Some(7));
-        assert_eq!(count_cpus("3-1"), None);
-        assert_eq!(count_cpus(""), None);
     }
 
     #[cfg(target_os = "linux")]

@@ -6,6 +6,11 @@
 //! ends when all chunks are done, not when all workers have come: one that the system does not let run holds nobody up.
 //!
 //! Only the order of execution depends on threads: every chunk computes its own part of the output.
+//!
+//! On a machine with fast and slow cores the workers keep to the fast ones ([`Cores::home`]). They share them as a set, so that the system
+//! still spreads the work; a later, smaller set that the system or the user imposes on the process takes precedence, and a system that
+//! refuses leaves the workers where they are. The caller's thread is not ours to bind: kept busy, it is moved to a fast core by the
+//! scheduler, and until then the others do its share.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,6 +20,8 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use quipu_kernels::MatMut;
+
+use crate::cores::Cores;
 
 /// How long a worker spins for the next step before it parks.
 const SPIN: Duration = Duration::from_micros(50);
@@ -56,11 +63,16 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` workers, the caller among them.
+    /// A pool of `threads` workers, the caller among them, on the fast cores if those are enough for them.
     ///
     /// # Errors
     /// When the system gives no more threads.
     pub fn new(threads: usize) -> std::io::Result<Pool> {
+        Pool::on(threads, Cores::here().home(threads))
+    }
+
+    /// A pool whose workers, but for the caller, keep to these CPUs.
+    fn on(threads: usize, cpus: Option<Vec<usize>>) -> std::io::Result<Pool> {
         let others = threads.max(1) - 1;
         let worker = || Worker { parked: Line::default(), thread: std::sync::OnceLock::new() };
         let shared = Arc::new(Shared {
@@ -72,8 +84,13 @@ impl Pool {
         });
         let mut pool = Pool { shared, handles: Vec::new(), cursors: (0..=others).map(|_| Line::default()).collect() };
         for index in 1..=others {
-            let shared = pool.shared.clone();
-            let run = move || work(&shared, index);
+            let (shared, cpus) = (pool.shared.clone(), cpus.clone());
+            let run = move || {
+                if let Some(cpus) = cpus {
+                    keep_to(&cpus);
+                }
+                work(&shared, index);
+            };
             pool.handles.push(std::thread::Builder::new().name(format!("quipu-{index}")).spawn(run)?);
         }
         Ok(pool)
@@ -233,6 +250,24 @@ fn spin(since: &mut Option<Instant>, tired: impl FnOnce()) {
     }
 }
 
+/// Asks the system to run the calling thread on these CPUs only. When it refuses, nothing changes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn keep_to(cpus: &[usize]) {
+    use std::ffi::{c_int, c_ulong};
+    unsafe extern "C" {
+        /// sched_setaffinity(2); process 0 is the calling thread.
+        fn sched_setaffinity(process: c_int, bytes: usize, mask: *const c_ulong) -> c_int;
+    }
+    const BITS: usize = c_ulong::BITS as usize;
+    let mut mask = vec![0; cpus.iter().max().map_or(0, |last| last / BITS + 1)];
+    cpus.iter().for_each(|cpu| mask[cpu / BITS] |= 1 << (cpu % BITS));
+    // SAFETY: the system only reads the mask, which is as long as it is told.
+    let _ = unsafe { sched_setaffinity(0, size_of_val(&mask[..]), mask.as_ptr()) };
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn keep_to(_: &[usize]) {}
+
 /// A worker's life.
 fn work(shared: &Shared, index: usize) {
     let me = &shared.workers[index - 1];
@@ -318,6 +353,26 @@ mod tests {
             let mut locals = [0; 2];
             pool.for_each(&mut locals, 10, |local, _| *local += 1);
             assert_eq!(locals.iter().sum::<i32>(), 10);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn workers_keep_to_their_cpus_and_the_caller_stays_free() {
+        let allowed = || Cores::here().allowed;
+        let before = allowed();
+        let Some(&last) = before.last().filter(|_| before.len() > 1) else {
+            return eprintln!("SKIPPED: one CPU only, nothing to keep to");
+        };
+        let mut pool = Pool::on(3, Some(vec![last])).unwrap();
+        let caller = std::thread::current().id();
+        let seen = std::sync::Mutex::new(Vec::new());
+        // Until a worker has come, which shares its CPU with whoever else is there.
+        while !seen.lock().unwrap().iter().any(|&(thread, _)| thread != caller) {
+            pool.for_each(&mut [(); 3], 3, |(), _| seen.lock().unwrap().push((std::thread::current().id(), allowed())));
+        }
+        for (thread, cpus) in seen.into_inner().unwrap() {
+            assert_eq!(cpus, if thread == caller { before.clone() } else { vec![last] });
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
 use quipu_quant::TensorType;
-use quipu_runtime::engine::allowed_threads;
+use quipu_runtime::cores::Cores;
 use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Sequence};
 use quipu_tests::{assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
 
@@ -82,7 +82,7 @@ fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
             assert_same_bits(&whole[..few], &logits(&mut other, &tokens[..few], chunk), &what(&how));
         }
     }
-    if allowed_threads() < 2 {
+    if Cores::here().allowed_threads() < 2 {
         skipped("two threads: this machine runs only one at a time");
         return;
     }

@@ -47,7 +47,7 @@ impl IsaArgs {
 pub struct ModelArgs {
     /// A GGUF file, a packed file, a Hugging Face directory, or `demo`
     pub model: PathBuf,
-    /// Threads [default: as many as can run at once]
+    /// Threads [default: one for each fast core; `quipu doctor` tells which]
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
     #[command(flatten)]

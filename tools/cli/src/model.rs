@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use quipu_formats::source::Source;
-use quipu_runtime::chat::one_bos;
 use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, LoadOptions};
 use serde_json::{Value as Json, json};
@@ -27,13 +26,6 @@ pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duratio
     let progress = talk::Progress::new("loading");
     let engine = Engine::load(source, &options, &|done, total| progress.update(done, total, ""))?;
     Ok((engine, started.elapsed()))
-}
-
-/// The tokens of a prompt: those of the text, after one BOS if the model wants it. No EOS: the text goes on.
-pub fn prompt_tokens(tokenizer: &Tokenizer, text: &str, parse_special: bool) -> Vec<u32> {
-    let mut tokens = tokenizer.encode(text, false, parse_special);
-    one_bos(&mut tokens, tokenizer.bos(), tokenizer.add_bos());
-    tokens
 }
 
 /// What one token looks like in a listing: its text, control tokens spelled out, bytes that are no character by themselves as

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use quipu_runtime::cores::Cores;
 use quipu_runtime::cost::Cost;
-use quipu_runtime::engine::allowed_threads;
 use quipu_runtime::roof::Roof;
 use quipu_runtime::{Engine, Isa, LoadOptions, Sequence, machine};
 use serde_json::{Value as Json, json};
@@ -37,7 +37,7 @@ pub struct Args {
     /// Tokens of context before each test
     #[arg(short, long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
-    /// Threads [default: as many as can run at once]
+    /// Threads [default: one for each fast core; `quipu doctor` tells which]
     #[arg(short, long, value_name = "N,…", value_delimiter = ',')]
     threads: Vec<usize>,
     /// Runs of each test
@@ -122,8 +122,9 @@ impl Run {
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.repetitions > 0, "-r 0: there is nothing to measure");
     ensure!(args.prompt + args.number > 0, "-p 0 -n 0: there is nothing to measure");
-    let allowed = allowed_threads();
-    let threads = if args.threads.is_empty() { vec![allowed] } else { args.threads.clone() };
+    let cores = Cores::here();
+    let allowed = cores.allowed_threads();
+    let threads = if args.threads.is_empty() { vec![cores.default_threads()] } else { args.threads.clone() };
     for &n in &threads {
         ensure!((1..=allowed).contains(&n), "-t {n}: this process can use 1 to {allowed} threads");
     }

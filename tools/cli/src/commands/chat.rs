@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use quipu_runtime::chat::{ChatError, ChatTemplate, Message, RenderOptions};
-use quipu_runtime::generate::{GenerateOptions, Generation, StopReason};
+use quipu_runtime::generate::{GenerateOptions, Generation, StopReason, prompt_tokens};
 use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, Sequence};
 use rustyline::DefaultEditor;
@@ -170,7 +170,7 @@ impl Chat {
         loop {
             let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
             let text = self.template.render(&self.messages, &options)?;
-            let tokens = model::prompt_tokens(&self.tokenizer, &text, true);
+            let tokens = prompt_tokens(&self.tokenizer, &text, true);
             if tokens.len() <= room {
                 if forgotten > 0 {
                     talk::warning(&format!("the context is full: the oldest {forgotten} messages are forgotten"));

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use quipu_formats::source::{Layout, Source, TensorInfo};
 use quipu_quant::TensorType;
 use quipu_runtime::config::Config;
+use quipu_runtime::cores::{Cores, Measure};
 use quipu_runtime::cost::Cost;
-use quipu_runtime::engine::allowed_threads;
 use quipu_runtime::machine::{self, Memory};
 use quipu_runtime::roof::Roof;
 use quipu_runtime::{Isa, KvType, LoadOptions};
@@ -29,7 +29,7 @@ Examples:
 pub struct Args {
     /// A GGUF file, a packed file, a Hugging Face directory, or `demo`
     model: Option<PathBuf>,
-    /// Threads [default: as many as can run at once]
+    /// Threads [default: one for each fast core]
     #[arg(short, long, value_name = "N")]
     threads: Option<usize>,
     #[command(flatten)]
@@ -77,8 +77,9 @@ impl Prospect {
 pub fn run(args: Args) -> Result<()> {
     let asked_for = args.isa.asked_for()?;
     let isa = asked_for.map_or_else(Isa::best, |(isa, _)| isa);
-    let allowed = allowed_threads();
-    let threads = args.threads.unwrap_or(allowed);
+    let cores = Cores::here();
+    let allowed = cores.allowed_threads();
+    let threads = args.threads.unwrap_or(cores.default_threads());
     ensure!((1..=allowed).contains(&threads), "-t {threads}: this process can use 1 to {allowed} threads");
     // A model that can't be read should say so before the measurements.
     let source = args.model.as_deref().map(model::open_path).transpose()?;
@@ -103,9 +104,9 @@ pub fn run(args: Args) -> Result<()> {
     talk::note_part("\r\x1b[K");
     let origin = asked_for.map(|(_, origin)| origin);
     if args.json {
-        out::json(&report(isa, origin, threads, &measured, prospect.as_ref()))
+        out::json(&report(isa, origin, &cores, threads, &measured, prospect.as_ref()))
     } else {
-        show_machine(isa, origin, threads, &measured)?;
+        show_machine(isa, origin, &cores, threads, &measured)?;
         prospect.map_or(Ok(()), |p| show_model(&p, threads))
     }
 }
@@ -159,7 +160,14 @@ fn others(isa: Isa) -> impl Iterator<Item = (Isa, Vec<&'static str>)> {
     Isa::ALL.into_iter().filter(move |&other| other != isa && other.is_native()).map(|other| (other, other.missing()))
 }
 
-fn report(isa: Isa, origin: Option<&str>, threads: usize, measured: &[Measured], prospect: Option<&Prospect>) -> Json {
+fn report(
+    isa: Isa,
+    origin: Option<&str>,
+    cores: &Cores,
+    threads: usize,
+    measured: &[Measured],
+    prospect: Option<&Prospect>,
+) -> Json {
     let (_, features) = quipu_kernels::cpu();
     let features: serde_json::Map<_, _> = features.into_iter().map(|(name, has)| (name.into(), has.into())).collect();
     let others: Json = others(isa).map(|(isa, missing)| json!({"name": isa.name(), "missing": missing})).collect();
@@ -204,10 +212,13 @@ fn report(isa: Isa, origin: Option<&str>, threads: usize, measured: &[Measured],
         "isa": {"name": isa.name(), "chosen_by": origin.unwrap_or("default"), "others": others},
         "threads": {
             "used": threads,
-            "allowed": allowed_threads(),
-            "online": machine::online_cpus(),
-            "affinity": machine::affinity(),
-            "quota": machine::cpu_quota(),
+            "default": cores.default_threads(),
+            "allowed": cores.allowed_threads(),
+            "online": cores.online,
+            "quota": cores.quota,
+            "cpus": cores.allowed,
+            "fast_cpus": cores.fast(),
+            "fast_by": cores.strengths.as_ref().map(|(measure, _)| Measure::name(*measure)),
         },
         "caches": caches,
         "memory": {
@@ -224,7 +235,7 @@ fn row(name: &str, value: &str) -> Result<()> {
     out::line(format_args!("{name:17}{value}"))
 }
 
-fn show_machine(isa: Isa, origin: Option<&str>, threads: usize, measured: &[Measured]) -> Result<()> {
+fn show_machine(isa: Isa, origin: Option<&str>, cores: &Cores, threads: usize, measured: &[Measured]) -> Result<()> {
     let (_, features) = quipu_kernels::cpu();
     let names = |wanted: bool| features.iter().filter(|f| f.1 == wanted).map(|f| f.0).collect::<Vec<_>>().join(" ");
     row("CPU", &cpu_name())?;
@@ -241,7 +252,8 @@ fn show_machine(isa: Isa, origin: Option<&str>, threads: usize, measured: &[Meas
     for (other, missing) in others(isa).filter(|(_, missing)| !missing.is_empty()) {
         row("", &format!("not {other}: no {}", missing.join(", ")))?;
     }
-    row("threads", &thread_limits(threads))?;
+    row("threads", &thread_limits(cores, threads))?;
+    row("", &cores.why())?;
     let caches: Vec<_> = machine::caches()
         .iter()
         .map(|c| {
@@ -285,19 +297,19 @@ fn show_machine(isa: Isa, origin: Option<&str>, threads: usize, measured: &[Meas
 }
 
 /// Threads in use, and what keeps them from being more.
-fn thread_limits(threads: usize) -> String {
+fn thread_limits(cores: &Cores, threads: usize) -> String {
     let mut limits = Vec::new();
-    if let Some(online) = machine::online_cpus() {
+    if let Some(online) = cores.online {
         limits.push(format!("{online} CPUs"));
-        if let Some(affinity) = machine::affinity().filter(|&n| n < online) {
-            limits.push(format!("this process may run on {affinity}"));
+        if cores.allowed.len() < online {
+            limits.push(format!("this process may run on {}", cores.allowed.len()));
         }
     }
-    if let Some(quota) = machine::cpu_quota() {
+    if let Some(quota) = cores.quota {
         limits.push(format!("the control group has time of {quota:.1}"));
     }
     let limits = if limits.is_empty() { String::new() } else { format!(" ({})", limits.join(", ")) };
-    format!("{threads} of {} that can run at once{limits}", allowed_threads())
+    format!("{threads} of {} that can run at once{limits}", cores.allowed_threads())
 }
 
 fn show_model(p: &Prospect, threads: usize) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use quipu_runtime::Engine;
-use quipu_runtime::generate::{GenerateOptions, Generation, Span, StopReason};
+use quipu_runtime::generate::{GenerateOptions, Generation, Span, StopReason, prompt_tokens};
 use quipu_runtime::machine;
 use serde_json::{Value as Json, json};
 
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     let (mut engine, load_time) = model::load(&args.model, args.context.context)?;
     let tokenizer = engine.tokenizer().clone();
-    let tokens = model::prompt_tokens(&tokenizer, &prompt, !args.plain);
+    let tokens = prompt_tokens(&tokenizer, &prompt, !args.plain);
     let show = |text: &str| if args.json { Ok(()) } else { out::print(text) };
     if !args.no_echo {
         show(&prompt)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use quipu_runtime::generate::prompt_tokens;
 use quipu_runtime::sampler::{log_probability, top_log_probabilities};
 use serde_json::{Value as Json, json};
 
@@ -54,7 +55,7 @@ pub fn run(args: Args) -> Result<()> {
     let (mut engine, _) = model::load(&args.model, args.context.context)?;
     let tokenizer = engine.tokenizer().clone();
     let tokenizer = tokenizer.as_ref();
-    let tokens = args.tokens.unwrap_or_else(|| model::prompt_tokens(tokenizer, &text, !args.plain));
+    let tokens = args.tokens.unwrap_or_else(|| prompt_tokens(tokenizer, &text, !args.plain));
     ensure!(!tokens.is_empty(), "there is nothing to score");
 
     // The logits after token i judge token i + 1; nothing judges the first.

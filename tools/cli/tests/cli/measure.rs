@@ -91,7 +91,13 @@ fn doctor_knows_the_machine() {
     for key in ["read_bytes_per_s", "read_small_pages_bytes_per_s", "int8_macs_per_s", "f32_macs_per_s"] {
         number(&measured[0], key);
     }
-    assert!(number(&json["threads"], "allowed") >= number(&json["threads"], "used"));
+    let threads = &json["threads"];
+    assert_eq!(threads["used"], 1);
+    assert!(number(threads, "allowed") >= number(threads, "default"));
+    if cfg!(target_os = "linux") {
+        let [cpus, fast] = ["cpus", "fast_cpus"].map(|key| threads[key].as_array().unwrap());
+        assert!(!fast.is_empty() && fast.iter().all(|cpu| cpus.contains(cpu)), "{threads}");
+    }
     // What is not here lacks something; what lacks nothing but is not in use is not better.
     let names: Vec<_> = json["isa"]["others"].as_array().unwrap().iter().map(|o| o["name"].as_str().unwrap()).collect();
     assert!(!names.contains(&json["isa"]["name"].as_str().unwrap()));
@@ -117,9 +123,16 @@ fn doctor_says_what_a_model_needs() {
     }
 
     let text = quipu(["doctor", "demo", "-t", "1", "--isa", "portable"]).ok();
-    for word in
-        ["CPU", "instruction set", "portable, asked for by --isa", "threads", "1 thread", "needs", "should reach"]
-    {
+    for word in [
+        "CPU",
+        "instruction set",
+        "portable, asked for by --isa",
+        "threads",
+        "fast",
+        "1 thread",
+        "needs",
+        "should reach",
+    ] {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
 }

@@ -1,0 +1,154 @@
+// Quipu as a C library: runs quantised Llama models on CPUs. Made by cbindgen from embed/src/lib.rs; do not edit.
+
+#ifndef QUIPU_H
+#define QUIPU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// What became of a call. For everything but QUIPU_STATUS_OK, quipu_last_error() has a sentence.
+typedef enum {
+  // Done.
+  QUIPU_STATUS_OK = 0,
+  // An argument is bad: a null pointer, a text that is no UTF-8, a number out of range.
+  QUIPU_STATUS_ARGUMENT = 1,
+  // The model's file cannot be read, or is none.
+  QUIPU_STATUS_OPEN = 2,
+  // The model cannot be loaded: it is not supported, or asks for what this machine does not have.
+  QUIPU_STATUS_LOAD = 3,
+  // The text cannot be continued: the prompt is empty or too long for the context.
+  QUIPU_STATUS_GENERATE = 4,
+  // The model is in use: by another thread, or by the call whose callback called this.
+  QUIPU_STATUS_BUSY = 5,
+  // A fault of the library. The model can be used again; please report it.
+  QUIPU_STATUS_INTERNAL = 6,
+} quipu_status;
+
+// Why a text ended.
+typedef enum {
+  // The model ended it.
+  QUIPU_STOP_END = 0,
+  // One of the stop strings.
+  QUIPU_STOP_STRING = 1,
+  // max_tokens.
+  QUIPU_STOP_LIMIT = 2,
+  // The context is full.
+  QUIPU_STOP_CONTEXT_FULL = 3,
+  // The callback wanted no more.
+  QUIPU_STOP_CALLBACK = 4,
+} quipu_stop;
+
+// A model, loaded. Several threads may hold it, but only one call at a time works on it; the others get QUIPU_STATUS_BUSY.
+typedef struct quipu_model quipu_model;
+
+// How a text is to be continued. quipu_params_default() fills it.
+typedef struct {
+  // Tokens to write at most; 0: until the text or the context ends.
+  uint32_t max_tokens;
+  // 0 always takes the likeliest token; higher is wilder.
+  float temperature;
+  // Draw among the top_k likeliest tokens; 0: all.
+  uint32_t top_k;
+  // Draw among the fewest tokens with this probability together; 1: all.
+  float top_p;
+  // Draw among tokens at least min_p times as likely as the likeliest; 0: all.
+  float min_p;
+  // Discourage tokens seen lately by this factor; 1: off.
+  float repeat_penalty;
+  // Discourage tokens seen lately by this much for each time; 0: off.
+  float frequency_penalty;
+  // Discourage tokens seen lately by this much; 0: off.
+  float presence_penalty;
+  // How many tokens "lately" means for the penalties.
+  uint32_t repeat_last_n;
+  // The same seed gives the same text on every machine.
+  uint64_t seed;
+  // Not 0: special tokens that are written in the prompt (<|eot_id|>) are plain text.
+  int plain;
+  // Strings before which the text ends: an array of stop_count texts, which may be NULL when stop_count is 0.
+  const char *const *stop;
+  // How many stop strings there are.
+  size_t stop_count;
+} quipu_params;
+
+// How a model is to be loaded. Zeros throughout are the defaults.
+typedef struct {
+  // Threads; 0: one for each fast core that this process may use.
+  uint32_t threads;
+  // Tokens that prompt and answer may have together; 0: the model's own limit. Memory is taken as the text grows.
+  uint32_t context;
+  // The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that the CPU has.
+  const char *isa;
+} quipu_options;
+
+// Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during the call only.
+// `user` is what quipu_generate() was given. To go on, return 0; anything else ends the text.
+//
+// It is called once for each token, also when a token adds no text yet (`len` is 0), and before and while a long prompt is read, with
+// `len` 0, so that reading can be stopped too. It must return: no C++ exception, no longjmp. It must not free the model.
+typedef int (*quipu_callback)(const char *text, size_t len, void *user);
+
+// What quipu_generate() did.
+typedef struct {
+  // Tokens of the prompt.
+  size_t prompt_tokens;
+  // Those that had to be read; the others were still known from the call before.
+  size_t read_tokens;
+  // Tokens written.
+  size_t written_tokens;
+  // Seconds that reading the prompt took.
+  double read_seconds;
+  // Seconds that writing took, without the callback's.
+  double write_seconds;
+  // Why the text ended.
+  quipu_stop stop;
+} quipu_report;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The library's version, as in "0.1.0". It lives for ever.
+const char *quipu_version(void);
+
+// A sentence about the last call of this thread that failed; "" if none did. It lives until the next failure on the same thread.
+const char *quipu_last_error(void);
+
+// The defaults for quipu_generate().
+quipu_params quipu_params_default(void);
+
+// Loads the model at `path`: a GGUF file, a packed file, a Hugging Face directory, or the word "demo". `options` may be NULL. On success
+// `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
+//
+// # Safety
+// `path` and `options->isa` are C strings (or null); `options` and `model` point to what their types say (or are null).
+quipu_status quipu_open(const char *path,
+                        const quipu_options *options,
+                        quipu_model **model);
+
+// Continues `prompt` and calls `callback` with the text, piece by piece. `params` may be NULL for the defaults, `report` may be NULL.
+//
+// The model remembers the last text: a prompt that begins with it (a conversation that has grown) is read from where they differ.
+// That changes the time that it takes, never the result.
+//
+// # Safety
+// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params`, its stop strings and `report` are what their
+// types say (or null). `callback` does what its type asks.
+quipu_status quipu_generate(const quipu_model *model,
+                            const char *prompt,
+                            const quipu_params *params,
+                            quipu_callback callback,
+                            void *user,
+                            quipu_report *report);
+
+// Frees the model. NULL is fine.
+//
+// # Safety
+// `model` came from quipu_open(), has not been freed, and no other call is using it.
+void quipu_free(quipu_model *model);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* QUIPU_H */

@@ -1,0 +1,121 @@
+//! A C program uses the library, linked in both ways, and gets what the Rust API gives.
+//!
+//! `CC` names the compiler (`cc` by default); it must compile for the target of this test. `QUIPU_RUNNER` is the command that runs what it
+//! makes (an emulator with its options).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use quipu_runtime::generate::{GenerateOptions, Generation, prompt_tokens};
+use quipu_runtime::sampler::SamplerOptions;
+use quipu_runtime::{Engine, LoadOptions};
+
+const PROMPT: &str = "Once upon a time";
+const TOKENS: usize = 24;
+const SEED: u64 = 7;
+
+fn skipped(why: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(format!("SKIPPED: the library from C: {why}\n").as_bytes());
+}
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tales.gguf")
+}
+
+/// The text that the Rust API writes.
+fn expected() -> String {
+    let source = quipu_runtime::open(model().to_str().unwrap()).unwrap();
+    let mut engine = Engine::load(source, &LoadOptions::default(), &|_, _| {}).unwrap();
+    let tokenizer = engine.tokenizer().clone();
+    let tokens = prompt_tokens(&tokenizer, PROMPT, true);
+    let options = GenerateOptions {
+        sampler: SamplerOptions { seed: SEED, ..SamplerOptions::default() },
+        max_tokens: Some(TOKENS),
+        ..GenerateOptions::default()
+    };
+    let mut sequence = engine.new_sequence();
+    let mut generation =
+        Generation::start(&mut engine, &tokenizer, &mut sequence, &tokens, &options, |_, _| true).unwrap();
+    let mut text = String::new();
+    while let Some(token) = generation.next().unwrap() {
+        text += &token.text;
+    }
+    text + &generation.finish().0
+}
+
+/// Compiles the program against the shared or the static library. `None`, loudly, where that can't be done.
+fn program(directory: &Path, shared: bool) -> Option<PathBuf> {
+    // target/…/deps, where cargo puts the libraries that a test needs.
+    let libraries = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    let library = libraries.join(if shared { "libquipu.so" } else { "libquipu.a" });
+    if !library.exists() {
+        skipped(&format!("no {}", library.display()));
+        return None;
+    }
+    let cc = std::env::var("CC").unwrap_or_else(|_| "cc".to_string());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = directory.join(if shared { "story-shared" } else { "story-static" });
+    let mut command = Command::new(&cc);
+    command.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-I"]).arg(root.join("include"));
+    command.arg("-o").arg(&program).arg(root.join("tests/c/story.c")).arg(&library);
+    command.args(["-lpthread", "-ldl", "-lm"]);
+    if shared {
+        command.arg(format!("-Wl,-rpath,{}", libraries.display()));
+    }
+    match command.output() {
+        Err(error) => {
+            skipped(&format!("no C compiler `{cc}` ({error})"));
+            None
+        }
+        Ok(output) => {
+            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+            Some(program)
+        }
+    }
+}
+
+fn run(program: &Path, arguments: &[&str]) -> Output {
+    let runner = std::env::var("QUIPU_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let mut command = match words.next() {
+        Some(emulator) => {
+            let mut command = Command::new(emulator);
+            command.args(words).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+fn check(shared: bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = program(directory.path(), shared) else { return };
+    let model = model();
+    let model = model.to_str().unwrap();
+
+    let story = run(&program, &[model, PROMPT, &TOKENS.to_string(), &SEED.to_string()]);
+    let log = String::from_utf8_lossy(&story.stderr).into_owned();
+    assert!(story.status.success(), "{log}");
+    let text = String::from_utf8(story.stdout).unwrap();
+    let (beginning, text) = text.split_once('\n').unwrap();
+    assert_eq!(text, expected());
+    assert!(!beginning.is_empty() && text.starts_with(beginning) && beginning.len() < text.len(), "{beginning}");
+    let version = env!("CARGO_PKG_VERSION");
+    let end = format!("read 1, written {TOKENS}, stop 2\n");
+    assert!(log.starts_with(&format!("version {version}, stopped 1, ")) && log.ends_with(&end), "{log}");
+
+    let errors = run(&program, &["--errors", model, directory.path().to_str().unwrap()]);
+    assert!(errors.status.success(), "{}: {}", errors.status, String::from_utf8_lossy(&errors.stderr));
+}
+
+#[test]
+fn shared_library() {
+    check(true);
+}
+
+#[test]
+fn static_library() {
+    check(false);
+}

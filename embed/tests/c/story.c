@@ -1,0 +1,141 @@
+// An app that embeds Quipu: writes how a text goes on, and checks what the library promises about errors.
+//
+//   story MODEL PROMPT TOKENS SEED     the text to stdout
+//   story --errors MODEL DIRECTORY     every rule broken once; the exit code counts those that went unnoticed
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quipu.h"
+
+struct story {
+    quipu_model *model;
+    size_t bytes;
+    // Stop once this many bytes are written; 0 for never.
+    size_t enough;
+    quipu_status nested;
+};
+
+static int write_text(const char *text, size_t len, void *user) {
+    struct story *story = user;
+    fwrite(text, 1, len, stdout);
+    story->bytes += len;
+    return story->enough > 0 && story->bytes >= story->enough;
+}
+
+static int silent(const char *text, size_t len, void *user) {
+    (void)text;
+    (void)len;
+    (void)user;
+    return 0;
+}
+
+// A call inside a call.
+static int nested(const char *text, size_t len, void *user) {
+    struct story *story = user;
+    (void)text;
+    (void)len;
+    story->nested = quipu_generate(story->model, "x", NULL, silent, NULL, NULL);
+    return 1;
+}
+
+static int unnoticed = 0;
+
+// Expects a status, and a sentence with `word` in it.
+static void expect(const char *what, quipu_status status, quipu_status expected, const char *word) {
+    const char *sentence = quipu_last_error();
+    if (status != expected || strstr(sentence, word) == NULL) {
+        fprintf(stderr, "%s: status %d, expected %d, \"%s\" should contain \"%s\"\n", what, (int)status, (int)expected,
+                sentence, word);
+        unnoticed++;
+    }
+}
+
+static int errors(const char *path, const char *directory) {
+    quipu_model *model = (quipu_model *)&unnoticed;
+    quipu_options options = {0};
+    quipu_params params = quipu_params_default();
+    quipu_report report;
+    const char *stops[] = {"a", NULL};
+    struct story story = {0};
+
+    if (*quipu_last_error() != 0) unnoticed++;
+    expect("no path", quipu_open(NULL, NULL, &model), QUIPU_STATUS_ARGUMENT, "path is NULL");
+    if (model != NULL) unnoticed++;
+    expect("no place", quipu_open(path, NULL, NULL), QUIPU_STATUS_ARGUMENT, "model is NULL");
+    expect("no UTF-8", quipu_open("mod\xff", NULL, &model), QUIPU_STATUS_ARGUMENT, "number 3");
+    expect("no file", quipu_open("/nowhere/model.gguf", NULL, &model), QUIPU_STATUS_OPEN, "/nowhere/model.gguf");
+    expect("no model", quipu_open(directory, NULL, &model), QUIPU_STATUS_OPEN, directory);
+    options.isa = "abacus";
+    expect("no such instruction set", quipu_open(path, &options, &model), QUIPU_STATUS_ARGUMENT, "abacus");
+    options.isa = NULL;
+    options.threads = 1000000;
+    expect("too many threads", quipu_open(path, &options, &model), QUIPU_STATUS_LOAD, "1000000");
+    if (model != NULL) unnoticed++;
+
+    options.threads = 1;
+    options.context = 20;
+    if (quipu_open(path, &options, &model) != QUIPU_STATUS_OK) {
+        fprintf(stderr, "%s\n", quipu_last_error());
+        return 100;
+    }
+    expect("no model", quipu_generate(NULL, "x", NULL, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "model is NULL");
+    expect("no prompt", quipu_generate(model, NULL, NULL, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "prompt is NULL");
+    expect("no callback", quipu_generate(model, "x", NULL, NULL, NULL, NULL), QUIPU_STATUS_ARGUMENT, "callback is NULL");
+    expect("bad prompt", quipu_generate(model, "\xc3(", NULL, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "prompt");
+    params.temperature = -1;
+    expect("bad temperature", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "-1");
+    params = quipu_params_default();
+    params.stop_count = 2;
+    expect("no stops", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "stop");
+    params.stop = stops;
+    expect("no stop", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "stop string is NULL");
+    expect("long prompt",
+           quipu_generate(model, "a b c d e f g h i j k l m n o p q r s t u v w x y z", NULL, silent, NULL, NULL),
+           QUIPU_STATUS_GENERATE, "20");
+    story.model = model;
+    if (quipu_generate(model, "x", NULL, nested, &story, &report) != QUIPU_STATUS_OK) unnoticed++;
+    expect("a call inside a call", story.nested, QUIPU_STATUS_BUSY, "in use");
+    if (report.stop != QUIPU_STOP_CALLBACK || report.written_tokens != 0) unnoticed++;
+
+    // After all that it still writes.
+    params = quipu_params_default();
+    if (quipu_generate(model, "Once", &params, silent, NULL, &report) != QUIPU_STATUS_OK) unnoticed++;
+    if (report.stop != QUIPU_STOP_CONTEXT_FULL && report.stop != QUIPU_STOP_END) unnoticed++;
+    quipu_free(model);
+    quipu_free(NULL);
+    return unnoticed;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 4 && strcmp(argv[1], "--errors") == 0) return errors(argv[2], argv[3]);
+    if (argc != 5) {
+        fprintf(stderr, "usage: story MODEL PROMPT TOKENS SEED\n");
+        return 2;
+    }
+    struct story story = {0};
+    if (quipu_open(argv[1], NULL, &story.model) != QUIPU_STATUS_OK) {
+        fprintf(stderr, "%s\n", quipu_last_error());
+        return 1;
+    }
+    quipu_params params = quipu_params_default();
+    params.max_tokens = (uint32_t)strtoul(argv[3], NULL, 10);
+    params.seed = strtoull(argv[4], NULL, 10);
+    quipu_report report;
+    // Twice: at first only the beginning. The second time the prompt is known but for its last token, and the text is the same.
+    story.enough = 1;
+    quipu_status first = quipu_generate(story.model, argv[2], &params, write_text, &story, &report);
+    int stopped = report.stop == QUIPU_STOP_CALLBACK && report.written_tokens > 0;
+    fputs("\n", stdout);
+    story.enough = 0;
+    quipu_status second = quipu_generate(story.model, argv[2], &params, write_text, &story, &report);
+    if (first != QUIPU_STATUS_OK || second != QUIPU_STATUS_OK) {
+        fprintf(stderr, "%s\n", quipu_last_error());
+        return 1;
+    }
+    fprintf(stderr, "version %s, stopped %d, prompt %zu, read %zu, written %zu, stop %d\n", quipu_version(), stopped,
+            report.prompt_tokens, report.read_tokens, report.written_tokens, (int)report.stop);
+    quipu_free(story.model);
+    return 0;
+}

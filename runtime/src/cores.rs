@@ -1,0 +1,431 @@
+//! Which of the machine's cores the threads should run on.
+//!
+//! Phones and some laptops have cores of two or three kinds. A forward pass is a chain of short steps that end together, so a slow core
+//! adds little, and costs the fast ones memory bandwidth and, on a phone, heat: by default there is one thread for each fast core that
+//! this process may use, and no other. Linux and Android tell by files what they know of their cores; where nothing is told all
+//! count as fast. The results do not depend on any of this.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+/// What tells fast cores from slow ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// The kinds of cores of a hybrid x86 CPU: `/sys/devices/cpu_core`.
+    CoreType,
+    /// Work per second as the kernel's scheduler counts it, 1024 for the strongest core: `cpu_capacity`.
+    Capacity,
+    /// The highest clock rate in kHz: `cpufreq/cpuinfo_max_freq`.
+    MaxFrequency,
+}
+
+impl Measure {
+    /// What the system calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Measure::CoreType => "cpu_core",
+            Measure::Capacity => "cpu_capacity",
+            Measure::MaxFrequency => "cpuinfo_max_freq",
+        }
+    }
+
+    /// A core is fast from this part of the strongest core's figure on, in percent.
+    ///
+    /// Phones with a single prime core have two to four more that are nearly as good, at 60 to 90 % of its capacity; little cores are
+    /// below 55 % (a Cortex-A55 beside an A76 at 52 % at most). In clock rates all cores lie closer together: big ones from 80 %
+    /// on, little ones mostly below 78 %.
+    fn percent(self) -> u64 {
+        match self {
+            Measure::CoreType => 100,
+            Measure::Capacity => 60,
+            Measure::MaxFrequency => 80,
+        }
+    }
+}
+
+/// The cores that this process may use, and what the system says about them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cores {
+    /// CPUs that are switched on, whoever may use them; `None` where the system does not tell.
+    pub online: Option<usize>,
+    /// The CPUs among them that this process may run on (`taskset`, cpusets), by number; empty where the system does not tell.
+    pub allowed: Vec<usize>,
+    /// CPUs' worth of time that the control groups leave to this process, if they limit it.
+    pub quota: Option<f64>,
+    /// What tells the allowed CPUs apart, and the figure of each; `None` where nothing does.
+    pub strengths: Option<(Measure, Vec<u64>)>,
+    /// Threads that can run at once.
+    limit: usize,
+}
+
+impl Cores {
+    /// Asks the system.
+    pub fn here() -> Cores {
+        Cores::read(Path::new("/"), std::thread::available_parallelism().map_or(1, NonZero::get))
+    }
+
+    /// Reads the files of a system whose root directory is `root`. No more than `parallelism` threads can run at once, whatever
+    /// they say.
+    fn read(root: &Path, parallelism: usize) -> Cores {
+        let system = System { root };
+        let online = system.list("sys/devices/system/cpu/online");
+        let affinity = system.affinity();
+        let allowed: Vec<usize> = match (&online, &affinity) {
+            // The mask may name CPUs that are switched off.
+            (Some(online), Some(affinity)) => online.intersection(affinity).copied().collect(),
+            (Some(cpus), None) | (None, Some(cpus)) => cpus.iter().copied().collect(),
+            (None, None) => Vec::new(),
+        };
+        let quota = system.quota();
+        let mut limit = parallelism;
+        if !allowed.is_empty() {
+            limit = limit.min(allowed.len());
+        }
+        if let Some(quota) = quota {
+            limit = limit.min(quota as usize);
+        }
+        let strengths = system.strengths(&allowed);
+        Cores { online: online.map(|cpus| cpus.len()), allowed, quota, strengths, limit: limit.max(1) }
+    }
+
+    /// The most threads that can run at once: one for each allowed CPU, within the quota.
+    pub fn allowed_threads(&self) -> usize {
+        self.limit
+    }
+
+    /// Threads to use when nobody says how many: one for each fast CPU, within the quota.
+    pub fn default_threads(&self) -> usize {
+        if self.allowed.is_empty() { self.limit } else { self.limit.min(self.fast().len()) }
+    }
+
+    /// The fast CPUs among the allowed ones.
+    pub fn fast(&self) -> Vec<usize> {
+        self.divide().0
+    }
+
+    /// Fast and slow CPUs.
+    fn divide(&self) -> (Vec<usize>, Vec<usize>) {
+        let Some((measure, figures)) = &self.strengths else { return (self.allowed.clone(), Vec::new()) };
+        let most = u128::from(figures.iter().copied().max().unwrap_or(0));
+        let is_fast = |&(_, figure): &(usize, u64)| u128::from(figure) * 100 >= most * u128::from(measure.percent());
+        let (fast, slow): (Vec<_>, Vec<_>) =
+            self.allowed.iter().copied().zip(figures.iter().copied()).partition(is_fast);
+        let cpus = |pairs: Vec<(usize, u64)>| pairs.into_iter().map(|(cpu, _)| cpu).collect();
+        (cpus(fast), cpus(slow))
+    }
+
+    /// The CPUs that `threads` threads should keep to: the fast ones when they are enough and there are slow ones besides, otherwise
+    /// `None`, for wherever the system puts them.
+    pub fn home(&self, threads: usize) -> Option<Vec<usize>> {
+        let (fast, slow) = self.divide();
+        (!slow.is_empty() && threads <= fast.len()).then_some(fast)
+    }
+
+    /// A sentence about which cores are fast.
+    pub fn why(&self) -> String {
+        let Some((measure, figures)) = &self.strengths else {
+            return "the system does not tell which cores are fast, so all are taken for it".to_string();
+        };
+        let (fast, slow) = self.divide();
+        let range = |cpus: &[usize]| {
+            let of = |(cpu, figure): (&usize, &u64)| cpus.contains(cpu).then_some(*figure);
+            let figures: BTreeSet<u64> = self.allowed.iter().zip(figures).filter_map(of).collect();
+            match (figures.first(), figures.last()) {
+                (Some(least), Some(most)) if least < most => format!("{least} to {most}"),
+                (Some(only), _) => only.to_string(),
+                _ => String::new(),
+            }
+        };
+        let (name, all) = (measure.name(), CpuList(&fast));
+        match measure {
+            Measure::CoreType if slow.is_empty() => format!("CPUs {all} are of one kind"),
+            Measure::CoreType => format!("CPUs {all} are the fast ones ({name}), {} the slow ones", CpuList(&slow)),
+            _ if slow.is_empty() => format!("CPUs {all} are all fast ({name} {})", range(&fast)),
+            _ => format!(
+                "CPUs {all} are the fast ones ({name} {}), {} the slow ones ({})",
+                range(&fast),
+                CpuList(&slow),
+                range(&slow)
+            ),
+        }
+    }
+}
+
+/// CPU numbers as the kernel writes them: `0-3,8`.
+struct CpuList<'a>(&'a [usize]);
+
+impl fmt::Display for CpuList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, run) in self.0.chunk_by(|a, b| a + 1 == *b).enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            match run {
+                [only] => write!(f, "{comma}{only}")?,
+                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
+                [] => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// CPU numbers in a list such as `0-3,8`; `None` if it is none.
+pub(crate) fn parse_list(list: &str) -> Option<BTreeSet<usize>> {
+    /// More than any system has; a file that says otherwise is not believed.
+    const MOST: usize = 1 << 16;
+    let mut cpus = BTreeSet::new();
+    for part in list.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        if first > last || last >= MOST {
+            return None;
+        }
+        cpus.extend(first..=last);
+    }
+    Some(cpus)
+}
+
+/// The files of a system. Paths are relative to its root.
+struct System<'a> {
+    root: &'a Path,
+}
+
+impl System<'_> {
+    fn text(&self, path: impl AsRef<Path>) -> Option<String> {
+        std::fs::read_to_string(self.root.join(path)).ok()
+    }
+
+    fn list(&self, path: &str) -> Option<BTreeSet<usize>> {
+        parse_list(&self.text(path)?)
+    }
+
+    /// CPUs that the calling thread may run on: what sched_getaffinity(2) says, from proc(5).
+    fn affinity(&self) -> Option<BTreeSet<usize>> {
+        let status = self.text("proc/thread-self/status").or_else(|| self.text("proc/self/status"))?;
+        parse_list(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?)
+    }
+
+    /// The smallest quota among this process's control groups and the groups around them, in CPUs (cgroups(7)).
+    fn quota(&self) -> Option<f64> {
+        let mut least: Option<f64> = None;
+        for line in self.text("proc/self/cgroup")?.lines() {
+            // hierarchy:controllers:path, where version 2 has no controllers.
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let mounts = match controllers {
+                "" => vec!["", "unified"],
+                list if list.split(',').any(|name| name == "cpu") => vec!["cpu", list],
+                _ => continue,
+            };
+            for mount in mounts {
+                let mount = Path::new("sys/fs/cgroup").join(mount);
+                // From inside a container the path may not be there; its outermost group still is.
+                for group in Path::new(path.trim_start_matches('/')).ancestors() {
+                    let quota = self.group_quota(&mount.join(group), controllers.is_empty());
+                    least = least.into_iter().chain(quota).reduce(f64::min);
+                }
+            }
+        }
+        least
+    }
+
+    fn group_quota(&self, group: &Path, version2: bool) -> Option<f64> {
+        let numbers = if version2 {
+            self.text(group.join("cpu.max"))?
+        } else {
+            let file = |name: &str| self.text(group.join(format!("cpu.cfs_{name}_us")));
+            format!("{} {}", file("quota")?, file("period")?)
+        };
+        let mut numbers = numbers.split_whitespace().map(|n| n.parse::<f64>().ok());
+        let (quota, period) = (numbers.next()??, numbers.next()??);
+        (quota > 0.0 && period > 0.0).then(|| quota / period)
+    }
+
+    /// What tells `cpus` apart, best source first: one that knows all of them.
+    fn strengths(&self, cpus: &[usize]) -> Option<(Measure, Vec<u64>)> {
+        if cpus.is_empty() {
+            return None;
+        }
+        if let Some(core) = self.list("sys/devices/cpu_core/cpus") {
+            return Some((Measure::CoreType, cpus.iter().map(|cpu| core.contains(cpu).into()).collect()));
+        }
+        [(Measure::Capacity, "cpu_capacity"), (Measure::MaxFrequency, "cpufreq/cpuinfo_max_freq")].into_iter().find_map(
+            |(measure, file)| {
+                let path = |cpu| PathBuf::from(format!("sys/devices/system/cpu/cpu{cpu}")).join(file);
+                let figure = |&cpu| self.text(path(cpu))?.trim().parse().ok();
+                Some((measure, cpus.iter().map(figure).collect::<Option<Vec<u64>>>()?))
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files of a system that is not here.
+    struct Fake(tempfile::TempDir);
+
+    impl Fake {
+        fn new(files: &[(&str, &str)]) -> Fake {
+            let fake = Fake(tempfile::tempdir().unwrap());
+            files.iter().for_each(|(path, text)| fake.put(path, text));
+            fake
+        }
+
+        /// A system with these figures of its CPUs, each in the file `name` of its directory.
+        fn with_cpus(name: &str, figures: &[u64]) -> Fake {
+            let last = figures.len() - 1;
+            let fake = Fake::new(&[
+                ("sys/devices/system/cpu/online", &format!("0-{last}\n")),
+                ("proc/thread-self/status", &format!("Name:\tquipu\nCpus_allowed_list:\t0-{last}\nThreads:\t1\n")),
+            ]);
+            for (cpu, figure) in figures.iter().enumerate() {
+                fake.put(&format!("sys/devices/system/cpu/cpu{cpu}/{name}"), &format!("{figure}\n"));
+            }
+            fake
+        }
+
+        fn put(&self, path: &str, text: &str) {
+            let path = self.0.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+
+        fn cores(&self) -> Cores {
+            Cores::read(self.0.path(), 64)
+        }
+    }
+
+    const CAPACITY: &str = "cpu_capacity";
+    const FREQUENCY: &str = "cpufreq/cpuinfo_max_freq";
+
+    #[test]
+    fn fast_clusters_of_known_machines() {
+        let machines: &[(&str, &str, &[u64], &[usize])] = &[
+            ("four equal cores, as a Raspberry Pi", CAPACITY, &[1024; 4], &[0, 1, 2, 3]),
+            ("RK3588: A55 and A76", CAPACITY, &[414, 414, 414, 414, 1024, 1024, 1024, 1024], &[4, 5, 6, 7]),
+            ("Tensor G1: A55, A76, X1", CAPACITY, &[250, 250, 250, 250, 620, 620, 1024, 1024], &[4, 5, 6, 7]),
+            (
+                "little cores, three big ones and a prime",
+                CAPACITY,
+                &[325, 325, 325, 325, 871, 871, 871, 1024],
+                &[4, 5, 6, 7],
+            ),
+            ("prime cores first", CAPACITY, &[1024, 1024, 700, 700, 300, 300], &[0, 1, 2, 3]),
+            (
+                "Snapdragon 855 by its clocks",
+                FREQUENCY,
+                &[1785600, 1785600, 1785600, 1785600, 2419200, 2419200, 2419200, 2841600],
+                &[4, 5, 6, 7],
+            ),
+            (
+                "RK3399 by its clocks: A53 and A72",
+                FREQUENCY,
+                &[1416000, 1416000, 1416000, 1416000, 1800000, 1800000],
+                &[4, 5],
+            ),
+            ("x86 with favoured cores", FREQUENCY, &[4800000, 5000000, 4800000, 5000000], &[0, 1, 2, 3]),
+        ];
+        for (machine, file, figures, fast) in machines {
+            let cores = Fake::with_cpus(file, figures).cores();
+            assert_eq!(cores.fast(), *fast, "{machine}");
+            assert_eq!(cores.default_threads(), fast.len(), "{machine}");
+            assert_eq!(cores.allowed_threads(), figures.len(), "{machine}");
+            let all_fast = fast.len() == figures.len();
+            assert_eq!(cores.home(fast.len()), (!all_fast).then(|| fast.to_vec()), "{machine}");
+            assert_eq!(cores.home(fast.len() + 1), None, "{machine}");
+        }
+    }
+
+    #[test]
+    fn the_better_source_is_believed() {
+        let fake = Fake::with_cpus(FREQUENCY, &[2000; 4]);
+        assert_eq!(fake.cores().strengths.unwrap().0, Measure::MaxFrequency);
+        for cpu in 0..3 {
+            fake.put(&format!("sys/devices/system/cpu/cpu{cpu}/{CAPACITY}"), "1024");
+        }
+        // It must know all of them.
+        assert_eq!(fake.cores().strengths.unwrap().0, Measure::MaxFrequency);
+        fake.put(&format!("sys/devices/system/cpu/cpu3/{CAPACITY}"), "300");
+        assert_eq!(fake.cores().fast(), [0, 1, 2]);
+        fake.put("sys/devices/cpu_core/cpus", "2-3\n");
+        assert_eq!(fake.cores().fast(), [2, 3]);
+        assert_eq!(fake.cores().why(), "CPUs 2-3 are the fast ones (cpu_core), 0-1 the slow ones");
+    }
+
+    #[test]
+    fn affinity_and_cpus_that_are_off_come_first() {
+        let fake = Fake::with_cpus(CAPACITY, &[300, 300, 300, 300, 800, 800, 800, 1024]);
+        assert_eq!(
+            fake.cores().why(),
+            "CPUs 4-7 are the fast ones (cpu_capacity 800 to 1024), 0-3 the slow ones (300)"
+        );
+        fake.put("proc/thread-self/status", "Cpus_allowed_list:\t0-1,4,7\n");
+        let cores = fake.cores();
+        assert_eq!((cores.fast(), cores.default_threads(), cores.allowed_threads()), (vec![4, 7], 2, 4));
+        fake.put("sys/devices/system/cpu/online", "0-4\n");
+        assert_eq!(fake.cores().fast(), [4]);
+        // Only little cores: then they are what there is.
+        fake.put("proc/thread-self/status", "Cpus_allowed_list:\t0-1\n");
+        let cores = fake.cores();
+        assert_eq!((cores.fast(), cores.home(2)), (vec![0, 1], None));
+        assert_eq!(cores.why(), "CPUs 0-1 are all fast (cpu_capacity 300)");
+    }
+
+    #[test]
+    fn quotas_of_both_versions_limit_the_threads() {
+        let fake = Fake::with_cpus(CAPACITY, &[1024; 8]);
+        let threads = |fake: &Fake| (fake.cores().default_threads(), fake.cores().allowed_threads());
+        fake.put("proc/self/cgroup", "0::/user.slice/app.scope\n");
+        fake.put("sys/fs/cgroup/user.slice/app.scope/cpu.max", "max 100000\n");
+        assert_eq!(threads(&fake), (8, 8));
+        // The group around it counts too.
+        fake.put("sys/fs/cgroup/user.slice/cpu.max", "350000 100000\n");
+        assert_eq!((threads(&fake), fake.cores().quota), ((3, 3), Some(3.5)));
+        fake.put("sys/fs/cgroup/user.slice/app.scope/cpu.max", "50000 100000\n");
+        assert_eq!(threads(&fake), (1, 1));
+
+        let fake = Fake::with_cpus(CAPACITY, &[300, 300, 300, 300, 1024, 1024, 1024, 1024]);
+        fake.put("proc/self/cgroup", "3:memory:/a\n2:cpu,cpuacct:/docker/0123\n1:cpuset:/\n");
+        fake.put("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
+        fake.put("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+        assert_eq!(threads(&fake), (4, 8));
+        fake.put("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "600000\n");
+        assert_eq!(threads(&fake), (4, 6));
+        fake.put("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "200000\n");
+        assert_eq!(threads(&fake), (2, 2));
+    }
+
+    #[test]
+    fn a_system_that_tells_nothing_gets_all_its_threads() {
+        let cores = Cores::read(Fake::new(&[]).0.path(), 6);
+        assert_eq!((cores.default_threads(), cores.allowed_threads(), cores.home(1)), (6, 6, None));
+        // Nonsense is no information.
+        let fake = Fake::with_cpus(CAPACITY, &[1024; 2]);
+        fake.put("sys/devices/system/cpu/online", "7-3");
+        fake.put("proc/thread-self/status", "Cpus_allowed_list:\t0-99999999999\n");
+        fake.put("proc/self/cgroup", "0\n0::/x");
+        fake.put("sys/fs/cgroup/x/cpu.max", "much 0");
+        let cores = Cores::read(fake.0.path(), 6);
+        assert_eq!((cores.allowed_threads(), cores.quota), (6, None));
+    }
+
+    #[test]
+    fn lists() {
+        let cpus = |list| parse_list(list).map(|cpus| cpus.into_iter().collect::<Vec<_>>());
+        assert_eq!(cpus("0-3,8,10-11\n"), Some(vec![0, 1, 2, 3, 8, 10, 11]));
+        for bad in ["", "3-1", "0-", "x", "0-70000"] {
+            assert_eq!(cpus(bad), None, "{bad}");
+        }
+        assert_eq!(CpuList(&[0, 1, 2, 3, 8, 10, 11]).to_string(), "0-3,8,10-11");
+    }
+
+    #[test]
+    fn this_machine_has_at_least_one_thread() {
+        let cores = Cores::here();
+        assert!((1..=cores.allowed_threads()).contains(&cores.default_threads()));
+        assert!(cores.allowed_threads() <= std::thread::available_parallelism().map_or(1, NonZero::get));
+    }
+}
