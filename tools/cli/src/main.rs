@@ -4,9 +4,9 @@
 //! - [`args`]: options that several subcommands share.
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`statistics`]: means, errors, divergences.
-//! - [`out`]: results to stdout. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C.
+//! - [`out`]: results to stdout. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C and SIGTERM.
 //!
-//! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C.
+//! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C, 143 SIGTERM.
 
 mod args;
 mod commands;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
-        Err(error) if error.is::<interrupt::Interrupted>() => ExitCode::from(interrupt::EXIT_CODE),
+        Err(error) if error.is::<interrupt::Interrupted>() => ExitCode::from(interrupt::exit_code()),
         Err(error) => {
             talk::error(&one_line(&error));
             if error.is::<args::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }

@@ -138,7 +138,7 @@ impl Chat {
         self.sequence.truncate(shared);
         self.read.clone_from(&tokens);
 
-        let interrupt = interrupt::listen();
+        let interrupt = interrupt::listen_to_ctrl_c();
         let keep_going = |_, _| !interrupt.requested();
         let (engine, sequence) = (&mut self.engine, &mut self.sequence);
         let mut generation = Generation::start(engine, &self.tokenizer, sequence, &tokens, &self.options, keep_going)?;

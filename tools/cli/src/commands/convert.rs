@@ -46,7 +46,7 @@ pub fn parse_type(name: &str) -> Result<TensorType, String> {
     })
 }
 
-/// Writes `input`, any model, to `output`, with a progress bar called `what`. Ctrl-C leaves nothing behind.
+/// Writes `input`, any model, to `output`, with a progress bar called `what`. Ctrl-C and SIGTERM leave nothing behind.
 pub fn write(input: &Path, output: &Path, what: &str, options: &ConvertOptions) -> Result<()> {
     let source = model::open_path(input)?;
     let bar = talk::Progress::new(what);

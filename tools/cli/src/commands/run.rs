@@ -111,7 +111,7 @@ fn describe(stop: StopReason) -> &'static str {
         StopReason::StopString => "a stop string",
         StopReason::Limit => "-n (tokens to write)",
         StopReason::ContextFull => "-c (the context is full)",
-        StopReason::Cancelled => "Ctrl-C",
+        StopReason::Cancelled => "a signal (Ctrl-C)",
     }
 }
 

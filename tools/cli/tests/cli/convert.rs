@@ -115,3 +115,30 @@ fn requantising_warns() {
     assert!(ended.stderr.starts_with("warning: ") && ended.stderr.contains("Q8_0 to Q4_0"), "{}", ended.stderr);
     assert_eq!(quipu(["quantize", arg(&eight), arg(&four), "--type", "q4_0", "-q"]).ok(), "");
 }
+
+#[cfg(unix)]
+#[test]
+fn signals_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("a.gguf");
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        // The conversion may be done before the signal comes; then it was too fast, and is tried again.
+        let caught = (0..100).any(|_| {
+            let child = crate::command(["convert", arg(tales()), "-o", arg(&output), "--type", "f32"]).spawn().unwrap();
+            while std::fs::read_dir(dir.path()).unwrap().count() == 0 {
+                std::thread::yield_now();
+            }
+            crate::kill(signal, &child);
+            let ended = child.wait_with_output().unwrap();
+            let left = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+            match ended.status.code() {
+                Some(0) => assert_eq!(left, std::slice::from_ref(&output)),
+                other => assert_eq!((other, left.as_slice()), (Some(code), &[][..]), "{signal}"),
+            }
+            std::fs::remove_file(&output).is_err()
+        });
+        if !caught {
+            eprintln!("SKIPPED: {signal} never came before the conversion was done");
+        }
+    }
+}

@@ -80,6 +80,12 @@ fn finish(output: std::process::Output) -> Ended {
     }
 }
 
+/// Sends a signal: `-INT`.
+#[cfg(unix)]
+fn kill(signal: &str, child: &std::process::Child) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
 /// The demo model's Hugging Face directory.
 fn tales() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tales"))

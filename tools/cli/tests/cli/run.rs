@@ -3,6 +3,8 @@ use std::process::Stdio;
 
 use serde_json::Value as Json;
 
+#[cfg(unix)]
+use crate::kill;
 use crate::{command, ended, ids, quipu, quipu_with_input};
 
 const PROMPT: &str = "Once upon a time";
@@ -141,18 +143,19 @@ fn a_closed_pipe_ends_it_silently() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_keeps_what_there_is() {
-    let args = ["run", "demo", PROMPT, "-n", "-1", "-c", "100000", "--stop", "\u{1}"];
-    let mut child = command(args).spawn().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    stdout.read_exact(&mut [0; 40]).unwrap();
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
-    let mut rest = String::new();
-    stdout.read_to_string(&mut rest).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(130), String::new()));
-    assert!(rest.ends_with('\n'));
+fn signals_keep_what_there_is() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let args = ["run", "demo", PROMPT, "-n", "-1", "-c", "100000", "--stop", "\u{1}"];
+        let mut child = command(args).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 40]).unwrap();
+        kill(signal, &child);
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(code), String::new()));
+        assert!(rest.ends_with('\n'));
+    }
 }
 
 #[cfg(target_os = "linux")]
