@@ -3,7 +3,7 @@
 //! Multiplies OUTPUTS × COLS weights by ROWS rows of activations, twice: whoever watches takes the second time, when all memory is
 //! there. The numbers mean nothing.
 
-use quipu_kernels::{Isa, MatMut, Scratch, Tile, Weights, tile_rows};
+use quipu_kernels::{Isa, MatMut, Scratch, Tile, Weights};
 use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
 
@@ -22,7 +22,7 @@ fn main() {
     let (mut tiles, mut at) = (Vec::new(), 0);
     while at < rows {
         let mut tile = Tile::default();
-        kernels.quantize(&x[at * cols..], tile_rows(rows - at), cols, cols, &mut tile);
+        kernels.quantize(&x[at * cols..], kernels.tile_rows(rows - at), cols, cols, &mut tile);
         at += tile.rows();
         tiles.push(tile);
     }
