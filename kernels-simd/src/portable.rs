@@ -56,6 +56,14 @@ impl Simd for Portable {
         lanes(|i| bf16::from_bits(x[i]).to_f32())
     }
     #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> Self::V {
+        lanes(|i| f32::from(x[i]))
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[u8]) -> Self::V {
+        lanes(|i| f32::from(x[i] as i8))
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         map2(a, b, |a, b| a + b)
     }

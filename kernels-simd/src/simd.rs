@@ -9,8 +9,8 @@
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{self, Codes, Scaling};
-use crate::ops::scales::GroupScales;
+use crate::ops::matmul_quant::{self, Codes};
+use crate::ops::scales::{GroupScales, Scaling};
 
 /// A 32-byte run of activations against which eight lines of weights are multiplied.
 pub(crate) type ActBlock = [i8; 32];
@@ -67,6 +67,10 @@ pub(crate) trait Simd: Copy {
     fn load_f16(self, x: &[u16]) -> Self::V;
     /// The first `LANES` bfloat16 numbers of `x`, exactly.
     fn load_bf16(self, x: &[u16]) -> Self::V;
+    /// The first `LANES` bytes of `x`.
+    fn load_u8(self, x: &[u8]) -> Self::V;
+    /// The first `LANES` bytes of `x`, signed.
+    fn load_i8(self, x: &[u8]) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;

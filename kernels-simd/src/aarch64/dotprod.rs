@@ -4,8 +4,8 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{self, Codes, Scaling};
-use crate::ops::scales::GroupScales;
+use crate::ops::matmul_quant::{self, Codes};
+use crate::ops::scales::{GroupScales, Scaling};
 
 use super::tile::{self, Block, MAGIC_BITS, RowProducts};
 use super::vectors::{Arm, Products};

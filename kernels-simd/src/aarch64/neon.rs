@@ -8,8 +8,8 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{self, Codes, Scaling};
-use crate::ops::scales::GroupScales;
+use crate::ops::matmul_quant::{self, Codes};
+use crate::ops::scales::{GroupScales, Scaling};
 use crate::simd::Simd;
 
 use super::tile::{self, Block, RowProducts};

@@ -9,8 +9,8 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{Codes, Scaling, offset};
-use crate::ops::scales::GroupScales;
+use crate::ops::matmul_quant::{Codes, offset};
+use crate::ops::scales::{GroupScales, Scaling};
 use crate::simd::{ActBlock, LINE, Simd};
 
 use super::vectors::{Arm, Products};

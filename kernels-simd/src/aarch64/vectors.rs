@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{Codes, Scaling};
-use crate::ops::scales::GroupScales;
+use crate::ops::matmul_quant::Codes;
+use crate::ops::scales::{GroupScales, Scaling};
 use crate::simd::Simd;
 
 use super::tile::{self, Operands};
@@ -132,6 +132,24 @@ impl<P: Products> Simd for Arm<P> {
         let x: &[u16; 4] = x.first_chunk().expect("4 elements");
         // SAFETY: `x` is 8 readable bytes.
         unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(x.as_ptr()))) }
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> float32x4_t {
+        let x: &[u8; 4] = x.first_chunk().expect("4 elements");
+        // SAFETY: NEON; the operands are values.
+        unsafe {
+            let bytes = vreinterpret_u8_u32(vdup_n_u32(u32::from_le_bytes(*x)));
+            vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))))
+        }
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[u8]) -> float32x4_t {
+        let x: &[u8; 4] = x.first_chunk().expect("4 elements");
+        // SAFETY: NEON; the operands are values.
+        unsafe {
+            let bytes = vreinterpret_s8_u32(vdup_n_u32(u32::from_le_bytes(*x)));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
+        }
     }
     #[inline(always)]
     fn load_i32(self, x: &[i32]) -> int32x4_t {

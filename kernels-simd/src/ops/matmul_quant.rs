@@ -13,7 +13,7 @@ use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
 use crate::simd::{LINE, Simd};
 
-use super::scales::GroupScales;
+use super::scales::{GroupScales, Lanes, Plain, Scaling, SixBits, Unit, WithHalves, WithMin};
 
 /// Where a block's eight lines of codes come from.
 ///
@@ -116,24 +116,6 @@ impl<const BITS: u32> Codes for Expanded<BITS> {
     }
 }
 
-/// How a block's sum becomes part of an output.
-pub(crate) trait Scaling {
-    /// Q6_K: integer scales for the two halves of a block.
-    const HALVES: bool = false;
-    /// A minimum is added.
-    const MIN: bool = false;
-}
-pub(crate) struct Plain;
-impl Scaling for Plain {}
-pub(crate) struct WithMin;
-impl Scaling for WithMin {
-    const MIN: bool = true;
-}
-pub(crate) struct WithHalves;
-impl Scaling for WithHalves {
-    const HALVES: bool = true;
-}
-
 /// What is added to the values of a block to make codes: a type has either an offset or a minimum.
 pub(crate) const fn offset<S: Simd, C: Codes, K: Scaling>() -> i32 {
     match C::BITS {
@@ -153,6 +135,28 @@ pub struct Scratch {
     codes: Vec<u8>,
 }
 
+/// The scales of one block.
+#[derive(Clone, Copy)]
+struct BlockScales<'a> {
+    d: &'a Lanes,
+    m: &'a Lanes,
+    halves: &'a [Lanes; 2],
+}
+
+impl<'a> BlockScales<'a> {
+    /// Those of block `b`; what the type does not have stands in for itself and is not looked at.
+    #[inline(always)]
+    fn of<K: Scaling>(d: &'a [Lanes], m: &'a [Lanes], halves: &'a [[Lanes; 2]], b: usize) -> BlockScales<'a> {
+        const NONE: &Lanes = &[0.0; 16];
+        const NO_HALVES: &[Lanes; 2] = &[[0.0; 16]; 2];
+        BlockScales {
+            d: &d[b],
+            m: if K::MIN { &m[b] } else { NONE },
+            halves: if K::HALVES { &halves[b] } else { NO_HALVES },
+        }
+    }
+}
+
 /// Part `sub` of block `b`, its codes in `block`: adds its products with `rows` rows of `tile` to `acc`.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the body of a loop")]
@@ -160,7 +164,7 @@ fn block_part<S: Simd, C: Codes, K: Scaling>(
     s: S,
     block: &[u8],
     sub: usize,
-    scales: &GroupScales,
+    scales: BlockScales<'_>,
     tile: &Tile,
     b: usize,
     rows: usize,
@@ -169,12 +173,12 @@ fn block_part<S: Simd, C: Codes, K: Scaling>(
     let offset = const { offset::<S, C, K>() };
     let at = sub * S::LANES;
     let lines = C::lines(s, block, sub);
-    let dw = s.load(&scales.d[b][at..]);
+    let dw = s.load(&scales.d[at..]);
     for m in 0..rows {
         let at_m = b * rows + m;
         let (q, [h0, h1]) = (&tile.q[at_m], tile.halves[at_m]);
         let sum = if K::HALVES {
-            let [first, second] = &scales.halves[b];
+            let [first, second] = scales.halves;
             let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
             let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
             let s0 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h0), l0, &q[..16]));
@@ -191,8 +195,40 @@ fn block_part<S: Simd, C: Codes, K: Scaling>(
         };
         acc[m] = s.fma(s.mul(dw, s.splat(tile.d[at_m])), sum, acc[m]);
         if K::MIN {
-            let mw = s.load(&scales.m[b][at..]);
+            let mw = s.load(&scales.m[at..]);
             acc[m] = s.fma(mw, s.splat(tile.weighted[at_m]), acc[m]);
+        }
+    }
+}
+
+/// Adds the products of block `b` with `rows` rows of `tile` to `acc`.
+#[inline(always)]
+fn block<S: Simd, C: Codes, K: Scaling>(
+    s: S,
+    codes: &[u8],
+    scales: BlockScales<'_>,
+    tile: &Tile,
+    b: usize,
+    rows: usize,
+    acc: &mut [[S::V; TILE_ROWS]; 4],
+) {
+    // Spelled out: the compiler would leave a loop of this length as it is, and then the sums would not be in registers.
+    block_part::<S, C, K>(s, codes, 0, scales, tile, b, rows, &mut acc[0]);
+    if S::SUBS > 1 {
+        block_part::<S, C, K>(s, codes, 1, scales, tile, b, rows, &mut acc[1]);
+    }
+    if S::SUBS > 2 {
+        block_part::<S, C, K>(s, codes, 2, scales, tile, b, rows, &mut acc[2]);
+        block_part::<S, C, K>(s, codes, 3, scales, tile, b, rows, &mut acc[3]);
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd>(s: S, acc: &[[S::V; TILE_ROWS]; 4], rows: usize, out: &mut MatMut<'_>) {
+    for m in 0..rows {
+        let row = out.row(m);
+        for sub in 0..S::SUBS {
+            s.store(acc[sub][m], &mut row[sub * S::LANES..]);
         }
     }
 }
@@ -210,25 +246,37 @@ pub(crate) fn group_tile<S: Simd, C: Codes, K: Scaling, const M: usize>(
     let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
     assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
     assert!(codes.len() == blocks * C::BYTES && scales.d.len() == blocks);
-    assert!((!K::MIN || scales.m.len() == blocks) && (!K::HALVES || scales.halves.len() == blocks));
     let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
-    for (b, block) in codes.chunks_exact(C::BYTES).enumerate() {
-        // Spelled out: the compiler would leave a loop of this length as it is, and then the sums would not be in registers.
-        block_part::<S, C, K>(s, block, 0, scales, tile, b, rows, &mut acc[0]);
-        if S::SUBS > 1 {
-            block_part::<S, C, K>(s, block, 1, scales, tile, b, rows, &mut acc[1]);
-        }
-        if S::SUBS > 2 {
-            block_part::<S, C, K>(s, block, 2, scales, tile, b, rows, &mut acc[2]);
-            block_part::<S, C, K>(s, block, 3, scales, tile, b, rows, &mut acc[3]);
+    for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
+        let scales = BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b);
+        block::<S, C, K>(s, codes, scales, tile, b, rows, &mut acc);
+    }
+    store(s, &acc, rows, out);
+}
+
+/// As [`group_tile`], the scales widened on the way: what a few rows of activations wait for is memory, and that flows best when both
+/// planes are read at the pace of the arithmetic.
+#[inline(always)]
+fn group_stream<S: Simd, C: Codes, K: Scaling, const M: usize>(
+    s: S,
+    codes: &[u8],
+    plane: &[u8],
+    tile: &Tile,
+    out: &mut MatMut<'_>,
+) {
+    let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
+    assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
+    assert!(codes.len() == blocks * C::BYTES && plane.len() == blocks / K::BLOCKS * K::BYTES);
+    let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
+    let mut scales = Unit::default();
+    for (i, (codes, unit)) in codes.chunks_exact(C::BYTES * K::BLOCKS).zip(plane.chunks_exact(K::BYTES)).enumerate() {
+        K::widen(s, unit, &mut scales);
+        for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
+            let scales = BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b);
+            block::<S, C, K>(s, codes, scales, tile, i * K::BLOCKS + b, rows, &mut acc);
         }
     }
-    for m in 0..rows {
-        let row = out.row(m);
-        for sub in 0..S::SUBS {
-            s.store(acc[sub][m], &mut row[sub * S::LANES..]);
-        }
-    }
+    store(s, &acc, rows, out);
 }
 
 #[inline(always)]
@@ -253,14 +301,24 @@ fn group_tile_any<S: Simd, C: Codes, K: Scaling>(
 #[inline(always)]
 fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
     s: S,
-    quants: &[u8],
+    (quants, plane): (&[u8], &[u8]),
     scratch: &mut Scratch,
     tiles: &[Tile],
     out: &mut MatMut<'_>,
     col: usize,
 ) {
     const { assert!(!C::EXPANDED && E::EXPANDED && C::BITS == E::BITS) };
+    if let [tile] = tiles {
+        let mut out = out.part(0..tile.rows, col..col + 16);
+        match tile.rows {
+            1 if S::UNROLL => return group_stream::<S, C, K, 1>(s, quants, plane, tile, &mut out),
+            2 if S::UNROLL => return group_stream::<S, C, K, 2>(s, quants, plane, tile, &mut out),
+            4 if S::UNROLL => return group_stream::<S, C, K, 4>(s, quants, plane, tile, &mut out),
+            _ => {}
+        }
+    }
     let Scratch { scales, codes } = scratch;
+    scales.widen::<S, K>(s, plane);
     let wider = C::BYTES != E::BYTES || S::REORDERS_CODES;
     let expand = S::UNROLL && wider && tiles.len() >= EXPAND_FROM_TILES;
     if expand {
@@ -295,16 +353,16 @@ pub(crate) fn matmul<S: Simd>(
 ) {
     use TensorType::*;
     for (i, g) in groups.enumerate() {
-        let (quants, scales) = w.group(g);
-        scratch.scales.expand(s, w.ty(), scales);
-        let col = 16 * i;
+        let (planes, col) = (w.group(g), 16 * i);
         match w.ty() {
-            Q4_0 => group::<S, Packed4, Expanded<4>, Plain>(s, quants, scratch, tiles, out, col),
-            Q4_1 | Q4_K => group::<S, Packed4, Expanded<4>, WithMin>(s, quants, scratch, tiles, out, col),
-            Q5_0 => group::<S, Packed5, Expanded<5>, Plain>(s, quants, scratch, tiles, out, col),
-            Q5_1 | Q5_K => group::<S, Packed5, Expanded<5>, WithMin>(s, quants, scratch, tiles, out, col),
-            Q6_K => group::<S, Packed6, Expanded<6>, WithHalves>(s, quants, scratch, tiles, out, col),
-            Q8_0 => group::<S, Packed8, Expanded<8>, Plain>(s, quants, scratch, tiles, out, col),
+            Q4_0 => group::<S, Packed4, Expanded<4>, Plain>(s, planes, scratch, tiles, out, col),
+            Q4_1 => group::<S, Packed4, Expanded<4>, WithMin>(s, planes, scratch, tiles, out, col),
+            Q4_K => group::<S, Packed4, Expanded<4>, SixBits>(s, planes, scratch, tiles, out, col),
+            Q5_0 => group::<S, Packed5, Expanded<5>, Plain>(s, planes, scratch, tiles, out, col),
+            Q5_1 => group::<S, Packed5, Expanded<5>, WithMin>(s, planes, scratch, tiles, out, col),
+            Q5_K => group::<S, Packed5, Expanded<5>, SixBits>(s, planes, scratch, tiles, out, col),
+            Q6_K => group::<S, Packed6, Expanded<6>, WithHalves>(s, planes, scratch, tiles, out, col),
+            Q8_0 => group::<S, Packed8, Expanded<8>, Plain>(s, planes, scratch, tiles, out, col),
             F32 | F16 | BF16 => unreachable!("float weights go through matmul_float"),
         }
     }

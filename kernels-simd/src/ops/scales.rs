@@ -1,93 +1,152 @@
-//! The scales plane of one row group, widened to what the block loop multiplies with.
+//! The scales plane of a row group, widened to what the block loop multiplies with.
 
-use quipu_quant::TensorType;
-use quipu_quant::pack::scale_bytes;
+use crate::simd::{LINE, Simd, u16s};
 
-use crate::simd::{Simd, u16s};
+/// Blocks of 32 columns in a block of 256.
+const SUPER: usize = 8;
 
-/// f32 scales of a row group, 16 rows side by side, one line per 32 columns.
+/// Scales of 16 rows side by side.
+pub(crate) type Lanes = [f32; 16];
+
+/// The scales of [`Scaling::BLOCKS`] blocks of 32 columns.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct GroupScales {
+pub(crate) struct Unit {
     /// What a block's integer sum is multiplied by.
-    pub(crate) d: Vec<[f32; 16]>,
-    /// What `d·Σq` of the activations is multiplied by; empty for types without a minimum.
-    pub(crate) m: Vec<[f32; 16]>,
-    /// Integer scales of the two halves of a block; empty but for Q6_K.
-    pub(crate) halves: Vec<[[f32; 16]; 2]>,
+    pub(crate) d: [Lanes; SUPER],
+    /// What `d·Σq` of the activations is multiplied by, for [`Scaling::MIN`].
+    pub(crate) m: [Lanes; SUPER],
+    /// Integers that the sums of the halves of a block are multiplied by, for [`Scaling::HALVES`].
+    pub(crate) halves: [[Lanes; 2]; SUPER],
 }
 
+/// The scales of a group, block by block; what its type does not have is empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GroupScales {
+    pub(crate) d: Vec<Lanes>,
+    pub(crate) m: Vec<Lanes>,
+    pub(crate) halves: Vec<[Lanes; 2]>,
+}
+
+/// How a block's sum becomes part of an output, and how the scales for that are stored.
+pub(crate) trait Scaling {
+    /// Integer scales for the two halves of a block.
+    const HALVES: bool = false;
+    /// A minimum is added.
+    const MIN: bool = false;
+    /// Bytes of a unit of the scales plane.
+    const BYTES: usize;
+    /// Blocks that a unit belongs to, at most [`SUPER`].
+    const BLOCKS: usize;
+
+    /// Widens one unit; what the type does not use stays as it is.
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit);
+}
+
+/// Sixteen binary16 numbers as f32.
 #[inline(always)]
-fn widen<S: Simd>(s: S, bytes: &[u8]) -> [f32; 16] {
+fn widen_f16<S: Simd>(s: S, bytes: &[u8], out: &mut Lanes) {
     let bits = u16s(bytes);
-    let mut out = [0.0; 16];
     for sub in 0..S::SUBS {
         let at = sub * S::LANES;
         s.store(s.load_f16(&bits[at..]), &mut out[at..]);
     }
-    out
 }
 
-impl GroupScales {
-    /// Widens the scales plane of one group of a matrix of `cols` columns.
+/// A scale: Q4_0, Q5_0, Q8_0.
+pub(crate) struct Plain;
+impl Scaling for Plain {
+    const BYTES: usize = 32;
+    const BLOCKS: usize = 1;
     #[inline(always)]
-    pub(crate) fn expand<S: Simd>(&mut self, s: S, ty: TensorType, plane: &[u8]) {
-        self.d.clear();
-        self.m.clear();
-        self.halves.clear();
-        let blocks = plane.chunks_exact(scale_bytes(ty));
-        match ty {
-            TensorType::Q4_1 | TensorType::Q5_1 => {
-                for b in blocks {
-                    self.d.push(widen(s, b));
-                    self.m.push(widen(s, &b[32..]));
-                }
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+        widen_f16(s, unit, &mut out.d[0]);
+    }
+}
+
+/// A scale and a minimum: Q4_1, Q5_1.
+pub(crate) struct WithMin;
+impl Scaling for WithMin {
+    const MIN: bool = true;
+    const BYTES: usize = 64;
+    const BLOCKS: usize = 1;
+    #[inline(always)]
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+        widen_f16(s, unit, &mut out.d[0]);
+        widen_f16(s, &unit[32..], &mut out.m[0]);
+    }
+}
+
+/// A scale and a minimum of which each block has six bits: Q4_K, Q5_K.
+pub(crate) struct SixBits;
+impl Scaling for SixBits {
+    const MIN: bool = true;
+    const BYTES: usize = 64 + 3 * LINE;
+    const BLOCKS: usize = SUPER;
+
+    /// The format's 12 bytes of scales are three lines here: `a` has the six bits of scales 0–3 and `b` of minima 0–3, each with two
+    /// bits of number 4–7 on top, whose other four bits are the nibbles of `c`. Products are exact: 11 bits of f16 times 6 bits.
+    #[inline(always)]
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+        let packed = &unit[64..];
+        let (mut scales, mut minima) = ([0; 2 * LINE], [0; 2 * LINE]);
+        for sub in 0..S::SUBS {
+            let [a, b, c] = [s.line(packed, sub), s.line(&packed[LINE..], sub), s.line(&packed[2 * LINE..], sub)];
+            s.store_line(s.or_high::<2>(s.low_nibbles(a), a, 4), &mut scales, sub);
+            s.store_line(s.or_high::<2>(s.low_nibbles(c), a, 6), &mut scales[LINE..], sub);
+            s.store_line(s.or_high::<2>(s.low_nibbles(b), b, 4), &mut minima, sub);
+            s.store_line(s.or_high::<2>(s.high_nibbles(c), b, 6), &mut minima[LINE..], sub);
+        }
+        let (d, dmin) = (u16s(unit), u16s(&unit[32..]));
+        for sub in 0..S::SUBS {
+            let at = sub * S::LANES;
+            let d = s.load_f16(&d[at..]);
+            let minus = s.mul(s.splat(-1.0), s.load_f16(&dmin[at..]));
+            for g in 0..SUPER {
+                s.store(s.mul(d, s.load_u8(&scales[16 * g + at..])), &mut out.d[g][at..]);
+                s.store(s.mul(minus, s.load_u8(&minima[16 * g + at..])), &mut out.m[g][at..]);
             }
-            TensorType::Q4_K | TensorType::Q5_K => {
-                for b in blocks {
-                    self.expand_k(widen(s, b), widen(s, &b[32..]), &b[64..]);
-                }
-            }
-            TensorType::Q6_K => {
-                for b in blocks {
-                    let d = widen(s, b);
-                    for pair in b[32..].as_chunks::<32>().0 {
-                        self.d.push(d);
-                        let mut halves = [[0.0; 16]; 2];
-                        for r in 0..16 {
-                            halves[0][r] = f32::from(pair[r] as i8);
-                            halves[1][r] = f32::from(pair[16 + r] as i8);
-                        }
-                        self.halves.push(halves);
-                    }
-                }
-            }
-            _ => {
-                for b in blocks {
-                    self.d.push(widen(s, b));
+        }
+    }
+}
+
+/// A scale, of which each half of a block has eight bits: Q6_K.
+pub(crate) struct WithHalves;
+impl Scaling for WithHalves {
+    const HALVES: bool = true;
+    const BYTES: usize = 32 + SUPER * 32;
+    const BLOCKS: usize = SUPER;
+    #[inline(always)]
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+        for g in 0..SUPER {
+            widen_f16(s, unit, &mut out.d[g]);
+            for half in 0..2 {
+                for sub in 0..S::SUBS {
+                    let at = sub * S::LANES;
+                    let bytes = &unit[32 * (g + 1) + 16 * half + at..];
+                    s.store(s.load_i8(bytes), &mut out.halves[g][half][at..]);
                 }
             }
         }
     }
+}
 
-    /// The eight groups of a Q4_K or Q5_K block. `packed` is the 12 scale bytes of the format, each for 16 rows: bytes 0–3 and
-    /// 4–7 hold six bits of scales and minima 0–3 and, on top, two bits of 4–7, whose low nibbles are bytes 8–11. The
-    /// products are exact: 11 bits of f16 times 6 bits.
+impl GroupScales {
+    /// Widens the scales plane of one group.
     #[inline(always)]
-    fn expand_k(&mut self, d: [f32; 16], dmin: [f32; 16], packed: &[u8]) {
-        let packed: &[[u8; 16]; 12] = packed.as_chunks::<16>().0.first_chunk().expect("12 lines of scale bytes");
-        for g in 0..8 {
-            let (mut scale, mut min) = ([0.0; 16], [0.0; 16]);
-            for r in 0..16 {
-                let byte = |i: usize| packed[i][r];
-                let (sc, mn) = match g {
-                    0..4 => (byte(g) & 63, byte(g + 4) & 63),
-                    _ => (byte(g + 4) & 15 | byte(g - 4) >> 6 << 4, byte(g + 4) >> 4 | byte(g) >> 6 << 4),
-                };
-                scale[r] = d[r] * f32::from(sc);
-                min[r] = -(dmin[r] * f32::from(mn));
+    pub(crate) fn widen<S: Simd, K: Scaling>(&mut self, s: S, plane: &[u8]) {
+        self.d.clear();
+        self.m.clear();
+        self.halves.clear();
+        let mut unit = Unit::default();
+        for bytes in plane.chunks_exact(K::BYTES) {
+            K::widen(s, bytes, &mut unit);
+            self.d.extend_from_slice(&unit.d[..K::BLOCKS]);
+            if K::MIN {
+                self.m.extend_from_slice(&unit.m[..K::BLOCKS]);
             }
-            self.d.push(scale);
-            self.m.push(min);
+            if K::HALVES {
+                self.halves.extend_from_slice(&unit.halves[..K::BLOCKS]);
+            }
         }
     }
 }

@@ -134,6 +134,18 @@ impl<P: Products> Simd for Avx<P> {
         }
     }
     #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> __m256 {
+        let x: &[u8; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 8 readable bytes; `self` proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[u8]) -> __m256 {
+        let x: &[u8; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 8 readable bytes; `self` proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
     fn load_i32(self, x: &[i32]) -> __m256i {
         let x: &[i32; 8] = x.first_chunk().expect("8 elements");
         // SAFETY: `x` is 32 readable bytes; `self` proves AVX.

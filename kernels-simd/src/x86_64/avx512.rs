@@ -96,6 +96,18 @@ impl Simd for Avx512Vnni {
         }
     }
     #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> __m512 {
+        let x: &[u8; 16] = x.first_chunk().expect("16 elements");
+        // SAFETY: `x` is 16 readable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[u8]) -> __m512 {
+        let x: &[u8; 16] = x.first_chunk().expect("16 elements");
+        // SAFETY: `x` is 16 readable bytes; `self` proves AVX-512F.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
     fn load_i32(self, x: &[i32]) -> __m512i {
         let x: &[i32; 16] = x.first_chunk().expect("16 elements");
         // SAFETY: `x` is 64 readable bytes; `self` proves AVX-512F.
