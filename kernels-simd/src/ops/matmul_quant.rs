@@ -125,7 +125,7 @@ pub(crate) const fn offset<S: Simd, C: Codes, K: Scaling>() -> i32 {
     }
 }
 
-/// From so many activation rows on, widening a group's codes once beats widening them for every tile.
+/// From so many tiles on, widening a group's codes once beats widening them for every tile.
 const EXPAND_FROM_TILES: usize = 3;
 
 /// Memory that a worker keeps between products.
@@ -271,33 +271,15 @@ fn group_stream<S: Simd, C: Codes, K: Scaling, const M: usize>(
     let mut scales = Unit::default();
     for (i, (codes, unit)) in codes.chunks_exact(C::BYTES * K::BLOCKS).zip(plane.chunks_exact(K::BYTES)).enumerate() {
         K::widen(s, unit, &mut scales);
-        for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
-            let scales = BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b);
+        for b in 0..K::BLOCKS {
+            let (codes, scales) = (&codes[C::BYTES * b..], BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b));
             block::<S, C, K>(s, codes, scales, tile, i * K::BLOCKS + b, rows, &mut acc);
         }
     }
     store(s, &acc, rows, out);
 }
 
-#[inline(always)]
-fn group_tile_any<S: Simd, C: Codes, K: Scaling>(
-    s: S,
-    codes: &[u8],
-    scales: &GroupScales,
-    tile: &Tile,
-    out: &mut MatMut<'_>,
-) {
-    match tile.rows {
-        1 if S::UNROLL => s.group_tile::<C, K, 1>(codes, scales, tile, out),
-        2 if S::UNROLL => s.group_tile::<C, K, 2>(codes, scales, tile, out),
-        4 if S::UNROLL => s.group_tile::<C, K, 4>(codes, scales, tile, out),
-        TILE_ROWS if S::UNROLL => s.group_tile::<C, K, TILE_ROWS>(codes, scales, tile, out),
-        _ if S::UNROLL => unreachable!("tiles have 1, 2, 4 or 8 rows"),
-        _ => s.group_tile::<C, K, 0>(codes, scales, tile, out),
-    }
-}
-
-/// All tiles against one group.
+/// All tiles against one group. For full tiles the scales, for many of them also the codes, are widened once and first.
 #[inline(always)]
 fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
     s: S,
@@ -308,34 +290,30 @@ fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
     col: usize,
 ) {
     const { assert!(!C::EXPANDED && E::EXPANDED && C::BITS == E::BITS) };
-    if let [tile] = tiles {
-        let mut out = out.part(0..tile.rows, col..col + 16);
-        match tile.rows {
-            1 if S::UNROLL => return group_stream::<S, C, K, 1>(s, quants, plane, tile, &mut out),
-            2 if S::UNROLL => return group_stream::<S, C, K, 2>(s, quants, plane, tile, &mut out),
-            4 if S::UNROLL => return group_stream::<S, C, K, 4>(s, quants, plane, tile, &mut out),
-            _ => {}
-        }
-    }
     let Scratch { scales, codes } = scratch;
-    scales.widen::<S, K>(s, plane);
     let wider = C::BYTES != E::BYTES || S::REORDERS_CODES;
-    let expand = S::UNROLL && wider && tiles.len() >= EXPAND_FROM_TILES;
-    if expand {
-        codes.resize(quants.len() / C::BYTES * E::BYTES, 0);
-        for (b, block) in quants.chunks_exact(C::BYTES).enumerate() {
-            for sub in 0..S::SUBS {
-                s.store_codes(&C::lines(s, block, sub), const { offset::<S, C, K>() }, codes, b, sub);
+    let expand = wider && tiles.len() >= EXPAND_FROM_TILES;
+    if S::UNROLL && tiles.iter().any(|tile| tile.rows == TILE_ROWS) {
+        scales.widen::<S, K>(s, plane);
+        if expand {
+            codes.resize(quants.len() / C::BYTES * E::BYTES, 0);
+            for (b, block) in quants.chunks_exact(C::BYTES).enumerate() {
+                for sub in 0..S::SUBS {
+                    s.store_codes(&C::lines(s, block, sub), const { offset::<S, C, K>() }, codes, b, sub);
+                }
             }
         }
     }
     let mut row = 0;
     for tile in tiles {
-        let mut out = out.part(row..row + tile.rows, col..col + 16);
-        if expand && tile.rows == TILE_ROWS {
-            s.group_tile::<E, K, TILE_ROWS>(codes, scales, tile, &mut out);
-        } else {
-            group_tile_any::<S, C, K>(s, quants, scales, tile, &mut out);
+        let out = &mut out.part(row..row + tile.rows, col..col + 16);
+        match tile.rows {
+            1 if S::UNROLL => group_stream::<S, C, K, 1>(s, quants, plane, tile, out),
+            2 if S::UNROLL => group_stream::<S, C, K, 2>(s, quants, plane, tile, out),
+            4 if S::UNROLL => group_stream::<S, C, K, 4>(s, quants, plane, tile, out),
+            TILE_ROWS if S::UNROLL && expand => s.group_tile::<E, K, TILE_ROWS>(codes, scales, tile, out),
+            TILE_ROWS if S::UNROLL => s.group_tile::<C, K, TILE_ROWS>(quants, scales, tile, out),
+            _ => group_stream::<S, C, K, 0>(s, quants, plane, tile, out),
         }
         row += tile.rows;
     }
