@@ -272,7 +272,8 @@ fn group_stream<S: Simd, C: Codes, K: Scaling, const M: usize>(
     for (i, (codes, unit)) in codes.chunks_exact(C::BYTES * K::BLOCKS).zip(plane.chunks_exact(K::BYTES)).enumerate() {
         K::widen(s, unit, &mut scales);
         for b in 0..K::BLOCKS {
-            let (codes, scales) = (&codes[C::BYTES * b..], BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b));
+            let (codes, scales) =
+                (&codes[C::BYTES * b..], BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b));
             block::<S, C, K>(s, codes, scales, tile, i * K::BLOCKS + b, rows, &mut acc);
         }
     }
