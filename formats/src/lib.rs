@@ -5,6 +5,7 @@
 //! - [`safetensors`]: one file of tensors, checked.
 //! - [`hf`]: a Hugging Face directory seen as a GGUF: names, metadata, tokenizer and row order translated.
 //! - [`convert`]: any source written as a GGUF, plain or packed, of any type.
+//! - [`imatrix`]: what activations a model's matrices met, for better rounding.
 //! - [`map`]: the one place where a file is mapped into memory.
 //!
 //! What a tensor's bytes mean is `quipu-quant`'s matter; what the model does with them is the runtime's.
@@ -13,6 +14,7 @@
 pub mod convert;
 pub mod gguf;
 pub mod hf;
+pub mod imatrix;
 pub mod map;
 pub mod safetensors;
 pub mod source;

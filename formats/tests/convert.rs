@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use quipu_formats::convert::{ConvertError, ConvertOptions, Summary, TypeRule, Warning, write_gguf};
+use quipu_formats::convert::{
+    ConvertError, ConvertOptions, Mix, Rounding, Summary, TensorRule, TypeRule, Warning, write_gguf,
+};
 use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, OutputError, Value, WriteError};
+use quipu_formats::imatrix::Imatrix;
 use quipu_formats::source::{Layout, Source, TensorInfo};
 use quipu_quant::TensorType::{self, *};
 use quipu_quant::blocks::{dequantize, quantize};
 use quipu_quant::pack::{PackedLayout, pack};
+use quipu_quant::search;
 
 /// A directory with a source in it, and room for what is made of that.
 struct Bench {
@@ -92,15 +96,22 @@ impl Bench {
     }
 
     fn convert(&self, source: &dyn Source, types: TypeRule, packed: bool, name: &str) -> (GgufFile, Summary) {
-        let options = ConvertOptions { types, packed };
+        self.convert_with(source, &ConvertOptions { types, packed, ..ConvertOptions::default() }, name)
+    }
+
+    fn convert_with(&self, source: &dyn Source, options: &ConvertOptions, name: &str) -> (GgufFile, Summary) {
         let path = self.path(name);
-        let summary = write_gguf(source, &options, &path, &AtomicBool::new(false), &|_| {}).unwrap();
+        let summary = write_gguf(source, options, &path, &AtomicBool::new(false), &|_| {}).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), summary.bytes);
         (GgufFile::open(path).unwrap(), summary)
     }
 
     fn fail(&self, source: &dyn Source, types: TypeRule, out: &Path) -> ConvertError {
-        write_gguf(source, &ConvertOptions { types, packed: false }, out, &AtomicBool::new(false), &|_| {}).unwrap_err()
+        self.fail_with(source, &ConvertOptions { types, ..ConvertOptions::default() }, out)
+    }
+
+    fn fail_with(&self, source: &dyn Source, options: &ConvertOptions, out: &Path) -> ConvertError {
+        write_gguf(source, options, out, &AtomicBool::new(false), &|_| {}).unwrap_err()
     }
 }
 
@@ -190,17 +201,26 @@ fn every_path_gives_the_same_bytes() {
     for from in [F32, F16, BF16, Q4_K] {
         let source = bench.source(&[info("blk.0.ffn_up.weight", from, &[512, 1003])]);
         let (packed_source, _) = bench.convert(&source, TypeRule::Keep, true, "source.quipu");
-        for to in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0] {
+        for to in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q6_K] {
             let values = values(from, source.data(0));
-            let mut expected = vec![0; to.row_bytes(512).unwrap() * 1003];
-            quantize(to, &values, &mut expected).unwrap();
-            let (plain, _) = bench.convert(&source, TypeRule::To(to), false, "plain.gguf");
-            assert!(plain.data(0) == expected, "{from} to {to}");
-            let (plain, _) = bench.convert(&packed_source, TypeRule::To(to), false, "plain.gguf");
-            assert!(plain.data(0) == expected, "packed {from} to {to}");
-            let expected = pack(&PackedLayout::new(to, 1003, 512).unwrap(), &expected);
-            let (packed, _) = bench.convert(&source, TypeRule::To(to), true, "packed.quipu");
-            assert!(packed.data(0) == expected, "{from} to packed {to}");
+            for rounding in [Rounding::Plain, Rounding::Search] {
+                let mut expected = vec![0; to.row_bytes(512).unwrap() * 1003];
+                match rounding {
+                    _ if to == from => expected.copy_from_slice(source.data(0)),
+                    Rounding::Plain if to.block_len() > 32 => continue,
+                    Rounding::Plain => quantize(to, &values, &mut expected).unwrap(),
+                    Rounding::Search => search::quantize(to, 512, &values, None, &mut expected).unwrap(),
+                }
+                let options =
+                    |packed| ConvertOptions { types: TypeRule::To(to), packed, rounding, ..Default::default() };
+                let (plain, _) = bench.convert_with(&source, &options(false), "plain.gguf");
+                assert!(plain.data(0) == expected, "{from} to {to}");
+                let (plain, _) = bench.convert_with(&packed_source, &options(false), "plain.gguf");
+                assert!(plain.data(0) == expected, "packed {from} to {to}");
+                let expected = pack(&PackedLayout::new(to, 1003, 512).unwrap(), &expected);
+                let (packed, _) = bench.convert_with(&source, &options(true), "packed.quipu");
+                assert!(packed.data(0) == expected, "{from} to packed {to}");
+            }
         }
     }
 }
@@ -238,6 +258,7 @@ fn types_follow_the_table() {
     let file_types = [(F32, 0), (F16, 1), (Q4_0, 2), (Q4_1, 3), (Q8_0, 7), (Q5_0, 8), (Q5_1, 9), (BF16, 32)];
     for (ty, number) in file_types {
         let low = matches!(ty, Q4_0 | Q4_1 | Q5_0 | Q5_1);
+        // Rows of 64 are no multiple of Q6_K's blocks, so Q8_0 stands for it.
         let head_type = if low { Q8_0 } else { ty };
         let odd = if ty.is_float() { ty } else { F16 };
 
@@ -248,7 +269,9 @@ fn types_follow_the_table() {
         let version = if ty.is_float() { None } else { Some(2) };
         assert_eq!(file.metadata().u32_opt("general.quantization_version").unwrap(), version, "{ty}");
         let odd_ones = Warning::NotWholeBlocks { wanted: ty, used: F16, tensors: vec!["blk.0.odd.weight".into()] };
-        assert_eq!(summary.warnings, if ty.is_float() { vec![] } else { vec![odd_ones] });
+        let head = Warning::NotWholeBlocks { wanted: Q6_K, used: Q8_0, tensors: vec!["output.weight".into()] };
+        let all = [(!ty.is_float()).then_some(odd_ones), low.then_some(head)];
+        assert_eq!(summary.warnings, all.into_iter().flatten().collect::<Vec<_>>());
 
         let source = bench.source(&tensors(&[]));
         let (file, _) = bench.convert(&source, TypeRule::To(ty), false, "out.gguf");
@@ -261,9 +284,137 @@ fn types_follow_the_table() {
     assert_eq!(file.metadata().u32_opt("general.file_type").unwrap(), Some(1));
     assert_eq!(summary.types, [(F16, 6), (F32, 2)]);
     for ty in [Q4_K, Q5_K, Q6_K] {
-        let error = bench.fail(&source, TypeRule::To(ty), &bench.path("k.gguf"));
-        assert!(matches!(error, ConvertError::CannotQuantise { ty: t } if t == ty));
+        let plain = ConvertOptions { types: TypeRule::To(ty), rounding: Rounding::Plain, ..Default::default() };
+        let source = bench.source(&[info("blk.0.attn_q.weight", F16, &[256, 8])]);
+        let error = bench.fail_with(&source, &plain, &bench.path("k.gguf"));
+        assert!(matches!(error, ConvertError::NoPlainRule { ty: t, .. } if t == ty));
     }
+}
+
+/// The tensors of a Llama of `layers` layers, small.
+fn llama(layers: usize, cols: usize) -> Vec<TensorInfo> {
+    let mut tensors = vec![info("token_embd.weight", F16, &[cols, 2])];
+    for layer in 0..layers {
+        for part in ["attn_q", "attn_v", "attn_output", "ffn_gate", "ffn_down"] {
+            tensors.push(info(&format!("blk.{layer}.{part}.weight"), F16, &[cols, 2]));
+        }
+    }
+    tensors
+}
+
+/// What `llama-quantize` made of a model of 8 layers, read off its files.
+#[test]
+fn mixes_are_llama_cpps() {
+    let bench = Bench::new();
+    let source = bench.source(&llama(8, 256));
+    let exceptions = |mix: Mix, part: &str| {
+        let (file, summary) = bench.convert(&source, TypeRule::Mix(mix), false, "mix.gguf");
+        assert_eq!(summary.warnings, []);
+        let types = types(&file);
+        assert_eq!(types[0], ("token_embd.weight", Q6_K), "tied");
+        let found = |i: usize| types.iter().find(|t| t.0 == format!("blk.{i}.{part}.weight")).unwrap().1;
+        let other: Vec<_> = (0..8).map(|i| (i, found(i))).filter(|t| t.1 != mix.base()).collect();
+        (file.metadata().u32_opt("general.file_type").unwrap(), other)
+    };
+    let favoured = vec![(0, Q6_K), (3, Q6_K), (6, Q6_K), (7, Q6_K)];
+    let first_four = (0..4).map(|i| (i, Q5_K)).collect::<Vec<_>>();
+    assert_eq!(exceptions(Mix::Q4_K_M, "attn_v"), (Some(15), favoured.clone()));
+    assert_eq!(exceptions(Mix::Q4_K_M, "ffn_down"), (Some(15), favoured.clone()));
+    assert_eq!(exceptions(Mix::Q4_K_M, "attn_output"), (Some(15), vec![]));
+    assert_eq!(exceptions(Mix::Q4_K_S, "attn_v"), (Some(14), first_four));
+    assert_eq!(exceptions(Mix::Q4_K_S, "ffn_down"), (Some(14), vec![(0, Q5_K)]));
+    assert_eq!(exceptions(Mix::Q5_K_M, "ffn_down"), (Some(17), favoured));
+    assert_eq!(exceptions(Mix::Q5_K_S, "ffn_down"), (Some(16), vec![]));
+
+    // Rows that are no multiple of 256.
+    let source = bench.source(&llama(8, 96));
+    let (file, summary) = bench.convert(&source, TypeRule::Mix(Mix::Q4_K_M), false, "mix.gguf");
+    let found: Vec<TensorType> = types(&file).iter().map(|t| t.1).collect();
+    assert_eq!(found[..6], [Q8_0, Q5_0, Q8_0, Q5_0, Q5_0, Q8_0]);
+    assert_eq!(summary.warnings.len(), 2);
+}
+
+#[test]
+fn single_tensors_may_have_types_of_their_own() {
+    let bench = Bench::new();
+    let source = bench.source(&llama(2, 256));
+    let rule = |pattern: &str, ty| TensorRule { pattern: pattern.into(), ty };
+    let tensors = vec![rule("blk.1.*down", F16), rule("ffn_down", Q8_0), rule("token_embd", Q4_0)];
+    let options = ConvertOptions { types: TypeRule::To(Q5_0), tensors, ..Default::default() };
+    let (file, _) = bench.convert_with(&source, &options, "out.gguf");
+    let types = types(&file);
+    let find = |name: &str| types.iter().find(|t| t.0.contains(name)).unwrap().1;
+    assert_eq!(
+        (find("blk.1.ffn_down"), find("blk.0.ffn_down"), find("token_embd"), find("attn_q")),
+        (F16, Q8_0, Q4_0, Q5_0)
+    );
+}
+
+/// Written and read again an importance matrix is the same; q, k and v share their input; it changes what is written; one of another
+/// model is refused.
+#[test]
+fn importance_matrices() {
+    let bench = Bench::new();
+    let mut imatrix = Imatrix::new(vec!["a.txt".into()], 3, 512);
+    let x = weights(5, 40 * 300);
+    imatrix.entry("blk.0.attn_q.weight", 300).add(&x, 30, 310);
+    imatrix.entry("blk.0.attn_q.weight", 300).add(&x, 7, 310);
+    imatrix.entry("blk.0.ffn_down.weight", 256).add(&x, 40, 256);
+    let path = bench.path("imatrix");
+    imatrix.write(&path).unwrap();
+    let read = Imatrix::read(&path).unwrap();
+    assert_eq!((read.chunks, read.chunk_size, &read.datasets[..]), (3, 512, &["a.txt".to_string()][..]));
+    let of = |name: &str| read.find(&format!("blk.0.{name}.weight"));
+    for name in ["attn_q", "attn_k", "attn_v"] {
+        assert_eq!(of(name), imatrix.find("blk.0.attn_q.weight"), "{name}");
+    }
+    assert!(of("attn_output").is_none() && of("ffn_gate").is_none());
+    // The sums are what they say.
+    let sums = of("attn_q").unwrap();
+    assert_eq!(sums.count, 37.0);
+    let row = |r: usize| &x[r % 30 * 310..];
+    let rows = (0..30).chain(0..7);
+    let product = |i: usize, j: usize| rows.clone().map(|r| row(r)[i] * row(r)[j]).sum::<f32>();
+    for (i, j) in [(0, 0), (3, 200), (255, 255), (256, 299), (299, 299)] {
+        assert!((sums.products[i * 256 + j % 256] - product(i, j)).abs() < 1e-3);
+    }
+    assert!((sums.squares[299] - product(299, 299)).abs() < 1e-3);
+
+    let source =
+        bench.source(&[info("blk.0.ffn_down.weight", F16, &[256, 20]), info("blk.0.other.weight", F16, &[256, 2])]);
+    let with = ConvertOptions { types: TypeRule::To(Q4_K), imatrix: Some(read.into()), ..Default::default() };
+    let (calibrated, summary) = bench.convert_with(&source, &with, "with.gguf");
+    let (blind, _) = bench.convert(&source, TypeRule::To(Q4_K), false, "without.gguf");
+    assert_eq!(summary.warnings, [Warning::NotCalibrated { tensors: 1 }]);
+    assert!(calibrated.data(0) != blind.data(0) && calibrated.data(1) == blind.data(1));
+
+    let other = bench.source(&[info("blk.0.attn_v.weight", F16, &[256, 20])]);
+    let error = bench.fail_with(&other, &with, &bench.path("no.gguf"));
+    assert!(matches!(error, ConvertError::OtherModel { expected: 256, found: 300, .. }), "{error}");
+}
+
+#[test]
+fn importance_matrices_that_lie_are_refused() {
+    let bench = Bench::new();
+    let read = |tensors: &[(&str, &[usize], &[f32])]| {
+        let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let tensors: Vec<_> = tensors.iter().map(|(name, shape, v)| (info(name, F32, shape), bytes(v))).collect();
+        let source = bench.source_of(&tensors);
+        Imatrix::read(source.path())
+    };
+    let sums: (&str, &[usize], &[f32]) = ("a.weight.in_sum2", &[2, 1], &[1.0, 2.0]);
+    assert!(read(&[sums, ("a.weight.counts", &[1, 1], &[5.0])]).is_ok());
+    assert!(read(&[]).is_err() && read(&[("a.weight", &[2], &[1.0, 2.0])]).is_err());
+    assert!(read(&[sums]).is_err(), "no counts");
+    assert!(read(&[sums, ("a.weight.counts", &[2, 1], &[5.0, 5.0])]).is_err(), "two counts");
+    assert!(read(&[sums, ("a.weight.counts", &[1, 1], &[0.0])]).is_err(), "nothing counted");
+    for bad in [-1.0, f32::NAN, f32::INFINITY] {
+        assert!(read(&[("a.weight.in_sum2", &[2, 1], &[1.0, bad]), ("a.weight.counts", &[1, 1], &[5.0])]).is_err());
+    }
+    let products = ("a.weight.in_products", &[256, 1][..], &[0.0; 256][..]);
+    assert!(read(&[sums, ("a.weight.counts", &[1, 1], &[5.0]), products]).is_err(), "products of one column, not two");
+    std::fs::write(bench.path("text"), "no GGUF").unwrap();
+    assert!(Imatrix::read(&bench.path("text")).is_err());
 }
 
 #[test]
@@ -333,7 +484,7 @@ fn progress_ends_at_the_whole_and_can_be_stopped() {
     let bench = Bench::new();
     let source = bench.source(&[info("a.weight", F32, &[512, 4096]), info("b.weight", F32, &[512, 4096])]);
     for packed in [false, true] {
-        let options = ConvertOptions { types: TypeRule::To(Q4_0), packed };
+        let options = ConvertOptions { types: TypeRule::To(Q4_0), packed, ..ConvertOptions::default() };
         let seen = Mutex::new(Vec::new());
         let out = bench.path("out.gguf");
         write_gguf(&source, &options, &out, &AtomicBool::new(false), &|p| {

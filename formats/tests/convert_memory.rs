@@ -51,7 +51,7 @@ fn memory_does_not_grow_with_the_tensor() {
     let source = Unreal { metadata: Metadata::default(), tensors: vec![info] };
     let before = peak_mib();
     for packed in [false, true] {
-        let options = ConvertOptions { types: TypeRule::To(TensorType::Q8_0), packed };
+        let options = ConvertOptions { types: TypeRule::To(TensorType::Q8_0), packed, ..Default::default() };
         write_gguf(&source, &options, Path::new("/dev/null"), &AtomicBool::new(false), &|_| {}).unwrap();
     }
     let grown = peak_mib() - before;

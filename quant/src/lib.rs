@@ -7,6 +7,7 @@
 //! - [`blocks`]: for every type the layout of a block, dequantise, quantise.
 //! - [`activations`]: the int8 form in which activations enter a quantised product.
 //! - [`dot`]: the reference dot product of a weight row and a quantised activation row.
+//! - [`search`]: quantise with less error than the plain rule, by what is known of the activations.
 //! - [`pack`]: R16·K4, the one layout that every instruction set reads, as a permutation of the plain rows.
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ pub mod activations;
 pub mod blocks;
 pub mod dot;
 pub mod pack;
+pub mod search;
 pub mod types;
 
 pub use types::TensorType;

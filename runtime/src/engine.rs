@@ -8,7 +8,7 @@ use quipu_kernels::Isa;
 use crate::config::Config;
 use crate::cores::Cores;
 use crate::kv::{KvType, PageShape, Sequence};
-use crate::model::{BatchToken, Model};
+use crate::model::{BatchToken, Model, Observer};
 use crate::pool::Pool;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{self, Progress, WeightsError};
@@ -233,6 +233,13 @@ impl Engine {
         sequences: &mut [&mut Sequence],
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
+        self.check(batch, sequences)?;
+        self.model.forward(batch, sequences, logits, None);
+        Ok(())
+    }
+
+    /// Whether the model can read `batch` into `sequences`.
+    fn check(&self, batch: &[BatchToken], sequences: &[&mut Sequence]) -> Result<(), EngineError> {
         let vocabulary = self.vocabulary();
         for &BatchToken { token, sequence, .. } in batch {
             if token as usize >= vocabulary {
@@ -246,7 +253,6 @@ impl Engine {
             let more = batch.iter().filter(|t| t.sequence == s).count();
             self.check_room(sequence, more)?;
         }
-        self.model.forward(batch, sequences, logits);
         Ok(())
     }
 
@@ -303,6 +309,26 @@ impl Engine {
         mut logits: impl FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
         self.read(sequence, tokens, |i| i >= first, &mut logits)
+    }
+
+    /// Reads `tokens` and shows `observer` the inputs of all matrices.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn observe(
+        &mut self,
+        sequence: &mut Sequence,
+        tokens: &[u32],
+        observer: &mut Observer<'_>,
+    ) -> Result<(), EngineError> {
+        self.check_room(sequence, tokens.len())?;
+        for chunk in tokens.chunks(self.batch) {
+            let token = |&token| BatchToken { token, sequence: 0, logits: true };
+            let batch: Vec<_> = chunk.iter().map(token).collect();
+            self.check(&batch, &[sequence])?;
+            self.model.forward(&batch, &mut [sequence], &mut |_, _| {}, Some(observer));
+        }
+        Ok(())
     }
 
     /// Reads `tokens` in batches.

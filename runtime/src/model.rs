@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::kv::{AnySegment, PAGE, Sequence};
 use crate::pool::Pool;
 use crate::rope::Rope;
-use crate::weights::{Input, Linear, ModelWeights};
+use crate::weights::{Input as ProductInput, Linear, ModelWeights};
 
 /// One token of a batch. Tokens of one sequence stand in order, each at the next position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,37 @@ pub struct BatchToken {
     /// Whether the logits after it are wanted.
     pub logits: bool,
 }
+
+/// Which matrices an input is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `attn_q`, `attn_k` and `attn_v` of a layer.
+    Attention(usize),
+    /// `attn_output` of a layer.
+    AttentionOutput(usize),
+    /// `ffn_gate` and `ffn_up` of a layer.
+    FeedForward(usize),
+    /// `ffn_down` of a layer.
+    FeedForwardDown(usize),
+    /// The output matrix, which may be the embedding.
+    Head,
+}
+
+/// Rows of activations, one for each token.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The numbers.
+    pub x: &'a [f32],
+    /// How many rows.
+    pub count: usize,
+    /// The length of a row.
+    pub cols: usize,
+    /// From one row's start to the next one's.
+    pub stride: usize,
+}
+
+/// Who wants to see the inputs of all matrices.
+pub type Observer<'a> = dyn FnMut(Input, Rows<'_>) + 'a;
 
 /// Tokens of one sequence that attention looks at together: they share every key and value that is read.
 const RUN: usize = 16;
@@ -115,7 +146,7 @@ impl Team<'_> {
         cols: usize,
         stride: usize,
         tiles: &'a mut Vec<Tile>,
-    ) -> Input<'a> {
+    ) -> ProductInput<'a> {
         let mut used = 0;
         if linears.iter().any(|l| !l.matrix.ty().is_float()) {
             let kernels = self.kernels;
@@ -145,11 +176,11 @@ impl Team<'_> {
                 self.pool.for_items(self.locals, &mut tiles[..used], |_, i, tile| quantize(i, tile));
             }
         }
-        Input { x: &x[..(rows - 1) * stride + cols], stride, tiles: &tiles[..used] }
+        ProductInput { x: &x[..(rows - 1) * stride + cols], stride, tiles: &tiles[..used] }
     }
 
     /// The products of several matrices with one input, side by side in `out`.
-    fn products(&mut self, linears: &[&Linear], input: Input<'_>, out: &mut MatMut<'_>) {
+    fn products(&mut self, linears: &[&Linear], input: ProductInput<'_>, out: &mut MatMut<'_>) {
         let (kernels, rows) = (self.kernels, out.rows());
         let width = self.chunk(linears.iter().map(|l| l.matrix.groups()).sum());
         self.pool.for_tiles(self.locals, out, &[0, rows], width, |local, _, cols, tile| {
@@ -168,7 +199,7 @@ impl Team<'_> {
     }
 
     /// `x ← x + W·input`.
-    fn add_product(&mut self, linear: &Linear, input: Input<'_>, x: &mut MatMut<'_>) {
+    fn add_product(&mut self, linear: &Linear, input: ProductInput<'_>, x: &mut MatMut<'_>) {
         let (kernels, rows) = (self.kernels, x.rows());
         let width = self.chunk(linear.matrix.groups());
         self.pool.for_tiles(self.locals, x, &[0, rows], width, |local, _, cols, tile| {
@@ -183,7 +214,7 @@ impl Team<'_> {
     }
 
     /// `out ← silu(W_gate·input) · W_up·input`.
-    fn gated_product(&mut self, gate: &Linear, up: &Linear, input: Input<'_>, out: &mut MatMut<'_>) {
+    fn gated_product(&mut self, gate: &Linear, up: &Linear, input: ProductInput<'_>, out: &mut MatMut<'_>) {
         let (kernels, rows) = (self.kernels, out.rows());
         let width = self.chunk(gate.matrix.groups());
         self.pool.for_tiles(self.locals, out, &[0, rows], width, |local, _, cols, tile| {
@@ -225,7 +256,8 @@ impl Model {
         self.kernels
     }
 
-    /// Reads `batch` into `sequences` and calls `logits(i, values)` for every token `i` of the batch that wants them, in order.
+    /// Reads `batch` into `sequences` and calls `logits(i, values)` for every token `i` of the batch that wants them, in order. `observer` sees
+    /// the inputs of all matrices, those of the head for the tokens that want logits.
     ///
     /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in the context.
     pub(crate) fn forward(
@@ -233,7 +265,13 @@ impl Model {
         batch: &[BatchToken],
         sequences: &mut [&mut Sequence],
         logits: &mut dyn FnMut(usize, &[f32]),
+        mut observer: Option<&mut Observer<'_>>,
     ) {
+        let mut show = |input, x: &[f32], count, cols, stride| {
+            if let Some(observer) = &mut observer {
+                observer(input, Rows { x, count, cols, stride });
+            }
+        };
         let Model { config: c, weights, kernels, pool, locals, buffers, rope } = self;
         let mut team = Team { kernels, pool, locals };
         let n = batch.len();
@@ -267,6 +305,7 @@ impl Model {
 
         for (layer, w) in weights.layers.iter().enumerate() {
             team.norm(x, &w.attn_norm, eps, c.embedding, h);
+            show(Input::Attention(layer), h, n, c.embedding, d);
             let projections = [&w.attn_q, &w.attn_k, &w.attn_v];
             let input = team.input(&projections, h, n, c.embedding, d, tiles);
             team.products(&projections, input, &mut MatMut::new(qkv, n, qkv_width, qkv_width));
@@ -282,12 +321,15 @@ impl Model {
             }
             attention(&mut team, c, layer, batch, sequences, positions, runs, qkv, qkv_width, attn, q_width);
 
+            show(Input::AttentionOutput(layer), attn, n, c.heads * c.head_dim, q_width);
             let input = team.input(&[&w.attn_output], attn, n, c.heads * c.head_dim, q_width, tiles);
             team.add_product(&w.attn_output, input, &mut MatMut::new(x, n, d, d));
 
             team.norm(x, &w.ffn_norm, eps, c.embedding, h);
+            show(Input::FeedForward(layer), h, n, c.embedding, d);
             let input = team.input(&[&w.ffn_gate, &w.ffn_up], h, n, c.embedding, d, tiles);
             team.gated_product(&w.ffn_gate, &w.ffn_up, input, &mut MatMut::new(ffn, n, ff, ff));
+            show(Input::FeedForwardDown(layer), ffn, n, c.feed_forward, ff);
             let input = team.input(&[&w.ffn_down], ffn, n, c.feed_forward, ff, tiles);
             team.add_product(&w.ffn_down, input, &mut MatMut::new(x, n, d, d));
         }
@@ -305,6 +347,7 @@ impl Model {
                 let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
                 kernels.rms_norm(x, &weights.output_norm, eps, c.embedding, h);
             }
+            show(Input::Head, h, rows, c.embedding, d);
             let input = team.input(&[head], h, rows, c.embedding, d, tiles);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));

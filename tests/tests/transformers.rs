@@ -20,8 +20,14 @@ fn float_bound(reference: &Reference) -> f32 {
 fn convert(from: &Path, directory: &Path, types: TypeRule, packed: bool) -> PathBuf {
     let path = directory.join(format!("{types:?}-{packed}.gguf").replace(['(', ')'], "-"));
     let interrupt = AtomicBool::new(false);
-    write_gguf(open(from).as_ref(), &ConvertOptions { types, packed }, &path, &interrupt, &|_| {})
-        .unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+    write_gguf(
+        open(from).as_ref(),
+        &ConvertOptions { types, packed, ..Default::default() },
+        &path,
+        &interrupt,
+        &|_| {},
+    )
+    .unwrap_or_else(|e| panic!("{}: {e}", from.display()));
     path
 }
 

@@ -1,15 +1,16 @@
 //! Any source written as a GGUF: `quipu convert`, `quipu quantize` and `quipu pack` are this with different sources and options.
 //!
-//! Which type a tensor takes when the output is to be of type T (llama.cpp's rule for its plain types, with Q8_0 where llama.cpp
-//! takes Q6_K):
+//! Which type a tensor takes when the output is to be of type T:
 //!
-//! | tensor | T = F32, F16, BF16, Q8_0 | T = Q4_0, Q4_1, Q5_0, Q5_1 |
+//! | tensor | T = F32, F16, BF16, Q8_0 | any other T |
 //! | --- | --- | --- |
 //! | one dimension (norms, biases, `rope_freqs.weight`) | F32 | F32 |
-//! | `output.weight`; `token_embd.weight` where that is missing | T | Q8_0, or Q6_K if it is that already |
+//! | `output.weight`; `token_embd.weight` where that is missing | T | Q6_K |
 //! | every other `*.weight` of two dimensions or more | T | T |
-//! | one of these with rows that are no multiple of the block | F16, with a warning | F16, with a warning |
+//! | one of these with rows that are no multiple of the block | F16, with a warning | the nearest with smaller blocks (see [`mix`]), with a warning |
 //! | anything else | as it is | as it is |
+//!
+//! Mixes of types have a table of their own: [`mix`]. [`ConvertOptions::tensors`] goes before both.
 //!
 //! [`TypeRule::Keep`] leaves all types as they are, except that tensors of one dimension are F32 here too. In a packed file every
 //! `*.weight` of two dimensions is packed, whatever its type, and the tensors stand in the order in which a forward pass reads them.
@@ -20,35 +21,61 @@
 //! Everything streams: a few chunks of rows for each thread are in memory at a time, and the pages of the source are given
 //! back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind its quants.
 
+pub mod mix;
 mod order;
+mod pattern;
 mod plan;
 mod stream;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use quipu_quant::TensorType;
 
+pub use mix::Mix;
+pub use pattern::TensorRule;
+
 use crate::gguf::{GgufWriter, OutputError, WriteError};
+use crate::imatrix::Imatrix;
 use crate::source::Source;
 
 /// Which types the tensors of the output have; see the [module's table](self).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TypeRule {
     /// Those of the source.
+    #[default]
     Keep,
-    /// This one, with the exceptions of the table. Q4_K, Q5_K and Q6_K can be read, but not made.
+    /// This one, with the exceptions of the table.
     To(TensorType),
+    /// A mix.
+    Mix(Mix),
+}
+
+/// How values become codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounding {
+    /// By search for the least error (`quipu_quant::search`).
+    #[default]
+    Search,
+    /// By ggml's rule, to the byte. There is none here for the K-quants.
+    Plain,
 }
 
 /// What to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ConvertOptions {
     /// The types.
     pub types: TypeRule,
+    /// Types for single tensors, whatever `types` says; of several that match the first counts. For `*.weight` of two dimensions or more.
+    pub tensors: Vec<TensorRule>,
     /// Matrices in the R16·K4 layout, for Quipu alone; else plain, for every reader of GGUF.
     pub packed: bool,
+    /// How values become codes.
+    pub rounding: Rounding,
+    /// What the rounding by search knows of activations.
+    pub imatrix: Option<Arc<Imatrix>>,
 }
 
 /// How far a conversion has come.
@@ -85,6 +112,11 @@ pub enum Warning {
         /// How many.
         tensors: usize,
     },
+    /// Tensors of which the importance matrix says nothing, though it was to be used.
+    NotCalibrated {
+        /// How many.
+        tensors: usize,
+    },
     /// Tensors could not take the type, since their rows are no multiple of its block.
     NotWholeBlocks {
         /// The type they would have taken.
@@ -103,6 +135,9 @@ impl fmt::Display for Warning {
                 f,
                 "{tensors} tensors requantised from {from} to {to}: worse than {to} from the original; convert that if you have it"
             ),
+            Warning::NotCalibrated { tensors } => {
+                write!(f, "{tensors} tensors are not in the importance matrix and were rounded without it")
+            }
             Warning::NotWholeBlocks { wanted, used, tensors } => write!(
                 f,
                 "{} tensors are {used} instead of {wanted}, whose blocks of {} do not divide their rows: {}",
@@ -120,11 +155,28 @@ pub enum ConvertError {
     /// The output could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// The type can be read, but not made.
-    #[error("cannot quantise to {ty}; choose one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1")]
-    CannotQuantise {
-        /// The type asked for.
+    /// The plain rule is not known for this type.
+    #[error("{tensor:?} is to be {ty}, for which there is no plain rule; leave out `--rounding plain`")]
+    NoPlainRule {
+        /// The tensor.
+        tensor: String,
+        /// Its type in the output.
         ty: TensorType,
+    },
+    /// The importance matrix is of another model.
+    #[error(
+        "{}: {tensor:?} has {found} columns there, but {expected} in the model: it was made with another one",
+        .path.display()
+    )]
+    OtherModel {
+        /// The importance matrix.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its columns in the model.
+        expected: usize,
+        /// And in the importance matrix.
+        found: usize,
     },
     /// A weight that would spoil all weights of its block: NaN, infinite, or beyond what an f16 scale can reach.
     #[error(
@@ -165,7 +217,7 @@ pub fn write_gguf(
     refuse_checkpoint_file(out, source.path())?;
     let writer =
         GgufWriter::create(out, Some(source.path()), &plan.metadata, &plan.tensors).map_err(ConvertError::Write)?;
-    let writer = stream::write_tensors(source, &plan, writer, cancel, progress)?;
+    let writer = stream::write_tensors(source, &plan, options.rounding, writer, cancel, progress)?;
     let bytes = writer.finish()?;
     let mut types: Vec<(TensorType, usize)> = Vec::new();
     for t in &plan.tensors {

@@ -1,12 +1,16 @@
 //! What the output will hold: decided for all tensors before the first byte is written.
 
+use std::sync::Arc;
+
 use quipu_quant::TensorType;
 
+use super::mix::{self, Model};
 use super::order::forward_order;
-use super::{ConvertError, ConvertOptions, TypeRule, Warning};
+use super::{ConvertError, ConvertOptions, Rounding, TypeRule, Warning};
 use crate::gguf::{
     ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Metadata, PACKED_ALIGNMENT, Value,
 };
+use crate::imatrix::Imatrix;
 use crate::source::{Layout, Source, TensorInfo};
 
 const FILE_TYPE_KEY: &str = "general.file_type";
@@ -20,15 +24,13 @@ pub(super) struct Plan {
     pub tensors: Vec<TensorInfo>,
     /// For each of them the number of the source's.
     pub origins: Vec<usize>,
+    /// The importance matrix, of this model.
+    pub imatrix: Option<Arc<Imatrix>>,
     pub warnings: Vec<Warning>,
 }
 
 impl Plan {
     pub fn new(source: &dyn Source, options: &ConvertOptions) -> Result<Plan, ConvertError> {
-        use TensorType::{Q4_K, Q5_K, Q6_K};
-        if let TypeRule::To(ty @ (Q4_K | Q5_K | Q6_K)) = options.types {
-            return Err(ConvertError::CannotQuantise { ty });
-        }
         let infos = source.tensors();
         let mut origins: Vec<usize> = (0..infos.len()).collect();
         if options.packed {
@@ -36,17 +38,24 @@ impl Plan {
         }
         let head = ["output.weight", "token_embd.weight"].into_iter().find(|name| source.find(name).is_some());
 
+        let model = model(source, options);
+
         let mut warnings = Vec::new();
+        let mut uncalibrated = 0;
         let mut tensors = Vec::with_capacity(infos.len());
         for &origin in &origins {
             let from = &infos[origin];
-            let wanted = wanted_type(from, options.types, head == Some(&from.name));
-            let ty = if from.cols().is_multiple_of(wanted.block_len()) {
-                wanted
-            } else {
-                warn_not_whole_blocks(&mut warnings, wanted, &from.name);
-                NOT_WHOLE_BLOCKS
-            };
+            let wanted = wanted_type(from, options, model, head == Some(&from.name));
+            let ty = mix::fallback(wanted, from.cols());
+            if ty != wanted {
+                warn_not_whole_blocks(&mut warnings, wanted, ty, &from.name);
+            }
+            if ty != from.ty && !ty.is_float() {
+                uncalibrated += usize::from(!is_calibrated(options, from)?);
+                if options.rounding == Rounding::Plain && ty.block_len() > 32 {
+                    return Err(ConvertError::NoPlainRule { tensor: from.name.clone(), ty });
+                }
+            }
             if ty != from.ty && !from.ty.is_float() && !ty.is_float() {
                 warn_requantised(&mut warnings, from.ty, ty);
             }
@@ -54,46 +63,69 @@ impl Plan {
             let layout = if packed { Layout::Packed } else { Layout::Plain };
             tensors.push(TensorInfo { name: from.name.clone(), ty, layout, shape: from.shape.clone() });
         }
+        if uncalibrated > 0 {
+            warnings.push(Warning::NotCalibrated { tensors: uncalibrated });
+        }
         let metadata = metadata(source.metadata(), options, &tensors);
-        Ok(Plan { metadata, tensors, origins, warnings })
+        Ok(Plan { metadata, tensors, origins, imatrix: options.imatrix.clone(), warnings })
     }
 }
 
-/// What a matrix becomes when its rows are no multiple of the block.
-const NOT_WHOLE_BLOCKS: TensorType = TensorType::F16;
+/// Whether the importance matrix, if there is one, knows this tensor.
+fn is_calibrated(options: &ConvertOptions, info: &TensorInfo) -> Result<bool, ConvertError> {
+    let Some(imatrix) = &options.imatrix else { return Ok(true) };
+    let Some(entry) = imatrix.find(&info.name) else { return Ok(false) };
+    if entry.squares.len() != info.cols() {
+        let (path, tensor) = (imatrix.path.clone(), info.name.clone());
+        return Err(ConvertError::OtherModel { path, tensor, expected: info.cols(), found: entry.squares.len() });
+    }
+    Ok(true)
+}
+
+/// What the mixes ask about the model.
+fn model(source: &dyn Source, options: &ConvertOptions) -> Model {
+    let layer = |t: &TensorInfo| mix::layer_and_part(&t.name).map(|(layer, _)| layer.saturating_add(1));
+    let rows = |name: &str| source.find(name).map(|i| source.tensors()[i].rows());
+    Model {
+        layers: source.tensors().iter().filter_map(layer).max().unwrap_or(0),
+        grouped: rows("blk.0.attn_q.weight") != rows("blk.0.attn_v.weight"),
+        calibrated: options.imatrix.is_some(),
+    }
+}
 
 fn is_weight(info: &TensorInfo) -> bool {
     info.shape.len() >= 2 && info.name.ends_with(".weight")
 }
 
-/// The table of the [module](super).
-fn wanted_type(info: &TensorInfo, rule: TypeRule, is_head: bool) -> TensorType {
-    use TensorType::{F32, Q4_0, Q4_1, Q5_0, Q5_1, Q6_K, Q8_0};
+/// The tables of the [module](super) and of [`mix`].
+fn wanted_type(info: &TensorInfo, options: &ConvertOptions, model: Model, is_head: bool) -> TensorType {
     if info.shape.len() == 1 {
-        return F32;
+        return TensorType::F32;
     }
-    match rule {
-        TypeRule::To(Q4_0 | Q4_1 | Q5_0 | Q5_1) if is_head => {
-            if info.ty == Q6_K {
-                Q6_K
-            } else {
-                Q8_0
-            }
-        }
-        TypeRule::To(ty) if is_weight(info) => ty,
-        _ => info.ty,
+    if !is_weight(info) {
+        return info.ty;
+    }
+    if let Some(rule) = options.tensors.iter().find(|rule| rule.matches(&info.name)) {
+        return rule.ty;
+    }
+    match options.types {
+        TypeRule::Keep => info.ty,
+        TypeRule::To(ty) if is_head => mix::head(ty),
+        TypeRule::Mix(mix) if is_head => mix::head(mix.base()),
+        TypeRule::To(ty) => model.uniform(ty, &info.name),
+        TypeRule::Mix(mix) => model.mixed(mix, &info.name),
     }
 }
 
-fn warn_not_whole_blocks(warnings: &mut Vec<Warning>, wanted: TensorType, name: &str) {
+fn warn_not_whole_blocks(warnings: &mut Vec<Warning>, wanted: TensorType, used: TensorType, name: &str) {
     for warning in warnings.iter_mut() {
-        if let Warning::NotWholeBlocks { wanted: w, tensors, .. } = warning
-            && *w == wanted
+        if let Warning::NotWholeBlocks { wanted: w, used: u, tensors } = warning
+            && (*w, *u) == (wanted, used)
         {
             return tensors.push(name.into());
         }
     }
-    warnings.push(Warning::NotWholeBlocks { wanted, used: NOT_WHOLE_BLOCKS, tensors: vec![name.into()] });
+    warnings.push(Warning::NotWholeBlocks { wanted, used, tensors: vec![name.into()] });
 }
 
 fn warn_requantised(warnings: &mut Vec<Warning>, from_type: TensorType, to_type: TensorType) {
@@ -115,6 +147,7 @@ fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo])
     }
     let file_type = match options.types {
         TypeRule::To(ty) => file_type(ty),
+        TypeRule::Mix(mix) => Some(mix.file_type()),
         TypeRule::Keep if metadata.get(FILE_TYPE_KEY).is_none() => most_common_type(tensors).and_then(file_type),
         TypeRule::Keep => None,
     };
@@ -139,7 +172,7 @@ fn most_common_type(tensors: &[TensorInfo]) -> Option<TensorType> {
     TensorType::ALL.into_iter().max_by_key(|&ty| -> u128 { bytes_of(ty) }).filter(|_| !tensors.is_empty())
 }
 
-/// llama.cpp's number for a file that is mostly of this type (`enum llama_ftype` in `llama.h`). The K-quants have no one number each.
+/// llama.cpp's number for a file that is mostly of this type (`enum llama_ftype` in `llama.h`). Of Q4_K and Q5_K there are mixes only.
 fn file_type(ty: TensorType) -> Option<u32> {
     use TensorType::*;
     Some(match ty {
@@ -151,6 +184,7 @@ fn file_type(ty: TensorType) -> Option<u32> {
         Q5_0 => 8,
         Q5_1 => 9,
         BF16 => 32,
-        Q4_K | Q5_K | Q6_K => return None,
+        Q6_K => 18,
+        Q4_K | Q5_K => return None,
     })
 }

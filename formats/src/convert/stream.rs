@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use quipu_quant::TensorType;
-use quipu_quant::blocks::{dequantize, quantize};
+use quipu_quant::blocks::{self, dequantize};
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group, unpack_group};
+use quipu_quant::search::Calibration;
+use quipu_quant::{TensorType, search};
 use rayon::prelude::*;
 
 use super::plan::Plan;
-use super::{ConvertError, Progress};
+use super::{ConvertError, Progress, Rounding};
 use crate::gguf::{GgufWriter, OutputFile, WriteError};
 use crate::source::{Layout, Source, TensorInfo};
 
@@ -46,11 +48,13 @@ struct Part<'a> {
 pub(super) fn write_tensors(
     source: &dyn Source,
     plan: &Plan,
+    rounding: Rounding,
     writer: GgufWriter<OutputFile>,
     cancel: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<GgufWriter<OutputFile>, ConvertError> {
     let total_bytes = plan.tensors.iter().filter_map(TensorInfo::byte_len).map(|b| b as u64).sum();
+    let rounder = Rounder { rounding, calibrations: plan.tensors.iter().map(|_| Mutex::default()).collect() };
     let mut sink = Sink { source, plan, writer, progress, scales: Vec::new(), unreleased: 0, bytes: 0, total_bytes };
     let jobs: Vec<Job> = (0..plan.tensors.len()).flat_map(|tensor| jobs(source, plan, tensor)).collect();
     // One window is computed while the one before is written.
@@ -61,10 +65,11 @@ pub(super) fn write_tensors(
         }
         let (done, parts) = computed;
         let (parts, written) = rayon::join(
-            || window.par_iter().map(|job| convert(source, plan, job)).collect(),
+            || window.par_iter().map(|job| convert(source, plan, &rounder, job)).collect(),
             || done.iter().zip(parts).try_for_each(|(job, part)| sink.write(job, part?)),
         );
         written?;
+        done.iter().filter(|job| job.last).for_each(|job| rounder.forget(job.tensor));
         computed = (window, parts);
     }
     Ok(sink.writer)
@@ -85,7 +90,7 @@ fn jobs(source: &dyn Source, plan: &Plan, tensor: usize) -> impl Iterator<Item =
     })
 }
 
-fn convert<'a>(source: &'a dyn Source, plan: &Plan, job: &Job) -> Result<Part<'a>, ConvertError> {
+fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job) -> Result<Part<'a>, ConvertError> {
     let (to, origin) = (&plan.tensors[job.tensor], plan.origins[job.tensor]);
     let rows = match &job.work {
         Work::Copy(range) => {
@@ -99,7 +104,8 @@ fn convert<'a>(source: &'a dyn Source, plan: &Plan, job: &Job) -> Result<Part<'a
         Layout::Packed => Cow::Owned(unpacked_rows(from, packed_bytes(source, origin), rows.clone())),
     };
     if to.ty != from.ty {
-        bytes = Cow::Owned(change_type(source, from, to.ty, rows.start, &bytes)?);
+        let values = checked_values(source, from, to.ty, rows.start, &bytes)?;
+        bytes = Cow::Owned(rounder.round(plan, job.tensor, &values));
     }
     match to.layout {
         Layout::Plain => Ok(Part { bytes, scales: Vec::new() }),
@@ -141,31 +147,63 @@ fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Part<'static> {
     Part { bytes: Cow::Owned(quants), scales }
 }
 
-/// Rows of `from`, the first of them number `first_row`, as rows of type `ty`.
-fn change_type(
+/// From values to blocks.
+struct Rounder {
+    rounding: Rounding,
+    /// For each tensor of the output, while it is being written, what the importance matrix says, in the form that rounding takes.
+    calibrations: Vec<Mutex<Option<Arc<Calibration>>>>,
+}
+
+impl Rounder {
+    /// Whole rows of tensor number `tensor` of the plan, as rows of its type.
+    fn round(&self, plan: &Plan, tensor: usize, values: &[f32]) -> Vec<u8> {
+        let to = &plan.tensors[tensor];
+        let mut out = vec![0; values.len() / to.ty.block_len() * to.ty.block_bytes()];
+        match self.rounding {
+            Rounding::Plain => blocks::quantize(to.ty, values, &mut out),
+            Rounding::Search => {
+                let calibration = self.calibration(plan, tensor);
+                search::quantize(to.ty, to.cols(), values, calibration.as_deref(), &mut out)
+            }
+        }
+        .expect("whole rows, of types whose blocks divide them; the plan has checked rules and calibrations");
+        out
+    }
+
+    fn calibration(&self, plan: &Plan, tensor: usize) -> Option<Arc<Calibration>> {
+        let to = &plan.tensors[tensor];
+        let statistics = plan.imatrix.as_ref().filter(|_| !to.ty.is_float())?.find(&to.name)?;
+        // The first one here prepares it, the others wait for it. A panic in another thread ends the conversion anyway.
+        let mut slot = self.calibrations[tensor].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Some(slot.get_or_insert_with(|| statistics.calibration().into()).clone())
+    }
+
+    fn forget(&self, tensor: usize) {
+        *self.calibrations[tensor].lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+    }
+}
+
+/// The values of rows of `from`, the first of them number `first_row`, if type `ty` can hold them.
+fn checked_values(
     source: &dyn Source,
     from: &TensorInfo,
     ty: TensorType,
     first_row: usize,
     bytes: &[u8],
-) -> Result<Vec<u8>, ConvertError> {
-    const WHOLE: &str = "whole rows, of types whose blocks divide them";
-    let weights = bytes.len() / from.ty.block_bytes() * from.ty.block_len();
-    let mut values = vec![0.0f32; weights];
-    dequantize(from.ty, bytes, &mut values).expect(WHOLE);
-    if let Some(i) = out_of_range(ty, &values) {
-        return Err(ConvertError::WeightOutOfRange {
+) -> Result<Vec<f32>, ConvertError> {
+    let mut values = vec![0.0f32; bytes.len() / from.ty.block_bytes() * from.ty.block_len()];
+    dequantize(from.ty, bytes, &mut values).expect("whole rows, of types whose blocks divide them");
+    match out_of_range(ty, &values) {
+        None => Ok(values),
+        Some(i) => Err(ConvertError::WeightOutOfRange {
             path: source.path().to_owned(),
             tensor: from.name.clone(),
             row: first_row + i / from.cols(),
             col: i % from.cols(),
             value: values[i],
             ty,
-        });
+        }),
     }
-    let mut out = vec![0; weights / ty.block_len() * ty.block_bytes()];
-    quantize(ty, &values, &mut out).expect(WHOLE);
-    Ok(out)
 }
 
 /// The first value that F16, or the f16 scale of a block, could not hold. F32 and BF16 have room for all and keep them as they are.

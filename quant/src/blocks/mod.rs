@@ -24,8 +24,8 @@ pub const SUB: usize = 32;
 /// Why values could not be converted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BlockError {
-    /// Nothing here makes blocks of this type; they can be read only.
-    #[error("cannot quantise to {ty}: supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1")]
+    /// There is no plain rule for this type; [`crate::search`] makes its blocks.
+    #[error("there is no plain rule for {ty}, only for F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1")]
     CannotQuantize {
         /// The type asked for.
         ty: TensorType,
@@ -151,7 +151,7 @@ pub fn dequantize(ty: TensorType, src: &[u8], dst: &mut [f32]) -> Result<(), Blo
     Ok(())
 }
 
-/// Turns f32 values into blocks, to the byte as ggml's `quantize_row_*_ref` does.
+/// Turns f32 values into blocks, to the byte as ggml's `quantize_row_*_ref` does. [`crate::search`] has rules with less error.
 ///
 /// `src` is a whole number of blocks of finite values; `dst` has the bytes of those blocks. A value that is not finite
 /// gives an unspecified block for the block types; F16 and BF16 keep infinities and NaN.
@@ -180,7 +180,7 @@ pub fn quantize(ty: TensorType, src: &[f32], dst: &mut [u8]) -> Result<(), Block
 }
 
 /// Checks that `bytes` are exactly the whole blocks of `values` weights.
-fn check_lengths(ty: TensorType, values: usize, bytes: usize) -> Result<(), BlockError> {
+pub(crate) fn check_lengths(ty: TensorType, values: usize, bytes: usize) -> Result<(), BlockError> {
     let (len, size) = (ty.block_len(), ty.block_bytes());
     if !values.is_multiple_of(len) {
         let expected = values - values % len;

@@ -1,9 +1,11 @@
 //! `quipu convert`: a checkpoint becomes a GGUF. What `quantize` and `pack` do with other options is here too.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Result;
-use quipu_formats::convert::{self, ConvertError, ConvertOptions, TypeRule};
+use anyhow::{Context, Result};
+use quipu_formats::convert::{self, ConvertError, ConvertOptions, Mix, Rounding, TensorRule, TypeRule};
+use quipu_formats::imatrix::Imatrix;
 use quipu_quant::TensorType;
 
 use crate::{interrupt, model, talk};
@@ -24,26 +26,72 @@ pub struct Args {
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Type of the weights: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1 [default: the checkpoint's]
+    /// Type of the weights, as for `quipu quantize` [default: the checkpoint's]
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_type)]
-    ty: Option<TensorType>,
+    types: Option<TypeRule>,
+    #[command(flatten)]
+    rounding: RoundingArgs,
     /// Write the packed form, which is mapped and used as it is; only Quipu reads it
     #[arg(long)]
     packed: bool,
 }
 
-pub fn run(args: Args) -> Result<()> {
-    let types = args.ty.map_or(TypeRule::Keep, TypeRule::To);
-    write(&args.dir, &args.output, "converting", &ConvertOptions { types, packed: args.packed })
+/// How weights get their types and codes.
+#[derive(clap::Args)]
+pub struct RoundingArgs {
+    /// Another type for the matrices whose names contain PATTERN, in which * stands for anything; the first match counts
+    #[arg(long = "tensor", value_name = "PATTERN=TYPE", value_parser = parse_tensor)]
+    tensors: Vec<TensorRule>,
+    /// What a calibration text tells about each matrix's inputs: a file by `quipu imatrix` or llama.cpp
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
+    /// How weights become codes: by search for the least error, or by ggml's plain rule, to the byte (blocks of 32 only)
+    #[arg(long, value_enum, default_value = "search", conflicts_with = "imatrix")]
+    rounding: RoundingRule,
 }
 
-/// The tensor types that can be made, by any case of their names.
-pub fn parse_type(name: &str) -> Result<TensorType, String> {
-    let possible = |ty: &TensorType| ty.block_len() < 256;
-    TensorType::from_name(name).filter(possible).ok_or_else(|| {
-        let names: Vec<_> = TensorType::ALL.iter().filter(|t| possible(t)).map(|t| t.name().to_lowercase()).collect();
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum RoundingRule {
+    Search,
+    Plain,
+}
+
+impl RoundingArgs {
+    /// The options, with the importance matrix read.
+    pub fn options(self, types: TypeRule, packed: bool) -> Result<ConvertOptions> {
+        let rounding = match self.rounding {
+            RoundingRule::Search => Rounding::Search,
+            RoundingRule::Plain => Rounding::Plain,
+        };
+        let imatrix = self.imatrix.map(|path| Imatrix::read(&path).context("cannot use the importance matrix"));
+        let imatrix = imatrix.transpose()?.map(Arc::new);
+        Ok(ConvertOptions { types, tensors: self.tensors, packed, rounding, imatrix })
+    }
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let options = args.rounding.options(args.types.unwrap_or(TypeRule::Keep), args.packed)?;
+    write(&args.dir, &args.output, "converting", &options)
+}
+
+/// A type or mix by any case of its name.
+pub fn parse_type(name: &str) -> Result<TypeRule, String> {
+    let mix = Mix::from_name(name).map(TypeRule::Mix);
+    mix.or_else(|| TensorType::from_name(name).map(TypeRule::To)).ok_or_else(|| {
+        let alone = TensorType::ALL.iter().map(|t| t.name()).filter(|name| Mix::from_name(name).is_none());
+        let names: Vec<_> = alone.chain(Mix::ALL.iter().map(|m| m.name())).map(str::to_lowercase).collect();
         format!("expected one of {}", names.join(", "))
     })
+}
+
+/// `PATTERN=TYPE`.
+fn parse_tensor(rule: &str) -> Result<TensorRule, String> {
+    let (pattern, ty) = rule.rsplit_once('=').ok_or("expected PATTERN=TYPE")?;
+    let ty = TensorType::from_name(ty).ok_or_else(|| {
+        let names: Vec<_> = TensorType::ALL.iter().map(|t| t.name().to_lowercase()).collect();
+        format!("expected one of {}", names.join(", "))
+    })?;
+    Ok(TensorRule { pattern: pattern.into(), ty })
 }
 
 /// Writes `input`, any model, to `output`, with a progress bar called `what`. Ctrl-C and SIGTERM leave nothing behind.

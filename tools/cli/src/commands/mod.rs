@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod convert;
 mod doctor;
+mod imatrix;
 mod inspect;
 mod pack;
 mod perplexity;
@@ -21,6 +22,7 @@ pub enum Command {
     Chat(chat::Args),
     Convert(convert::Args),
     Quantize(quantize::Args),
+    Imatrix(imatrix::Args),
     Pack(pack::Args),
     Inspect(inspect::Args),
     Tokenize(tokenize::Args),
@@ -36,6 +38,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Chat(args) => chat::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Quantize(args) => quantize::run(args),
+        Command::Imatrix(args) => imatrix::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Tokenize(args) => tokenize::run(args),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use quipu_formats::convert::{ConvertOptions, TypeRule};
+use quipu_formats::convert::ConvertOptions;
 
 use super::convert::write;
 
@@ -23,5 +23,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    write(&args.input, &args.output, "packing", &ConvertOptions { types: TypeRule::Keep, packed: true })
+    let options = ConvertOptions { packed: true, ..ConvertOptions::default() };
+    write(&args.input, &args.output, "packing", &options)
 }

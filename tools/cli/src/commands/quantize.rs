@@ -3,34 +3,40 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use quipu_formats::convert::{ConvertOptions, TypeRule};
-use quipu_quant::TensorType;
+use quipu_formats::convert::TypeRule;
 
-use super::convert::{parse_type, write};
+use super::convert::{RoundingArgs, parse_type, write};
 
 /// Write a model with weights of another type
 ///
-/// Best from F32, F16 or BF16: from an already quantised file the errors add up. Embeddings and output stay Q8_0 when the type has
-/// fewer bits; norms stay F32.
+/// Best from F32, F16 or BF16: from an already quantised file the errors add up. Types with _S or _M are llama.cpp's mixes: some matrices
+/// get more bits. The output matrix is Q6_K when the type has fewer than 8 bits; norms stay F32.
+///
+/// An importance matrix made by `quipu imatrix` makes the same bits go much further: with it the error of each weight is made good by
+/// those after it, as far as the calibration text tells how. It takes a few times as long.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  quipu quantize llama-bf16.gguf llama-q4_0.gguf --type q4_0
-  quipu quantize llama-bf16.gguf llama.quipu --type q4_0 --packed")]
+  quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m
+  quipu imatrix llama-bf16.gguf -f calibration.txt -o llama.imatrix
+  quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m --imatrix llama.imatrix
+  quipu quantize llama-bf16.gguf llama.gguf --type q4_0 --tensor attn_v=q6_k --tensor 'blk.0.*=q8_0'")]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory
     input: PathBuf,
     /// The file to write
     output: PathBuf,
-    /// Type of the weights: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1
+    /// Type of the weights: f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q5_0, q5_1, q4_k_m, q4_k_s, q4_0, q4_1
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_type)]
-    ty: TensorType,
+    types: TypeRule,
+    #[command(flatten)]
+    rounding: RoundingArgs,
     /// Write the packed form, which is mapped and used as it is; only Quipu reads it
     #[arg(long)]
     packed: bool,
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let options = ConvertOptions { types: TypeRule::To(args.ty), packed: args.packed };
+    let options = args.rounding.options(args.types, args.packed)?;
     write(&args.input, &args.output, "quantising", &options)
 }

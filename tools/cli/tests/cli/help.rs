@@ -1,7 +1,19 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 11] =
-    ["run", "chat", "convert", "quantize", "pack", "inspect", "tokenize", "score", "perplexity", "bench", "doctor"];
+const COMMANDS: [&str; 12] = [
+    "run",
+    "chat",
+    "convert",
+    "quantize",
+    "imatrix",
+    "pack",
+    "inspect",
+    "tokenize",
+    "score",
+    "perplexity",
+    "bench",
+    "doctor",
+];
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
@@ -23,8 +35,15 @@ fn a_wrong_command_line_is_exit_code_2() {
         assert_eq!(ended.code, 2, "{args:?}");
         assert!(ended.stdout.is_empty() && !ended.stderr.is_empty());
     }
-    let ended = quipu(["quantize", "a", "b", "--type", "q4_k"]);
-    assert!(ended.stderr.contains("q4_0, q4_1, q5_0, q5_1, q8_0"), "{}", ended.stderr);
+    let ended = quipu(["quantize", "a", "b", "--type", "q9_k"]);
+    assert!(
+        ended.stderr.contains("q4_0, q4_1, q5_0, q5_1, q8_0") && ended.stderr.contains("q4_k_m"),
+        "{}",
+        ended.stderr
+    );
+    for wrong in ["attn_v", "attn_v=q9"] {
+        assert_eq!(quipu(["quantize", "a", "b", "--type", "q4_0", "--tensor", wrong]).code, 2);
+    }
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! Mixes: files whose tensors have several types, under the names that people know from llama.cpp.
+//!
+//! Which tensor has which type are facts of llama.cpp (`llama_tensor_get_type_impl` in `llama-quant.cpp`, for the architecture `llama`), so
+//! that files of one name have one size. `n` is the number of layers, `i` that of a tensor's layer; a layer is *favoured* if `i < n/8`,
+//! `i ≥ 7n/8` or `(i − n/8) mod 3 = 2`, divisions being whole.
+//!
+//! | mix | most | `attn_v` | `ffn_down` | head |
+//! | --- | --- | --- | --- | --- |
+//! | Q4_K_S | Q4_K | Q5_K in the first 4 layers | Q5_K where `i < n/8` | Q6_K |
+//! | Q4_K_M | Q4_K | Q6_K in favoured layers | Q6_K in favoured layers | Q6_K |
+//! | Q5_K_S | Q5_K | | | Q6_K |
+//! | Q5_K_M | Q5_K | Q6_K in favoured layers | Q6_K in favoured layers | Q6_K |
+//! | Q4_0, Q5_0 with an imatrix | as named | | Q4_1, Q5_1 where `i < n/8` | Q6_K |
+//!
+//! The head is `output.weight`, or `token_embd.weight` where that is missing; an embedding that is not the head is of the mix's most common
+//! type. Models of 80 layers with grouped queries have their small `attn_v` in Q5_K where it would be Q4_K. Where the rows of a tensor are no
+//! multiple of 256, Q5_0 stands for Q4_K, Q5_1 for Q5_K, and Q8_0 for Q6_K.
+
+use quipu_quant::TensorType::{self, *};
+
+/// A mix of tensor types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(non_camel_case_types, missing_docs)]
+pub enum Mix {
+    Q4_K_S,
+    Q4_K_M,
+    Q5_K_S,
+    Q5_K_M,
+}
+
+impl Mix {
+    /// All mixes.
+    pub const ALL: [Mix; 4] = [Mix::Q4_K_S, Mix::Q4_K_M, Mix::Q5_K_S, Mix::Q5_K_M];
+
+    /// The mix's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mix::Q4_K_S => "Q4_K_S",
+            Mix::Q4_K_M => "Q4_K_M",
+            Mix::Q5_K_S => "Q5_K_S",
+            Mix::Q5_K_M => "Q5_K_M",
+        }
+    }
+
+    /// The mix called `name`, in any case. Q4_K and Q5_K alone stand for the M mixes, as in llama.cpp.
+    pub fn from_name(name: &str) -> Option<Mix> {
+        match name.to_ascii_uppercase().as_str() {
+            "Q4_K" => Some(Mix::Q4_K_M),
+            "Q5_K" => Some(Mix::Q5_K_M),
+            name => Mix::ALL.into_iter().find(|m| m.name() == name),
+        }
+    }
+
+    /// The type of most of its tensors.
+    pub const fn base(self) -> TensorType {
+        match self {
+            Mix::Q4_K_S | Mix::Q4_K_M => Q4_K,
+            Mix::Q5_K_S | Mix::Q5_K_M => Q5_K,
+        }
+    }
+
+    /// llama.cpp's number for the file (`enum llama_ftype` in `llama.h`).
+    pub(super) const fn file_type(self) -> u32 {
+        match self {
+            Mix::Q4_K_S => 14,
+            Mix::Q4_K_M => 15,
+            Mix::Q5_K_S => 16,
+            Mix::Q5_K_M => 17,
+        }
+    }
+}
+
+/// What the choice of types depends on besides a tensor's name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Model {
+    pub layers: usize,
+    /// Several query heads share a key and value head.
+    pub grouped: bool,
+    /// There is an importance matrix.
+    pub calibrated: bool,
+}
+
+impl Model {
+    fn favoured(self, layer: usize) -> bool {
+        let n = self.layers;
+        layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2
+    }
+
+    /// The type of a matrix that is not the head, by the table of this module.
+    pub fn mixed(self, mix: Mix, name: &str) -> TensorType {
+        let (Some((layer, part)), base) = (layer_and_part(name), mix.base()) else { return mix.base() };
+        let early = layer < self.layers / 8;
+        let ty = match (mix, part) {
+            (Mix::Q4_K_S, "attn_v") if layer < 4 => Q5_K,
+            (Mix::Q4_K_S, "ffn_down") if early => Q5_K,
+            (Mix::Q4_K_M | Mix::Q5_K_M, "attn_v" | "ffn_down") if self.favoured(layer) => Q6_K,
+            _ => base,
+        };
+        if part == "attn_v" && ty == Q4_K && self.layers == 80 && self.grouped { Q5_K } else { ty }
+    }
+
+    /// The same for a file of one type.
+    pub fn uniform(self, ty: TensorType, name: &str) -> TensorType {
+        match (ty, layer_and_part(name)) {
+            (Q4_0, Some((layer, "ffn_down"))) if self.calibrated && layer < self.layers / 8 => Q4_1,
+            (Q5_0, Some((layer, "ffn_down"))) if self.calibrated && layer < self.layers / 8 => Q5_1,
+            _ => ty,
+        }
+    }
+}
+
+/// The type of the head in a file that is mostly `ty`.
+pub(super) fn head(ty: TensorType) -> TensorType {
+    match ty {
+        F32 | F16 | BF16 | Q8_0 => ty,
+        Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q4_K | Q5_K | Q6_K => Q6_K,
+    }
+}
+
+/// What stands for a type whose blocks do not divide the rows.
+pub(super) fn fallback(ty: TensorType, cols: usize) -> TensorType {
+    let smaller = match ty {
+        Q4_K => Q5_0,
+        Q5_K => Q5_1,
+        Q6_K => Q8_0,
+        _ => F16,
+    };
+    [ty, smaller].into_iter().find(|t| cols.is_multiple_of(t.block_len())).unwrap_or(F16)
+}
+
+/// The layer's number and `ffn_down` of `blk.3.ffn_down.weight`.
+pub(super) fn layer_and_part(name: &str) -> Option<(usize, &str)> {
+    let (number, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+    Some((number.parse().ok()?, rest.strip_suffix(".weight")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the formula of `llama-quant.cpp` for 8 and 30 layers.
+    #[test]
+    fn favoured_layers() {
+        let favoured = |layers| {
+            let model = Model { layers, grouped: false, calibrated: false };
+            (0..layers).filter(|&i| model.favoured(i)).collect::<Vec<_>>()
+        };
+        assert_eq!(favoured(8), [0, 3, 6, 7]);
+        assert_eq!(favoured(30), [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29]);
+    }
+
+    #[test]
+    fn names_lead_back() {
+        for mix in Mix::ALL {
+            assert_eq!(Mix::from_name(&mix.name().to_lowercase()), Some(mix));
+        }
+        assert_eq!(Mix::from_name("q4_k"), Some(Mix::Q4_K_M));
+        assert_eq!(Mix::from_name("q4_0"), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! Importance matrices: what activations a model's matrices met on a calibration text.
+//!
+//! The file is llama.cpp's GGUF imatrix (`general.type = "imatrix"`): for a matrix NAME the tensors `NAME.in_sum2`, the sum of the squares of
+//! each input column, and `NAME.counts`, how many inputs were summed. Quipu adds `NAME.in_products`, F32 of shape \[256, columns\]: row `i` has
+//! the sums of column `i` times each column of its window of 256, which lets errors be fed back (`quipu_quant::search::calibration`). Matrices
+//! with the same input share it: those of q, k and v stand under `attn_q`, those of gate and up under `ffn_gate`. Others ignore it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use quipu_quant::TensorType;
+use quipu_quant::search::{Calibration, WINDOW};
+use rayon::prelude::*;
+
+use crate::gguf::{Array, GgufError, GgufFile, GgufWriter, Metadata, Value, WriteError};
+use crate::source::{Layout, Source, TensorInfo};
+
+const SQUARES: &str = ".in_sum2";
+const COUNTS: &str = ".counts";
+const PRODUCTS: &str = ".in_products";
+
+/// Why an importance matrix can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImatrixError {
+    /// Not a GGUF file.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// A GGUF, but of something else.
+    #[error(
+        "{path}: is no importance matrix: it has no tensor named *.in_sum2 with its *.counts; `quipu imatrix` makes one"
+    )]
+    None {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tensor with the wrong type, shape or content.
+    #[error("{path}: tensor {tensor:?}: {problem}")]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// Sums over the inputs of one matrix.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statistics {
+    /// Inputs seen.
+    pub count: f32,
+    /// For each column the sum of squares.
+    pub squares: Vec<f32>,
+    /// For each column the sums of products with the columns of its window; empty if unknown.
+    pub products: Vec<f32>,
+}
+
+impl Statistics {
+    /// Nothing seen yet of inputs of `cols` columns.
+    pub fn new(cols: usize) -> Statistics {
+        Statistics { count: 0.0, squares: vec![0.0; cols], products: vec![0.0; cols * WINDOW] }
+    }
+
+    /// Adds `rows` inputs, `stride` apart in `x`.
+    pub fn add(&mut self, x: &[f32], rows: usize, stride: usize) {
+        let cols = self.squares.len();
+        let windows = self.products.par_chunks_mut(WINDOW * WINDOW).zip(self.squares.par_chunks_mut(WINDOW));
+        windows.enumerate().for_each(|(i, (products, squares))| {
+            let (start, n) = (i * WINDOW, squares.len());
+            let row = |r: usize| &x[r * stride + start..][..n];
+            let mut sums = vec![0.0; n];
+            for (k, (products, square)) in products.chunks_exact_mut(WINDOW).zip(squares).enumerate() {
+                // These inputs by themselves first: a small sum loses less.
+                sums[k..].fill(0.0);
+                for r in 0..rows {
+                    let row = &row(r)[k..];
+                    let factor = row[0];
+                    for (sum, x) in sums[k..].iter_mut().zip(row) {
+                        *sum += factor * x;
+                    }
+                }
+                *square += sums[k];
+                for (j, sum) in sums.iter().enumerate().skip(k) {
+                    products[j] += sum;
+                }
+            }
+        });
+        debug_assert!(stride >= cols);
+        self.count += rows as f32;
+    }
+
+    /// The means, as rounding takes them. Products that are not those of any inputs are left aside.
+    pub fn calibration(&self) -> Calibration {
+        let mean = |sums: &[f32]| sums.iter().map(|s| s / self.count.max(1.0)).collect::<Vec<f32>>();
+        let squares = mean(&self.squares);
+        let with_products =
+            if self.products.is_empty() { None } else { Calibration::from_products(&squares, &mean(&self.products)) };
+        with_products.unwrap_or_else(|| Calibration::from_squares(&squares))
+    }
+}
+
+/// The statistics of a model's matrices.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Imatrix {
+    entries: BTreeMap<String, Statistics>,
+    /// Where it came from, for messages.
+    pub path: PathBuf,
+    /// The texts.
+    pub datasets: Vec<String>,
+    /// Pieces of text.
+    pub chunks: u32,
+    /// Tokens of a piece.
+    pub chunk_size: u32,
+}
+
+impl Imatrix {
+    /// An empty one, for `chunks` pieces of `chunk_size` tokens of these texts.
+    pub fn new(datasets: Vec<String>, chunks: u32, chunk_size: u32) -> Imatrix {
+        Imatrix { datasets, chunks, chunk_size, ..Imatrix::default() }
+    }
+
+    /// The entry for a matrix, made if it is missing.
+    pub fn entry(&mut self, name: &str, cols: usize) -> &mut Statistics {
+        self.entries.entry(name.into()).or_insert_with(|| Statistics::new(cols))
+    }
+
+    /// What is known of the inputs of matrix `name`: under its own name or under that of another one with the same input.
+    pub fn find(&self, name: &str) -> Option<&Statistics> {
+        let shared = || self.entries.get(&primary(name)?);
+        let own = self.entries.get(name);
+        own.filter(|s| !s.products.is_empty())
+            .or_else(|| shared().filter(|s| !s.products.is_empty()))
+            .or(own)
+            .or_else(shared)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// See [`ImatrixError`].
+    pub fn read(path: &Path) -> Result<Imatrix, ImatrixError> {
+        let file = GgufFile::open(path)?;
+        let mut entries = BTreeMap::new();
+        for (i, info) in file.tensors().iter().enumerate() {
+            let Some(name) = info.name.strip_suffix(SQUARES) else { continue };
+            let fault = |tensor: &str, problem| {
+                let (path, tensor) = (path.to_owned(), tensor.to_owned());
+                Err(ImatrixError::Tensor { path, tensor, problem })
+            };
+            // Experts have several rows; no model that runs here has experts.
+            if info.rows() != 1 {
+                continue;
+            }
+            let (squares, counts) = (floats(&file, i), file.find(&format!("{name}{COUNTS}")).map(|c| floats(&file, c)));
+            let Some(squares) = squares else { return fault(&info.name, "is not F32") };
+            let Some(Some(&[count])) = counts.as_ref().map(|c| c.as_deref()) else {
+                return fault(&info.name, "has no single F32 number in the tensor of its counts");
+            };
+            if !(count > 0.0 && count.is_finite()) {
+                // llama.cpp writes matrices that no input ever reached.
+                continue;
+            }
+            if !squares.iter().all(|s| s.is_finite() && *s >= 0.0) {
+                return fault(&info.name, "has numbers that are no sums of squares");
+            }
+            let mut products = Vec::new();
+            if let Some(p) = file.find(&format!("{name}{PRODUCTS}")) {
+                let info = &file.tensors()[p];
+                let fits = info.cols() == WINDOW && info.rows() == squares.len();
+                let Some(values) = floats(&file, p).filter(|_| fits) else {
+                    return fault(&info.name, "is not F32 of 256 numbers for each column");
+                };
+                products = values;
+            }
+            entries.insert(name.to_owned(), Statistics { count, squares, products });
+        }
+        if entries.is_empty() {
+            return Err(ImatrixError::None { path: path.to_owned() });
+        }
+        let keys = file.metadata();
+        let number = |key| keys.u32_opt(key).ok().flatten().unwrap_or(0);
+        let datasets = keys.strings_opt("imatrix.datasets").ok().flatten().unwrap_or_default().to_vec();
+        let (chunks, chunk_size) = (number("imatrix.chunk_count"), number("imatrix.chunk_size"));
+        Ok(Imatrix { entries, path: path.to_owned(), datasets, chunks, chunk_size })
+    }
+
+    /// Writes a file that llama.cpp reads too: there every matrix has an entry of its own.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn write(&self, path: &Path) -> Result<u64, WriteError> {
+        let mut metadata = Metadata::default();
+        metadata.set("general.type", Value::String("imatrix".into()));
+        metadata.set("imatrix.datasets", Value::Array(Array::String(self.datasets.clone())));
+        metadata.set("imatrix.chunk_count", Value::U32(self.chunks));
+        metadata.set("imatrix.chunk_size", Value::U32(self.chunk_size));
+        let mut infos = Vec::new();
+        let mut data: Vec<&[f32]> = Vec::new();
+        for (name, entry) in &self.entries {
+            for name in std::iter::once(name.clone()).chain(secondary(name)) {
+                let mut put = |suffix: &str, shape: Vec<usize>, values| {
+                    let name = format!("{name}{suffix}");
+                    infos.push(TensorInfo { name, ty: TensorType::F32, layout: Layout::Plain, shape });
+                    data.push(values);
+                };
+                put(SQUARES, vec![entry.squares.len(), 1], &entry.squares);
+                put(COUNTS, vec![1, 1], std::slice::from_ref(&entry.count));
+            }
+            if !entry.products.is_empty() {
+                let (name, shape) = (format!("{name}{PRODUCTS}"), vec![WINDOW, entry.squares.len()]);
+                infos.push(TensorInfo { name, ty: TensorType::F32, layout: Layout::Plain, shape });
+                data.push(&entry.products);
+            }
+        }
+        let mut writer = GgufWriter::create(path, None, &metadata, &infos)?;
+        for values in data {
+            writer.write_tensor_part(bytemuck::cast_slice(values))?;
+        }
+        writer.finish()
+    }
+}
+
+/// The matrix under whose name an input is counted that several share, if that is another one.
+fn primary(name: &str) -> Option<String> {
+    let replace = |from: &str, to: &str| Some(format!("{}{to}.weight", name.strip_suffix(from)?));
+    replace("attn_k.weight", "attn_q")
+        .or_else(|| replace("attn_v.weight", "attn_q"))
+        .or_else(|| replace("ffn_up.weight", "ffn_gate"))
+}
+
+/// The others that share the input of `name`.
+fn secondary(name: &str) -> Vec<String> {
+    let with = |from: &str, to: &[&str]| {
+        let stem = name.strip_suffix(from)?;
+        Some(to.iter().map(|to| format!("{stem}{to}.weight")).collect::<Vec<_>>())
+    };
+    with("attn_q.weight", &["attn_k", "attn_v"]).or_else(|| with("ffn_gate.weight", &["ffn_up"])).unwrap_or_default()
+}
+
+fn floats(file: &GgufFile, index: usize) -> Option<Vec<f32>> {
+    let float = file.tensors()[index].ty == TensorType::F32 && file.tensors()[index].layout == Layout::Plain;
+    float.then(|| file.data(index).as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
+}

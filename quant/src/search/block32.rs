@@ -1,0 +1,58 @@
+//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 by search.
+
+use half::f16;
+
+use super::fit::Group;
+use super::{Search, set_nearest_codes};
+use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, SUB};
+
+/// Where the search starts: values that the farthest weight's code may take, in parts of the code farthest from zero. Beyond 1 it is cut off.
+const PARTS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
+
+/// Of Q8_0 little is to be gained, and nothing far from the plain scale.
+const FINE_PARTS: [f32; 4] = [0.98, 0.99, 0.997, 1.002];
+
+fn group<'a>(x: &'a [f32], w: &'a [f32]) -> Group<'a, SUB> {
+    let first = |v: &'a [f32]| v.first_chunk().expect("a block of 32");
+    Group { x: first(x), w: first(w) }
+}
+
+/// The best scale when the weight farthest from zero may be of the sign that has one code more, or of the other.
+fn scale<B: Search>(x: &[f32], w: &[f32]) -> f16 {
+    let mut starts = [0.0; 2 * PARTS.len()];
+    for (i, part) in PARTS.iter().enumerate() {
+        (starts[2 * i], starts[2 * i + 1]) = (part * B::CODES.lo, part * B::CODES.hi);
+    }
+    f16::from_f32(group(x, w).best_scale(B::CODES, &starts))
+}
+
+fn scale_and_min<B: Search>(x: &[f32], w: &[f32]) -> (f16, f16) {
+    let (d, min, _) = group(x, w).best_affine(B::CODES, &PARTS.map(|p| p * B::CODES.hi), false);
+    (f16::from_f32(d), f16::from_f32(min))
+}
+
+macro_rules! block_of_32 {
+    ($block:ty, |$x:ident, $w:ident, $b:ident| $scales:block) => {
+        impl Search for $block {
+            const COUNT_BY_SIZE: bool = true;
+
+            fn search($x: &[f32], $w: &[f32]) -> Self {
+                let mut $b: Self = bytemuck::Zeroable::zeroed();
+                $scales;
+                set_nearest_codes(&mut $b, $x);
+                $b
+            }
+
+            fn plain(x: &[f32]) -> Option<Self> {
+                Some(Self::from_weights(x.first_chunk()?))
+            }
+        }
+    };
+}
+block_of_32!(BlockQ4_0, |x, w, b| { b.d = scale::<Self>(x, w) });
+block_of_32!(BlockQ5_0, |x, w, b| { b.d = scale::<Self>(x, w) });
+block_of_32!(BlockQ4_1, |x, w, b| { (b.d, b.m) = scale_and_min::<Self>(x, w) });
+block_of_32!(BlockQ5_1, |x, w, b| { (b.d, b.m) = scale_and_min::<Self>(x, w) });
+block_of_32!(BlockQ8_0, |x, w, b| {
+    b.d = f16::from_f32(group(x, w).best_scale(Self::CODES, &FINE_PARTS.map(|p| p * Self::CODES.hi)))
+});

@@ -1,0 +1,252 @@
+//! What is known of the activations that a matrix multiplies, and rounding that makes use of it.
+//!
+//! A row `w` with errors `e` gives the output the error `e·x`, whose mean square is `eᵀHe` with `H = E[x·xᵀ]`. If column `k` is rounded and
+//! has the error `e_k`, the columns still free can take back part of it. The best they can do is known: with the Cholesky factor of the
+//! inverse, `H⁻¹ = UᵀU` and `U` upper triangular, column `j` changes by `−e_k · U[k][j] / U[k][k]` (Frantar et al. 2022, GPTQ,
+//! arXiv:2210.17323). Here within windows of [`WINDOW`] columns, so that `H` takes 256 numbers a column instead of the square of a row's
+//! length; most of the gain stays.
+
+use super::{Search, code, fit, search_block};
+use crate::blocks::SUB;
+
+/// Columns whose errors are made good among each other.
+pub const WINDOW: usize = 256;
+
+/// Added to the diagonal of `H`, in parts of its mean: keeps directions that the text never took from being taken for free.
+const DAMPING: f64 = 0.01;
+
+/// The least importance of a column, in parts of the mean.
+const LEAST: f32 = 1e-4;
+
+/// The activations that a matrix multiplies, in the form that rounding needs.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    /// For each column the cost of an error that cannot be made good later: the mean square, or what of it the later columns leave.
+    weights: Vec<f32>,
+    /// For each window, for each of its columns `k`, `U[k][j] / U[k][k]` for the columns `j`, 0 for `j ≤ k`. Empty if unknown.
+    feedback: Vec<Vec<f32>>,
+}
+
+impl Calibration {
+    /// From the mean square of each column alone: errors are weighed, not fed back.
+    pub fn from_squares(squares: &[f32]) -> Calibration {
+        let mean = squares.iter().sum::<f32>() / squares.len() as f32;
+        let floor = if mean > 0.0 && mean.is_finite() { mean * LEAST } else { 1.0 };
+        let weight = |&s: &f32| if s.is_finite() { s.max(floor) } else { floor };
+        Calibration { weights: squares.iter().map(weight).collect(), feedback: Vec::new() }
+    }
+
+    /// From mean products: `gram[256·i + j]` is that of column `i` with column `j` of its window (the upper triangle is read). `None`
+    /// when the numbers are no products of anything, e.g. not finite.
+    ///
+    /// # Panics
+    /// When `gram` does not have 256 numbers for each of the `squares`.
+    pub fn from_products(squares: &[f32], gram: &[f32]) -> Option<Calibration> {
+        assert_eq!(gram.len(), squares.len() * WINDOW, "products");
+        let mut this = Calibration::from_squares(squares);
+        for (window, weights) in gram.chunks(WINDOW * WINDOW).zip(this.weights.chunks_mut(WINDOW)) {
+            this.feedback.push(feedback(window, weights)?);
+        }
+        Some(this)
+    }
+
+    /// The length of the rows that this is for.
+    pub fn cols(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Rounds a row to blocks. `x` is changed: to what had to be rounded after the errors before it.
+    pub(super) fn quantize_row<B: Search>(&self, x: &mut [f32], out: &mut [u8]) {
+        let n = B::TYPE.block_len();
+        let mut blocks = out.chunks_exact_mut(size_of::<B>());
+        for (i, (x, w)) in x.chunks_mut(WINDOW).zip(self.weights.chunks(WINDOW)).enumerate() {
+            for start in (0..x.len()).step_by(n) {
+                let Some(out) = blocks.next() else { return };
+                let mut block: B = search_block(&x[start..start + n], &w[start..start + n]);
+                if let Some(feedback) = self.feedback.get(i) {
+                    round_in_turn(&mut block, x, start, feedback);
+                }
+                out.copy_from_slice(bytemuck::bytes_of(&block));
+            }
+        }
+    }
+}
+
+/// Sets the block's codes column by column for its scales, each error passed on to the columns behind it. `x` is a window, in which the block
+/// begins at `start`.
+fn round_in_turn<B: Search>(block: &mut B, x: &mut [f32], start: usize, feedback: &[f32]) {
+    let n = B::TYPE.block_len();
+    if !x[start..start + n].iter().all(|x| x.is_finite()) {
+        return;
+    }
+    for sub in 0..n / SUB {
+        let (d, group, min) = block.scales(sub);
+        let min = min.unwrap_or(0.0);
+        let mut codes = [0; SUB];
+        for (k, to) in codes.iter_mut().enumerate() {
+            let at = start + sub * SUB + k;
+            let d = d * f32::from(group[k / 16]);
+            let q = B::CODES.nearest((x[at] - min) * fit::inverse(d));
+            *to = code::<B>(q);
+            let error = x[at] - (d * q + min);
+            let row = &feedback[at * WINDOW..][..x.len()];
+            for (x, u) in x[at + 1..].iter_mut().zip(&row[at + 1..]) {
+                *x -= error * u;
+            }
+        }
+        block.set_codes(sub, &codes);
+    }
+}
+
+/// `U[k][j] / U[k][k]` for a window, and in `weights` `1 / U[k][k]²`: what an error in column `k` costs after the later ones have done their best.
+fn feedback(gram: &[f32], weights: &mut [f32]) -> Option<Vec<f32>> {
+    let n = weights.len();
+    let mut h = vec![0.0; n * n];
+    let mean = (0..n).map(|i| f64::from(gram[i * WINDOW + i])).sum::<f64>() / n as f64;
+    for i in 0..n {
+        for j in i..n {
+            let value = f64::from(gram[i * WINDOW + j]);
+            (h[i * n + j], h[j * n + i]) = (value, value);
+        }
+        // A window in which nothing ever happened must have a solution, too.
+        h[i * n + i] += (DAMPING * mean).max(f64::from(f32::MIN_POSITIVE));
+    }
+    // H = V·Vᵀ with V upper triangular, from the last column up; then U = V⁻¹ satisfies UᵀU = H⁻¹ and is upper triangular too.
+    let mut v = vec![0.0; n * n];
+    for j in (0..n).rev() {
+        let row_j: f64 = v[j * n + j + 1..(j + 1) * n].iter().map(|v| v * v).sum();
+        let pivot = (h[j * n + j] - row_j).sqrt();
+        if !(pivot > 0.0 && pivot.is_finite()) {
+            return None;
+        }
+        v[j * n + j] = pivot;
+        for i in 0..j {
+            let dot: f64 = (j + 1..n).map(|k| v[i * n + k] * v[j * n + k]).sum();
+            v[i * n + j] = (h[i * n + j] - dot) / pivot;
+        }
+    }
+    // Row k of U·diag(U)⁻¹ solves r·V = e_k·V[k][k]: by substitution along the row.
+    let mut out = vec![0.0; n * WINDOW];
+    let mut row = vec![0.0; n];
+    for k in 0..n {
+        weights[k] = (v[k * n + k] * v[k * n + k]) as f32;
+        row.fill(0.0);
+        row[k] = 1.0;
+        for i in k..n {
+            let r = row[i] / v[i * n + i];
+            row[i] = r;
+            for j in i + 1..n {
+                row[j] -= r * v[i * n + j];
+            }
+        }
+        for j in k + 1..n {
+            out[k * WINDOW + j] = (row[j] * v[k * n + k]) as f32;
+        }
+    }
+    out.iter().all(|u| u.is_finite()).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TensorType;
+    use crate::blocks::dequantize;
+    use crate::search::quantize;
+
+    fn noise(seed: u32) -> impl FnMut() -> f32 {
+        let mut state = seed;
+        move || {
+            let mut sum = 0.0;
+            for _ in 0..4 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                sum += (state >> 8) as f32 / (1 << 24) as f32 - 0.5;
+            }
+            sum
+        }
+    }
+
+    /// Activations with a mean and a few common directions, as models have them.
+    fn activations(rows: usize, cols: usize) -> Vec<Vec<f32>> {
+        let mut next = noise(7);
+        let directions: Vec<Vec<f32>> = (0..6).map(|_| (0..cols).map(|_| next()).collect()).collect();
+        let row = |_| {
+            let c: Vec<f32> = (0..6).map(|i| next() * 3.0 + if i == 0 { 2.0 } else { 0.0 }).collect();
+            (0..cols).map(|k| next() * 0.5 + (0..6).map(|i| c[i] * directions[i][k]).sum::<f32>()).collect()
+        };
+        (0..rows).map(row).collect()
+    }
+
+    fn products(x: &[Vec<f32>], cols: usize) -> (Vec<f32>, Vec<f32>) {
+        let mut gram = vec![0.0; cols * WINDOW];
+        for i in 0..cols {
+            let start = i / WINDOW * WINDOW;
+            for j in start..(start + WINDOW).min(cols) {
+                gram[i * WINDOW + j - start] = x.iter().map(|x| x[i] * x[j]).sum::<f32>() / x.len() as f32;
+            }
+        }
+        let squares = (0..cols).map(|i| gram[i * WINDOW + i % WINDOW]).collect();
+        (squares, gram)
+    }
+
+    /// What all is for: the outputs are nearer to the true ones when errors are fed back, for every type, on activations that the
+    /// calibration has not seen.
+    #[test]
+    fn outputs_come_nearer() {
+        for ty in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
+            let cols = if ty.block_len() == 256 { 512 } else { 320 };
+            let all = activations(1200, cols);
+            let (seen, unseen) = all.split_at(1000);
+            let (squares, gram) = products(seen, cols);
+            let mut next = noise(3);
+            let w: Vec<f32> = (0..16 * cols).map(|_| next() * 0.05).collect();
+            let error = |calibration: Option<&Calibration>| -> f64 {
+                let mut bytes = vec![0; ty.row_bytes(cols).unwrap() * 16];
+                quantize(ty, cols, &w, calibration, &mut bytes).unwrap();
+                let mut back = vec![0.0; w.len()];
+                dequantize(ty, &bytes, &mut back).unwrap();
+                let mut sum = 0.0;
+                for (w, back) in w.chunks(cols).zip(back.chunks(cols)) {
+                    for x in unseen {
+                        let e: f32 = w.iter().zip(back).zip(x).map(|((w, b), x)| (w - b) * x).sum();
+                        sum += f64::from(e * e);
+                    }
+                }
+                sum
+            };
+            let without = error(None);
+            let with = error(Some(&Calibration::from_products(&squares, &gram).unwrap()));
+            assert!(with < 0.5 * without, "{ty}: {with:e} with, {without:e} without");
+        }
+    }
+
+    /// The factor is what it claims to be: `H · (H⁻¹)` by way of U, on a window that is not full.
+    #[test]
+    fn feedback_is_the_conditional_mean() {
+        // Two columns with correlation: rounding the first one down by e must move the second by e · h12 / h22.
+        let mut gram = vec![0.0; 2 * WINDOW];
+        (gram[0], gram[1], gram[WINDOW + 1]) = (2.0, 0.9, 1.0);
+        let mut weights = [0.0; 2];
+        let u = feedback(&gram, &mut weights).unwrap();
+        let damped = 1.0 + 0.01 * 1.5;
+        assert!((f64::from(u[1]) + 0.9 / damped).abs() < 1e-6, "{}", u[1]);
+        assert!((f64::from(weights[1]) - damped).abs() < 1e-6);
+        assert!((f64::from(weights[0]) - (2.015 - 0.81 / damped)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_silence_is_not() {
+        let squares = vec![1.0; 64];
+        assert!(Calibration::from_products(&squares, &vec![f32::NAN; 64 * WINDOW]).is_none());
+        assert!(Calibration::from_products(&squares, &vec![1e30; 64 * WINDOW]).is_some(), "all columns alike");
+        let silent = Calibration::from_products(&[0.0; 64], &vec![0.0; 64 * WINDOW]).unwrap();
+        let x: Vec<f32> = (0..64).map(|i| (i as f32 - 31.0) / 100.0).collect();
+        let (mut a, mut b) = (vec![0; 36], vec![0; 36]);
+        quantize(TensorType::Q4_0, 64, &x, Some(&silent), &mut a).unwrap();
+        quantize(TensorType::Q4_0, 64, &x, Some(&Calibration::from_squares(&[f32::NAN; 64])), &mut b).unwrap();
+        let mut values = [0.0; 64];
+        for bytes in [a, b] {
+            dequantize(TensorType::Q4_0, &bytes, &mut values).unwrap();
+            assert!(x.iter().zip(values).all(|(x, v)| (x - v).abs() < 0.05));
+        }
+    }
+}

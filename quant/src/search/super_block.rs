@@ -1,0 +1,195 @@
+//! Q4_K, Q5_K, Q6_K by search: the small integers that scale the groups, and the f16 that scales them, together.
+//!
+//! Each group is fitted by itself first. Then the integers are those with the least error for a given f16 scale, codes being rounded anew for
+//! each that is tried; and the f16 scale is the least-squares solution for given integers and codes. A few rounds settle it.
+
+use half::f16;
+
+use super::fit::{Codes, Group, Moments, inverse};
+use super::{Search, set_nearest_codes};
+use crate::blocks::{BlockQ4_K, BlockQ5_K, BlockQ6_K};
+
+/// Rounds of integers and scale in turn. The first gains most, a third would gain hardly anything.
+const ROUNDS: usize = 2;
+
+/// Where the search for a group with a minimum starts: values of the largest weight's code, in parts of the largest code.
+const AFFINE_PARTS: [f32; 8] = [0.92, 0.96, 0.99, 1.02, 1.05, 1.09, 1.14, 1.2];
+
+/// The same for a group with a scale alone, for both signs of the farthest weight.
+const SCALE_PARTS: [f32; 5] = [0.92, 0.97, 1.0, 1.03, 1.08];
+
+/// `G` groups of `N` weights.
+struct Groups<'a, const G: usize, const N: usize> {
+    x: &'a [[f32; N]; G],
+    w: &'a [[f32; N]; G],
+}
+
+impl<'a, const G: usize, const N: usize> Groups<'a, G, N> {
+    fn new(x: &'a [f32], w: &'a [f32]) -> Self {
+        let split = |v: &'a [f32]| v.as_chunks::<N>().0.first_chunk::<G>().expect("a block of 256");
+        Groups { x: split(x), w: split(w) }
+    }
+
+    fn group(&self, g: usize) -> Group<'a, N> {
+        Group { x: &self.x[g], w: &self.w[g] }
+    }
+}
+
+/// Scales and minima of a block: those of group `g` are `d · scales[g]` and `−dmin · mins[g]`.
+struct ScalesAndMins<const G: usize> {
+    d: f16,
+    dmin: f16,
+    scales: [f32; G],
+    mins: [f32; G],
+}
+
+/// Scales and minima for codes from 0 to `codes.hi` with integers from 0 to `top`.
+fn scales_and_mins<const G: usize, const N: usize>(
+    groups: &Groups<'_, G, N>,
+    codes: Codes,
+    top: f32,
+) -> ScalesAndMins<G> {
+    let starts = AFFINE_PARTS.map(|p| p * codes.hi);
+    let mut fits = [(0.0, 0.0, Moments::default()); G];
+    for (g, fit) in fits.iter_mut().enumerate() {
+        *fit = groups.group(g).best_affine(codes, &starts, true);
+    }
+    let integers = Codes { lo: 0.0, hi: top };
+    let mut d = fits.iter().map(|f| f.0).fold(0.0, f32::max) / top;
+    let mut dmin = fits.iter().map(|f| -f.1).fold(0.0, f32::max) / top;
+    let mut best = ScalesAndMins { d: f16::ZERO, dmin: f16::ZERO, scales: [0.0; G], mins: [0.0; G] };
+    let mut least = f32::INFINITY;
+    for _ in 0..ROUNDS {
+        let mut now =
+            ScalesAndMins { d: f16::from_f32(d), dmin: f16::from_f32(dmin), scales: [0.0; G], mins: [0.0; G] };
+        let (d16, dmin16) = (now.d.to_f32(), now.dmin.to_f32());
+        let (to_scale, to_min) = (inverse(d16), inverse(dmin16));
+        let mut error = 0.0;
+        // The normal equations of (d, dmin).
+        let (mut dd, mut dm, mut mm, mut dx, mut mx) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for (g, (fit_d, fit_min, fit)) in fits.iter().enumerate() {
+            let group = groups.group(g);
+            let ideal = integers.nearest(fit_d * to_scale);
+            let mut group_error = f32::INFINITY;
+            for step in [0.0, -1.0, 1.0] {
+                let scale = integers.nearest(ideal + step);
+                // The minimum that suits this scale, if the codes stay.
+                let min = if fit.q > 0.0 { (fit.x - d16 * scale * fit.q) / fit.w } else { *fit_min };
+                let ideal = integers.nearest(-min * to_min);
+                for step in [0.0, -1.0, 1.0] {
+                    let min = integers.nearest(ideal + step);
+                    let e = group.error(d16 * scale, -dmin16 * min, codes);
+                    if e < group_error {
+                        (group_error, now.scales[g], now.mins[g]) = (e, scale, min);
+                    }
+                }
+            }
+            error += group_error;
+            let (scale, min) = (now.scales[g], now.mins[g]);
+            let m = group.moments(-dmin16 * min, inverse(d16 * scale), codes);
+            dd += scale * scale * m.qq;
+            dm -= scale * min * m.q;
+            mm += min * min * m.w;
+            dx += scale * m.xq;
+            mx -= min * m.x;
+        }
+        if error < least {
+            (least, best) = (error, now);
+        }
+        let det = dd * mm - dm * dm;
+        if det > 0.0 {
+            (d, dmin) = ((dx * mm - mx * dm) / det, (dd * mx - dm * dx) / det);
+        } else if dd > 0.0 {
+            d = dx / dd;
+        }
+    }
+    best
+}
+
+/// The scale, and for each group the integer from `integers` that scales it.
+fn scales<const G: usize, const N: usize>(groups: &Groups<'_, G, N>, codes: Codes, integers: Codes) -> (f16, [f32; G]) {
+    let mut starts = [0.0; 2 * SCALE_PARTS.len()];
+    for (i, part) in SCALE_PARTS.iter().enumerate() {
+        (starts[2 * i], starts[2 * i + 1]) = (part * codes.lo, part * codes.hi);
+    }
+    let mut fits = [0.0; G];
+    for (g, fit) in fits.iter_mut().enumerate() {
+        *fit = groups.group(g).best_scale(codes, &starts);
+    }
+    // The farthest one takes the integer farthest from zero.
+    let far = fits.iter().fold(0.0, |far: f32, &d| if d.abs() > far.abs() { d } else { far });
+    let mut d = far / integers.lo;
+    let (mut best, mut least) = ((f16::ZERO, [0.0; G]), f32::INFINITY);
+    for _ in 0..ROUNDS {
+        let mut now = (f16::from_f32(d), [0.0; G]);
+        let d16 = now.0.to_f32();
+        let (mut error, mut dd, mut dx) = (0.0, 0.0, 0.0);
+        for (g, fit) in fits.iter().enumerate() {
+            let group = groups.group(g);
+            let ideal = integers.nearest(fit * inverse(d16));
+            let mut group_error = f32::INFINITY;
+            for step in [0.0, -1.0, 1.0] {
+                let scale = integers.nearest(ideal + step);
+                let e = group.error(d16 * scale, 0.0, codes);
+                if e < group_error {
+                    (group_error, now.1[g]) = (e, scale);
+                }
+            }
+            error += group_error;
+            let m = group.moments(0.0, inverse(d16 * now.1[g]), codes);
+            dd += now.1[g] * now.1[g] * m.qq;
+            dx += now.1[g] * m.xq;
+        }
+        if error < least {
+            (least, best) = (error, now);
+        }
+        if dd > 0.0 {
+            d = dx / dd;
+        }
+    }
+    best
+}
+
+/// The 12 bytes that hold the 6-bit scales and minima of Q4_K and Q5_K: numbers 0..4 in bytes 0..4 and 4..8; of 4..8 the low halves in bytes
+/// 8..12, the rest at the top of the others.
+fn pack_6_bits(scales: &[f32; 8], mins: &[f32; 8]) -> [u8; 12] {
+    let (s, m) = (scales.map(|s| s as u8), mins.map(|m| m as u8));
+    let mut packed = [0; 12];
+    for i in 0..4 {
+        packed[i] = s[i] | s[i + 4] >> 4 << 6;
+        packed[i + 4] = m[i] | m[i + 4] >> 4 << 6;
+        packed[i + 8] = s[i + 4] & 15 | m[i + 4] << 4;
+    }
+    packed
+}
+
+macro_rules! scales_and_mins_of_6_bits {
+    ($block:ty) => {
+        impl Search for $block {
+            const COUNT_BY_SIZE: bool = false;
+
+            fn search(x: &[f32], w: &[f32]) -> Self {
+                let found = scales_and_mins::<8, 32>(&Groups::new(x, w), Self::CODES, 63.0);
+                let mut block: Self = bytemuck::Zeroable::zeroed();
+                (block.d, block.dmin) = (found.d, found.dmin);
+                block.scales = pack_6_bits(&found.scales, &found.mins);
+                set_nearest_codes(&mut block, x);
+                block
+            }
+        }
+    };
+}
+scales_and_mins_of_6_bits!(BlockQ4_K);
+scales_and_mins_of_6_bits!(BlockQ5_K);
+
+impl Search for BlockQ6_K {
+    const COUNT_BY_SIZE: bool = false;
+
+    fn search(x: &[f32], w: &[f32]) -> Self {
+        let (d, scales) = scales::<16, 16>(&Groups::new(x, w), Self::CODES, Codes { lo: -128.0, hi: 127.0 });
+        let mut block: Self = bytemuck::Zeroable::zeroed();
+        (block.d, block.scales) = (d, scales.map(|s| s as i8));
+        set_nearest_codes(&mut block, x);
+        block
+    }
+}
