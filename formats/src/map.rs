@@ -124,6 +124,17 @@ impl MappedFile {
         );
         advise(&self.map, range, advice);
     }
+
+    /// Reads the whole file into memory and keeps it there.
+    ///
+    /// # Errors
+    /// What the system says, above all when the process may not lock so much; on systems that cannot lock, that.
+    pub fn lock(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        return self.map.lock();
+        #[cfg(not(unix))]
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// What a file is when it is not a regular one.

@@ -1,6 +1,7 @@
 //! What every model file looks like from above.
 
 use std::borrow::Cow;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -77,6 +78,17 @@ pub trait Source: Sync + Send {
 
     /// Tells the system that the bytes of tensor number `index` will not be needed again soon.
     fn release(&self, _index: usize) {}
+
+    /// Tells the system that the bytes of tensor number `index` will be needed soon.
+    fn read_ahead(&self, _index: usize) {}
+
+    /// Keeps what is mapped in memory, where the system lets this process.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn lock(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// The number of the tensor called `name`.
     fn find(&self, name: &str) -> Option<usize> {

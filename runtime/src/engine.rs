@@ -11,7 +11,7 @@ use crate::kv::{KvType, PageShape, Sequence};
 use crate::model::{BatchToken, Model, Observer};
 use crate::pool::Pool;
 use crate::tokenizer::{Tokenizer, TokenizerError};
-use crate::weights::{self, Progress, WeightsError};
+use crate::weights::{self, Progress, Residence, WeightsError};
 
 /// How a model is to be loaded.
 #[derive(Clone, Debug)]
@@ -26,11 +26,14 @@ pub struct LoadOptions {
     pub kv_type: KvType,
     /// Prompt tokens that go through the model at once.
     pub batch: usize,
+    /// Where the weights stay.
+    pub residence: Residence,
 }
 
 impl Default for LoadOptions {
     fn default() -> LoadOptions {
-        LoadOptions { threads: None, isa: None, context: None, kv_type: KvType::F16, batch: 512 }
+        let residence = Residence { mmap: true, mlock: false };
+        LoadOptions { threads: None, isa: None, context: None, kv_type: KvType::F16, batch: 512, residence }
     }
 }
 
@@ -161,7 +164,7 @@ impl Engine {
         let tokenizer = Tokenizer::from_metadata(source.metadata())
             .map_err(|error| LoadError::Tokenizer { path: path(), error })?;
         let mut pool = Pool::new(threads)?;
-        let weights = weights::load(source.clone(), &config, &mut pool, progress)?;
+        let weights = weights::load(source.clone(), &config, &mut pool, options.residence, progress)?;
         let (tokens, rows) = (tokenizer.vocab_size(), weights.vocabulary());
         if tokens > rows {
             return Err(LoadError::Vocabulary { path: path(), tokens, rows });

@@ -34,4 +34,4 @@ pub use kv::{KvType, Sequence};
 pub use model::BatchToken;
 pub use open::{OpenError, open};
 pub use quipu_kernels::Isa;
-pub use weights::{Progress, WeightsError};
+pub use weights::{Progress, Residence, WeightsError};

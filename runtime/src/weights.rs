@@ -53,6 +53,14 @@ pub enum WeightsError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The weights cannot be kept in memory.
+    #[error(
+        "cannot lock the weights in memory (--mlock): {error}; raise the limit (`ulimit -l unlimited`) or do without"
+    )]
+    Lock {
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// A tensor of the wrong number type.
     #[error("{path}: tensor `{name}` is {found}; a vector must be F32, F16 or BF16")]
     VectorType {
@@ -63,6 +71,15 @@ pub enum WeightsError {
         /// The tensor's type.
         found: TensorType,
     },
+}
+
+/// What becomes of the file's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Residence {
+    /// Weights of a packed file are used where they are mapped; otherwise they are copied into memory, as plain ones always are.
+    pub mmap: bool,
+    /// The system may not take the weights out of memory.
+    pub mlock: bool,
 }
 
 enum Store {
@@ -192,6 +209,25 @@ impl ModelWeights {
     pub(crate) fn vocabulary(&self) -> usize {
         self.token_embd.matrix.rows()
     }
+
+    /// Keeps the weights in memory.
+    fn lock(&self, source: &dyn Source) -> std::io::Result<()> {
+        let of_layers = self
+            .layers
+            .iter()
+            .flat_map(|l| [&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.ffn_gate, &l.ffn_up, &l.ffn_down]);
+        let mut mapped = false;
+        for linear in of_layers.chain([&self.token_embd]).chain(&self.output) {
+            match &linear.matrix.store {
+                #[cfg(unix)]
+                Store::Owned(memory) => memory.lock()?,
+                #[cfg(not(unix))]
+                Store::Owned(_) => return Err(std::io::ErrorKind::Unsupported.into()),
+                Store::Mapped(..) => mapped = true,
+            }
+        }
+        if mapped { source.lock() } else { Ok(()) }
+    }
 }
 
 /// Bytes of weights loaded so far, of how many.
@@ -201,6 +237,7 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 struct Loader<'a> {
     source: Arc<dyn Source>,
     pool: &'a mut Pool,
+    mmap: bool,
     progress: Progress<'a>,
     done: u64,
     total: u64,
@@ -211,12 +248,21 @@ pub(crate) fn load(
     source: Arc<dyn Source>,
     config: &Config,
     pool: &mut Pool,
+    residence: Residence,
     progress: Progress<'_>,
 ) -> Result<ModelWeights, WeightsError> {
     let bytes = |t: &TensorInfo| t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
     let total = source.tensors().iter().map(bytes).sum();
-    Loader { source, pool, progress, done: 0, total }.model(config)
+    let mut loader = Loader { source: source.clone(), pool, mmap: residence.mmap, progress, done: 0, total };
+    let weights = loader.model(config)?;
+    if residence.mlock {
+        weights.lock(&*source).map_err(|error| WeightsError::Lock { error })?;
+    }
+    Ok(weights)
 }
+
+/// Source bytes that are packed or copied before the file's pages are let go: as many as a load takes beyond the weights.
+const SLAB: usize = 16 << 20;
 
 impl Loader<'_> {
     fn model(&mut self, c: &Config) -> Result<ModelWeights, WeightsError> {
@@ -309,7 +355,11 @@ impl Loader<'_> {
         let layout =
             PackedLayout::new(info.ty, outputs, inputs).expect("whole blocks, as the directory was checked for");
         let store = match info.layout {
-            Layout::Packed => Store::Mapped(self.source.clone(), index),
+            Layout::Packed if self.mmap => {
+                self.source.read_ahead(index);
+                Store::Mapped(self.source.clone(), index)
+            }
+            Layout::Packed => Store::Owned(self.copy(index)?),
             Layout::Plain => Store::Owned(self.pack(index, &layout)?),
         };
         self.count(index);
@@ -321,14 +371,36 @@ impl Loader<'_> {
         Ok(Linear { matrix: Matrix { layout, store }, bias })
     }
 
-    /// Packs a plain matrix, all threads at it, and lets go of the file's pages.
-    fn pack(&mut self, index: usize, layout: &PackedLayout) -> Result<MmapMut, WeightsError> {
-        let size = layout.total_bytes();
-        let mut memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
+    /// Room for a matrix.
+    fn memory(&self, size: usize) -> Result<MmapMut, WeightsError> {
+        let memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
         // Decode reads every byte once per token: with 4 KiB pages it waits for the TLB. A system that does not offer huge
         // pages loses only that.
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::HugePage);
+        Ok(memory)
+    }
+
+    /// Copies a packed matrix, all threads at it, and lets go of the file's pages.
+    fn copy(&mut self, index: usize) -> Result<MmapMut, WeightsError> {
+        let source = &self.source;
+        let packed = source.mapped(index).unwrap_or(&[]);
+        let mut memory = self.memory(packed.len())?;
+        source.read_ahead(index);
+        let mut locals = vec![(); self.pool.threads()];
+        for (to, from) in memory.chunks_mut(SLAB).zip(packed.chunks(SLAB)) {
+            const PART: usize = 256 << 10;
+            let mut parts: Vec<_> = to.chunks_mut(PART).zip(from.chunks(PART)).collect();
+            self.pool.for_items(&mut locals, &mut parts, |(), _, (to, from)| to.copy_from_slice(from));
+            source.release(index);
+        }
+        Ok(memory)
+    }
+
+    /// Packs a plain matrix, all threads at it, and lets go of the file's pages.
+    fn pack(&mut self, index: usize, layout: &PackedLayout) -> Result<MmapMut, WeightsError> {
+        let mut memory = self.memory(layout.total_bytes())?;
+        self.source.read_ahead(index);
         let (quants, scales) = memory.split_at_mut(layout.scales_offset());
         let mut no_scales: Vec<&mut [u8]> = Vec::new();
         let scales: Vec<&mut [u8]> = match layout.group_scale_bytes() {
@@ -342,12 +414,15 @@ impl Loader<'_> {
             quants.chunks_exact_mut(layout.group_quant_bytes()).zip(scales).collect();
         let (source, rows) = (&self.source, layout.rows());
         let mut locals = vec![(); self.pool.threads()];
-        self.pool.for_items(&mut locals, &mut groups, |(), g, (quants, scales)| {
-            let range = g * GROUP_ROWS..((g + 1) * GROUP_ROWS).min(rows);
-            let plain: Cow<'_, [u8]> = source.rows(index, range);
-            pack_group(layout, &plain, quants, scales);
-        });
-        self.source.release(index);
+        let in_slab = (SLAB / layout.group_quant_bytes().max(1)).max(1);
+        for (slab, groups) in groups.chunks_mut(in_slab).enumerate() {
+            self.pool.for_items(&mut locals, groups, |(), g, (quants, scales)| {
+                let first = (slab * in_slab + g) * GROUP_ROWS;
+                let plain: Cow<'_, [u8]> = source.rows(index, first..(first + GROUP_ROWS).min(rows));
+                pack_group(layout, &plain, quants, scales);
+            });
+            source.release(index);
+        }
         Ok(memory)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
 use quipu_quant::TensorType;
 use quipu_runtime::cores::Cores;
-use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Sequence};
+use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Residence, Sequence};
 use quipu_tests::{assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
 
 fn demo() -> PathBuf {
@@ -93,7 +93,8 @@ fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
         return;
     }
     for path in [path, packed] {
-        let mut two = load(path, &LoadOptions { threads: Some(2), ..options.clone() });
+        let residence = Residence { mmap: false, mlock: false };
+        let mut two = load(path, &LoadOptions { threads: Some(2), residence, ..options.clone() });
         for chunk in [1, count] {
             let how = format!("two threads, chunks of {chunk}, {}", path.display());
             assert_same_bits(&whole, &logits(&mut two, &tokens, chunk), &what(&how));

@@ -1,6 +1,7 @@
 //! An open GGUF.
 
 use std::borrow::Cow;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -132,6 +133,17 @@ impl Source for GgufFile {
 
     fn release(&self, index: usize) {
         self.advise(index, Advice::DontNeed);
+    }
+
+    fn read_ahead(&self, index: usize) {
+        self.advise(index, Advice::WillNeed);
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        match &self.bytes {
+            Bytes::Mapped(map) => map.lock(),
+            Bytes::Held(_) => Ok(()),
+        }
     }
 
     fn find(&self, name: &str) -> Option<usize> {

@@ -140,6 +140,17 @@ impl HfDirectory {
     }
 }
 
+impl HfDirectory {
+    fn advise(&self, index: usize, advice: Advice) {
+        match self.origins[index] {
+            Origin::AsItLies { file, tensor }
+            | Origin::Heads { file, tensor }
+            | Origin::Vector { file, tensor, .. } => self.shards.files[file].advise(tensor, advice),
+            Origin::Computed(_) => {}
+        }
+    }
+}
+
 impl Source for HfDirectory {
     fn path(&self) -> &Path {
         &self.path
@@ -165,13 +176,10 @@ impl Source for HfDirectory {
     }
 
     fn release(&self, index: usize) {
-        match self.origins[index] {
-            Origin::AsItLies { file, tensor }
-            | Origin::Heads { file, tensor }
-            | Origin::Vector { file, tensor, .. } => {
-                self.shards.files[file].advise(tensor, Advice::DontNeed);
-            }
-            Origin::Computed(_) => {}
-        }
+        self.advise(index, Advice::DontNeed);
+    }
+
+    fn read_ahead(&self, index: usize) {
+        self.advise(index, Advice::WillNeed);
     }
 }

@@ -5,8 +5,8 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use quipu_runtime::Isa;
 use quipu_runtime::sampler::SamplerOptions;
+use quipu_runtime::{Isa, Residence};
 
 /// A command line that asks for nothing, or for two things at once, in a way that the parser does not see.
 #[derive(Debug)]
@@ -42,6 +42,25 @@ impl IsaArgs {
     }
 }
 
+/// Where the weights stay.
+#[derive(Clone, clap::Args)]
+pub struct ResidenceArgs {
+    /// Copy the weights of a packed file into memory, with large pages if the system has them, instead of using them where the
+    /// file is mapped (a plain file is always packed into memory)
+    #[arg(long)]
+    no_mmap: bool,
+    /// Never let the system take the weights out of memory
+    #[arg(long)]
+    mlock: bool,
+}
+
+impl ResidenceArgs {
+    /// For the engine.
+    pub fn get(&self) -> Residence {
+        Residence { mmap: !self.no_mmap, mlock: self.mlock }
+    }
+}
+
 /// Which model, and what it may use of the machine.
 #[derive(Clone, clap::Args)]
 pub struct ModelArgs {
@@ -51,10 +70,17 @@ pub struct ModelArgs {
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
     #[command(flatten)]
+    residence: ResidenceArgs,
+    #[command(flatten)]
     isa: IsaArgs,
 }
 
 impl ModelArgs {
+    /// Where the weights stay.
+    pub fn residence(&self) -> Residence {
+        self.residence.get()
+    }
+
     /// The instruction set asked for by `--isa` or QUIPU_ISA.
     pub fn isa(&self) -> Result<Option<Isa>> {
         Ok(self.isa.asked_for()?.map(|(isa, _)| isa))

@@ -21,7 +21,8 @@ pub fn open_path(model: &Path) -> Result<Box<dyn Source>> {
 /// Loads a model. Returns how long that took, too.
 pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duration)> {
     let started = Instant::now();
-    let options = LoadOptions { threads: args.threads, isa: args.isa()?, context, ..LoadOptions::default() };
+    let (threads, isa, residence) = (args.threads, args.isa()?, args.residence());
+    let options = LoadOptions { threads, isa, context, residence, ..LoadOptions::default() };
     let source = open_path(&args.model)?;
     let progress = talk::Progress::new("loading");
     let engine = Engine::load(source, &options, &|done, total| progress.update(done, total, ""))?;

@@ -10,7 +10,7 @@ use quipu_runtime::roof::Roof;
 use quipu_runtime::{Engine, Isa, LoadOptions, Sequence, machine};
 use serde_json::{Value as Json, json};
 
-use crate::args::IsaArgs;
+use crate::args::{IsaArgs, ResidenceArgs};
 use crate::commands::doctor::cpu_name;
 use crate::{model, out, talk};
 
@@ -46,6 +46,8 @@ pub struct Args {
     /// Prompt tokens that go through the model at once
     #[arg(short, long, value_name = "N", default_value_t = LoadOptions::default().batch)]
     batch: usize,
+    #[command(flatten)]
+    residence: ResidenceArgs,
     #[command(flatten)]
     isa: IsaArgs,
     /// One JSON object: the model, the machine, and a list of runs, each with its roof and results
@@ -160,6 +162,7 @@ fn measure(args: &Args, threads: usize, isa: Isa, cost: &Cost) -> Result<Run> {
         isa: Some(isa),
         context: Some(context),
         batch: args.batch,
+        residence: args.residence.get(),
         ..LoadOptions::default()
     };
     let start = Instant::now();
