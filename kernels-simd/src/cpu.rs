@@ -102,6 +102,7 @@ mod x86 {
         pub(crate) avx2: bool,
         pub(crate) avxvnni: bool,
         pub(crate) avx512vnni: bool,
+        pub(crate) amx: bool,
     }
 
     /// The features of this CPU, asked once.
@@ -109,7 +110,12 @@ mod x86 {
         static FEATURES: OnceLock<X86> = OnceLock::new();
         *FEATURES.get_or_init(|| {
             let all = |isa: Isa| isa.missing().is_empty();
-            X86 { avx2: all(Isa::Avx2), avxvnni: all(Isa::AvxVnni), avx512vnni: all(Isa::Avx512Vnni) }
+            X86 {
+                avx2: all(Isa::Avx2),
+                avxvnni: all(Isa::AvxVnni),
+                avx512vnni: all(Isa::Avx512Vnni),
+                amx: all(Isa::Amx),
+            }
         })
     }
 
@@ -117,6 +123,38 @@ mod x86 {
     fn xcr0() -> u64 {
         // SAFETY: register 0 always exists where XGETBV does.
         unsafe { _xgetbv(0) }
+    }
+
+    /// XCR0: the state components of tiles, their configuration and their contents.
+    const TILES: u64 = 0b11 << 17;
+
+    /// Asks the system to let this process, with all threads to come, use tiles. Linux gives the 8 KB for their contents only to those who
+    /// ask (`Documentation/arch/x86/xstate.rst`); a process that may not have them runs on the instruction sets without.
+    #[cfg(target_os = "linux")]
+    fn tile_permission() -> bool {
+        const ARCH_PRCTL: i64 = 158;
+        const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+        const XTILEDATA: u64 = 18;
+        let status: i64;
+        // SAFETY: Linux's system call, which takes two numbers, touches no memory and leaves all registers but these three.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL => status,
+                in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") XTILEDATA,
+                lateout("rcx") _,
+                lateout("r11") _,
+                options(nostack),
+            );
+        }
+        status == 0
+    }
+
+    /// How other systems let a process use tiles is not known here.
+    #[cfg(not(target_os = "linux"))]
+    fn tile_permission() -> bool {
+        false
     }
 
     /// Bit positions: Intel SDM volume 2, CPUID. A feature whose registers the system does not save (XCR0) is none.
@@ -128,10 +166,14 @@ mod x86 {
             Some(ecx) if bit(ecx, 27) => (ecx, unsafe { xcr0() }),
             _ => (0, 0),
         };
-        let [ebx7, ecx7] = leaf(7, 0).map_or([0; 2], |leaf| [leaf.ebx, leaf.ecx]);
+        let [ebx7, ecx7, edx7] = leaf(7, 0).map_or([0; 3], |leaf| [leaf.ebx, leaf.ecx, leaf.edx]);
         let eax71 = leaf(7, 1).map_or(0, |leaf| leaf.eax);
         let ymm = saved & 0b110 == 0b110;
         let zmm = saved & 0b1110_0110 == 0b1110_0110;
+        // Tiles as the kernels configure them: palette 1 has eight of 16 rows of 64 bytes, and the products take all of that.
+        let palette = leaf(0x1d, 1).is_some_and(|leaf| leaf.ebx == 8 << 16 | 64 && leaf.ecx & 0xffff == 16);
+        let products = leaf(0x1e, 0).is_some_and(|leaf| leaf.ebx & 0xff >= 16 && leaf.ebx >> 8 & 0xffff >= 64);
+        let tile = saved & TILES == TILES && bit(edx7, 24) && palette;
         vec![
             ("AVX2", ymm && bit(ebx7, 5)),
             ("FMA", ymm && bit(ecx1, 12)),
@@ -142,6 +184,9 @@ mod x86 {
             ("AVX512BW", zmm && bit(ebx7, 30)),
             ("AVX512VL", zmm && bit(ebx7, 31)),
             ("AVX512_VNNI", zmm && bit(ecx7, 11)),
+            ("AMX_TILE", tile),
+            ("AMX_INT8", tile && bit(edx7, 25) && products),
+            ("XTILEDATA_PERM", tile && tile_permission()),
         ]
     }
 

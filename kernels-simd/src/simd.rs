@@ -10,6 +10,7 @@
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
 use crate::ops::matmul_quant::{self, Codes};
+use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::{GroupScales, Scaling};
 
 /// A 32-byte run of activations against which eight lines of weights are multiplied.
@@ -129,6 +130,20 @@ pub(crate) trait Simd: Copy {
         for j in 0..8 {
             self.store_line(lines[j], &mut codes[LINE * j..], sub);
         }
+    }
+
+    /// One group of 16 outputs for tiles of [`Simd::FULL_TILE`] rows where those are more than [`TILE_ROWS`]: their rows are those of
+    /// `out`. `values` are eight lines a block, as [`Simd::store_codes`] stored them or, if no codes are to be widened, as they came.
+    #[inline(always)]
+    fn large_tiles<K: Scaling>(self, values: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+        let _ = (values, scales, tiles, out);
+        unreachable!("no tile is larger than a full one");
+    }
+
+    /// [`roof::int8`], or a loop of what is faster.
+    #[inline(always)]
+    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        roof::int8(self, bits, how, rounds)
     }
 
     /// [`matmul_quant::group_tile`], or a kernel of this instruction set with the same result.

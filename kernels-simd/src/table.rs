@@ -13,8 +13,9 @@ use crate::ops::matmul_quant::Scratch;
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::{elementwise, matmul_float, matmul_quant};
 use crate::portable::Portable;
+use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{avx2::Avx2, avx512::Avx512Vnni, avxvnni::AvxVnni};
+use crate::x86_64::{amx::Amx, avx2::Avx2, avx512::Avx512Vnni, avxvnni::AvxVnni};
 
 /// An instruction set that kernels exist for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,8 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,
+    /// AVX-512 as [`Isa::Avx512Vnni`], and AMX's int8 tiles.
+    Amx,
     /// NEON of ARMv8.0.
     Neon,
     /// NEON with the dot product instructions of ARMv8.2.
@@ -37,8 +40,8 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, the preferred one last.
-    pub const ALL: [Isa; 7] =
-        [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Neon, Isa::DotProd, Isa::I8mm];
+    pub const ALL: [Isa; 8] =
+        [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx, Isa::Neon, Isa::DotProd, Isa::I8mm];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -47,6 +50,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Amx => "amx",
             Isa::Neon => "neon",
             Isa::DotProd => "dotprod",
             Isa::I8mm => "i8mm",
@@ -67,7 +71,7 @@ impl Isa {
     pub fn is_native(self) -> bool {
         match self {
             Isa::Portable => true,
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => cfg!(target_arch = "x86_64"),
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni | Isa::Amx => cfg!(target_arch = "x86_64"),
             Isa::Neon | Isa::DotProd | Isa::I8mm => cfg!(target_arch = "aarch64"),
         }
     }
@@ -79,6 +83,19 @@ impl Isa {
             Isa::Avx2 => &["AVX2", "FMA", "F16C"],
             Isa::AvxVnni => &["AVX2", "FMA", "F16C", "AVX_VNNI"],
             Isa::Avx512Vnni => &["AVX2", "FMA", "F16C", "AVX512F", "AVX512DQ", "AVX512BW", "AVX512VL", "AVX512_VNNI"],
+            Isa::Amx => &[
+                "AVX2",
+                "FMA",
+                "F16C",
+                "AVX512F",
+                "AVX512DQ",
+                "AVX512BW",
+                "AVX512VL",
+                "AVX512_VNNI",
+                "AMX_TILE",
+                "AMX_INT8",
+                "XTILEDATA_PERM",
+            ],
             Isa::Neon => &["NEON"],
             Isa::DotProd => &["NEON", "DotProd"],
             Isa::I8mm => &["NEON", "DotProd", "I8MM"],
@@ -102,6 +119,8 @@ impl Isa {
             Isa::AvxVnni => AvxVnni::detect().map(|_| &avxvnni::KERNELS),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Avx512Vnni::detect().map(|_| &avx512vnni::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Amx::detect().map(|_| &amx::KERNELS),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Neon::detect().map(|_| &neon::KERNELS),
             #[cfg(target_arch = "aarch64")]
@@ -198,7 +217,7 @@ macro_rules! instantiate {
                 fn merge(into: &mut [f32], from: &[f32]) = |s| attention::merge(s, into, from);
                 fn finish(state: &[f32], out: &mut [f32]) = |_s| attention::finish(state, out);
                 fn read(x: &[u8]) -> i32 = |s| roof::read(s, x);
-                fn int8_loop(bits: u32, how: Int8Loop, rounds: usize) -> u64 = |s| roof::int8(s, bits, how, rounds);
+                fn int8_loop(bits: u32, how: Int8Loop, rounds: usize) -> u64 = |s| s.int8_loop(bits, how, rounds);
                 fn f32_loop(rounds: usize) -> u64 = |s| roof::float32(s, rounds);
             );
         }
@@ -235,6 +254,8 @@ instantiate!(
     Avx512Vnni::new_unchecked(),
     "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
 );
+#[cfg(target_arch = "x86_64")]
+instantiate!(amx, Isa::Amx, Amx::new_unchecked(), "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 
 #[cfg(target_arch = "aarch64")]
 instantiate!(neon, Isa::Neon, Neon::new_unchecked(), "neon");

@@ -86,9 +86,17 @@ fn bits(x: &[f32]) -> Vec<u32> {
 fn quantised_products_equal_the_reference() {
     let mut random = Random(1);
     for ty in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
-        for (rows, blocks, n) in
-            [(16, 1, 1), (32, 3, 2), (21, 2, 7), (40, 5, 8), (16, 2, 9), (7, 1, 24), (64, 4, 37), (33, 1, 4)]
-        {
+        for (rows, blocks, n) in [
+            (16, 1, 1),
+            (32, 3, 2),
+            (21, 2, 7),
+            (40, 5, 8),
+            (16, 2, 9),
+            (7, 1, 24),
+            (64, 4, 37),
+            (33, 1, 4),
+            (24, 3, 50),
+        ] {
             let cols = blocks * ty.block_len().max(64);
             let plain: Vec<Vec<u8>> = (0..rows).map(|_| random.row(ty, cols)).collect();
             let layout = PackedLayout::new(ty, rows, cols).unwrap();

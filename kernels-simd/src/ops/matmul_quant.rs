@@ -293,8 +293,11 @@ fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
     const { assert!(!C::EXPANDED && E::EXPANDED && C::BITS == E::BITS) };
     let Scratch { scales, codes } = scratch;
     let wider = C::BYTES != E::BYTES || S::REORDERS_CODES;
-    let expand = wider && tiles.len() >= EXPAND_FROM_TILES;
-    if S::UNROLL && tiles.iter().any(|tile| tile.rows == TILE_ROWS) {
+    // A large tile has rows enough to pay for widening at once, and its kernel knows no other codes.
+    let is_large = |tile: &Tile| S::FULL_TILE > TILE_ROWS && tile.rows == S::FULL_TILE;
+    let many = if S::FULL_TILE > TILE_ROWS { tiles.iter().any(is_large) } else { tiles.len() >= EXPAND_FROM_TILES };
+    let expand = wider && many;
+    if S::UNROLL && tiles.iter().any(|tile| tile.rows >= TILE_ROWS) {
         scales.widen::<S, K>(s, plane);
         if expand {
             codes.resize(quants.len() / C::BYTES * E::BYTES, 0);
@@ -305,14 +308,26 @@ fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
             }
         }
     }
-    let mut row = 0;
-    for tile in tiles {
+    let (mut row, mut rest) = (0, tiles);
+    while let Some((tile, others)) = rest.split_first() {
+        let large = rest.iter().take_while(|tile| is_large(tile)).count();
+        if large > 0 {
+            let rows = large * S::FULL_TILE;
+            let values = if expand { &codes[..] } else { quants };
+            s.large_tiles::<K>(values, scales, &rest[..large], &mut out.part(row..row + rows, col..col + 16));
+            row += rows;
+            rest = &rest[large..];
+            continue;
+        }
+        rest = others;
         let out = &mut out.part(row..row + tile.rows, col..col + 16);
         match tile.rows {
             1 if S::UNROLL => group_stream::<S, C, K, 1>(s, quants, plane, tile, out),
             2 if S::UNROLL => group_stream::<S, C, K, 2>(s, quants, plane, tile, out),
             4 if S::UNROLL => group_stream::<S, C, K, 4>(s, quants, plane, tile, out),
-            TILE_ROWS if S::UNROLL && expand => s.group_tile::<E, K, TILE_ROWS>(codes, scales, tile, out),
+            TILE_ROWS if S::UNROLL && expand && S::FULL_TILE == TILE_ROWS => {
+                s.group_tile::<E, K, TILE_ROWS>(codes, scales, tile, out)
+            }
             TILE_ROWS if S::UNROLL => s.group_tile::<C, K, TILE_ROWS>(quants, scales, tile, out),
             _ => group_stream::<S, C, K, 0>(s, quants, plane, tile, out),
         }

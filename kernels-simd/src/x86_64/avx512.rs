@@ -1,26 +1,84 @@
-//! AVX-512 (F, BW, DQ, VL) with VNNI: sixteen lanes, `vpdpbusd`.
+//! AVX-512 (F, BW, DQ, VL) with VNNI: sixteen lanes, `vpdpbusd`; and what more a CPU may have for many rows of activations
+//! ([`Tiles`]).
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
-use crate::simd::{Simd, four};
+use crate::activations::{TILE_ROWS, Tile};
+use crate::matrix::MatMut;
+use crate::ops::roof::{self, Int8Loop};
+use crate::ops::scales::{GroupScales, Scaling};
+use crate::simd::{LINE, Simd, four};
 
-/// A CPU with AVX-512 F, BW, DQ, VL and VNNI.
+/// Matrix instructions for tiles of more than [`TILE_ROWS`] rows of activations, or none.
+pub(crate) trait Tiles: Copy {
+    /// See [`Simd::FULL_TILE`].
+    const FULL_TILE: usize;
+
+    /// See [`Simd::store_codes`].
+    fn codes(cpu: Avx512<Self>, line: __m512i, offset: i32) -> __m512i;
+
+    /// See [`Simd::large_tiles`].
+    fn large_tiles<K: Scaling>(
+        cpu: Avx512<Self>,
+        values: &[u8],
+        scales: &GroupScales,
+        tiles: &[Tile],
+        out: &mut MatMut<'_>,
+    );
+
+    /// See [`Simd::int8_loop`].
+    fn int8_loop(cpu: Avx512<Self>, bits: u32, how: Int8Loop, rounds: usize) -> u64;
+}
+
+/// A CPU that has AVX-512 F, BW, DQ, VL and VNNI, and `T`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512Vnni(());
+pub(crate) struct Avx512<T>(PhantomData<T>);
 
-impl Avx512Vnni {
+impl<T: Tiles> Avx512<T> {
     /// The proof, if this CPU has the features.
-    pub(crate) fn detect() -> Option<Avx512Vnni> {
-        crate::cpu::x86().avx512vnni.then_some(Avx512Vnni(()))
+    pub(super) fn when(has: bool) -> Option<Avx512<T>> {
+        has.then_some(Avx512(PhantomData))
     }
 
     /// The proof without the check.
     ///
     /// # Safety
-    /// The CPU has AVX-512 F, BW, DQ, VL and VNNI and the system saves the registers.
+    /// The CPU has AVX-512 F, BW, DQ, VL and VNNI, and `T`, and the system saves the registers.
     #[inline(always)]
-    pub(crate) unsafe fn new_unchecked() -> Avx512Vnni {
-        Avx512Vnni(())
+    pub(crate) unsafe fn new_unchecked() -> Avx512<T> {
+        Avx512(PhantomData)
+    }
+}
+
+/// A CPU with AVX-512 F, BW, DQ, VL and VNNI.
+pub(crate) type Avx512Vnni = Avx512<NoTiles>;
+
+impl Avx512Vnni {
+    /// The proof, if this CPU has the features.
+    pub(crate) fn detect() -> Option<Avx512Vnni> {
+        Avx512::when(crate::cpu::x86().avx512vnni)
+    }
+}
+
+/// Vectors for any number of rows.
+#[derive(Clone, Copy)]
+pub(crate) struct NoTiles;
+
+impl Tiles for NoTiles {
+    const FULL_TILE: usize = TILE_ROWS;
+
+    #[inline(always)]
+    fn codes(_: Avx512Vnni, line: __m512i, _offset: i32) -> __m512i {
+        line
+    }
+    #[inline(always)]
+    fn large_tiles<K: Scaling>(_: Avx512Vnni, _: &[u8], _: &GroupScales, _: &[Tile], _: &mut MatMut<'_>) {
+        unreachable!("no tile is larger than a full one");
+    }
+    #[inline(always)]
+    fn int8_loop(cpu: Avx512Vnni, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        roof::int8(cpu, bits, how, rounds)
     }
 }
 
@@ -29,14 +87,15 @@ macro_rules! ops {
     ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr;)*) => {$(
         #[inline(always)]
         fn $name(self, $($arg: $ty),*) -> $ret {
-            // SAFETY: `self` exists, so `Avx512Vnni::detect` found the features; the operands are values, not addresses.
+            // SAFETY: `self` exists, so the features were found; the operands are values, not addresses.
             unsafe { $body }
         }
     )*};
 }
 
-impl Simd for Avx512Vnni {
+impl<T: Tiles> Simd for Avx512<T> {
     const LANES: usize = 16;
+    const FULL_TILE: usize = T::FULL_TILE;
     // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
     const BYTE_OFFSET: i32 = 128;
 
@@ -130,6 +189,21 @@ impl Simd for Avx512Vnni {
         let out: &mut [u8; 64] = out.first_chunk_mut().expect("a line");
         // SAFETY: `out` is 64 writable bytes; `self` proves AVX-512F.
         unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), line) }
+    }
+    #[inline(always)]
+    fn store_codes(self, lines: &[__m512i; 8], offset: i32, codes: &mut [u8], block: usize, _sub: usize) {
+        let codes = &mut codes[8 * LINE * block..][..8 * LINE];
+        for j in 0..8 {
+            self.store_line(T::codes(self, lines[j], offset), &mut codes[LINE * j..], 0);
+        }
+    }
+    #[inline(always)]
+    fn large_tiles<K: Scaling>(self, values: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+        T::large_tiles::<K>(self, values, scales, tiles, out);
+    }
+    #[inline(always)]
+    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        T::int8_loop(self, bits, how, rounds)
     }
     #[inline(always)]
     fn or_high<const BITS: u32>(self, line: __m512i, high: __m512i, shift: u32) -> __m512i {

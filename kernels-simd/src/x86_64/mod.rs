@@ -1,5 +1,6 @@
 //! The x86-64 instruction sets.
 
+pub(crate) mod amx;
 pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod avxvnni;

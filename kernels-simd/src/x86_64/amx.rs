@@ -1,0 +1,274 @@
+//! AMX: products of tiles of int8, for tiles of 16 rows of activations; everything else is AVX-512.
+//!
+//! One `tdpbssd` multiplies 16 rows of activations × 32 columns by 16 output rows × the same 32 columns, which are the eight lines of a
+//! block as they lie in memory: a line is a row of the second operand. So a product is the exact sum `S_b` of a block for 256 outputs.
+//! Then the sums go to memory, since there is no other way out of a tile, and AVX-512 scales them and adds them up in the order that the
+//! design prescribes. The 256 outputs stay in 16 vector registers from the first block to the last.
+//!
+//! Codes are widened to signed values, without an offset, so sums start from zero; those of Q8_0 are such as they come.
+//!
+//! # Shape
+//!
+//! Estimated, not measured, from the throughputs that Intel's optimisation manual gives for Sapphire Rapids: `tdpbssd` 16 cycles for 16
+//! rows whatever their length, a tile's load half a cycle and its store a cycle for each row, two loads of 512 bits and two vector
+//! operations of 512 bits a cycle. A block of 16 × 16 outputs takes 8192 multiplications and
+//!
+//! | | scale only | with a minimum | Q6_K (two halves) |
+//! |---|---|---|---|
+//! | multiplying, cycles | 16 | 16 | 32 |
+//! | stores, cycles | 16 | 16 | 32 |
+//! | loads: both tiles, sums, scales; cycles | (16 + 8 + 16 + 16) / 2 = 28 | 36 | 44 |
+//! | vector operations, cycles | 16 · 3 / 2 = 24 | 32 | 16 · 6 / 2 = 48 |
+//! | multiplications a cycle, all overlapped | 290 | 230 | 170 |
+//!
+//! against 1024 of products alone and about 93, 85 and 73 of the kernel for `vpdpbusd`. With 8 rows a tile the lines would be loaded twice as
+//! often; two groups at once, or 32 rows, would need 32 registers for outputs alone. To overlap, four products are under way: tiles 0 to 3 take
+//! sums in turn, and a sum is stored when three more products have been started.
+
+use std::arch::{asm, x86_64::*};
+use std::hint::black_box;
+
+use crate::activations::Tile;
+use crate::matrix::MatMut;
+use crate::ops::roof::Int8Loop;
+use crate::ops::scales::{GroupScales, Scaling};
+use crate::simd::{ActBlock, LINE, Simd};
+
+use super::avx512::{Avx512, Tiles};
+
+/// A CPU with AVX-512 F, BW, DQ, VL and VNNI and AMX-INT8, whose tiles the system lets this process use.
+pub(crate) type Amx = Avx512<Int8Tiles>;
+
+impl Amx {
+    /// The proof, if this CPU has the features.
+    pub(crate) fn detect() -> Option<Amx> {
+        Avx512::when(crate::cpu::x86().amx)
+    }
+}
+
+/// Multiplication by `tdpbssd`.
+#[derive(Clone, Copy)]
+pub(crate) struct Int8Tiles;
+
+/// Rows of a tile of activations, and of a tile of sums.
+const ROWS: usize = 16;
+
+/// Products under way: tiles 0 to 3 hold their sums, 4 and 5 take activations in turn, 6 and 7 codes.
+const DEPTH: usize = 4;
+
+impl Tiles for Int8Tiles {
+    const FULL_TILE: usize = ROWS;
+
+    #[inline(always)]
+    fn codes(_: Amx, line: __m512i, offset: i32) -> __m512i {
+        // SAFETY: an `Amx` exists, so this CPU has AVX-512BW; the operands are values.
+        unsafe { _mm512_sub_epi8(line, _mm512_set1_epi8(offset as i8)) }
+    }
+
+    #[inline(always)]
+    fn large_tiles<K: Scaling>(cpu: Amx, values: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+        // SAFETY: an `Amx` exists, so this CPU has the instructions.
+        unsafe { large_tiles::<K>(cpu, values, scales, tiles, out) }
+    }
+
+    /// Four sums, two operands for either side, all in tiles: there is but one way to go about it.
+    #[inline(always)]
+    fn int8_loop(_: Amx, _bits: u32, _: Int8Loop, rounds: usize) -> u64 {
+        // SAFETY: an `Amx` exists, so this CPU has the instructions.
+        let _shape = unsafe { Shape::configure(16, 64) };
+        let operands = black_box([1u8; 16 * LINE]);
+        // SAFETY: `operands` has 16 rows of 64 bytes, and the tiles were configured for as many.
+        unsafe {
+            asm!(
+                "tileloadd tmm4, [{at} + {line}]",
+                "tileloadd tmm5, [{at} + {line}]",
+                "tileloadd tmm6, [{at} + {line}]",
+                "tileloadd tmm7, [{at} + {line}]",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                at = in(reg) operands.as_ptr(),
+                line = in(reg) LINE,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        for _ in 0..rounds {
+            // SAFETY: the tiles were configured and loaded.
+            unsafe {
+                asm!(
+                    "tdpbssd tmm0, tmm4, tmm6",
+                    "tdpbssd tmm1, tmm4, tmm7",
+                    "tdpbssd tmm2, tmm5, tmm6",
+                    "tdpbssd tmm3, tmm5, tmm7",
+                    options(nostack, preserves_flags, nomem),
+                );
+            }
+        }
+        (rounds * 4 * 16 * 16 * 64) as u64
+    }
+}
+
+/// Tiles configured on this thread, released when dropped. What is in them between two pieces of `asm!` stays there: the compiler has no
+/// use for tiles and the system keeps them for each thread.
+struct Shape;
+
+impl Shape {
+    /// Sums of 16 rows × 16 outputs; activations of 16 rows × `columns` bytes; codes of `lines` lines.
+    ///
+    /// # Safety
+    /// This CPU has AMX and the system lets this process use it.
+    unsafe fn configure(lines: u8, columns: u8) -> Shape {
+        /// The operand of `ldtilecfg` (Intel SDM volume 2).
+        #[repr(C, align(64))]
+        struct Config {
+            palette: u8,
+            start_row: u8,
+            reserved: [u8; 14],
+            row_bytes: [u16; 16],
+            rows: [u8; 16],
+        }
+        const _: () = assert!(size_of::<Config>() == 64);
+        let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        for tile in 0..8 {
+            let (rows, row_bytes) = match tile {
+                0..DEPTH => (ROWS as u8, LINE as u16),
+                4 | 5 => (ROWS as u8, u16::from(columns)),
+                _ => (lines, LINE as u16),
+            };
+            config.rows[tile] = rows;
+            config.row_bytes[tile] = row_bytes;
+        }
+        // SAFETY: `config` is 64 readable bytes that say what palette 1 allows; the caller has the instruction.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, preserves_flags, readonly)) };
+        Shape
+    }
+}
+
+impl Drop for Shape {
+    fn drop(&mut self) {
+        // SAFETY: a `Shape` exists, so the CPU has AMX.
+        unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
+    }
+}
+
+/// Sums of a block, or of half a one: activation row, then output.
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Sums([[i32; 16]; ROWS]);
+
+/// Starts product `$i` modulo [`DEPTH`], of the activations at `$acts` with the codes at `$codes`.
+macro_rules! start {
+    ($sum:literal, $a:literal, $b:literal, $acts:expr, $codes:expr) => {
+        asm!(
+            concat!("tileloadd tmm", $b, ", [{codes} + {line}]"),
+            concat!("tileloadd tmm", $a, ", [{acts} + {row}]"),
+            concat!("tilezero tmm", $sum),
+            concat!("tdpbssd tmm", $sum, ", tmm", $a, ", tmm", $b),
+            codes = in(reg) $codes,
+            acts = in(reg) $acts,
+            line = in(reg) LINE,
+            row = in(reg) size_of::<ActBlock>(),
+            options(nostack, preserves_flags, readonly),
+        )
+    };
+}
+
+/// Stores the sums of tile `$sum`.
+macro_rules! store {
+    ($sum:literal, $sums:expr) => {
+        asm!(
+            concat!("tilestored [{sums} + {line}], tmm", $sum),
+            sums = in(reg) &raw mut $sums,
+            line = in(reg) LINE,
+            options(nostack, preserves_flags),
+        )
+    };
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline(never)]
+fn large_tiles<K: Scaling>(cpu: Amx, values: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+    // Products for each block: one, or one for either half.
+    let parts = const { if K::HALVES { 2 } else { 1 } };
+    let lines = 8 / parts;
+    // SAFETY: an `Amx` exists, so this CPU has AMX and the system lets this process use it.
+    let _shape = unsafe { Shape::configure(lines as u8, 4 * lines as u8) };
+    for (i, tile) in tiles.iter().enumerate() {
+        let blocks = tile.blocks;
+        assert!(tile.rows == ROWS && tile.q.len() == blocks * ROWS && values.len() == blocks * 8 * LINE);
+        assert!(tile.d.len() == blocks * ROWS && scales.d.len() == blocks);
+        assert!(!K::MIN || tile.weighted.len() == blocks * ROWS && scales.m.len() == blocks);
+        assert!(!K::HALVES || scales.halves.len() == blocks);
+        let mut acc = [cpu.splat(0.0); ROWS];
+        let mut sums = [Sums([[0; 16]; ROWS]); DEPTH];
+        let products = blocks * parts;
+        let mut first = 0;
+        while first < products + DEPTH {
+            macro_rules! step {
+                ($i:literal, $a:literal, $b:literal) => {
+                    let now = first + $i;
+                    let done = now.wrapping_sub(DEPTH);
+                    if done < products {
+                        // SAFETY: tile `$i` was configured, for as many rows as `sums` has; a product ended in it.
+                        unsafe { store!($i, sums[$i]) };
+                    }
+                    if now < products {
+                        let acts = tile.q[now / parts * ROWS].as_ptr().wrapping_add(now % parts * 16);
+                        let codes = values[now * lines * LINE..].as_ptr();
+                        // SAFETY: `lines` lines at `codes` and 16 rows of 4 · `lines` columns, a block of one row apart, at `acts` are
+                        // there, as asserted; the tiles were configured for as many.
+                        unsafe { start!($i, $a, $b, acts, codes) };
+                    }
+                    if done < products && done % parts == parts - 1 {
+                        let b = done / parts;
+                        if K::HALVES {
+                            scale::<K>(cpu, b, [&sums[$i & 2], &sums[$i | 1]], scales, tile, &mut acc);
+                        } else {
+                            scale::<K>(cpu, b, [&sums[$i], &sums[$i]], scales, tile, &mut acc);
+                        }
+                    }
+                };
+            }
+            step!(0, 4, 6);
+            step!(1, 5, 7);
+            step!(2, 4, 6);
+            step!(3, 5, 7);
+            first += DEPTH;
+        }
+        for m in 0..ROWS {
+            cpu.store(acc[m], out.row(ROWS * i + m));
+        }
+    }
+}
+
+/// Adds block `b`, the sums of its products being `sums` (of the two halves, or the same twice), to the outputs.
+#[inline(always)]
+fn scale<K: Scaling>(
+    cpu: Amx,
+    b: usize,
+    [sums, second]: [&Sums; 2],
+    scales: &GroupScales,
+    tile: &Tile,
+    acc: &mut [__m512; ROWS],
+) {
+    let dw = cpu.load(&scales.d[b]);
+    let d: &[f32; ROWS] = tile.d[ROWS * b..].first_chunk().expect("a number per row");
+    let weighted: &[f32; ROWS] =
+        if K::MIN { tile.weighted[ROWS * b..].first_chunk().expect("a number per row") } else { d };
+    let mw = if K::MIN { cpu.load(&scales.m[b]) } else { dw };
+    let [scale0, scale1] =
+        if K::HALVES { [cpu.load(&scales.halves[b][0]), cpu.load(&scales.halves[b][1])] } else { [dw; 2] };
+    for m in 0..ROWS {
+        let mut sum = cpu.to_f32(cpu.load_i32(&sums.0[m]));
+        if K::HALVES {
+            // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded.
+            let s1 = cpu.to_f32(cpu.load_i32(&second.0[m]));
+            sum = cpu.fma(sum, scale0, cpu.mul(s1, scale1));
+        }
+        acc[m] = cpu.fma(cpu.mul(dw, cpu.splat(d[m])), sum, acc[m]);
+        if K::MIN {
+            acc[m] = cpu.fma(mw, cpu.splat(weighted[m]), acc[m]);
+        }
+    }
+}
