@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tarfile
 
 from executed import Program, run, tool
 
@@ -25,10 +24,9 @@ def sources(directory, out):
         directory = os.path.join(out, f"llama_cpp_python-{VERSION}")
         if not os.path.isdir(directory):
             package = [f"llama_cpp_python=={VERSION}", "--dest", out]
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama_cpp_python"]
             subprocess.run(pip + package, check=True)
-            with tarfile.open(directory + ".tar.gz") as archive:
-                archive.extractall(out, filter="data")
+            run([tool("tar"), "-xzf", directory + ".tar.gz", "-C", out])
     ggml = os.path.join(directory, "vendor", "llama.cpp", "ggml")
     return ggml if os.path.isdir(ggml) else sys.exit(f"{ggml} is missing")
 

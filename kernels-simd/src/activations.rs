@@ -26,6 +26,8 @@ pub struct Tile {
     pub(crate) halves: Vec<[i32; 2]>,
     /// (block, row) `d · Σq`: what a minimum is multiplied by.
     pub(crate) weighted: Vec<f32>,
+    /// For a tile in pairs of rows, (block, pair) `d` of both rows, twice; then `weighted`.
+    pub(crate) paired: Vec<[[[f32; 4]; TILE_ROWS / 2]; 2]>,
 }
 
 impl Tile {
@@ -44,11 +46,20 @@ impl Tile {
         self.weighted.resize(n, 0.0);
     }
 
-    /// Stores the values of row `row` in block `block`. A tile in pairs of rows has, for each block and each two rows, 8 columns of
-    /// the one and 8 of the other in turn.
+    /// Makes room for what only a tile in pairs of rows has, if it is one.
+    pub(crate) fn resize_pairs(&mut self, in_pairs: bool) {
+        self.paired.resize(if in_pairs { self.blocks } else { 0 }, [[[0.0; 4]; TILE_ROWS / 2]; 2]);
+    }
+
+    /// Stores the values of row `row` in block `block`, their scale and the sums of their halves. A tile in pairs of rows has, for
+    /// each block and each two rows, 8 columns of the one and 8 of the other in turn.
     #[inline(always)]
-    pub(crate) fn put(&mut self, block: usize, row: usize, q: ActBlock, in_pairs: bool) {
+    pub(crate) fn put(&mut self, block: usize, row: usize, q: ActBlock, d: f32, halves: [i32; 2], in_pairs: bool) {
         let at = block * self.rows;
+        let weighted = d * (halves[0] + halves[1]) as f32;
+        self.d[at + row] = d;
+        self.halves[at + row] = halves;
+        self.weighted[at + row] = weighted;
         if !in_pairs {
             self.q[at + row] = q;
             return;
@@ -56,6 +67,12 @@ impl Tile {
         let pair = self.q[at + row / 2 * 2..][..2].as_flattened_mut();
         for (i, part) in q.chunks_exact(8).enumerate() {
             pair[16 * i + 8 * (row % 2)..][..8].copy_from_slice(part);
+        }
+        let paired = &mut self.paired[block];
+        for (numbers, x) in paired.iter_mut().zip([d, weighted]) {
+            let lanes = &mut numbers[row / 2];
+            lanes[row % 2] = x;
+            lanes[row % 2 + 2] = x;
         }
     }
 

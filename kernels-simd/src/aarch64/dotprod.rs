@@ -171,27 +171,29 @@ impl RowProducts for Sdot {
         weighted: float32x4_t,
     ) -> float32x4_t {
         let values = &block.values;
-        // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them. Reads a static and the row of
-        // `block.acts`.
+        // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them. Reads a static, the row of
+        // `block.acts` and `block.cancel`.
         unsafe {
             if K::HALVES {
+                // `s0 · S0 + s1 · S1` as `(s0 - s1) · S0 + s1 · (S0 + S1)`: one sum that goes on, one number to take off it and one
+                // product less. All are integers up to 2²⁴, so nothing is rounded.
                 row!(acc, values, FROM, block, [
                     "ldur {a:q}, [{acts}, #{next}]",
-                    "ldur {high:q}, [{start}]",
-                    "fsub {sum:v}.4s, {sum:v}.4s, {magic:v}.4s",
-                    "sdot {high:v}.4s, {l4:v}.16b, {a:v}.4b[0]",
-                    "sdot {high:v}.4s, {l5:v}.16b, {a:v}.4b[1]",
-                    "sdot {high:v}.4s, {l6:v}.16b, {a:v}.4b[2]",
-                    "sdot {high:v}.4s, {l7:v}.16b, {a:v}.4b[3]",
-                    "fmul {sum:v}.4s, {sum:v}.4s, {s0:v}.4s",
+                    "ldur {both:q}, [{cancel}]",
+                    "fmla {both:v}.4s, {sum:v}.4s, {difference:v}.4s",
+                    "sdot {sum:v}.4s, {l4:v}.16b, {a:v}.4b[0]",
+                    "sdot {sum:v}.4s, {l5:v}.16b, {a:v}.4b[1]",
+                    "sdot {sum:v}.4s, {l6:v}.16b, {a:v}.4b[2]",
+                    "sdot {sum:v}.4s, {l7:v}.16b, {a:v}.4b[3]",
                     "fmul {a:v}.4s, {dw:v}.4s, {d:v}.s[{lane}]",
-                    "fsub {high:v}.4s, {high:v}.4s, {magic:v}.4s",
-                    "fmla {sum:v}.4s, {high:v}.4s, {s1:v}.4s",
-                    "fmla {acc:v}.4s, {a:v}.4s, {sum:v}.4s",
+                    "fsub {sum:v}.4s, {sum:v}.4s, {magic:v}.4s",
+                    "fmla {both:v}.4s, {sum:v}.4s, {second:v}.4s",
+                    "fmla {acc:v}.4s, {a:v}.4s, {both:v}.4s",
                 ]
-                    high = out(vreg) _,
-                    s0 = in(vreg) block.halves[0],
-                    s1 = in(vreg) block.halves[1],
+                    both = out(vreg) _,
+                    cancel = in(reg) block.cancel,
+                    difference = in(vreg) block.difference,
+                    second = in(vreg) block.halves[1],
                     d = in(vreg) d,
                     lane = const LANE,
                 );

@@ -12,7 +12,7 @@ use crate::ops::scales::{GroupScales, Scaling};
 use crate::simd::{ActBlock, Simd};
 
 use super::dotprod;
-use super::tile::{Blocks, MAGIC_BITS, Operands, from_magic, scaled_halves};
+use super::tile::{Blocks, MAGIC_BITS, Operands, from_magic};
 use super::vectors::{Arm, Products};
 
 /// A CPU with the dot product and the int8 matrix instructions.
@@ -126,23 +126,27 @@ unsafe fn smmla<const FROM: usize>(
     [s0, s1]
 }
 
-/// Twice [`MAGIC_BITS`], loaded anew.
+/// Two vectors, loaded anew each time, which takes no pipe that multiplies; a copy of a register would.
+///
+/// # Safety
+/// Both pointers are to sixteen readable bytes.
 #[inline(always)]
-fn start() -> [int32x4_t; 2] {
-    let (s0, s1);
-    // SAFETY: reads sixteen bytes of a static.
+unsafe fn load_anew(from: [*const float32x4_t; 2]) -> [float32x4_t; 2] {
+    let (x0, x1);
+    // SAFETY: what the caller says.
     unsafe {
         // Not `pure`, so that the compiler does not keep a register to copy from.
         asm!(
-            "ldur {s0:q}, [{start}]",
-            "ldur {s1:q}, [{start}]",
-            s0 = out(vreg) s0,
-            s1 = out(vreg) s1,
-            start = in(reg) &raw const MAGIC_BITS,
+            "ldur {x0:q}, [{from0}]",
+            "ldur {x1:q}, [{from1}]",
+            x0 = out(vreg) x0,
+            x1 = out(vreg) x1,
+            from0 = in(reg) from[0],
+            from1 = in(reg) from[1],
             options(readonly, nostack, preserves_flags),
         );
     }
-    [s0, s1]
+    [x0, x1]
 }
 
 /// Four numbers of output rows as the sums have them: one pair of rows, each twice, then the other.
@@ -150,21 +154,6 @@ fn start() -> [int32x4_t; 2] {
 fn twice(rows: float32x4_t) -> [float32x4_t; 2] {
     // SAFETY: NEON is part of every AArch64 target of this crate; the operand is a value.
     unsafe { [vzip1q_f32(rows, rows), vzip2q_f32(rows, rows)] }
-}
-
-/// The numbers of the rows of a tile as the sums have them: for each pair both, twice.
-#[inline(always)]
-fn both_twice([low, high]: [float32x4_t; 2]) -> [float32x4_t; PAIRS] {
-    // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.
-    unsafe {
-        let (low, high) = (vreinterpretq_f64_f32(low), vreinterpretq_f64_f32(high));
-        [
-            vreinterpretq_f32_f64(vdupq_laneq_f64::<0>(low)),
-            vreinterpretq_f32_f64(vdupq_laneq_f64::<1>(low)),
-            vreinterpretq_f32_f64(vdupq_laneq_f64::<0>(high)),
-            vreinterpretq_f32_f64(vdupq_laneq_f64::<1>(high)),
-        ]
-    }
 }
 
 /// Pairs of rows in a full tile.
@@ -184,29 +173,40 @@ unsafe fn by_pairs<C: Codes, K: Scaling>(
 ) {
     for sub in 0..4 {
         let blocks = Blocks::new::<C, K>(codes, scales, tile, sub);
+        let paired = &tile.paired[..blocks.len()];
         // For each pair of rows of activations, two pairs of output rows.
         let mut acc = [[cpu.splat(0.0); 2]; PAIRS];
         for b in 0..blocks.len() {
-            let x = blocks.block::<Smmla, C, K>(cpu, b);
+            let mut cancel = cpu.splat(0.0);
+            let x = blocks.block::<Smmla, C, K>(cpu, b, &mut cancel);
             let (v, acts) = (&x.values, x.acts);
-            let (dw, d) = (twice(x.scales), both_twice(x.d));
-            let [s0, s1] = [twice(x.halves[0]), twice(x.halves[1])];
-            let (mw, weighted) = (twice(x.mins), both_twice(x.weighted));
+            let dw = twice(x.scales);
+            let (difference, scale1, cancel) = (twice(x.difference), twice(x.halves[1]), twice(*x.cancel));
+            let mw = twice(x.mins);
+            let [d, weighted] = &paired[b];
             macro_rules! pair {
                 ($p:literal) => {
                     // SAFETY: an `I8mm` exists, so this CPU has the instructions; the caller enabled them.
                     unsafe {
-                        let first = smmla::<{ 64 * $p }>(start(), [[v[0], v[1]], [v[4], v[5]]], acts);
-                        let from = if K::HALVES { start() } else { first };
-                        let second = smmla::<{ 64 * $p + 32 }>(from, [[v[2], v[3]], [v[6], v[7]]], acts);
-                        for r in 0..2 {
-                            let mut sum = from_magic(cpu, second[r]);
-                            if K::HALVES {
-                                sum = scaled_halves(from_magic(cpu, first[r]), sum, s0[r], s1[r]);
+                        let [m0, m1] = load_anew([(&raw const MAGIC_BITS).cast(); 2]);
+                        let start = [vreinterpretq_s32_f32(m0), vreinterpretq_s32_f32(m1)];
+                        let first = smmla::<{ 64 * $p }>(start, [[v[0], v[1]], [v[4], v[5]]], acts);
+                        let mut halves = [x.magic; 2];
+                        if K::HALVES {
+                            halves = load_anew([&raw const cancel[0], &raw const cancel[1]]);
+                            for r in 0..2 {
+                                halves[r] = vfmaq_f32(halves[r], vreinterpretq_f32_s32(first[r]), difference[r]);
                             }
-                            acc[$p][r] = cpu.fma(cpu.mul(dw[r], d[$p]), sum, acc[$p][r]);
+                        }
+                        let both = smmla::<{ 64 * $p + 32 }>(first, [[v[2], v[3]], [v[6], v[7]]], acts);
+                        for r in 0..2 {
+                            let mut sum = from_magic(cpu, both[r]);
+                            if K::HALVES {
+                                sum = vfmaq_f32(halves[r], sum, scale1[r]);
+                            }
+                            acc[$p][r] = cpu.fma(cpu.mul(dw[r], cpu.load(&d[$p])), sum, acc[$p][r]);
                             if K::MIN {
-                                acc[$p][r] = cpu.fma(mw[r], weighted[$p], acc[$p][r]);
+                                acc[$p][r] = cpu.fma(mw[r], cpu.load(&weighted[$p]), acc[$p][r]);
                             }
                         }
                     }

@@ -83,6 +83,12 @@ pub(super) struct Block<'a> {
     pub(super) mins: float32x4_t,
     /// The integer scales of the halves of the block.
     pub(super) halves: [float32x4_t; 2],
+    /// The first of them minus the second: with it `s0 · S0 + s1 · S1` is `(s0 - s1) · S0 + s1 · (S0 + S1)`, where one sum goes on
+    /// after its first half has been used. That product stays below 2²⁴, too, so nothing is rounded.
+    pub(super) difference: float32x4_t,
+    /// `-difference ·` [`MAGIC`]: takes off what a sum that is [`MAGIC`] too large adds to a product with `difference`. In memory, to
+    /// be loaded for each row, since a copy of a register would take a pipe that multiplies.
+    pub(super) cancel: &'a float32x4_t,
     /// [`MAGIC`].
     pub(super) magic: float32x4_t,
 }
@@ -122,12 +128,21 @@ impl<'a> Blocks<'a> {
         self.acts.len()
     }
 
-    /// Block `b`.
+    /// Block `b`; `cancel` is the memory for [`Block::cancel`].
     #[inline(always)]
-    pub(super) fn block<P: Products, C: Codes, K: Scaling>(&self, cpu: Arm<P>, b: usize) -> Block<'a> {
+    pub(super) fn block<'b, P: Products, C: Codes, K: Scaling>(
+        &'b self,
+        cpu: Arm<P>,
+        b: usize,
+        cancel: &'b mut float32x4_t,
+    ) -> Block<'b> {
         let rows = |x: &[f32; 16]| cpu.load(&x.as_chunks::<4>().0[self.sub]);
         let acts_rows = |x: &[f32; TILE_ROWS]| [cpu.load(x), cpu.load(&x[4..])];
         let (scales, d) = (rows(&self.scales[b]), acts_rows(&self.d[b]));
+        let halves = if K::HALVES { [rows(&self.halves[b][0]), rows(&self.halves[b][1])] } else { [scales; 2] };
+        if K::HALVES {
+            *cancel = cpu.mul(cpu.sub(halves[1], halves[0]), cpu.splat(MAGIC));
+        }
         Block {
             values: self.values::<P, C, K>(cpu, b),
             acts: &self.acts[b],
@@ -135,7 +150,9 @@ impl<'a> Blocks<'a> {
             weighted: if K::MIN { acts_rows(&self.weighted[b]) } else { d },
             scales,
             mins: if K::MIN { rows(&self.mins[b]) } else { scales },
-            halves: if K::HALVES { [rows(&self.halves[b][0]), rows(&self.halves[b][1])] } else { [scales; 2] },
+            halves,
+            difference: cpu.sub(halves[0], halves[1]),
+            cancel,
             magic: cpu.splat(MAGIC),
         }
     }
@@ -215,8 +232,9 @@ pub(super) unsafe fn by_rows<P: RowProducts, C: Codes, K: Scaling>(
     for sub in 0..4 {
         let blocks = Blocks::new::<C, K>(codes, scales, tile, sub);
         let mut acc = [cpu.splat(0.0); TILE_ROWS];
+        let mut cancel = cpu.splat(0.0);
         for b in 0..blocks.len() {
-            let x = blocks.block::<P, C, K>(cpu, b);
+            let x = blocks.block::<P, C, K>(cpu, b, &mut cancel);
             macro_rules! row {
                 ($m:literal, $lane:literal) => {
                     let (d, weighted) = (x.d[$m / 4], x.weighted[$m / 4]);
@@ -259,6 +277,8 @@ pub(super) unsafe fn scaled_halves(
 /// added to its value.
 const MAGIC: f32 = 12_582_912.0;
 const _: () = assert!(32 * 128 * 127 <= 1 << 22);
+// Sixteen codes of Q6_K times the difference of two of its scales.
+const _: () = assert!(16 * 32 * 127 * 255 < 1 << 24);
 
 /// Sixteen bytes that begin a register.
 #[repr(align(16))]

@@ -81,10 +81,10 @@ pub(crate) fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f
 pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile) {
     let rows = tile.rows;
     let in_pairs = S::PAIRS_ROWS && rows == TILE_ROWS;
+    tile.resize_pairs(in_pairs);
     for r in 0..rows {
         let row = &x[r * stride..];
         for (b, x) in row.as_chunks::<32>().0.iter().take(tile.blocks).enumerate() {
-            let at = b * rows + r;
             let mut largest = s.splat(0.0);
             for x in x.chunks_exact(S::LANES) {
                 largest = s.max(largest, s.abs(s.load(x)));
@@ -93,10 +93,7 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile)
             s.store(largest, &mut lanes);
             let d = fold(&mut lanes, f32::max) / 127.0;
             if d < f32::MIN_POSITIVE {
-                tile.put(b, r, [0; 32], in_pairs);
-                tile.d[at] = 0.0;
-                tile.halves[at] = [0; 2];
-                tile.weighted[at] = 0.0;
+                tile.put(b, r, [0; 32], 0.0, [0; 2], in_pairs);
                 continue;
             }
             let inverse = s.splat(1.0 / d);
@@ -111,10 +108,7 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile)
             for (byte, q) in bytes.iter_mut().zip(q) {
                 *byte = q as i8;
             }
-            tile.put(b, r, bytes, in_pairs);
-            tile.d[at] = d;
-            tile.halves[at] = halves;
-            tile.weighted[at] = d * (halves[0] + halves[1]) as f32;
+            tile.put(b, r, bytes, d, halves, in_pairs);
         }
     }
 }
