@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
+use quipu_formats::convert::{ConvertOptions, Rounding, TensorRule, TypeRule, write_gguf};
 use quipu_quant::TensorType;
 use quipu_runtime::{KvType, LoadOptions};
 use quipu_tests::{Reference, kl_divergence, load, logits, max_difference, open, options};
@@ -20,9 +20,20 @@ fn float_bound(reference: &Reference) -> f32 {
 fn convert(from: &Path, directory: &Path, types: TypeRule, packed: bool) -> PathBuf {
     let path = directory.join(format!("{types:?}-{packed}.gguf").replace(['(', ')'], "-"));
     let interrupt = AtomicBool::new(false);
+    let source = open(from);
+    let mut rules = Vec::new();
+    // The references round by ggml's plain rule, and have a head of Q8_0 where the rest has fewer bits.
+    if let TypeRule::To(ty) = types
+        && !ty.is_float()
+    {
+        // Its name contains that of the head.
+        rules.push(TensorRule { pattern: "attn_output".into(), ty });
+        let head = ["output.weight", "token_embd.weight"].into_iter().find(|name| source.find(name).is_some());
+        rules.extend(head.map(|name| TensorRule { pattern: name.into(), ty: TensorType::Q8_0 }));
+    }
     write_gguf(
-        open(from).as_ref(),
-        &ConvertOptions { types, packed, ..Default::default() },
+        source.as_ref(),
+        &ConvertOptions { types, packed, tensors: rules, rounding: Rounding::Plain, ..Default::default() },
         &path,
         &interrupt,
         &|_| {},
