@@ -5,7 +5,7 @@ use quipu_quant::TensorType;
 /// A type for all tensors whose names match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorRule {
-    /// A part of the name; `*` stands for any characters, also none.
+    /// A part of the name that begins where the name or a part of it between dots begins; `*` stands for any characters, also none.
     pub pattern: String,
     /// The type.
     pub ty: TensorType,
@@ -14,14 +14,18 @@ pub struct TensorRule {
 impl TensorRule {
     /// Whether the rule is for the tensor called `name`.
     pub fn matches(&self, name: &str) -> bool {
+        let (first, pieces) = self.pattern.split_once('*').unwrap_or((&self.pattern, ""));
+        let parts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
+        let begins = parts.filter_map(|at| name[at..].strip_prefix(first)).next();
         // Each piece as early as possible: if the pieces fit anywhere in this order, they fit there.
-        let mut rest = name;
-        self.pattern.split('*').all(|piece| match rest.find(piece) {
-            Some(at) => {
-                rest = &rest[at + piece.len()..];
-                true
-            }
-            None => false,
+        begins.is_some_and(|mut rest| {
+            pieces.split('*').all(|piece| match rest.find(piece) {
+                Some(at) => {
+                    rest = &rest[at + piece.len()..];
+                    true
+                }
+                None => false,
+            })
         })
     }
 }
@@ -39,5 +43,8 @@ mod tests {
         assert!(!matches("blk.3.*up", "blk.3.ffn_down.weight"));
         assert!(!matches("down*blk", "blk.3.ffn_down.weight"));
         assert!(!matches("blk.1.", "blk.11.ffn_down.weight"));
+        assert!(matches("output.weight", "output.weight") && matches("weight", "output.weight"));
+        assert!(!matches("output.weight", "blk.0.attn_output.weight") && !matches("k.0", "blk.0.attn_q.weight"));
+        assert!(matches("*output.weight", "blk.0.attn_output.weight"));
     }
 }

@@ -39,7 +39,8 @@ pub struct Args {
 /// How weights get their types and codes.
 #[derive(clap::Args)]
 pub struct RoundingArgs {
-    /// Another type for the matrices whose names contain PATTERN, in which * stands for anything; the first match counts
+    /// Another type for the matrices whose names have PATTERN at their beginning or after a dot (`ffn_down`, `blk.0.`, `output.weight`),
+    /// in which * stands for anything; the first match counts
     #[arg(long = "tensor", value_name = "PATTERN=TYPE", value_parser = parse_tensor)]
     tensors: Vec<TensorRule>,
     /// What a calibration text tells about each matrix's inputs: a file by `quipu imatrix` or llama.cpp
