@@ -22,8 +22,10 @@ import numpy as np
 
 import llama_cpp
 
-TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
+TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k_m", "q5_k_s", "q6_k"]
 GAP = 0.1
+# ggml rounds the activations of K-quants with one scale for 256 of them, Quipu with one for 32.
+GAP_K = 0.3
 PROMPTS = ["Once upon a time", "The old king said to his daughter, “", "In the forest there lived a fox,"]
 TEXTS = PROMPTS + ["Don't 12345 stop,\n\n\tüber 猫 👍🏽   spaces  ", "x<|eot_id|> <s> </s>", ""]
 
@@ -89,7 +91,7 @@ def check_text(quipu: str, name: str, path: pathlib.Path) -> None:
             for at, token in enumerate(ours):
                 best, second = np.sort(row)[::-1][:2]
                 if token != int(row.argmax()):
-                    report(best - second <= GAP, f"{name}: {prompt!r}: token {at} differs where llama.cpp's best two are {best - second:.3f} apart")
+                    report(best - second <= (GAP_K if "_k" in name else GAP), f"{name}: {prompt!r}: token {at} differs where llama.cpp's best two are {best - second:.3f} apart")
                     break
                 equal += 1
                 if at + 1 < len(ours):
@@ -111,9 +113,12 @@ def main() -> int:
             path = scratch / f"{name}.gguf"
             try:
                 run(quipu, "convert", demo, "-o", path, "--type", name)
-                if name in llama_cpp.BLOCK_BYTES:
-                    check_bytes(name, path, full)
                 check_text(quipu, name, path)
+                if name in llama_cpp.BLOCK_BYTES and not name.endswith("_k"):
+                    # ggml's rule is there for blocks of 32 only, and the demo's one matrix for words would be Q6_K.
+                    plain = ["--rounding", "plain", "--tensor", "token_embd.weight=q8_0"]
+                    run(quipu, "convert", demo, "-o", path, "--type", name, *plain)
+                    check_bytes(name, path, full)
             except (RuntimeError, llama_cpp.LlamaCppError, KeyError) as error:
                 report(False, f"{name}: {error!r}")
             if path != full:

@@ -26,8 +26,6 @@ fn convert(from: &Path, directory: &Path, types: TypeRule, packed: bool) -> Path
     if let TypeRule::To(ty) = types
         && !ty.is_float()
     {
-        // Its name contains that of the head.
-        rules.push(TensorRule { pattern: "attn_output".into(), ty });
         let head = ["output.weight", "token_embd.weight"].into_iter().find(|name| source.find(name).is_some());
         rules.extend(head.map(|name| TensorRule { pattern: name.into(), ty: TensorType::Q8_0 }));
     }
