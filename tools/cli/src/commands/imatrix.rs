@@ -36,6 +36,9 @@ pub struct Args {
     chunks: Option<usize>,
 }
 
+/// Below so many tokens a calibration may do more harm than good (`docs/quantisation.md`).
+const ENOUGH_TOKENS: usize = 10_000;
+
 pub fn run(args: Args) -> Result<()> {
     let n = args.context;
     ensure!(n > 0, "-c 0: a piece needs at least one token");
@@ -45,6 +48,13 @@ pub fn run(args: Args) -> Result<()> {
     let mut tokens = tokenizer.encode(&text, true, false);
     let pieces = (tokens.len() / n).min(args.chunks.unwrap_or(usize::MAX));
     ensure!(pieces > 0, "the text has {} tokens; at least one piece of -c {n} is needed", tokens.len());
+
+    if pieces * n < ENOUGH_TOKENS {
+        talk::warning(&format!(
+            "{} tokens are few to calibrate with: below {ENOUGH_TOKENS} the result may be worse than without",
+            pieces * n
+        ));
+    }
 
     let datasets = args.file.iter().map(|path| path.display().to_string()).collect();
     let mut imatrix = Imatrix::new(datasets, pieces as u32, n as u32);
