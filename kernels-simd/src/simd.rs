@@ -148,13 +148,7 @@ pub(crate) trait Simd: Copy {
 
     /// [`matmul_quant::group_tile`], or a kernel of this instruction set with the same result.
     #[inline(always)]
-    fn group_tile<C: Codes, K: Scaling, const M: usize>(
-        self,
-        codes: &[u8],
-        scales: &GroupScales,
-        tile: &Tile,
-        out: &mut MatMut<'_>,
-    ) {
-        matmul_quant::group_tile::<Self, C, K, M>(self, codes, scales, tile, out);
+    fn group_tile<C: Codes, K: Scaling>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        matmul_quant::group_tile::<Self, C, K>(self, codes, scales, tile, out);
     }
 }

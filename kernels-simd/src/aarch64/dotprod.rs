@@ -2,9 +2,9 @@
 
 use std::arch::{aarch64::*, asm};
 
-use crate::activations::{TILE_ROWS, Tile};
+use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{self, Codes};
+use crate::ops::matmul_quant::Codes;
 use crate::ops::scales::{GroupScales, Scaling};
 
 use super::tile::{self, Block, MAGIC_BITS, RowProducts};
@@ -95,7 +95,7 @@ impl Products for Sdot {
     }
 
     #[inline(always)]
-    fn group_tile<C: Codes, K: Scaling, const M: usize>(
+    fn group_tile<C: Codes, K: Scaling>(
         cpu: DotProd,
         codes: &[u8],
         scales: &GroupScales,
@@ -103,25 +103,21 @@ impl Products for Sdot {
         out: &mut MatMut<'_>,
     ) {
         // SAFETY: a `DotProd` exists, so this CPU has the instructions.
-        unsafe { group_tile::<C, K, M>(cpu, codes, scales, tile, out) }
+        unsafe { group_tile::<C, K>(cpu, codes, scales, tile, out) }
     }
 }
 
 #[target_feature(enable = "neon,dotprod")]
 #[inline(never)]
-fn group_tile<C: Codes, K: Scaling, const M: usize>(
+fn group_tile<C: Codes, K: Scaling>(
     cpu: DotProd,
     codes: &[u8],
     scales: &GroupScales,
     tile: &Tile,
     out: &mut MatMut<'_>,
 ) {
-    if M == TILE_ROWS {
-        // SAFETY: what a `DotProd` stands for is enabled for this function.
-        unsafe { tile::by_rows::<Sdot, C, K>(cpu, codes, scales, tile, out) }
-    } else {
-        matmul_quant::group_tile::<DotProd, C, K, M>(cpu, codes, scales, tile, out);
-    }
+    // SAFETY: what a `DotProd` stands for is enabled for this function.
+    unsafe { tile::by_rows::<Sdot, C, K>(cpu, codes, scales, tile, out) }
 }
 
 /// A row of a full tile in assembly: the sum over the first lines, then what is given, with more operands if it needs them.

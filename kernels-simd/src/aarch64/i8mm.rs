@@ -7,7 +7,7 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{self, Codes};
+use crate::ops::matmul_quant::Codes;
 use crate::ops::scales::{GroupScales, Scaling};
 use crate::simd::{ActBlock, Simd};
 
@@ -59,7 +59,7 @@ impl Products for Smmla {
     }
 
     #[inline(always)]
-    fn group_tile<C: Codes, K: Scaling, const M: usize>(
+    fn group_tile<C: Codes, K: Scaling>(
         cpu: I8mm,
         codes: &[u8],
         scales: &GroupScales,
@@ -67,25 +67,15 @@ impl Products for Smmla {
         out: &mut MatMut<'_>,
     ) {
         // SAFETY: an `I8mm` exists, so this CPU has the instructions.
-        unsafe { group_tile::<C, K, M>(cpu, codes, scales, tile, out) }
+        unsafe { group_tile::<C, K>(cpu, codes, scales, tile, out) }
     }
 }
 
 #[target_feature(enable = "neon,dotprod,i8mm")]
 #[inline(never)]
-fn group_tile<C: Codes, K: Scaling, const M: usize>(
-    cpu: I8mm,
-    codes: &[u8],
-    scales: &GroupScales,
-    tile: &Tile,
-    out: &mut MatMut<'_>,
-) {
-    if M == TILE_ROWS {
-        // SAFETY: what an `I8mm` stands for is enabled for this function.
-        unsafe { by_pairs::<C, K>(cpu, codes, scales, tile, out) }
-    } else {
-        matmul_quant::group_tile::<I8mm, C, K, M>(cpu, codes, scales, tile, out);
-    }
+fn group_tile<C: Codes, K: Scaling>(cpu: I8mm, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+    // SAFETY: what an `I8mm` stands for is enabled for this function.
+    unsafe { by_pairs::<C, K>(cpu, codes, scales, tile, out) }
 }
 
 /// Sixteen columns of a pair of rows of activations, from `FROM` on, against two pairs of output rows: for the output rows `2r` and

@@ -6,9 +6,9 @@
 
 use std::arch::{aarch64::*, asm};
 
-use crate::activations::{TILE_ROWS, Tile};
+use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{self, Codes};
+use crate::ops::matmul_quant::Codes;
 use crate::ops::scales::{GroupScales, Scaling};
 use crate::simd::Simd;
 
@@ -198,19 +198,15 @@ impl Products for Smlal {
     }
 
     #[inline(never)]
-    fn group_tile<C: Codes, K: Scaling, const M: usize>(
+    fn group_tile<C: Codes, K: Scaling>(
         cpu: Neon,
         codes: &[u8],
         scales: &GroupScales,
         tile: &Tile,
         out: &mut MatMut<'_>,
     ) {
-        if M == TILE_ROWS {
-            // SAFETY: nothing but NEON is needed.
-            unsafe { tile::by_rows::<Smlal, C, K>(cpu, codes, scales, tile, out) }
-        } else {
-            matmul_quant::group_tile::<Neon, C, K, M>(cpu, codes, scales, tile, out);
-        }
+        // SAFETY: nothing but NEON is needed.
+        unsafe { tile::by_rows::<Smlal, C, K>(cpu, codes, scales, tile, out) }
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) trait Products: Copy {
     }
 
     /// See [`Simd::group_tile`].
-    fn group_tile<C: Codes, K: Scaling, const M: usize>(
+    fn group_tile<C: Codes, K: Scaling>(
         cpu: Arm<Self>,
         codes: &[u8],
         scales: &GroupScales,
@@ -204,13 +204,7 @@ impl<P: Products> Simd for Arm<P> {
     }
 
     #[inline(always)]
-    fn group_tile<C: Codes, K: Scaling, const M: usize>(
-        self,
-        codes: &[u8],
-        scales: &GroupScales,
-        tile: &Tile,
-        out: &mut MatMut<'_>,
-    ) {
-        P::group_tile::<C, K, M>(self, codes, scales, tile, out);
+    fn group_tile<C: Codes, K: Scaling>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        P::group_tile::<C, K>(self, codes, scales, tile, out);
     }
 }

@@ -233,29 +233,28 @@ fn store<S: Simd>(s: S, acc: &[[S::V; TILE_ROWS]; 4], rows: usize, out: &mut Mat
     }
 }
 
-/// One group of 16 outputs for the rows of one tile, `M` of them, or with `M = 0` as many as the tile has; `out` column 0 is the
-/// group's first row.
+/// One group of 16 outputs for a tile of [`TILE_ROWS`] rows; `out` column 0 is the group's first row.
 #[inline(always)]
-pub(crate) fn group_tile<S: Simd, C: Codes, K: Scaling, const M: usize>(
+pub(crate) fn group_tile<S: Simd, C: Codes, K: Scaling>(
     s: S,
     codes: &[u8],
     scales: &GroupScales,
     tile: &Tile,
     out: &mut MatMut<'_>,
 ) {
-    let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
-    assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
+    let blocks = tile.blocks;
+    assert!(tile.rows == TILE_ROWS && tile.q.len() == blocks * TILE_ROWS);
     assert!(codes.len() == blocks * C::BYTES && scales.d.len() == blocks);
     let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
     for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
         let scales = BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b);
-        block::<S, C, K>(s, codes, scales, tile, b, rows, &mut acc);
+        block::<S, C, K>(s, codes, scales, tile, b, TILE_ROWS, &mut acc);
     }
-    store(s, &acc, rows, out);
+    store(s, &acc, TILE_ROWS, out);
 }
 
-/// As [`group_tile`], the scales widened on the way: what a few rows of activations wait for is memory, and that flows best when both
-/// planes are read at the pace of the arithmetic.
+/// As [`group_tile`] for `M` rows, or with `M = 0` as many as the tile has, and with the scales widened on the way: what a few rows
+/// of activations wait for is memory, and that flows best when both planes are read at the pace of the arithmetic.
 #[inline(always)]
 fn group_stream<S: Simd, C: Codes, K: Scaling, const M: usize>(
     s: S,
@@ -326,9 +325,9 @@ fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
             2 if S::UNROLL => group_stream::<S, C, K, 2>(s, quants, plane, tile, out),
             4 if S::UNROLL => group_stream::<S, C, K, 4>(s, quants, plane, tile, out),
             TILE_ROWS if S::UNROLL && expand && S::FULL_TILE == TILE_ROWS => {
-                s.group_tile::<E, K, TILE_ROWS>(codes, scales, tile, out)
+                s.group_tile::<E, K>(codes, scales, tile, out)
             }
-            TILE_ROWS if S::UNROLL => s.group_tile::<C, K, TILE_ROWS>(quants, scales, tile, out),
+            TILE_ROWS if S::UNROLL => s.group_tile::<C, K>(quants, scales, tile, out),
             _ => group_stream::<S, C, K, 0>(s, quants, plane, tile, out),
         }
         row += tile.rows;
