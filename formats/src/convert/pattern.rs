@@ -15,8 +15,8 @@ impl TensorRule {
     /// Whether the rule is for the tensor called `name`.
     pub fn matches(&self, name: &str) -> bool {
         let (first, pieces) = self.pattern.split_once('*').unwrap_or((&self.pattern, ""));
-        let parts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
-        let begins = parts.filter_map(|at| name[at..].strip_prefix(first)).next();
+        let mut parts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
+        let begins = parts.find_map(|at| name[at..].strip_prefix(first));
         // Each piece as early as possible: if the pieces fit anywhere in this order, they fit there.
         begins.is_some_and(|mut rest| {
             pieces.split('*').all(|piece| match rest.find(piece) {

@@ -142,3 +142,29 @@ fn signals_leave_nothing_behind() {
         }
     }
 }
+
+/// A calibration lowers the divergence on the text that it was made from, and a model with other rows refuses it.
+#[test]
+fn an_importance_matrix_helps_its_own_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (full, blind, seeing, imatrix) =
+        (path("bf16.gguf"), path("blind.gguf"), path("seeing.gguf"), path("of.imatrix"));
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
+    quipu(["convert", arg(tales()), "-o", arg(&full)]).ok();
+    quipu(["imatrix", arg(&full), "-f", text, "-o", arg(&imatrix), "-c", "256", "-q"]).ok();
+    quipu(["quantize", arg(&full), arg(&blind), "--type", "q4_k_m"]).ok();
+    quipu(["quantize", arg(&full), arg(&seeing), "--type", "q4_k_m", "--imatrix", arg(&imatrix)]).ok();
+    let divergence = |model: &Path| {
+        let report = quipu(["perplexity", arg(model), "--kl", arg(&full), "-f", text, "-c", "256", "--json"]).json();
+        report["kl"].as_f64().unwrap()
+    };
+    let (blind, seeing) = (divergence(&blind), divergence(&seeing));
+    assert!(seeing < 0.8 * blind, "{seeing} with, {blind} without");
+
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/stories260K/stories260K-f32.gguf");
+    let nothing = path("nothing.gguf");
+    let message = quipu(["quantize", other, arg(&nothing), "--type", "q8_0", "--imatrix", arg(&imatrix)]).error();
+    assert!(message.contains("of.imatrix") && message.contains("columns"), "{message}");
+    assert!(!nothing.exists());
+}
