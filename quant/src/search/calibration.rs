@@ -6,7 +6,7 @@
 //! arXiv:2210.17323). Here within windows of [`WINDOW`] columns, so that `H` takes 256 numbers a column instead of the square of a row's
 //! length; most of the gain stays.
 
-use super::{Search, code, fit, search_block};
+use super::{Search, fit, search_block};
 use crate::blocks::SUB;
 
 /// Columns whose errors are made good among each other.
@@ -86,8 +86,8 @@ fn round_in_turn<B: Search>(block: &mut B, x: &mut [f32], start: usize, feedback
         for (k, to) in codes.iter_mut().enumerate() {
             let at = start + sub * SUB + k;
             let d = d * f32::from(group[k / 16]);
-            let q = B::CODES.nearest((x[at] - min) * fit::inverse(d));
-            *to = code::<B>(q);
+            let q = B::nearest((x[at] - min) * fit::inverse(d));
+            *to = B::code(q);
             let error = x[at] - (d * q + min);
             let row = &feedback[at * WINDOW..][..x.len()];
             for (x, u) in x[at + 1..].iter_mut().zip(&row[at + 1..]) {

@@ -16,17 +16,35 @@ pub(super) struct Group<'a, const N: usize> {
     pub w: &'a [f32; N],
 }
 
-/// Codes run from `lo` to `hi`.
+/// What codes stand for before they are scaled.
+pub(crate) trait Grid: Copy {
+    /// The least of the values.
+    fn lo(self) -> f32;
+    /// The greatest of them.
+    fn hi(self) -> f32;
+    /// The nearest of them.
+    fn nearest(self, v: f32) -> f32;
+}
+
+/// The integers from `lo` to `hi`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Codes {
     pub lo: f32,
     pub hi: f32,
 }
 
-impl Codes {
-    /// The nearest code. Up to 2²² the sum rounds to an integer, ties to even: cheaper than asking for it where that is no instruction.
+impl Grid for Codes {
+    fn lo(self) -> f32 {
+        self.lo
+    }
+
+    fn hi(self) -> f32 {
+        self.hi
+    }
+
+    /// Up to 2²² the sum rounds to an integer, ties to even: cheaper than asking for it where that is no instruction.
     #[inline(always)]
-    pub fn nearest(self, v: f32) -> f32 {
+    fn nearest(self, v: f32) -> f32 {
         const INTEGERS: f32 = 12_582_912.0;
         let v = if v < self.lo { self.lo } else { v };
         let v = if v > self.hi { self.hi } else { v };
@@ -58,7 +76,7 @@ fn fold(lanes: [f32; LANES]) -> f32 {
 impl<const N: usize> Group<'_, N> {
     /// `(Σ w·x·q, Σ w·q²)` for the codes nearest to `x · inverse`.
     #[inline(always)]
-    fn scale_sums(self, inverse: f32, codes: Codes) -> (f32, f32) {
+    fn scale_sums(self, inverse: f32, codes: impl Grid) -> (f32, f32) {
         let (mut xq, mut qq) = ([0.0; LANES], [0.0; LANES]);
         for (x, w) in self.x.as_chunks::<LANES>().0.iter().zip(self.w.as_chunks::<LANES>().0) {
             for i in 0..LANES {
@@ -73,7 +91,7 @@ impl<const N: usize> Group<'_, N> {
 
     /// The moments of the codes nearest to `(x − min) · inverse`.
     #[inline(always)]
-    pub fn moments(self, min: f32, inverse: f32, codes: Codes) -> Moments {
+    pub fn moments(self, min: f32, inverse: f32, codes: impl Grid) -> Moments {
         let (mut sw, mut sx, mut sq, mut sqq, mut sxq) =
             ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for (x, w) in self.x.as_chunks::<LANES>().0.iter().zip(self.w.as_chunks::<LANES>().0) {
@@ -92,7 +110,7 @@ impl<const N: usize> Group<'_, N> {
 
     /// `Σ w·(x − d·q − min)²` for the nearest codes.
     #[inline(always)]
-    pub fn error(self, d: f32, min: f32, codes: Codes) -> f32 {
+    pub fn error(self, d: f32, min: f32, codes: impl Grid) -> f32 {
         let inverse = inverse(d);
         let mut sum = [0.0; LANES];
         for (x, w) in self.x.as_chunks::<LANES>().0.iter().zip(self.w.as_chunks::<LANES>().0) {
@@ -107,7 +125,7 @@ impl<const N: usize> Group<'_, N> {
 
     /// The scale `d` for which `Σ w·(x − d·q)²` is least, codes being the nearest. `starts` are code values that the farthest weight
     /// may take, of both signs.
-    pub fn best_scale(self, codes: Codes, starts: &[f32]) -> f32 {
+    pub fn best_scale(self, codes: impl Grid, starts: &[f32]) -> f32 {
         let far = self.x.iter().fold(0.0, |far: f32, &x| if x.abs() > far.abs() { x } else { far });
         if far == 0.0 {
             return 0.0;

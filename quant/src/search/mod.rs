@@ -18,7 +18,7 @@ pub use calibration::{Calibration, WINDOW};
 
 use crate::TensorType;
 use crate::blocks::{self, Block, BlockError, SUB, with_block};
-use fit::Codes;
+use fit::{Codes, Grid};
 
 /// Turns f32 values into blocks whose weighted squared error is as small as the search can make it.
 ///
@@ -77,6 +77,16 @@ pub(crate) trait Search: Block {
             _ => Codes { lo: -zero, hi: count - 1.0 - zero },
         }
     };
+
+    /// The nearest value of a code.
+    fn nearest(v: f32) -> f32 {
+        Self::CODES.nearest(v)
+    }
+
+    /// The stored code for a value that [`Search::nearest`] gave.
+    fn code(q: f32) -> u8 {
+        (q as i32 + i32::from(Self::ZERO)) as u8
+    }
 
     /// The block for the values `x` whose squared errors count `w`; both as long as the block. Values are finite and of a size that f16
     /// scales can hold, the largest weight is 1 and all are positive.
@@ -156,13 +166,8 @@ fn set_nearest_codes<B: Search>(block: &mut B, x: &[f32]) {
         let inverse = group.map(|g| fit::inverse(d * f32::from(g)));
         let mut codes = [0; SUB];
         for k in 0..SUB {
-            codes[k] = code::<B>(B::CODES.nearest((x[k] - min) * inverse[k / 16]));
+            codes[k] = B::code(B::nearest((x[k] - min) * inverse[k / 16]));
         }
         block.set_codes(sub, &codes);
     }
-}
-
-/// The stored code for a value of [`Search::CODES`].
-fn code<B: Block>(q: f32) -> u8 {
-    (q as i32 + i32::from(B::ZERO)) as u8
 }

@@ -5,7 +5,7 @@
 
 use half::f16;
 
-use super::fit::{Codes, Group, Moments, inverse};
+use super::fit::{Codes, Grid, Group, Moments, inverse};
 use super::{Search, set_nearest_codes};
 use crate::blocks::{BlockQ4_K, BlockQ5_K, BlockQ6_K};
 
@@ -107,10 +107,14 @@ fn scales_and_mins<const G: usize, const N: usize>(
 }
 
 /// The scale, and for each group the integer from `integers` that scales it.
-fn scales<const G: usize, const N: usize>(groups: &Groups<'_, G, N>, codes: Codes, integers: Codes) -> (f16, [f32; G]) {
+fn scales<const G: usize, const N: usize>(
+    groups: &Groups<'_, G, N>,
+    codes: impl Grid,
+    integers: Codes,
+) -> (f16, [f32; G]) {
     let mut starts = [0.0; 2 * SCALE_PARTS.len()];
     for (i, part) in SCALE_PARTS.iter().enumerate() {
-        (starts[2 * i], starts[2 * i + 1]) = (part * codes.lo, part * codes.hi);
+        (starts[2 * i], starts[2 * i + 1]) = (part * codes.lo(), part * codes.hi());
     }
     let mut fits = [0.0; G];
     for (g, fit) in fits.iter_mut().enumerate() {
