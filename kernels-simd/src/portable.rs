@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 
 /// Plain Rust; every CPU has it.
 #[derive(Clone, Copy)]
@@ -162,6 +162,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn dot<const N: usize, const BITS: u32>(self, init: Self::I, lines: &[Self::Line; N], acts: &[i8]) -> Self::I {
         dot_lines(init, lines, acts, BITS == 8)
+    }
+
+    #[inline(never)]
+    fn call<K: Kernel>(self, kernel: K) {
+        kernel.run(self);
     }
 }
 

@@ -9,9 +9,9 @@
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{self, Codes};
+use crate::ops::matmul_quant::{self, Form};
 use crate::ops::roof::{self, Int8Loop};
-use crate::ops::scales::{GroupScales, Scaling};
+use crate::ops::scales::GroupScales;
 
 /// A 32-byte run of activations against which eight lines of weights are multiplied.
 pub(crate) type ActBlock = [i8; 32];
@@ -40,13 +40,19 @@ pub(crate) fn u16s(bytes: &[u8]) -> [u16; 16] {
 /// Bytes of one line: 16 output rows × 4 consecutive columns.
 pub(crate) const LINE: usize = 64;
 
+/// Work for [`Simd::call`].
+pub(crate) trait Kernel {
+    /// Does it; always inlined.
+    fn run<S: Simd>(self, s: S);
+}
+
 /// One instruction set, seen as vectors of [`Simd::LANES`] 32-bit lanes.
 pub(crate) trait Simd: Copy {
     /// 32-bit lanes of a native vector: 4, 8 or 16.
     const LANES: usize;
     /// Native vectors that make the design's sixteen lanes.
     const SUBS: usize = 16 / Self::LANES;
-    /// Whether it pays to have product kernels for each common number of activation rows.
+    /// Whether it pays to have kernels for each common number of rows.
     const UNROLL: bool = true;
     /// Rows of a full tile: a power of two, [`TILE_ROWS`] or more.
     const FULL_TILE: usize = TILE_ROWS;
@@ -116,13 +122,11 @@ pub(crate) trait Simd: Copy {
     /// `2^BITS`; for `BITS = 8` they are what [`Simd::bytes`] made. `N` is 8 or 4 and `acts` has `4 N` elements.
     fn dot<const N: usize, const BITS: u32>(self, init: Self::I, lines: &[Self::Line; N], acts: &[i8]) -> Self::I;
 
-    /// Whether [`Simd::store_codes`] does more than widen, so that it pays for codes of 8 bits, too.
-    const REORDERS_CODES: bool = false;
     /// Whether quantised activations of a full tile stand in pairs of rows: see [`Tile::put`].
     const PAIRS_ROWS: bool = false;
 
-    /// Stores part `sub` of the lines of block `block` in `codes`, which has room for all blocks of a group, for
-    /// [`Simd::group_tile`] with expanded codes. `offset` is what distinguishes codes from values.
+    /// Stores part `sub` of the lines of block `block` in `codes`, which has room for eight lines of every block of a group, for
+    /// [`Simd::group_tile`]. `offset` is what distinguishes codes from values.
     #[inline(always)]
     fn store_codes(self, lines: &[Self::Line; 8], offset: i32, codes: &mut [u8], block: usize, sub: usize) {
         let _ = offset;
@@ -133,12 +137,16 @@ pub(crate) trait Simd: Copy {
     }
 
     /// One group of 16 outputs for tiles of [`Simd::FULL_TILE`] rows where those are more than [`TILE_ROWS`]: their rows are those of
-    /// `out`. `values` are eight lines a block, as [`Simd::store_codes`] stored them or, if no codes are to be widened, as they came.
+    /// `out`. `codes` are as [`Simd::store_codes`] stored them.
     #[inline(always)]
-    fn large_tiles<K: Scaling>(self, values: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
-        let _ = (values, scales, tiles, out);
+    fn large_tiles<F: Form>(self, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+        let _ = (codes, scales, tiles, out);
         unreachable!("no tile is larger than a full one");
     }
+
+    /// Does `kernel` in a function of its own that is compiled for this instruction set. All else is inlined into the functions of the
+    /// table; products have dozens of kernels, and LLVM takes far more time for one function with all of them than for each alone.
+    fn call<K: Kernel>(self, kernel: K);
 
     /// [`roof::int8`], or a loop of what is faster.
     #[inline(always)]
@@ -148,7 +156,7 @@ pub(crate) trait Simd: Copy {
 
     /// [`matmul_quant::group_tile`], or a kernel of this instruction set with the same result.
     #[inline(always)]
-    fn group_tile<C: Codes, K: Scaling>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
-        matmul_quant::group_tile::<Self, C, K>(self, codes, scales, tile, out);
+    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        matmul_quant::group_tile::<Self, F>(self, codes, scales, tile, out);
     }
 }

@@ -4,8 +4,9 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Codes;
-use crate::ops::scales::{GroupScales, Scaling};
+use crate::ops::matmul_quant::Form;
+use crate::ops::scales::GroupScales;
+use crate::simd::Kernel;
 
 use super::tile::{self, Block, MAGIC_BITS, RowProducts};
 use super::vectors::{Arm, Products};
@@ -95,29 +96,21 @@ impl Products for Sdot {
     }
 
     #[inline(always)]
-    fn group_tile<C: Codes, K: Scaling>(
-        cpu: DotProd,
-        codes: &[u8],
-        scales: &GroupScales,
-        tile: &Tile,
-        out: &mut MatMut<'_>,
-    ) {
-        // SAFETY: a `DotProd` exists, so this CPU has the instructions.
-        unsafe { group_tile::<C, K>(cpu, codes, scales, tile, out) }
+    unsafe fn group_tile<F: Form>(cpu: DotProd, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        // SAFETY: for the caller to see to.
+        unsafe { tile::by_rows::<Sdot, F>(cpu, codes, scales, tile, out) }
     }
-}
 
-#[target_feature(enable = "neon,dotprod")]
-#[inline(never)]
-fn group_tile<C: Codes, K: Scaling>(
-    cpu: DotProd,
-    codes: &[u8],
-    scales: &GroupScales,
-    tile: &Tile,
-    out: &mut MatMut<'_>,
-) {
-    // SAFETY: what a `DotProd` stands for is enabled for this function.
-    unsafe { tile::by_rows::<Sdot, C, K>(cpu, codes, scales, tile, out) }
+    #[inline(always)]
+    fn call<K: Kernel>(cpu: DotProd, kernel: K) {
+        #[target_feature(enable = "neon,dotprod")]
+        #[inline(never)]
+        fn call<K: Kernel>(cpu: DotProd, kernel: K) {
+            kernel.run(cpu);
+        }
+        // SAFETY: a `DotProd` exists, so this CPU has the features.
+        unsafe { call(cpu, kernel) }
+    }
 }
 
 /// A row of a full tile in assembly: the sum over the first lines, then what is given, with more operands if it needs them.
@@ -159,7 +152,7 @@ macro_rules! row {
 
 impl RowProducts for Sdot {
     #[inline(always)]
-    unsafe fn row<C: Codes, K: Scaling, const FROM: usize, const LANE: i32>(
+    unsafe fn row<F: Form, const FROM: usize, const LANE: i32>(
         _: DotProd,
         mut acc: float32x4_t,
         block: &Block<'_>,
@@ -170,7 +163,7 @@ impl RowProducts for Sdot {
         // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them. Reads a static, the row of
         // `block.acts` and `block.cancel`.
         unsafe {
-            if K::HALVES {
+            if F::HALVES {
                 // `s0 · S0 + s1 · S1` as `(s0 - s1) · S0 + s1 · (S0 + S1)`: one sum that goes on, one number to take off it and one
                 // product less. All are integers up to 2²⁴, so nothing is rounded.
                 row!(acc, values, FROM, block, [
@@ -208,7 +201,7 @@ impl RowProducts for Sdot {
                     lane = const LANE,
                 );
             }
-            if K::MIN {
+            if F::MIN {
                 acc = vfmaq_laneq_f32::<LANE>(acc, block.mins, weighted);
             }
         }

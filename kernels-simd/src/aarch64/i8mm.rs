@@ -7,9 +7,9 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Codes;
-use crate::ops::scales::{GroupScales, Scaling};
-use crate::simd::{ActBlock, Simd};
+use crate::ops::matmul_quant::Form;
+use crate::ops::scales::GroupScales;
+use crate::simd::{ActBlock, Kernel, Simd};
 
 use super::dotprod;
 use super::tile::{Blocks, MAGIC_BITS, Operands, from_magic};
@@ -59,23 +59,21 @@ impl Products for Smmla {
     }
 
     #[inline(always)]
-    fn group_tile<C: Codes, K: Scaling>(
-        cpu: I8mm,
-        codes: &[u8],
-        scales: &GroupScales,
-        tile: &Tile,
-        out: &mut MatMut<'_>,
-    ) {
-        // SAFETY: an `I8mm` exists, so this CPU has the instructions.
-        unsafe { group_tile::<C, K>(cpu, codes, scales, tile, out) }
+    unsafe fn group_tile<F: Form>(cpu: I8mm, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        // SAFETY: for the caller to see to.
+        unsafe { by_pairs::<F>(cpu, codes, scales, tile, out) }
     }
-}
 
-#[target_feature(enable = "neon,dotprod,i8mm")]
-#[inline(never)]
-fn group_tile<C: Codes, K: Scaling>(cpu: I8mm, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
-    // SAFETY: what an `I8mm` stands for is enabled for this function.
-    unsafe { by_pairs::<C, K>(cpu, codes, scales, tile, out) }
+    #[inline(always)]
+    fn call<K: Kernel>(cpu: I8mm, kernel: K) {
+        #[target_feature(enable = "neon,dotprod,i8mm")]
+        #[inline(never)]
+        fn call<K: Kernel>(cpu: I8mm, kernel: K) {
+            kernel.run(cpu);
+        }
+        // SAFETY: an `I8mm` exists, so this CPU has the features.
+        unsafe { call(cpu, kernel) }
+    }
 }
 
 /// Sixteen columns of a pair of rows of activations, from `FROM` on, against two pairs of output rows: for the output rows `2r` and
@@ -154,21 +152,15 @@ const PAIRS: usize = TILE_ROWS / 2;
 /// # Safety
 /// What `cpu` stands for is enabled where this is inlined.
 #[inline(always)]
-unsafe fn by_pairs<C: Codes, K: Scaling>(
-    cpu: I8mm,
-    codes: &[u8],
-    scales: &GroupScales,
-    tile: &Tile,
-    out: &mut MatMut<'_>,
-) {
+unsafe fn by_pairs<F: Form>(cpu: I8mm, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
     for sub in 0..4 {
-        let blocks = Blocks::new::<C, K>(codes, scales, tile, sub);
+        let blocks = Blocks::new::<F>(codes, scales, tile, sub);
         let paired = &tile.paired[..blocks.len()];
         // For each pair of rows of activations, two pairs of output rows.
         let mut acc = [[cpu.splat(0.0); 2]; PAIRS];
         for b in 0..blocks.len() {
             let mut cancel = cpu.splat(0.0);
-            let x = blocks.block::<Smmla, C, K>(cpu, b, &mut cancel);
+            let x = blocks.block::<Smmla, F>(cpu, b, &mut cancel);
             let (v, acts) = (&x.values, x.acts);
             let dw = twice(x.scales);
             let (difference, scale1, cancel) = (twice(x.difference), twice(x.halves[1]), twice(*x.cancel));
@@ -182,7 +174,7 @@ unsafe fn by_pairs<C: Codes, K: Scaling>(
                         let start = [vreinterpretq_s32_f32(m0), vreinterpretq_s32_f32(m1)];
                         let first = smmla::<{ 64 * $p }>(start, [[v[0], v[1]], [v[4], v[5]]], acts);
                         let mut halves = [x.magic; 2];
-                        if K::HALVES {
+                        if F::HALVES {
                             halves = load_anew([&raw const cancel[0], &raw const cancel[1]]);
                             for r in 0..2 {
                                 halves[r] = vfmaq_f32(halves[r], vreinterpretq_f32_s32(first[r]), difference[r]);
@@ -191,11 +183,11 @@ unsafe fn by_pairs<C: Codes, K: Scaling>(
                         let both = smmla::<{ 64 * $p + 32 }>(first, [[v[2], v[3]], [v[6], v[7]]], acts);
                         for r in 0..2 {
                             let mut sum = from_magic(cpu, both[r]);
-                            if K::HALVES {
+                            if F::HALVES {
                                 sum = vfmaq_f32(halves[r], sum, scale1[r]);
                             }
                             acc[$p][r] = cpu.fma(cpu.mul(dw[r], cpu.load(&d[$p])), sum, acc[$p][r]);
-                            if K::MIN {
+                            if F::MIN {
                                 acc[$p][r] = cpu.fma(mw[r], cpu.load(&weighted[$p]), acc[$p][r]);
                             }
                         }

@@ -8,9 +8,9 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Codes;
-use crate::ops::scales::{GroupScales, Scaling};
-use crate::simd::Simd;
+use crate::ops::matmul_quant::Form;
+use crate::ops::scales::GroupScales;
+use crate::simd::{Kernel, Simd};
 
 use super::tile::{self, Block, RowProducts};
 use super::vectors::{Arm, Products};
@@ -197,36 +197,41 @@ impl Products for Smlal {
         }
     }
 
-    #[inline(never)]
-    fn group_tile<C: Codes, K: Scaling>(
-        cpu: Neon,
-        codes: &[u8],
-        scales: &GroupScales,
-        tile: &Tile,
-        out: &mut MatMut<'_>,
-    ) {
-        // SAFETY: nothing but NEON is needed.
-        unsafe { tile::by_rows::<Smlal, C, K>(cpu, codes, scales, tile, out) }
+    #[inline(always)]
+    unsafe fn group_tile<F: Form>(cpu: Neon, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        // SAFETY: for the caller to see to.
+        unsafe { tile::by_rows::<Smlal, F>(cpu, codes, scales, tile, out) }
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(cpu: Neon, kernel: K) {
+        #[target_feature(enable = "neon")]
+        #[inline(never)]
+        fn call<K: Kernel>(cpu: Neon, kernel: K) {
+            kernel.run(cpu);
+        }
+        // SAFETY: a `Neon` exists, so this CPU has the features.
+        unsafe { call(cpu, kernel) }
     }
 }
 
 impl RowProducts for Smlal {
     #[inline(always)]
-    unsafe fn row<C: Codes, K: Scaling, const FROM: usize, const LANE: i32>(
+    unsafe fn row<F: Form, const FROM: usize, const LANE: i32>(
         cpu: Neon,
         acc: float32x4_t,
         block: &Block<'_>,
         d: float32x4_t,
         weighted: float32x4_t,
     ) -> float32x4_t {
-        let max = const { tile::magnitude::<C, K>() };
+        let max = const { tile::magnitude::<F>() };
         let acts = &block.acts.as_flattened()[FROM..];
         let [v0, v1, v2, v3, v4, v5, v6, v7] = block.values;
         let (first, next) = ([v0, v1, v2, v3], [v4, v5, v6, v7]);
         // SAFETY: NEON is part of every AArch64 target of this crate; reads the 32 bytes of the row.
         unsafe {
             let acts = [vld1q_s8(acts[..16].as_ptr()), vld1q_s8(acts[16..32].as_ptr())];
-            let sum = if K::HALVES {
+            let sum = if F::HALVES {
                 let exact = |lines, acts| cpu.to_f32(rows(four_lines(None, lines, acts, max)));
                 let [s0, s1] = block.halves;
                 tile::scaled_halves(exact(&first, acts[0]), exact(&next, acts[1]), s0, s1)
@@ -234,7 +239,7 @@ impl RowProducts for Smlal {
                 cpu.to_f32(rows(eight_lines(&first, &next, acts, max)))
             };
             let acc = vfmaq_f32(acc, vmulq_laneq_f32::<LANE>(block.scales, d), sum);
-            if K::MIN { vfmaq_laneq_f32::<LANE>(acc, block.mins, weighted) } else { acc }
+            if F::MIN { vfmaq_laneq_f32::<LANE>(acc, block.mins, weighted) } else { acc }
         }
     }
 }

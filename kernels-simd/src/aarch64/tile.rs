@@ -3,14 +3,14 @@
 //! The generic kernel takes a block for all sixteen output rows, so its sums do not fit into the registers. These go through all
 //! columns with four output rows: eight lines of codes, one sum for each row of activations, and room to multiply in.
 //!
-//! Expanded codes ([`store_codes`]) are values already, without an offset, and stand in the order in which they are read.
+//! Their codes ([`store_codes`]) are values already, without an offset, and stand in the order in which they are read.
 
 use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{Codes, offset};
-use crate::ops::scales::{GroupScales, Scaling};
+use crate::ops::matmul_quant::Form;
+use crate::ops::scales::GroupScales;
 use crate::simd::{ActBlock, LINE, Simd};
 
 use super::vectors::{Arm, Products};
@@ -56,8 +56,7 @@ pub(super) fn store_codes<P: Products>(
 ///
 /// All slices are as long as there are blocks, so the compiler sees that no index is outside.
 pub(super) struct Blocks<'a> {
-    codes: &'a [u8],
-    expanded: &'a [[u8; PART]],
+    values: &'a [[u8; PART]],
     acts: &'a [[ActBlock; TILE_ROWS]],
     d: &'a [[f32; TILE_ROWS]],
     weighted: &'a [[f32; TILE_ROWS]],
@@ -99,25 +98,19 @@ impl<'a> Blocks<'a> {
     /// # Panics
     /// When the operands do not fit together.
     #[inline(always)]
-    pub(super) fn new<C: Codes, K: Scaling>(
-        codes: &'a [u8],
-        scales: &'a GroupScales,
-        tile: &'a Tile,
-        sub: usize,
-    ) -> Blocks<'a> {
+    pub(super) fn new<F: Form>(codes: &'a [u8], scales: &'a GroupScales, tile: &'a Tile, sub: usize) -> Blocks<'a> {
         let n = tile.blocks;
-        assert!(sub < 4 && codes.len() == n * C::BYTES);
+        assert!(sub < 4 && codes.len() == n * 8 * LINE);
         let (acts, rest) = tile.q.as_chunks();
         assert!(tile.rows == TILE_ROWS && rest.is_empty() && acts.len() == n);
         Blocks {
-            codes,
-            expanded: if C::EXPANDED { &codes.as_chunks().0[sub * n..][..n] } else { &[] },
+            values: &codes.as_chunks().0[sub * n..][..n],
             acts: &acts[..n],
             d: &tile.d.as_chunks().0[..n],
-            weighted: if K::MIN { &tile.weighted.as_chunks().0[..n] } else { &[] },
+            weighted: if F::MIN { &tile.weighted.as_chunks().0[..n] } else { &[] },
             scales: &scales.d[..n],
-            mins: if K::MIN { &scales.m[..n] } else { &[] },
-            halves: if K::HALVES { &scales.halves[..n] } else { &[] },
+            mins: if F::MIN { &scales.m[..n] } else { &[] },
+            halves: if F::HALVES { &scales.halves[..n] } else { &[] },
             sub,
         }
     }
@@ -130,7 +123,7 @@ impl<'a> Blocks<'a> {
 
     /// Block `b`; `cancel` is the memory for [`Block::cancel`].
     #[inline(always)]
-    pub(super) fn block<'b, P: Products, C: Codes, K: Scaling>(
+    pub(super) fn block<'b, P: Products, F: Form>(
         &'b self,
         cpu: Arm<P>,
         b: usize,
@@ -139,17 +132,17 @@ impl<'a> Blocks<'a> {
         let rows = |x: &[f32; 16]| cpu.load(&x.as_chunks::<4>().0[self.sub]);
         let acts_rows = |x: &[f32; TILE_ROWS]| [cpu.load(x), cpu.load(&x[4..])];
         let (scales, d) = (rows(&self.scales[b]), acts_rows(&self.d[b]));
-        let halves = if K::HALVES { [rows(&self.halves[b][0]), rows(&self.halves[b][1])] } else { [scales; 2] };
-        if K::HALVES {
+        let halves = if F::HALVES { [rows(&self.halves[b][0]), rows(&self.halves[b][1])] } else { [scales; 2] };
+        if F::HALVES {
             *cancel = cpu.mul(cpu.sub(halves[1], halves[0]), cpu.splat(MAGIC));
         }
         Block {
-            values: self.values::<P, C, K>(cpu, b),
+            values: self.values(b),
             acts: &self.acts[b],
             d,
-            weighted: if K::MIN { acts_rows(&self.weighted[b]) } else { d },
+            weighted: if F::MIN { acts_rows(&self.weighted[b]) } else { d },
             scales,
-            mins: if K::MIN { rows(&self.mins[b]) } else { scales },
+            mins: if F::MIN { rows(&self.mins[b]) } else { scales },
             halves,
             difference: cpu.sub(halves[0], halves[1]),
             cancel,
@@ -158,12 +151,8 @@ impl<'a> Blocks<'a> {
     }
 
     #[inline(always)]
-    fn values<P: Products, C: Codes, K: Scaling>(&self, cpu: Arm<P>, b: usize) -> Operands {
-        if !C::EXPANDED {
-            let lines = C::lines(cpu, &self.codes[C::BYTES * b..][..C::BYTES], self.sub);
-            return P::operands(values(&lines, const { offset::<Arm<P>, C, K>() }));
-        }
-        let part: &[u8; PART] = &self.expanded[b];
+    fn values(&self, b: usize) -> Operands {
+        let part: &[u8; PART] = &self.values[b];
         let (v0, v1, v2, v3, v4, v5, v6, v7);
         // SAFETY: reads the 128 bytes of `part`.
         unsafe {
@@ -194,9 +183,9 @@ impl<'a> Blocks<'a> {
 }
 
 /// The largest magnitude of a value.
-pub(super) const fn magnitude<C: Codes, K: Scaling>() -> i32 {
-    match C::BITS {
-        _ if K::MIN => (1 << C::BITS) - 1,
+pub(super) const fn magnitude<F: Form>() -> i32 {
+    match F::BITS {
+        _ if F::MIN => (1 << F::BITS) - 1,
         bits => 1 << (bits - 1),
     }
 }
@@ -208,7 +197,7 @@ pub(super) trait RowProducts: Products {
     ///
     /// # Safety
     /// What `cpu` stands for is enabled where this is inlined.
-    unsafe fn row<C: Codes, K: Scaling, const FROM: usize, const LANE: i32>(
+    unsafe fn row<F: Form, const FROM: usize, const LANE: i32>(
         cpu: Arm<Self>,
         acc: float32x4_t,
         block: &Block<'_>,
@@ -222,7 +211,7 @@ pub(super) trait RowProducts: Products {
 /// # Safety
 /// As [`RowProducts::row`].
 #[inline(always)]
-pub(super) unsafe fn by_rows<P: RowProducts, C: Codes, K: Scaling>(
+pub(super) unsafe fn by_rows<P: RowProducts, F: Form>(
     cpu: Arm<P>,
     codes: &[u8],
     scales: &GroupScales,
@@ -230,16 +219,16 @@ pub(super) unsafe fn by_rows<P: RowProducts, C: Codes, K: Scaling>(
     out: &mut MatMut<'_>,
 ) {
     for sub in 0..4 {
-        let blocks = Blocks::new::<C, K>(codes, scales, tile, sub);
+        let blocks = Blocks::new::<F>(codes, scales, tile, sub);
         let mut acc = [cpu.splat(0.0); TILE_ROWS];
         let mut cancel = cpu.splat(0.0);
         for b in 0..blocks.len() {
-            let x = blocks.block::<P, C, K>(cpu, b, &mut cancel);
+            let x = blocks.block::<P, F>(cpu, b, &mut cancel);
             macro_rules! row {
                 ($m:literal, $lane:literal) => {
                     let (d, weighted) = (x.d[$m / 4], x.weighted[$m / 4]);
                     // SAFETY: for the caller to see to.
-                    acc[$m] = unsafe { P::row::<C, K, { 32 * $m }, $lane>(cpu, acc[$m], &x, d, weighted) };
+                    acc[$m] = unsafe { P::row::<F, { 32 * $m }, $lane>(cpu, acc[$m], &x, d, weighted) };
                 };
             }
             row!(0, 0);

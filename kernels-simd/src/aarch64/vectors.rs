@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Codes;
-use crate::ops::scales::{GroupScales, Scaling};
-use crate::simd::Simd;
+use crate::ops::matmul_quant::Form;
+use crate::ops::scales::GroupScales;
+use crate::simd::{Kernel, Simd};
 
 use super::tile::{self, Operands};
 
@@ -31,13 +31,19 @@ pub(crate) trait Products: Copy {
     }
 
     /// See [`Simd::group_tile`].
-    fn group_tile<C: Codes, K: Scaling>(
+    ///
+    /// # Safety
+    /// What `cpu` stands for is enabled where this is inlined.
+    unsafe fn group_tile<F: Form>(
         cpu: Arm<Self>,
         codes: &[u8],
         scales: &GroupScales,
         tile: &Tile,
         out: &mut MatMut<'_>,
     );
+
+    /// See [`Simd::call`].
+    fn call<K: Kernel>(cpu: Arm<Self>, kernel: K);
 }
 
 /// A CPU that has NEON and what `P` multiplies with.
@@ -75,7 +81,6 @@ impl<P: Products> Simd for Arm<P> {
     const LANES: usize = 4;
     // The byte products of all three sets are of signed numbers.
     const BYTE_OFFSET: i32 = 0;
-    const REORDERS_CODES: bool = true;
     const PAIRS_ROWS: bool = P::PAIRS_ROWS;
 
     type V = float32x4_t;
@@ -204,7 +209,13 @@ impl<P: Products> Simd for Arm<P> {
     }
 
     #[inline(always)]
-    fn group_tile<C: Codes, K: Scaling>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
-        P::group_tile::<C, K>(self, codes, scales, tile, out);
+    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        // SAFETY: an `Arm<P>` exists, so this CPU has the instructions; kernels are inlined where they are enabled.
+        unsafe { P::group_tile::<F>(self, codes, scales, tile, out) };
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) {
+        P::call(self, kernel);
     }
 }

@@ -4,7 +4,7 @@
 //! (online softmax: Milakov & Gimelshein 2018); segments merge in ascending order. So neither the split of the work nor the
 //! chunking of a prompt changes a bit.
 
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 
 use super::elementwise::fold;
 use super::exp::exp;
@@ -188,62 +188,43 @@ fn values_any<S: Simd, E: Element, const R: usize>(
 }
 
 /// `R` rows against one segment, into fresh rows of state.
-#[inline(always)]
-fn rows<S: Simd, E: Element, const R: usize>(
-    s: S,
-    queries: Queries<'_>,
-    segment: Segment<'_, E>,
-    scratch: &mut [[f32; SEGMENT]],
-    state: &mut [f32],
-) {
-    let head_dim = queries.head_dim;
-    let width = head_dim.next_multiple_of(16);
-    let (scratch, _) = scratch.as_chunks_mut::<R>();
-    let scratch = &mut scratch[0];
-    let most = queries.visible.iter().copied().max().unwrap_or(0);
-    let least = queries.visible.iter().copied().min().unwrap_or(0);
-    let q: [&[f32]; R] = std::array::from_fn(|r| &queries.q[r * head_dim..][..head_dim]);
-    scores::<S, E, R>(s, q, segment.keys, most, scratch);
-    let out: [&mut [f32]; R] = {
-        let mut it = state.chunks_exact_mut(state_len(head_dim));
-        std::array::from_fn(|_| it.next().expect("a row of state per query"))
-    };
-    for r in 0..R {
-        let (max, sum) = softmax(s, &mut scratch[r], queries.visible[r]);
-        out[r][0] = max;
-        out[r][1] = sum;
-        out[r][STATE_HEAD..].fill(0.0);
-    }
-    let weights: [&[f32; SEGMENT]; R] = std::array::from_fn(|r| &scratch[r]);
-    let mut out = out.map(|row| &mut row[STATE_HEAD..]);
-    values_any::<S, E, R>(s, weights, segment.values, width, 0..least, &mut out);
-    for r in 0..R {
-        let tail = least..queries.visible[r];
-        if !tail.is_empty() {
-            values_any::<S, E, 1>(s, [weights[r]], segment.values, width, tail, &mut [&mut *out[r]]);
-        }
-    }
+struct Rows<'a, 'o, E, const R: usize> {
+    queries: Queries<'a>,
+    segment: Segment<'a, E>,
+    scratch: &'o mut [[f32; SEGMENT]],
+    state: &'o mut [f32],
 }
 
-/// All rows against one segment, into fresh rows of state.
-#[inline(always)]
-fn segment_state<S: Simd, E: Element>(
-    s: S,
-    queries: Queries<'_>,
-    segment: Segment<'_, E>,
-    scratch: &mut Vec<[f32; SEGMENT]>,
-    state: &mut [f32],
-) {
-    let (head_dim, len) = (queries.head_dim, state_len(queries.head_dim));
-    scratch.resize(MOST_ROWS, [0.0; SEGMENT]);
-    let tiles = queries.q.chunks(MOST_ROWS * head_dim).zip(queries.visible.chunks(MOST_ROWS));
-    for ((q, visible), state) in tiles.zip(state.chunks_mut(MOST_ROWS * len)) {
-        let part = Queries { q, visible, head_dim };
-        match visible.len() {
-            4 => rows::<S, E, 4>(s, part, segment, scratch, state),
-            3 => rows::<S, E, 3>(s, part, segment, scratch, state),
-            2 => rows::<S, E, 2>(s, part, segment, scratch, state),
-            _ => rows::<S, E, 1>(s, part, segment, scratch, state),
+impl<E: Element, const R: usize> Kernel for Rows<'_, '_, E, R> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Rows { queries, segment, scratch, state } = self;
+        let head_dim = queries.head_dim;
+        let width = head_dim.next_multiple_of(16);
+        let (scratch, _) = scratch.as_chunks_mut::<R>();
+        let scratch = &mut scratch[0];
+        let most = queries.visible.iter().copied().max().unwrap_or(0);
+        let least = queries.visible.iter().copied().min().unwrap_or(0);
+        let q: [&[f32]; R] = std::array::from_fn(|r| &queries.q[r * head_dim..][..head_dim]);
+        scores::<S, E, R>(s, q, segment.keys, most, scratch);
+        let out: [&mut [f32]; R] = {
+            let mut it = state.chunks_exact_mut(state_len(head_dim));
+            std::array::from_fn(|_| it.next().expect("a row of state per query"))
+        };
+        for r in 0..R {
+            let (max, sum) = softmax(s, &mut scratch[r], queries.visible[r]);
+            out[r][0] = max;
+            out[r][1] = sum;
+            out[r][STATE_HEAD..].fill(0.0);
+        }
+        let weights: [&[f32; SEGMENT]; R] = std::array::from_fn(|r| &scratch[r]);
+        let mut out = out.map(|row| &mut row[STATE_HEAD..]);
+        values_any::<S, E, R>(s, weights, segment.values, width, 0..least, &mut out);
+        for r in 0..R {
+            let tail = least..queries.visible[r];
+            if !tail.is_empty() {
+                values_any::<S, E, 1>(s, [weights[r]], segment.values, width, tail, &mut [&mut *out[r]]);
+            }
         }
     }
 }
@@ -259,14 +240,34 @@ pub(crate) fn attend<S: Simd, E: Element>(
     state: &mut [f32],
 ) {
     let AttentionScratch { scores, state: later } = scratch;
-    if first {
-        return segment_state(s, queries, segment, scores, state);
-    }
+    let (head_dim, len) = (queries.head_dim, state_len(queries.head_dim));
     later.resize(state.len(), 0.0);
-    segment_state(s, queries, segment, scores, later);
-    let len = state_len(queries.head_dim);
-    for (into, from) in state.chunks_exact_mut(len).zip(later.chunks_exact(len)) {
-        merge(s, into, from);
+    let fresh: &mut [f32] = if first { state } else { later };
+    scores.resize(MOST_ROWS, [0.0; SEGMENT]);
+    let at_once = if S::UNROLL { MOST_ROWS } else { 1 };
+    let tiles = queries.q.chunks(at_once * head_dim).zip(queries.visible.chunks(at_once));
+    for ((q, visible), state) in tiles.zip(fresh.chunks_mut(at_once * len)) {
+        let queries = Queries { q, visible, head_dim };
+        macro_rules! rows {
+            ($rows:literal) => {
+                s.call(Rows::<E, $rows> { queries, segment, scratch: scores, state })
+            };
+        }
+        if S::UNROLL {
+            match visible.len() {
+                4 => rows!(4),
+                3 => rows!(3),
+                2 => rows!(2),
+                _ => rows!(1),
+            }
+        } else {
+            rows!(1);
+        }
+    }
+    if !first {
+        for (into, from) in state.chunks_exact_mut(len).zip(later.chunks_exact(len)) {
+            merge(s, into, from);
+        }
     }
 }
 

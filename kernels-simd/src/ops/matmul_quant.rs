@@ -7,24 +7,58 @@
 //! offset of the codes (8 for Q4_0, 128 for Q8_0 where the CPU multiplies unsigned bytes) is taken back at no cost by
 //! starting the integer sum at `−offset·Σq`.
 
+use std::marker::PhantomData;
+
 use quipu_quant::TensorType;
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
-use crate::simd::{LINE, Simd};
+use crate::simd::{Kernel, LINE, Simd};
 
 use super::scales::{GroupScales, Lanes, Plain, Scaling, SixBits, Unit, WithHalves, WithMin};
+
+/// How widened codes are multiplied: all that is left of a type when its codes are bytes and its scales are f32.
+pub(crate) trait Form {
+    /// Bits of a code; 8 stands for what [`Simd::bytes`] makes.
+    const BITS: u32;
+    /// Whether a minimum is added.
+    const MIN: bool;
+    /// Whether the halves of a block have integer scales of their own.
+    const HALVES: bool;
+}
+
+/// Codes of `BITS` bits and a scale.
+pub(crate) struct Scaled<const BITS: u32>;
+impl<const BITS: u32> Form for Scaled<BITS> {
+    const BITS: u32 = BITS;
+    const MIN: bool = false;
+    const HALVES: bool = false;
+}
+
+/// Codes of `BITS` bits, a scale and a minimum.
+pub(crate) struct Affine<const BITS: u32>;
+impl<const BITS: u32> Form for Affine<BITS> {
+    const BITS: u32 = BITS;
+    const MIN: bool = true;
+    const HALVES: bool = false;
+}
+
+/// Codes of `BITS` bits, a scale and integer scales for the halves of a block.
+pub(crate) struct Halved<const BITS: u32>;
+impl<const BITS: u32> Form for Halved<BITS> {
+    const BITS: u32 = BITS;
+    const MIN: bool = false;
+    const HALVES: bool = true;
+}
 
 /// Where a block's eight lines of codes come from.
 ///
 /// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
 pub(crate) trait Codes {
-    /// Bits of a code; 8 stands for what [`Simd::bytes`] makes.
+    /// See [`Form::BITS`].
     const BITS: u32;
     /// Bytes of a block of 16 rows × 32 columns.
     const BYTES: usize;
-    /// They were stored by [`Simd::store_codes`].
-    const EXPANDED: bool = false;
 
     /// Part `sub` of the lines, in column order.
     fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
@@ -100,33 +134,14 @@ impl Codes for Packed8 {
     }
 }
 
-/// Codes that were widened to bytes before, as [`Simd::store_codes`] does unless an instruction set has a way of its own.
-pub(crate) struct Expanded<const BITS: u32>;
-impl<const BITS: u32> Codes for Expanded<BITS> {
-    const BITS: u32 = BITS;
-    const BYTES: usize = 8 * LINE;
-    const EXPANDED: bool = true;
-    #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        let mut lines = [s.line(block, sub); 8];
-        for j in 0..8 {
-            lines[j] = s.line(&block[LINE * j..], sub);
-        }
-        lines
-    }
-}
-
 /// What is added to the values of a block to make codes: a type has either an offset or a minimum.
-pub(crate) const fn offset<S: Simd, C: Codes, K: Scaling>() -> i32 {
-    match C::BITS {
-        _ if K::MIN => 0,
+pub(crate) const fn offset<S: Simd, F: Form>() -> i32 {
+    match F::BITS {
+        _ if F::MIN => 0,
         8 => S::BYTE_OFFSET,
         bits => 1 << (bits - 1),
     }
 }
-
-/// From so many tiles on, widening a group's codes once beats widening them for every tile.
-const EXPAND_FROM_TILES: usize = 3;
 
 /// Memory that a worker keeps between products.
 #[derive(Clone, Debug, Default)]
@@ -146,23 +161,23 @@ struct BlockScales<'a> {
 impl<'a> BlockScales<'a> {
     /// Those of block `b`; what the type does not have stands in for itself and is not looked at.
     #[inline(always)]
-    fn of<K: Scaling>(d: &'a [Lanes], m: &'a [Lanes], halves: &'a [[Lanes; 2]], b: usize) -> BlockScales<'a> {
+    fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], halves: &'a [[Lanes; 2]], b: usize) -> BlockScales<'a> {
         const NONE: &Lanes = &[0.0; 16];
         const NO_HALVES: &[Lanes; 2] = &[[0.0; 16]; 2];
         BlockScales {
             d: &d[b],
-            m: if K::MIN { &m[b] } else { NONE },
-            halves: if K::HALVES { &halves[b] } else { NO_HALVES },
+            m: if F::MIN { &m[b] } else { NONE },
+            halves: if F::HALVES { &halves[b] } else { NO_HALVES },
         }
     }
 }
 
-/// Part `sub` of block `b`, its codes in `block`: adds its products with `rows` rows of `tile` to `acc`.
+/// Part `sub` of block `b`, whose codes are `lines`: adds its products with `rows` rows of `tile` to `acc`.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the body of a loop")]
-fn block_part<S: Simd, C: Codes, K: Scaling>(
+fn block_part<S: Simd, F: Form>(
     s: S,
-    block: &[u8],
+    lines: [S::Line; 8],
     sub: usize,
     scales: BlockScales<'_>,
     tile: &Tile,
@@ -170,14 +185,13 @@ fn block_part<S: Simd, C: Codes, K: Scaling>(
     rows: usize,
     acc: &mut [S::V; TILE_ROWS],
 ) {
-    let offset = const { offset::<S, C, K>() };
+    let offset = const { offset::<S, F>() };
     let at = sub * S::LANES;
-    let lines = C::lines(s, block, sub);
     let dw = s.load(&scales.d[at..]);
     for m in 0..rows {
         let at_m = b * rows + m;
         let (q, [h0, h1]) = (&tile.q[at_m], tile.halves[at_m]);
-        let sum = if K::HALVES {
+        let sum = if F::HALVES {
             let [first, second] = scales.halves;
             let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
             let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
@@ -187,23 +201,23 @@ fn block_part<S: Simd, C: Codes, K: Scaling>(
             s.fma(s0, s.load(&first[at..]), s.mul(s1, s.load(&second[at..])))
         } else {
             let init = s.splat_i32(-offset * (h0 + h1));
-            s.to_f32(match C::BITS {
+            s.to_f32(match F::BITS {
                 4 => s.dot::<8, 4>(init, &lines, q),
                 5 => s.dot::<8, 5>(init, &lines, q),
                 _ => s.dot::<8, 8>(init, &lines, q),
             })
         };
         acc[m] = s.fma(s.mul(dw, s.splat(tile.d[at_m])), sum, acc[m]);
-        if K::MIN {
+        if F::MIN {
             let mw = s.load(&scales.m[at..]);
             acc[m] = s.fma(mw, s.splat(tile.weighted[at_m]), acc[m]);
         }
     }
 }
 
-/// Adds the products of block `b` with `rows` rows of `tile` to `acc`.
+/// Adds the products of block `b`, whose codes are in `codes`, with `rows` rows of `tile` to `acc`.
 #[inline(always)]
-fn block<S: Simd, C: Codes, K: Scaling>(
+fn block<S: Simd, C: Codes, F: Form>(
     s: S,
     codes: &[u8],
     scales: BlockScales<'_>,
@@ -212,14 +226,19 @@ fn block<S: Simd, C: Codes, K: Scaling>(
     rows: usize,
     acc: &mut [[S::V; TILE_ROWS]; 4],
 ) {
+    macro_rules! part {
+        ($sub:literal) => {
+            block_part::<S, F>(s, C::lines(s, codes, $sub), $sub, scales, tile, b, rows, &mut acc[$sub])
+        };
+    }
     // Spelled out: the compiler would leave a loop of this length as it is, and then the sums would not be in registers.
-    block_part::<S, C, K>(s, codes, 0, scales, tile, b, rows, &mut acc[0]);
+    part!(0);
     if S::SUBS > 1 {
-        block_part::<S, C, K>(s, codes, 1, scales, tile, b, rows, &mut acc[1]);
+        part!(1);
     }
     if S::SUBS > 2 {
-        block_part::<S, C, K>(s, codes, 2, scales, tile, b, rows, &mut acc[2]);
-        block_part::<S, C, K>(s, codes, 3, scales, tile, b, rows, &mut acc[3]);
+        part!(2);
+        part!(3);
     }
 }
 
@@ -233,9 +252,24 @@ fn store<S: Simd>(s: S, acc: &[[S::V; TILE_ROWS]; 4], rows: usize, out: &mut Mat
     }
 }
 
-/// One group of 16 outputs for a tile of [`TILE_ROWS`] rows; `out` column 0 is the group's first row.
+/// Codes that were widened to bytes by [`Simd::store_codes`], unless an instruction set has a way of its own.
+struct Widened;
+impl Codes for Widened {
+    const BITS: u32 = 8;
+    const BYTES: usize = 8 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let mut lines = [s.line(block, sub); 8];
+        for j in 0..8 {
+            lines[j] = s.line(&block[LINE * j..], sub);
+        }
+        lines
+    }
+}
+
+/// One group of 16 outputs for a tile of [`TILE_ROWS`] rows, from widened codes and scales; `out` column 0 is the group's first row.
 #[inline(always)]
-pub(crate) fn group_tile<S: Simd, C: Codes, K: Scaling>(
+pub(crate) fn group_tile<S: Simd, F: Form>(
     s: S,
     codes: &[u8],
     scales: &GroupScales,
@@ -244,44 +278,92 @@ pub(crate) fn group_tile<S: Simd, C: Codes, K: Scaling>(
 ) {
     let blocks = tile.blocks;
     assert!(tile.rows == TILE_ROWS && tile.q.len() == blocks * TILE_ROWS);
-    assert!(codes.len() == blocks * C::BYTES && scales.d.len() == blocks);
+    assert!(codes.len() == blocks * Widened::BYTES && scales.d.len() == blocks);
     let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
-    for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
-        let scales = BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b);
-        block::<S, C, K>(s, codes, scales, tile, b, TILE_ROWS, &mut acc);
+    for (b, codes) in codes.chunks_exact(Widened::BYTES).enumerate() {
+        let scales = BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b);
+        block::<S, Widened, F>(s, codes, scales, tile, b, TILE_ROWS, &mut acc);
     }
     store(s, &acc, TILE_ROWS, out);
 }
 
-/// As [`group_tile`] for `M` rows, or with `M = 0` as many as the tile has, and with the scales widened on the way: what a few rows
-/// of activations wait for is memory, and that flows best when both planes are read at the pace of the arithmetic.
-#[inline(always)]
-fn group_stream<S: Simd, C: Codes, K: Scaling, const M: usize>(
-    s: S,
-    codes: &[u8],
-    plane: &[u8],
-    tile: &Tile,
-    out: &mut MatMut<'_>,
-) {
-    let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
-    assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
-    assert!(codes.len() == blocks * C::BYTES && plane.len() == blocks / K::BLOCKS * K::BYTES);
-    let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
-    let mut scales = Unit::default();
-    for (i, (codes, unit)) in codes.chunks_exact(C::BYTES * K::BLOCKS).zip(plane.chunks_exact(K::BYTES)).enumerate() {
-        K::widen(s, unit, &mut scales);
-        for b in 0..K::BLOCKS {
-            let (codes, scales) =
-                (&codes[C::BYTES * b..], BlockScales::of::<K>(&scales.d, &scales.m, &scales.halves, b));
-            block::<S, C, K>(s, codes, scales, tile, i * K::BLOCKS + b, rows, &mut acc);
-        }
-    }
-    store(s, &acc, rows, out);
+/// [`Simd::group_tile`] or, where `LARGE`, [`Simd::large_tiles`].
+struct Tiles<'a, 'o, F, const LARGE: bool> {
+    codes: &'a [u8],
+    scales: &'a GroupScales,
+    tiles: &'a [Tile],
+    out: MatMut<'o>,
+    form: PhantomData<F>,
 }
 
-/// All tiles against one group. For full tiles the scales, for many of them also the codes, are widened once and first.
+impl<F: Form, const LARGE: bool> Kernel for Tiles<'_, '_, F, LARGE> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        if LARGE {
+            s.large_tiles::<F>(self.codes, self.scales, self.tiles, &mut self.out);
+        } else {
+            s.group_tile::<F>(self.codes, self.scales, &self.tiles[0], &mut self.out);
+        }
+    }
+}
+
+/// One group of 16 outputs for a tile of `M` rows, or with `M = 0` as many as it has, with codes and scales widened on the way: what a
+/// few rows of activations wait for is memory, and that flows best when both planes are read at the pace of the arithmetic.
+struct Stream<'a, 'o, C, K, F, const M: usize> {
+    codes: &'a [u8],
+    plane: &'a [u8],
+    tile: &'a Tile,
+    out: MatMut<'o>,
+    ty: PhantomData<(C, K, F)>,
+}
+
+impl<C: Codes, K: Scaling, F: Form, const M: usize> Kernel for Stream<'_, '_, C, K, F, M> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Stream { codes, plane, tile, mut out, .. } = self;
+        let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
+        assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
+        assert!(codes.len() == blocks * C::BYTES && plane.len() == blocks / K::BLOCKS * K::BYTES);
+        let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
+        let mut scales = Unit::default();
+        let units = codes.chunks_exact(C::BYTES * K::BLOCKS).zip(plane.chunks_exact(K::BYTES));
+        for (i, (codes, unit)) in units.enumerate() {
+            K::widen(s, unit, &mut scales);
+            for b in 0..K::BLOCKS {
+                let (codes, scales) =
+                    (&codes[C::BYTES * b..], BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b));
+                block::<S, C, F>(s, codes, scales, tile, i * K::BLOCKS + b, rows, &mut acc);
+            }
+        }
+        store(s, &acc, rows, &mut out);
+    }
+}
+
+/// Widens the scales and the codes of a group, for full tiles.
+struct Widen<'a, C, K, F> {
+    codes: &'a [u8],
+    plane: &'a [u8],
+    scratch: &'a mut Scratch,
+    ty: PhantomData<(C, K, F)>,
+}
+
+impl<C: Codes, K: Scaling, F: Form> Kernel for Widen<'_, C, K, F> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Scratch { scales, codes } = self.scratch;
+        scales.widen::<S, K>(s, self.plane);
+        codes.resize(self.codes.len() / C::BYTES * Widened::BYTES, 0);
+        for (b, block) in self.codes.chunks_exact(C::BYTES).enumerate() {
+            for sub in 0..S::SUBS {
+                s.store_codes(&C::lines(s, block, sub), const { offset::<S, F>() }, codes, b, sub);
+            }
+        }
+    }
+}
+
+/// All tiles against one group: for full tiles scales and codes are widened once and first.
 #[inline(always)]
-fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
+fn group<S: Simd, C: Codes, K: Scaling, F: Form>(
     s: S,
     (quants, plane): (&[u8], &[u8]),
     scratch: &mut Scratch,
@@ -289,48 +371,49 @@ fn group<S: Simd, C: Codes, E: Codes, K: Scaling>(
     out: &mut MatMut<'_>,
     col: usize,
 ) {
-    const { assert!(!C::EXPANDED && E::EXPANDED && C::BITS == E::BITS) };
+    const { assert!(C::BITS == F::BITS && K::MIN == F::MIN && K::HALVES == F::HALVES) };
+    if S::UNROLL && tiles.iter().any(|tile| tile.rows == S::FULL_TILE) {
+        s.call(Widen { codes: quants, plane, scratch, ty: PhantomData::<(C, K, F)> });
+    }
     let Scratch { scales, codes } = scratch;
-    let wider = C::BYTES != E::BYTES || S::REORDERS_CODES;
-    // A large tile has rows enough to pay for widening at once, and its kernel knows no other codes.
-    let is_large = |tile: &Tile| S::FULL_TILE > TILE_ROWS && tile.rows == S::FULL_TILE;
-    let many = if S::FULL_TILE > TILE_ROWS { tiles.iter().any(is_large) } else { tiles.len() >= EXPAND_FROM_TILES };
-    let expand = wider && many;
-    if S::UNROLL && tiles.iter().any(|tile| tile.rows >= TILE_ROWS) {
-        scales.widen::<S, K>(s, plane);
-        if expand {
-            codes.resize(quants.len() / C::BYTES * E::BYTES, 0);
-            for (b, block) in quants.chunks_exact(C::BYTES).enumerate() {
-                for sub in 0..S::SUBS {
-                    s.store_codes(&C::lines(s, block, sub), const { offset::<S, C, K>() }, codes, b, sub);
+    let (mut row, mut rest) = (0, tiles);
+    while let [tile, ..] = rest {
+        macro_rules! stream {
+            ($rows:literal) => {{
+                let out = out.part(row..row + tile.rows, col..col + 16);
+                s.call(Stream::<C, K, F, $rows> { codes: quants, plane, tile, out, ty: PhantomData });
+            }};
+        }
+        macro_rules! full {
+            ($large:literal, $tiles:expr) => {{
+                let tiles: &[Tile] = $tiles;
+                let out = out.part(row..row + tiles.len() * S::FULL_TILE, col..col + 16);
+                s.call(Tiles::<F, $large> { codes, scales, tiles, out, form: PhantomData });
+            }};
+        }
+        let mut done = 1;
+        if !S::UNROLL {
+            stream!(0);
+        } else if tile.rows == S::FULL_TILE {
+            if S::FULL_TILE > TILE_ROWS {
+                done = rest.iter().take_while(|tile| tile.rows == S::FULL_TILE).count();
+                full!(true, &rest[..done]);
+            } else {
+                full!(false, &rest[..1]);
+            }
+        } else {
+            match tile.rows {
+                1 => stream!(1),
+                2 => stream!(2),
+                4 => stream!(4),
+                rows => {
+                    assert!(S::FULL_TILE > TILE_ROWS && rows == TILE_ROWS, "no kernel for {rows} rows");
+                    stream!(8);
                 }
             }
         }
-    }
-    let (mut row, mut rest) = (0, tiles);
-    while let Some((tile, others)) = rest.split_first() {
-        let large = rest.iter().take_while(|tile| is_large(tile)).count();
-        if large > 0 {
-            let rows = large * S::FULL_TILE;
-            let values = if expand { &codes[..] } else { quants };
-            s.large_tiles::<K>(values, scales, &rest[..large], &mut out.part(row..row + rows, col..col + 16));
-            row += rows;
-            rest = &rest[large..];
-            continue;
-        }
-        rest = others;
-        let out = &mut out.part(row..row + tile.rows, col..col + 16);
-        match tile.rows {
-            1 if S::UNROLL => group_stream::<S, C, K, 1>(s, quants, plane, tile, out),
-            2 if S::UNROLL => group_stream::<S, C, K, 2>(s, quants, plane, tile, out),
-            4 if S::UNROLL => group_stream::<S, C, K, 4>(s, quants, plane, tile, out),
-            TILE_ROWS if S::UNROLL && expand && S::FULL_TILE == TILE_ROWS => {
-                s.group_tile::<E, K>(codes, scales, tile, out)
-            }
-            TILE_ROWS if S::UNROLL => s.group_tile::<C, K>(quants, scales, tile, out),
-            _ => group_stream::<S, C, K, 0>(s, quants, plane, tile, out),
-        }
-        row += tile.rows;
+        row += done * tile.rows;
+        rest = &rest[done..];
     }
 }
 
@@ -348,14 +431,14 @@ pub(crate) fn matmul<S: Simd>(
     for (i, g) in groups.enumerate() {
         let (planes, col) = (w.group(g), 16 * i);
         match w.ty() {
-            Q4_0 => group::<S, Packed4, Expanded<4>, Plain>(s, planes, scratch, tiles, out, col),
-            Q4_1 => group::<S, Packed4, Expanded<4>, WithMin>(s, planes, scratch, tiles, out, col),
-            Q4_K => group::<S, Packed4, Expanded<4>, SixBits>(s, planes, scratch, tiles, out, col),
-            Q5_0 => group::<S, Packed5, Expanded<5>, Plain>(s, planes, scratch, tiles, out, col),
-            Q5_1 => group::<S, Packed5, Expanded<5>, WithMin>(s, planes, scratch, tiles, out, col),
-            Q5_K => group::<S, Packed5, Expanded<5>, SixBits>(s, planes, scratch, tiles, out, col),
-            Q6_K => group::<S, Packed6, Expanded<6>, WithHalves>(s, planes, scratch, tiles, out, col),
-            Q8_0 => group::<S, Packed8, Expanded<8>, Plain>(s, planes, scratch, tiles, out, col),
+            Q4_0 => group::<S, Packed4, Plain, Scaled<4>>(s, planes, scratch, tiles, out, col),
+            Q4_1 => group::<S, Packed4, WithMin, Affine<4>>(s, planes, scratch, tiles, out, col),
+            Q4_K => group::<S, Packed4, SixBits, Affine<4>>(s, planes, scratch, tiles, out, col),
+            Q5_0 => group::<S, Packed5, Plain, Scaled<5>>(s, planes, scratch, tiles, out, col),
+            Q5_1 => group::<S, Packed5, WithMin, Affine<5>>(s, planes, scratch, tiles, out, col),
+            Q5_K => group::<S, Packed5, SixBits, Affine<5>>(s, planes, scratch, tiles, out, col),
+            Q6_K => group::<S, Packed6, WithHalves, Halved<6>>(s, planes, scratch, tiles, out, col),
+            Q8_0 => group::<S, Packed8, Plain, Scaled<8>>(s, planes, scratch, tiles, out, col),
             F32 | F16 | BF16 => unreachable!("float weights go through matmul_float"),
         }
     }

@@ -5,7 +5,7 @@
 //! Then the sums go to memory, since there is no other way out of a tile, and AVX-512 scales them and adds them up in the order that the
 //! design prescribes. The 256 outputs stay in 16 vector registers from the first block to the last.
 //!
-//! Codes are widened to signed values, without an offset, so sums start from zero; those of Q8_0 are such as they come.
+//! Codes are widened to signed values, without an offset, so sums start from zero.
 //!
 //! # Shape
 //!
@@ -30,9 +30,10 @@ use std::hint::black_box;
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
+use crate::ops::matmul_quant::Form;
 use crate::ops::roof::Int8Loop;
-use crate::ops::scales::{GroupScales, Scaling};
-use crate::simd::{ActBlock, LINE, Simd};
+use crate::ops::scales::GroupScales;
+use crate::simd::{ActBlock, Kernel, LINE, Simd};
 
 use super::avx512::{Avx512, Tiles};
 
@@ -66,9 +67,19 @@ impl Tiles for Int8Tiles {
     }
 
     #[inline(always)]
-    fn large_tiles<K: Scaling>(cpu: Amx, values: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
-        // SAFETY: an `Amx` exists, so this CPU has the instructions.
-        unsafe { large_tiles::<K>(cpu, values, scales, tiles, out) }
+    fn large_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+        large_tiles::<F>(cpu, codes, scales, tiles, out);
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(cpu: Amx, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[inline(never)]
+        fn call<K: Kernel>(cpu: Amx, kernel: K) {
+            kernel.run(cpu);
+        }
+        // SAFETY: an `Amx` exists, so this CPU has the features.
+        unsafe { call(cpu, kernel) }
     }
 
     /// Four sums, two operands for either side, all in tiles: there is but one way to go about it.
@@ -186,20 +197,20 @@ macro_rules! store {
     };
 }
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-#[inline(never)]
-fn large_tiles<K: Scaling>(cpu: Amx, values: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+/// See [`Simd::large_tiles`].
+#[inline(always)]
+fn large_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
     // Products for each block: one, or one for either half.
-    let parts = const { if K::HALVES { 2 } else { 1 } };
+    let parts = const { if F::HALVES { 2 } else { 1 } };
     let lines = 8 / parts;
     // SAFETY: an `Amx` exists, so this CPU has AMX and the system lets this process use it.
     let _shape = unsafe { Shape::configure(lines as u8, 4 * lines as u8) };
     for (i, tile) in tiles.iter().enumerate() {
         let blocks = tile.blocks;
-        assert!(tile.rows == ROWS && tile.q.len() == blocks * ROWS && values.len() == blocks * 8 * LINE);
+        assert!(tile.rows == ROWS && tile.q.len() == blocks * ROWS && codes.len() == blocks * 8 * LINE);
         assert!(tile.d.len() == blocks * ROWS && scales.d.len() == blocks);
-        assert!(!K::MIN || tile.weighted.len() == blocks * ROWS && scales.m.len() == blocks);
-        assert!(!K::HALVES || scales.halves.len() == blocks);
+        assert!(!F::MIN || tile.weighted.len() == blocks * ROWS && scales.m.len() == blocks);
+        assert!(!F::HALVES || scales.halves.len() == blocks);
         let mut acc = [cpu.splat(0.0); ROWS];
         let mut sums = [Sums([[0; 16]; ROWS]); DEPTH];
         let products = blocks * parts;
@@ -215,17 +226,17 @@ fn large_tiles<K: Scaling>(cpu: Amx, values: &[u8], scales: &GroupScales, tiles:
                     }
                     if now < products {
                         let acts = tile.q[now / parts * ROWS].as_ptr().wrapping_add(now % parts * 16);
-                        let codes = values[now * lines * LINE..].as_ptr();
-                        // SAFETY: `lines` lines at `codes` and 16 rows of 4 · `lines` columns, a block of one row apart, at `acts` are
+                        let lines_at = codes[now * lines * LINE..].as_ptr();
+                        // SAFETY: `lines` lines at `lines_at` and 16 rows of 4 · `lines` columns, a block of one row apart, at `acts` are
                         // there, as asserted; the tiles were configured for as many.
-                        unsafe { start!($i, $a, $b, acts, codes) };
+                        unsafe { start!($i, $a, $b, acts, lines_at) };
                     }
                     if done < products && done % parts == parts - 1 {
                         let b = done / parts;
-                        if K::HALVES {
-                            scale::<K>(cpu, b, [&sums[$i & 2], &sums[$i | 1]], scales, tile, &mut acc);
+                        if F::HALVES {
+                            scale::<F>(cpu, b, [&sums[$i & 2], &sums[$i | 1]], scales, tile, &mut acc);
                         } else {
-                            scale::<K>(cpu, b, [&sums[$i], &sums[$i]], scales, tile, &mut acc);
+                            scale::<F>(cpu, b, [&sums[$i], &sums[$i]], scales, tile, &mut acc);
                         }
                     }
                 };
@@ -244,7 +255,7 @@ fn large_tiles<K: Scaling>(cpu: Amx, values: &[u8], scales: &GroupScales, tiles:
 
 /// Adds block `b`, the sums of its products being `sums` (of the two halves, or the same twice), to the outputs.
 #[inline(always)]
-fn scale<K: Scaling>(
+fn scale<F: Form>(
     cpu: Amx,
     b: usize,
     [sums, second]: [&Sums; 2],
@@ -255,19 +266,19 @@ fn scale<K: Scaling>(
     let dw = cpu.load(&scales.d[b]);
     let d: &[f32; ROWS] = tile.d[ROWS * b..].first_chunk().expect("a number per row");
     let weighted: &[f32; ROWS] =
-        if K::MIN { tile.weighted[ROWS * b..].first_chunk().expect("a number per row") } else { d };
-    let mw = if K::MIN { cpu.load(&scales.m[b]) } else { dw };
+        if F::MIN { tile.weighted[ROWS * b..].first_chunk().expect("a number per row") } else { d };
+    let mw = if F::MIN { cpu.load(&scales.m[b]) } else { dw };
     let [scale0, scale1] =
-        if K::HALVES { [cpu.load(&scales.halves[b][0]), cpu.load(&scales.halves[b][1])] } else { [dw; 2] };
+        if F::HALVES { [cpu.load(&scales.halves[b][0]), cpu.load(&scales.halves[b][1])] } else { [dw; 2] };
     for m in 0..ROWS {
         let mut sum = cpu.to_f32(cpu.load_i32(&sums.0[m]));
-        if K::HALVES {
+        if F::HALVES {
             // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded.
             let s1 = cpu.to_f32(cpu.load_i32(&second.0[m]));
             sum = cpu.fma(sum, scale0, cpu.mul(s1, scale1));
         }
         acc[m] = cpu.fma(cpu.mul(dw, cpu.splat(d[m])), sum, acc[m]);
-        if K::MIN {
+        if F::MIN {
             acc[m] = cpu.fma(mw, cpu.splat(weighted[m]), acc[m]);
         }
     }

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use crate::simd::{Simd, four};
+use crate::simd::{Kernel, Simd, four};
 
 /// How an instruction set multiplies codes by activations.
 pub(crate) trait Products: Copy {
@@ -25,6 +25,9 @@ pub(crate) trait Products: Copy {
         lines: &[__m256i; N],
         acts: &[i8],
     ) -> __m256i;
+
+    /// See [`Simd::call`].
+    fn call<K: Kernel>(cpu: Avx<Self>, kernel: K);
 }
 
 /// A CPU that has AVX2, FMA, F16C and what `P` multiplies with.
@@ -105,6 +108,10 @@ impl<P: Products> Simd for Avx<P> {
     #[inline(always)]
     fn dot<const N: usize, const BITS: u32>(self, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
         P::dot::<N, BITS>(self, init, lines, acts)
+    }
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) {
+        P::call(self, kernel);
     }
     #[inline(always)]
     fn load(self, x: &[f32]) -> __m256 {
@@ -243,5 +250,16 @@ impl Products for Maddubs {
             }
             sum
         }
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(cpu: Avx2, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
+        fn call<K: Kernel>(cpu: Avx2, kernel: K) {
+            kernel.run(cpu);
+        }
+        // SAFETY: an `Avx2` exists, so this CPU has the features.
+        unsafe { call(cpu, kernel) }
     }
 }

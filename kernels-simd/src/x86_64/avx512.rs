@@ -6,9 +6,10 @@ use std::marker::PhantomData;
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
+use crate::ops::matmul_quant::Form;
 use crate::ops::roof::{self, Int8Loop};
-use crate::ops::scales::{GroupScales, Scaling};
-use crate::simd::{LINE, Simd, four};
+use crate::ops::scales::GroupScales;
+use crate::simd::{Kernel, LINE, Simd, four};
 
 /// Matrix instructions for tiles of more than [`TILE_ROWS`] rows of activations, or none.
 pub(crate) trait Tiles: Copy {
@@ -19,9 +20,9 @@ pub(crate) trait Tiles: Copy {
     fn codes(cpu: Avx512<Self>, line: __m512i, offset: i32) -> __m512i;
 
     /// See [`Simd::large_tiles`].
-    fn large_tiles<K: Scaling>(
+    fn large_tiles<F: Form>(
         cpu: Avx512<Self>,
-        values: &[u8],
+        codes: &[u8],
         scales: &GroupScales,
         tiles: &[Tile],
         out: &mut MatMut<'_>,
@@ -29,6 +30,9 @@ pub(crate) trait Tiles: Copy {
 
     /// See [`Simd::int8_loop`].
     fn int8_loop(cpu: Avx512<Self>, bits: u32, how: Int8Loop, rounds: usize) -> u64;
+
+    /// See [`Simd::call`].
+    fn call<K: Kernel>(cpu: Avx512<Self>, kernel: K);
 }
 
 /// A CPU that has AVX-512 F, BW, DQ, VL and VNNI, and `T`.
@@ -73,12 +77,23 @@ impl Tiles for NoTiles {
         line
     }
     #[inline(always)]
-    fn large_tiles<K: Scaling>(_: Avx512Vnni, _: &[u8], _: &GroupScales, _: &[Tile], _: &mut MatMut<'_>) {
+    fn large_tiles<F: Form>(_: Avx512Vnni, _: &[u8], _: &GroupScales, _: &[Tile], _: &mut MatMut<'_>) {
         unreachable!("no tile is larger than a full one");
     }
     #[inline(always)]
     fn int8_loop(cpu: Avx512Vnni, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
         roof::int8(cpu, bits, how, rounds)
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(cpu: Avx512Vnni, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[inline(never)]
+        fn call<K: Kernel>(cpu: Avx512Vnni, kernel: K) {
+            kernel.run(cpu);
+        }
+        // SAFETY: an `Avx512Vnni` exists, so this CPU has the features.
+        unsafe { call(cpu, kernel) }
     }
 }
 
@@ -198,12 +213,16 @@ impl<T: Tiles> Simd for Avx512<T> {
         }
     }
     #[inline(always)]
-    fn large_tiles<K: Scaling>(self, values: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
-        T::large_tiles::<K>(self, values, scales, tiles, out);
+    fn large_tiles<F: Form>(self, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+        T::large_tiles::<F>(self, codes, scales, tiles, out);
     }
     #[inline(always)]
     fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
         T::int8_loop(self, bits, how, rounds)
+    }
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) {
+        T::call(self, kernel);
     }
     #[inline(always)]
     fn or_high<const BITS: u32>(self, line: __m512i, high: __m512i, shift: u32) -> __m512i {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::four;
+use crate::simd::{Kernel, four};
 
 use super::avx2::{Avx, Products};
 
@@ -39,5 +39,16 @@ impl Products for Dpbusd {
             unsafe { sum = _mm256_dpbusd_avx_epi32(sum, lines[j], _mm256_set1_epi32(four(&acts[j]))) };
         }
         sum
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(cpu: AvxVnni, kernel: K) {
+        #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+        #[inline(never)]
+        fn call<K: Kernel>(cpu: AvxVnni, kernel: K) {
+            kernel.run(cpu);
+        }
+        // SAFETY: an `AvxVnni` exists, so this CPU has the features.
+        unsafe { call(cpu, kernel) }
     }
 }
