@@ -27,6 +27,7 @@ fn map2<T: Copy + Default>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> T) 
 
 impl Simd for Portable {
     const LANES: usize = LANES;
+    const REGISTERS: usize = 16;
     // One instance reads better in a profile and compiles in a fraction of the time.
     const UNROLL: bool = false;
     const BYTE_OFFSET: i32 = 0;

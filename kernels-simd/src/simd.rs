@@ -52,6 +52,8 @@ pub(crate) trait Simd: Copy {
     const LANES: usize;
     /// Native vectors that make the design's sixteen lanes.
     const SUBS: usize = 16 / Self::LANES;
+    /// Vector registers.
+    const REGISTERS: usize;
     /// Whether it pays to have kernels for each common number of rows.
     const UNROLL: bool = true;
     /// Rows of a full tile: a power of two, [`TILE_ROWS`] or more.

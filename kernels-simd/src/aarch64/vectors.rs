@@ -79,6 +79,7 @@ macro_rules! ops {
 
 impl<P: Products> Simd for Arm<P> {
     const LANES: usize = 4;
+    const REGISTERS: usize = 32;
     // The byte products of all three sets are of signed numbers.
     const BYTE_OFFSET: i32 = 0;
     const PAIRS_ROWS: bool = P::PAIRS_ROWS;

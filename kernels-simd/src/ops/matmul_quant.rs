@@ -13,7 +13,7 @@ use quipu_quant::TensorType;
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
-use crate::simd::{Kernel, LINE, Simd};
+use crate::simd::{ActBlock, Kernel, LINE, Simd};
 
 use super::scales::{GroupScales, Lanes, Plain, Scaling, SixBits, Unit, WithHalves, WithMin};
 
@@ -172,73 +172,121 @@ impl<'a> BlockScales<'a> {
     }
 }
 
-/// Part `sub` of block `b`, whose codes are `lines`: adds its products with `rows` rows of `tile` to `acc`.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the body of a loop")]
-fn block_part<S: Simd, F: Form>(
-    s: S,
-    lines: [S::Line; 8],
-    sub: usize,
-    scales: BlockScales<'_>,
-    tile: &Tile,
-    b: usize,
-    rows: usize,
-    acc: &mut [S::V; TILE_ROWS],
-) {
-    let offset = const { offset::<S, F>() };
-    let at = sub * S::LANES;
-    let dw = s.load(&scales.d[at..]);
-    for m in 0..rows {
-        let at_m = b * rows + m;
-        let (q, [h0, h1]) = (&tile.q[at_m], tile.halves[at_m]);
-        let sum = if F::HALVES {
-            let [first, second] = scales.halves;
-            let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
-            let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
-            let s0 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h0), l0, &q[..16]));
-            let s1 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h1), l1, &q[16..]));
-            // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded; products of i32 are slow on many CPUs.
-            s.fma(s0, s.load(&first[at..]), s.mul(s1, s.load(&second[at..])))
-        } else {
-            let init = s.splat_i32(-offset * (h0 + h1));
-            s.to_f32(match F::BITS {
-                4 => s.dot::<8, 4>(init, &lines, q),
-                5 => s.dot::<8, 5>(init, &lines, q),
-                _ => s.dot::<8, 8>(init, &lines, q),
-            })
-        };
-        acc[m] = s.fma(s.mul(dw, s.splat(tile.d[at_m])), sum, acc[m]);
-        if F::MIN {
-            let mw = s.load(&scales.m[at..]);
-            acc[m] = s.fma(mw, s.splat(tile.weighted[at_m]), acc[m]);
+/// Quantised activations of one block, row by row: see [`Tile`].
+#[derive(Clone, Copy)]
+struct Acts<'a> {
+    q: &'a [ActBlock],
+    d: &'a [f32],
+    halves: &'a [[i32; 2]],
+    weighted: &'a [f32],
+}
+
+impl<'a> Acts<'a> {
+    /// Those of block `b` of a tile with `rows` rows.
+    #[inline(always)]
+    fn of(tile: &'a Tile, b: usize, rows: usize) -> Acts<'a> {
+        let at = b * rows..(b + 1) * rows;
+        Acts {
+            q: &tile.q[at.clone()],
+            d: &tile.d[at.clone()],
+            halves: &tile.halves[at.clone()],
+            weighted: &tile.weighted[at],
         }
     }
 }
 
-/// Adds the products of block `b`, whose codes are in `codes`, with `rows` rows of `tile` to `acc`.
+/// `acc` and the products of part `sub` of a block, whose codes are `lines`, with row `m` of `acts`.
 #[inline(always)]
-fn block<S: Simd, C: Codes, F: Form>(
+fn row<S: Simd, F: Form>(
+    s: S,
+    lines: &[S::Line; 8],
+    sub: usize,
+    scales: BlockScales<'_>,
+    acts: Acts<'_>,
+    m: usize,
+    acc: S::V,
+) -> S::V {
+    let offset = const { offset::<S, F>() };
+    let at = sub * S::LANES;
+    let (q, [h0, h1]) = (&acts.q[m], acts.halves[m]);
+    let sum = if F::HALVES {
+        let [first, second] = scales.halves;
+        let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
+        let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
+        let s0 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h0), l0, &q[..16]));
+        let s1 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h1), l1, &q[16..]));
+        // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded; products of i32 are slow on many CPUs.
+        s.fma(s0, s.load(&first[at..]), s.mul(s1, s.load(&second[at..])))
+    } else {
+        let init = s.splat_i32(-offset * (h0 + h1));
+        s.to_f32(match F::BITS {
+            4 => s.dot::<8, 4>(init, lines, q),
+            5 => s.dot::<8, 5>(init, lines, q),
+            _ => s.dot::<8, 8>(init, lines, q),
+        })
+    };
+    let acc = s.fma(s.mul(s.load(&scales.d[at..]), s.splat(acts.d[m])), sum, acc);
+    if !F::MIN {
+        return acc;
+    }
+    s.fma(s.load(&scales.m[at..]), s.splat(acts.weighted[m]), acc)
+}
+
+/// Adds the products of part `sub` of a block, whose codes are `lines`, with `acts`, which have `M` rows or, where `M = 0`, any number.
+///
+/// Rows are spelled out where all sums fit into registers: the compiler leaves a loop of such a length as it is, and then they are in
+/// memory.
+#[inline(always)]
+fn part<S: Simd, F: Form, const M: usize>(
+    s: S,
+    lines: [S::Line; 8],
+    sub: usize,
+    scales: BlockScales<'_>,
+    acts: Acts<'_>,
+    acc: &mut [S::V; TILE_ROWS],
+) {
+    const { assert!(matches!(M, 0 | 1 | 2 | 4 | 8)) };
+    // Eight lines, and three vectors to calculate with.
+    let in_registers = const { M > 0 && M * S::SUBS + 8 + 3 <= S::REGISTERS };
+    macro_rules! rows {
+        ($($m:expr),*) => {
+            $(acc[$m] = row::<S, F>(s, &lines, sub, scales, acts, $m, acc[$m]);)*
+        };
+    }
+    if !in_registers {
+        for m in 0..acts.q.len() {
+            rows!(m);
+        }
+        return;
+    }
+    rows!(0);
+    if M >= 2 {
+        rows!(1);
+    }
+    if M >= 4 {
+        rows!(2, 3);
+    }
+    if M >= 8 {
+        rows!(4, 5, 6, 7);
+    }
+}
+
+/// Adds the products of a block, whose codes are in `codes`, with `acts`; its parts are spelled out like rows.
+#[inline(always)]
+fn block<S: Simd, C: Codes, F: Form, const M: usize>(
     s: S,
     codes: &[u8],
     scales: BlockScales<'_>,
-    tile: &Tile,
-    b: usize,
-    rows: usize,
+    acts: Acts<'_>,
     acc: &mut [[S::V; TILE_ROWS]; 4],
 ) {
-    macro_rules! part {
-        ($sub:literal) => {
-            block_part::<S, F>(s, C::lines(s, codes, $sub), $sub, scales, tile, b, rows, &mut acc[$sub])
-        };
-    }
-    // Spelled out: the compiler would leave a loop of this length as it is, and then the sums would not be in registers.
-    part!(0);
+    part::<S, F, M>(s, C::lines(s, codes, 0), 0, scales, acts, &mut acc[0]);
     if S::SUBS > 1 {
-        part!(1);
+        part::<S, F, M>(s, C::lines(s, codes, 1), 1, scales, acts, &mut acc[1]);
     }
     if S::SUBS > 2 {
-        part!(2);
-        part!(3);
+        part::<S, F, M>(s, C::lines(s, codes, 2), 2, scales, acts, &mut acc[2]);
+        part::<S, F, M>(s, C::lines(s, codes, 3), 3, scales, acts, &mut acc[3]);
     }
 }
 
@@ -282,7 +330,7 @@ pub(crate) fn group_tile<S: Simd, F: Form>(
     let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
     for (b, codes) in codes.chunks_exact(Widened::BYTES).enumerate() {
         let scales = BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b);
-        block::<S, Widened, F>(s, codes, scales, tile, b, TILE_ROWS, &mut acc);
+        block::<S, Widened, F, TILE_ROWS>(s, codes, scales, Acts::of(tile, b, TILE_ROWS), &mut acc);
     }
     store(s, &acc, TILE_ROWS, out);
 }
@@ -332,7 +380,7 @@ impl<C: Codes, K: Scaling, F: Form, const M: usize> Kernel for Stream<'_, '_, C,
             for b in 0..K::BLOCKS {
                 let (codes, scales) =
                     (&codes[C::BYTES * b..], BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b));
-                block::<S, C, F>(s, codes, scales, tile, i * K::BLOCKS + b, rows, &mut acc);
+                block::<S, C, F, M>(s, codes, scales, Acts::of(tile, i * K::BLOCKS + b, rows), &mut acc);
             }
         }
         store(s, &acc, rows, &mut out);

@@ -73,6 +73,7 @@ macro_rules! ops {
 
 impl<P: Products> Simd for Avx<P> {
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
 
     type V = __m256;

@@ -110,6 +110,7 @@ macro_rules! ops {
 
 impl<T: Tiles> Simd for Avx512<T> {
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     const FULL_TILE: usize = T::FULL_TILE;
     // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
     const BYTE_OFFSET: i32 = 128;
