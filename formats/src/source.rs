@@ -5,8 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
+use quipu_quant::{StoredType, TensorType};
 
 use crate::gguf::Metadata;
 
@@ -17,6 +17,8 @@ pub enum Layout {
     Plain,
     /// R16·K4 (see `quipu_quant::pack`).
     Packed,
+    /// Row after row in a type without kernels, which is recoded on the way in (see `quipu_quant::stored`).
+    Stored(StoredType),
 }
 
 /// One entry of a tensor directory.
@@ -24,7 +26,7 @@ pub enum Layout {
 pub struct TensorInfo {
     /// GGUF's name, e.g. `blk.0.attn_q.weight`.
     pub name: String,
-    /// How an element is stored.
+    /// The type of the weights as they are computed with. That is how they are stored, but for [`Layout::Stored`].
     pub ty: TensorType,
     /// How the rows are arranged.
     pub layout: Layout,
@@ -48,6 +50,15 @@ impl TensorInfo {
         match self.layout {
             Layout::Plain => self.ty.row_bytes(self.cols())?.checked_mul(self.rows()),
             Layout::Packed => Some(PackedLayout::new(self.ty, self.rows(), self.cols())?.total_bytes()),
+            Layout::Stored(ty) => ty.row_bytes(self.cols())?.checked_mul(self.rows()),
+        }
+    }
+
+    /// GGUF's name of the type in which the weights are stored.
+    pub fn stored_as(&self) -> &'static str {
+        match self.layout {
+            Layout::Plain | Layout::Packed => self.ty.name(),
+            Layout::Stored(ty) => ty.name(),
         }
     }
 }
@@ -66,14 +77,14 @@ pub trait Source: Sync + Send {
     /// The tensor directory, in file order.
     fn tensors(&self) -> &[TensorInfo];
 
-    /// The bytes of `rows` of tensor number `index`, whose layout is [`Layout::Plain`]: borrowed from the mapping where they lie
-    /// there as they are, computed where they must be (row order, number type).
+    /// The bytes of `rows` of tensor number `index` in its type, one after the other: borrowed from the mapping where they lie there as they
+    /// are, computed where they must be (row order, number type, [`Layout::Stored`]). Not for [`Layout::Packed`].
     ///
     /// # Panics
     /// When `index`, `rows` or the layout are wrong: those come from [`Source::tensors`], not from outside.
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]>;
 
-    /// All bytes of tensor number `index`, when they lie in the mapping contiguous and as they are, plain or packed.
+    /// All bytes of tensor number `index`, when they lie in the mapping contiguous and in its layout.
     fn mapped(&self, index: usize) -> Option<&[u8]>;
 
     /// Tells the system that the bytes of tensor number `index` will not be needed again soon.
@@ -94,4 +105,17 @@ pub trait Source: Sync + Send {
     fn find(&self, name: &str) -> Option<usize> {
         self.tensors().iter().position(|t| t.name == name)
     }
+}
+
+/// The types of `source` that are recoded on the way in: stored as, run as, how many tensors.
+pub fn recoded_types(source: &dyn Source) -> Vec<(StoredType, TensorType, usize)> {
+    let mut types: Vec<(StoredType, TensorType, usize)> = Vec::new();
+    for tensor in source.tensors() {
+        let Layout::Stored(stored) = tensor.layout else { continue };
+        match types.iter_mut().find(|(ty, ..)| *ty == stored) {
+            Some((.., count)) => *count += 1,
+            None => types.push((stored, tensor.ty, 1)),
+        }
+    }
+    types
 }

@@ -427,7 +427,7 @@ fn requantising_is_done_and_told() {
         info("blk.2.attn_q.weight", Q4_0, &[256, 4]),
     ]);
     let (file, summary) = bench.convert(&source, TypeRule::To(Q4_0), false, "out.gguf");
-    assert_eq!(summary.warnings, [Warning::Requantised { from: Q4_K, to: Q4_0, tensors: 2 }]);
+    assert_eq!(summary.warnings, [Warning::Requantised { from: "Q4_K", to: Q4_0, tensors: 2 }]);
     assert_eq!(data(&file, "output.weight"), data(&source, "output.weight"), "Q6_K serves as head as it is");
     assert_eq!(data(&file, "blk.2.attn_q.weight"), data(&source, "blk.2.attn_q.weight"), "same type, same bytes");
     // Back to floats loses nothing and needs no warning.

@@ -248,7 +248,8 @@ fn cases() -> Vec<Case> {
         case!("bytes that wrap to 16", shape(&[(1 << 62) + 4]), Fault::ShapeOverflow { .. }),
         case!("type 999", t(999), Fault::UnknownTensorType { id: 999, .. }),
         case!("type 2^32 - 1", t(u32::MAX), Fault::UnknownTensorType { id: u32::MAX, .. }),
-        case!("a type that is not run", t(20), Fault::UnknownTensorType { id: 20, .. }),
+        case!("a type for activations", t(15), Fault::UnknownTensorType { id: 15, .. }),
+        case!("a type for integers", t(26), Fault::UnknownTensorType { id: 26, .. }),
         case!("a type that was removed", t(4), Fault::UnknownTensorType { id: 4, .. }),
         case!(
             "a block and a half",
@@ -331,8 +332,8 @@ fn cases() -> Vec<Case> {
         ),
         case!(
             "a packed type that is not run",
-            packed(&packed_keys("r16k4", 1), tensor("t", &[32, 16], 0x5150_0014, 0)),
-            Fault::UnknownTensorType { id: 0x5150_0014, .. }
+            packed(&packed_keys("r16k4", 1), tensor("t", &[32, 16], 0x5150_0010, 0)),
+            Fault::UnknownTensorType { id: 0x5150_0010, .. }
         ),
         case!(
             "packed rows of 2^60",

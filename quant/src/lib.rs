@@ -8,6 +8,7 @@
 //! - [`activations`]: the int8 form in which activations enter a quantised product.
 //! - [`dot`]: the reference dot product of a weight row and a quantised activation row.
 //! - [`search`]: quantise with less error than the plain rule, by what is known of the activations.
+//! - [`stored`]: types that are read and recoded, but have no kernels.
 //! - [`pack`]: R16·K4, the one layout that every instruction set reads, as a permutation of the plain rows.
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,8 @@ pub mod blocks;
 pub mod dot;
 pub mod pack;
 pub mod search;
+pub mod stored;
 pub mod types;
 
+pub use stored::StoredType;
 pub use types::TensorType;

@@ -68,8 +68,8 @@ pub enum WeightsError {
         path: PathBuf,
         /// GGUF's name.
         name: String,
-        /// The tensor's type.
-        found: TensorType,
+        /// The name of the tensor's type.
+        found: &'static str,
     },
 }
 
@@ -125,10 +125,12 @@ impl Matrix {
     }
 }
 
-/// `y = W·x + b`.
+/// `y = s·W·x + b`.
 pub(crate) struct Linear {
     /// outputs × inputs.
     pub(crate) matrix: Matrix,
+    /// A factor of all outputs: files with NVFP4 have one for each matrix, since the type's own scales reach no farther than 448.
+    scale: Option<f32>,
     /// outputs, padded to 16.
     bias: Option<Vec<f32>>,
 }
@@ -156,6 +158,9 @@ impl Linear {
             kernels.matmul_float(&weights, groups.clone(), input.x, input.stride, out);
         } else {
             kernels.matmul_quant(&weights, groups.clone(), input.tiles, scratch, out);
+        }
+        if let Some(scale) = self.scale {
+            (0..out.rows()).for_each(|r| out.row(r).iter_mut().for_each(|y| *y *= scale));
         }
         if let Some(bias) = &self.bias {
             for r in 0..out.rows() {
@@ -331,7 +336,7 @@ impl Loader<'_> {
         let info = &self.source.tensors()[index];
         if !info.ty.is_float() || info.layout != Layout::Plain {
             let path = self.source.path().into();
-            return Err(WeightsError::VectorType { path, name: name.into(), found: info.ty });
+            return Err(WeightsError::VectorType { path, name: name.into(), found: info.stored_as() });
         }
         let mut out = vec![0.0; n];
         let ty = info.ty;
@@ -347,7 +352,7 @@ impl Loader<'_> {
         Ok(out)
     }
 
-    /// `name.weight`, outputs × inputs, and `name.bias` if there is one.
+    /// `name.weight`, outputs × inputs, and `name.scale` and `name.bias` if there are any.
     fn linear(&mut self, name: &str, outputs: usize, inputs: usize) -> Result<Linear, WeightsError> {
         let weight = format!("{name}.weight");
         let index = self.find(&weight, &[inputs, outputs])?;
@@ -360,15 +365,20 @@ impl Loader<'_> {
                 Store::Mapped(self.source.clone(), index)
             }
             Layout::Packed => Store::Owned(self.copy(index)?),
-            Layout::Plain => Store::Owned(self.pack(index, &layout)?),
+            Layout::Plain | Layout::Stored(_) => Store::Owned(self.pack(index, &layout)?),
         };
         self.count(index);
+        let scale = format!("{name}.scale");
+        let scale = match self.source.find(&scale) {
+            Some(_) => self.vector(&scale, 1)?.first().copied(),
+            None => None,
+        };
         let bias = format!("{name}.bias");
         let bias = match self.source.find(&bias) {
             Some(_) => Some(self.padded(&bias, outputs)?),
             None => None,
         };
-        Ok(Linear { matrix: Matrix { layout, store }, bias })
+        Ok(Linear { matrix: Matrix { layout, store }, scale, bias })
     }
 
     /// Room for a matrix.

@@ -16,7 +16,8 @@
 //! `*.weight` of two dimensions is packed, whatever its type, and the tensors stand in the order in which a forward pass reads them.
 //!
 //! A tensor that keeps its type keeps its bytes. One that changes it goes through f32; from one quantised type to another that
-//! loses more than the new type alone would, which is worth a warning.
+//! loses more than the new type alone would, which is worth a warning. A type without kernels is packed as the one that runs in its place,
+//! without that detour ([`quipu_quant::stored`]).
 //!
 //! Everything streams: a few chunks of rows for each thread are in memory at a time, and the pages of the source are given
 //! back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind its quants.
@@ -105,8 +106,8 @@ pub struct Summary {
 pub enum Warning {
     /// Tensors went from one quantised type to another.
     Requantised {
-        /// Their type in the source.
-        from: TensorType,
+        /// The name of their type in the source.
+        from: &'static str,
         /// Their type now.
         to: TensorType,
         /// How many.

@@ -46,6 +46,13 @@ impl Plan {
         for &origin in &origins {
             let from = &infos[origin];
             let wanted = wanted_type(from, options, model, head == Some(&from.name));
+            let packed = options.packed && is_weight(from) && from.shape.len() == 2;
+            let layout = match from.layout {
+                _ if packed => Layout::Packed,
+                Layout::Stored(_) if wanted.is_none() => from.layout,
+                _ => Layout::Plain,
+            };
+            let wanted = wanted.unwrap_or(from.ty);
             let ty = mix::fallback(wanted, from.cols());
             if ty != wanted {
                 warn_not_whole_blocks(&mut warnings, wanted, ty, &from.name);
@@ -56,12 +63,11 @@ impl Plan {
                     return Err(ConvertError::NoPlainRule { tensor: from.name.clone(), ty });
                 }
             }
-            if ty != from.ty && !from.ty.is_float() && !ty.is_float() {
-                warn_requantised(&mut warnings, from.ty, ty);
+            let to = TensorInfo { name: from.name.clone(), ty, layout, shape: from.shape.clone() };
+            if to.stored_as() != from.stored_as() && !from.ty.is_float() && !ty.is_float() {
+                warn_requantised(&mut warnings, from.stored_as(), ty);
             }
-            let packed = options.packed && is_weight(from) && from.shape.len() == 2;
-            let layout = if packed { Layout::Packed } else { Layout::Plain };
-            tensors.push(TensorInfo { name: from.name.clone(), ty, layout, shape: from.shape.clone() });
+            tensors.push(to);
         }
         if uncalibrated > 0 {
             warnings.push(Warning::NotCalibrated { tensors: uncalibrated });
@@ -97,24 +103,24 @@ fn is_weight(info: &TensorInfo) -> bool {
     info.shape.len() >= 2 && info.name.ends_with(".weight")
 }
 
-/// The tables of the [module](super) and of [`mix`].
-fn wanted_type(info: &TensorInfo, options: &ConvertOptions, model: Model, is_head: bool) -> TensorType {
+/// The tables of the [module](super) and of [`mix`]; `None`: as it is.
+fn wanted_type(info: &TensorInfo, options: &ConvertOptions, model: Model, is_head: bool) -> Option<TensorType> {
     if info.shape.len() == 1 {
-        return TensorType::F32;
+        return Some(TensorType::F32);
     }
     if !is_weight(info) {
-        return info.ty;
+        return None;
     }
     if let Some(rule) = options.tensors.iter().find(|rule| rule.matches(&info.name)) {
-        return rule.ty;
+        return Some(rule.ty);
     }
-    match options.types {
-        TypeRule::Keep => info.ty,
+    Some(match options.types {
+        TypeRule::Keep => return None,
         TypeRule::To(ty) if is_head => mix::head(ty),
         TypeRule::Mix(mix) if is_head => mix::head(mix.base()),
         TypeRule::To(ty) => model.uniform(ty, &info.name),
         TypeRule::Mix(mix) => model.mixed(mix, &info.name),
-    }
+    })
 }
 
 fn warn_not_whole_blocks(warnings: &mut Vec<Warning>, wanted: TensorType, used: TensorType, name: &str) {
@@ -128,7 +134,7 @@ fn warn_not_whole_blocks(warnings: &mut Vec<Warning>, wanted: TensorType, used: 
     warnings.push(Warning::NotWholeBlocks { wanted, used, tensors: vec![name.into()] });
 }
 
-fn warn_requantised(warnings: &mut Vec<Warning>, from_type: TensorType, to_type: TensorType) {
+fn warn_requantised(warnings: &mut Vec<Warning>, from_type: &'static str, to_type: TensorType) {
     for warning in warnings.iter_mut() {
         if let Warning::Requantised { from, to, tensors } = warning
             && (*from, *to) == (from_type, to_type)

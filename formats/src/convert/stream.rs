@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use quipu_quant::blocks::{self, dequantize};
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group, unpack_group};
 use quipu_quant::search::Calibration;
-use quipu_quant::{TensorType, search};
+use quipu_quant::{TensorType, search, stored};
 use rayon::prelude::*;
 
 use super::plan::Plan;
@@ -78,7 +78,7 @@ pub(super) fn write_tensors(
 fn jobs(source: &dyn Source, plan: &Plan, tensor: usize) -> impl Iterator<Item = Job> {
     let (to, origin) = (&plan.tensors[tensor], plan.origins[tensor]);
     let from = &source.tensors()[origin];
-    let copied = (to.ty, to.layout) == (from.ty, from.layout) && to.layout == Layout::Packed;
+    let copied = (to.ty, to.layout) == (from.ty, from.layout) && to.layout != Layout::Plain;
     let (end, step) = if copied {
         (to.byte_len().unwrap_or(0), 4 * CHUNK_WEIGHTS)
     } else {
@@ -94,27 +94,50 @@ fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job
     let (to, origin) = (&plan.tensors[job.tensor], plan.origins[job.tensor]);
     let rows = match &job.work {
         Work::Copy(range) => {
-            return Ok(Part { bytes: Cow::Borrowed(&packed_bytes(source, origin)[range.clone()]), scales: Vec::new() });
+            return Ok(Part { bytes: Cow::Borrowed(&mapped(source, origin)[range.clone()]), scales: Vec::new() });
         }
         Work::Rows(rows) => rows.clone(),
     };
-    let from = &source.tensors()[origin];
-    let mut bytes = match from.layout {
-        Layout::Plain => source.rows(origin, rows.clone()),
-        Layout::Packed => Cow::Owned(unpacked_rows(from, packed_bytes(source, origin), rows.clone())),
+    let bytes = if to.ty == source.tensors()[origin].ty {
+        plain_rows(source, origin, rows)
+    } else {
+        let values = values(source, origin, rows.clone());
+        check_range(source, origin, to.ty, rows.start, &values)?;
+        Cow::Owned(rounder.round(plan, job.tensor, &values))
     };
-    if to.ty != from.ty {
-        let values = checked_values(source, from, to.ty, rows.start, &bytes)?;
-        bytes = Cow::Owned(rounder.round(plan, job.tensor, &values));
-    }
     match to.layout {
-        Layout::Plain => Ok(Part { bytes, scales: Vec::new() }),
         Layout::Packed => Ok(packed_rows(to, &bytes)),
+        Layout::Plain | Layout::Stored(_) => Ok(Part { bytes, scales: Vec::new() }),
     }
 }
 
-fn packed_bytes(source: &dyn Source, origin: usize) -> &[u8] {
-    source.mapped(origin).expect("a packed tensor lies in its file as it is, since `Source::rows` cannot serve it")
+fn mapped(source: &dyn Source, origin: usize) -> &[u8] {
+    source.mapped(origin).expect("what is not plain lies in its file as it is")
+}
+
+/// The bytes of rows in the tensor's type; `rows` starts with a group.
+fn plain_rows(source: &dyn Source, origin: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
+    let from = &source.tensors()[origin];
+    match from.layout {
+        Layout::Packed => Cow::Owned(unpacked_rows(from, mapped(source, origin), rows)),
+        Layout::Plain | Layout::Stored(_) => source.rows(origin, rows),
+    }
+}
+
+/// The values of rows; `rows` starts with a group.
+fn values(source: &dyn Source, origin: usize, rows: Range<usize>) -> Vec<f32> {
+    let from = &source.tensors()[origin];
+    let mut values = vec![0.0f32; rows.len() * from.cols()];
+    if let Layout::Stored(stored) = from.layout {
+        // As they are stored: recoding might have rounded them.
+        let bytes = mapped(source, origin);
+        let row_bytes = bytes.len() / from.rows();
+        stored::dequantize(stored, &bytes[rows.start * row_bytes..rows.end * row_bytes], &mut values).map_err(drop)
+    } else {
+        dequantize(from.ty, &plain_rows(source, origin, rows), &mut values).map_err(drop)
+    }
+    .expect("whole rows, of types whose blocks divide them");
+    values
 }
 
 fn packed_layout(info: &TensorInfo) -> PackedLayout {
@@ -183,18 +206,17 @@ impl Rounder {
     }
 }
 
-/// The values of rows of `from`, the first of them number `first_row`, if type `ty` can hold them.
-fn checked_values(
+/// Refuses values that type `ty` cannot hold; they are those of whole rows, the first of them number `first_row`.
+fn check_range(
     source: &dyn Source,
-    from: &TensorInfo,
+    origin: usize,
     ty: TensorType,
     first_row: usize,
-    bytes: &[u8],
-) -> Result<Vec<f32>, ConvertError> {
-    let mut values = vec![0.0f32; bytes.len() / from.ty.block_bytes() * from.ty.block_len()];
-    dequantize(from.ty, bytes, &mut values).expect("whole rows, of types whose blocks divide them");
-    match out_of_range(ty, &values) {
-        None => Ok(values),
+    values: &[f32],
+) -> Result<(), ConvertError> {
+    let from = &source.tensors()[origin];
+    match out_of_range(ty, values) {
+        None => Ok(()),
         Some(i) => Err(ConvertError::WeightOutOfRange {
             path: source.path().to_owned(),
             tensor: from.name.clone(),

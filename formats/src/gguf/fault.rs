@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use quipu_quant::TensorType;
+use quipu_quant::{StoredType, TensorType};
 
 use super::{MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
 use super::{MetadataError, PACKED_ALIGNMENT};
@@ -93,17 +93,18 @@ pub enum GgufFault {
     /// A tensor whose size no machine can address.
     #[error("tensor {}: shape {shape:?} has more elements than can be addressed", quote(.tensor))]
     ShapeOverflow { tensor: String, shape: Vec<u64> },
-    /// A tensor of a type that Quipu does not run, or that nobody knows.
+    /// A tensor of a type that holds no weights, was given up, or that nobody knows.
     #[error(
-        "tensor {}: type {id}{}; Quipu runs {}",
+        "tensor {}: type {id}{}; Quipu reads {} and {}",
         quote(.tensor),
         ggml_type_name(*.id).map(|n| format!(" ({n})")).unwrap_or_default(),
-        TensorType::ALL.map(TensorType::name).join(", ")
+        TensorType::ALL.map(TensorType::name).join(", "),
+        StoredType::ALL.map(StoredType::name).join(", ")
     )]
     UnknownTensorType { tensor: String, id: u32 },
     /// Rows that are no whole number of blocks.
-    #[error("tensor {}: rows of {cols} elements are no multiple of {ty}'s block of {}", quote(.tensor), .ty.block_len())]
-    PartialBlock { tensor: String, cols: usize, ty: TensorType },
+    #[error("tensor {}: rows of {cols} elements are no multiple of {ty}'s block of {block}", quote(.tensor))]
+    PartialBlock { tensor: String, cols: usize, ty: &'static str, block: usize },
     /// A tensor that does not start at a multiple of the alignment.
     #[error("tensor {}: offset {offset} is no multiple of the alignment {alignment}", quote(.tensor))]
     MisalignedTensor { tensor: String, offset: u64, alignment: usize },
@@ -183,39 +184,28 @@ pub(super) fn recognise(file: &[u8]) -> String {
     format!("it starts with the bytes {}", first.join(" "))
 }
 
-/// The names of ggml's types that Quipu does not run (`enum ggml_type` in `ggml.h`, removed ones included).
+/// What ggml's other types are (`enum ggml_type` in `ggml.h`): removed ones, and those that no weight of a model has.
 fn ggml_type_name(id: u32) -> Option<&'static str> {
     Some(match id {
         4 => "Q4_2, removed from ggml in 2023",
         5 => "Q4_3, removed from ggml in 2023",
-        9 => "Q8_1",
+        9 => "Q8_1, for activations",
         10 => "Q2_K",
         11 => "Q3_K",
-        15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
-        19 => "IQ1_S",
+        15 => "Q8_K, for activations",
         20 => "IQ4_NL",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
         23 => "IQ4_XS",
-        24 => "I8",
-        25 => "I16",
-        26 => "I32",
-        27 => "I64",
-        28 => "F64",
-        29 => "IQ1_M",
+        24 => "I8, not for weights",
+        25 => "I16, not for weights",
+        26 => "I32, not for weights",
+        27 => "I64, not for weights",
+        28 => "F64, not for weights",
         31 => "Q4_0_4_4, removed from ggml in 2024",
         32 => "Q4_0_4_8, removed from ggml in 2024",
         33 => "Q4_0_8_8, removed from ggml in 2024",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
         36 => "IQ4_NL_4_4, removed from ggml in 2024",
         37 => "IQ4_NL_4_8, removed from ggml in 2024",
         38 => "IQ4_NL_8_8, removed from ggml in 2024",
-        39 => "MXFP4",
-        40 => "NVFP4",
         _ => return None,
     })
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use quipu_quant::stored;
+
 use super::fault::{GgufError, GgufFault};
 use super::parse::{Header, parse};
 use super::value::Metadata;
@@ -72,7 +74,7 @@ impl GgufFile {
         self.header.ranges[index].clone()
     }
 
-    /// The bytes of tensor number `index`, plain or packed. In a mapped file they start at a multiple of [`GgufFile::alignment`]
+    /// The bytes of tensor number `index` in its layout. In a mapped file they start at a multiple of [`GgufFile::alignment`]
     /// (or of the page, if that is less); in one held in memory they may start anywhere.
     ///
     /// # Panics
@@ -121,10 +123,19 @@ impl Source for GgufFile {
 
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
         let info = &self.header.tensors[index];
-        assert_eq!(info.layout, Layout::Plain, "rows of {} asked for, which is packed", info.name);
         let data = self.data(index);
         let row_bytes = data.len() / info.rows();
-        Cow::Borrowed(&data[rows.start * row_bytes..rows.end * row_bytes])
+        let bytes = |rows: &Range<usize>| &data[rows.start * row_bytes..rows.end * row_bytes];
+        match info.layout {
+            Layout::Plain => Cow::Borrowed(bytes(&rows)),
+            Layout::Stored(stored) => {
+                let weights = rows.len() * info.cols();
+                let mut recoded = vec![0; weights / info.ty.block_len() * info.ty.block_bytes()];
+                stored::recode(stored, bytes(&rows), &mut recoded).expect("whole rows of whole blocks");
+                Cow::Owned(recoded)
+            }
+            Layout::Packed => panic!("rows of {} asked for, which is packed", info.name),
+        }
     }
 
     fn mapped(&self, index: usize) -> Option<&[u8]> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use quipu_quant::TensorType;
+use quipu_quant::{StoredType, TensorType};
 
 use super::cursor::{Cursor, Place};
 use super::fault::{GgufFault, recognise};
@@ -150,11 +150,13 @@ fn entry(cursor: &mut Cursor, number: usize, packed_file: bool) -> Result<Entry,
     shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).ok_or_else(overflow)?;
 
     // The base's own bits are above every ggml id, so a plain id never looks packed.
-    let (layout, plain_id) = match id ^ PACKED_TYPE_BASE {
-        plain @ 0..=0xffff => (Layout::Packed, plain),
-        _ => (Layout::Plain, id),
+    let found = match id ^ PACKED_TYPE_BASE {
+        packed @ 0..=0xffff => TensorType::from_id(packed).map(|ty| (ty, Layout::Packed)),
+        _ => TensorType::from_id(id)
+            .map(|ty| (ty, Layout::Plain))
+            .or_else(|| StoredType::from_id(id).map(|stored| (stored.runs_as(), Layout::Stored(stored)))),
     };
-    let Some(ty) = TensorType::from_id(plain_id) else {
+    let Some((ty, layout)) = found else {
         return Err(GgufFault::UnknownTensorType { tensor: tensor(), id });
     };
     if layout == Layout::Packed && !packed_file {
@@ -163,10 +165,15 @@ fn entry(cursor: &mut Cursor, number: usize, packed_file: bool) -> Result<Entry,
     if layout == Layout::Packed && shape.len() != 2 {
         return Err(GgufFault::PackedShape { tensor: tensor(), shape });
     }
-    if !shape[0].is_multiple_of(ty.block_len()) {
-        return Err(GgufFault::PartialBlock { tensor: tensor(), cols: shape[0], ty });
+    let block = match layout {
+        Layout::Plain | Layout::Packed => ty.block_len(),
+        Layout::Stored(stored) => stored.block_len(),
+    };
+    let info = TensorInfo { name: tensor(), ty, layout, shape };
+    if !info.cols().is_multiple_of(block) {
+        return Err(GgufFault::PartialBlock { tensor: tensor(), cols: info.cols(), ty: info.stored_as(), block });
     }
-    Ok(Entry { info: TensorInfo { name: tensor(), ty, layout, shape }, offset })
+    Ok(Entry { info, offset })
 }
 
 /// The range of the file that holds a tensor.

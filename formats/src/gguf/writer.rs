@@ -185,6 +185,7 @@ fn header(metadata: &Metadata, tensors: &[TensorInfo]) -> Result<(Vec<u8>, usize
         let id = match t.layout {
             Layout::Plain => t.ty.id(),
             Layout::Packed => PACKED_TYPE_BASE | t.ty.id(),
+            Layout::Stored(stored) => stored.id(),
         };
         out.extend(id.to_le_bytes());
         out.extend(offset.to_le_bytes());

@@ -15,6 +15,7 @@ mod fit;
 mod super_block;
 
 pub use calibration::{Calibration, WINDOW};
+pub(crate) use super_block::pack_6_bits;
 
 use crate::TensorType;
 use crate::blocks::{self, Block, BlockError, SUB, with_block};

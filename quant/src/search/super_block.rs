@@ -156,7 +156,7 @@ fn scales<const G: usize, const N: usize>(
 
 /// The 12 bytes that hold the 6-bit scales and minima of Q4_K and Q5_K: numbers 0..4 in bytes 0..4 and 4..8; of 4..8 the low halves in bytes
 /// 8..12, the rest at the top of the others.
-fn pack_6_bits(scales: &[f32; 8], mins: &[f32; 8]) -> [u8; 12] {
+pub(crate) fn pack_6_bits(scales: &[f32; 8], mins: &[f32; 8]) -> [u8; 12] {
     let (s, m) = (scales.map(|s| s as u8), mins.map(|m| m as u8));
     let mut packed = [0; 12];
     for i in 0..4 {

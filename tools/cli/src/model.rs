@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use quipu_formats::source::Source;
+use quipu_formats::source::{Source, recoded_types};
 use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, LoadOptions};
 use serde_json::{Value as Json, json};
@@ -18,12 +18,25 @@ pub fn open_path(model: &Path) -> Result<Box<dyn Source>> {
     Ok(quipu_runtime::open(name)?)
 }
 
+/// Says which types of a model are not run as they are.
+pub fn warn_recoded(source: &dyn Source) {
+    for (stored, ty, tensors) in recoded_types(source) {
+        talk::warning(&format!(
+            "{tensors} tensors of type {stored} are run as {ty}: there are no kernels for {stored}, and {ty} takes {:.1} bits per weight \
+             instead of {:.1}",
+            ty.bits_per_weight(),
+            stored.bits_per_weight()
+        ));
+    }
+}
+
 /// Loads a model. Returns how long that took, too.
 pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duration)> {
     let started = Instant::now();
     let (threads, isa, residence) = (args.threads, args.isa()?, args.residence());
     let options = LoadOptions { threads, isa, context, residence, ..LoadOptions::default() };
     let source = open_path(&args.model)?;
+    warn_recoded(&*source);
     let progress = talk::Progress::new("loading");
     let engine = Engine::load(source, &options, &|done, total| progress.update(done, total, ""))?;
     Ok((engine, started.elapsed()))

@@ -136,6 +136,7 @@ pub fn run(args: Args) -> Result<()> {
     let config = quipu_runtime::config::Config::from_metadata(source.metadata())
         .with_context(|| args.model.display().to_string())?;
     let cost = Cost::new(&*source, &config, LoadOptions::default().kv_type);
+    model::warn_recoded(&*source);
     drop(source);
     let runs = threads.iter().map(|&n| measure(&args, n, isa, &cost)).collect::<Result<Vec<_>>>()?;
     talk::note_part("\r\x1b[K");

@@ -72,7 +72,7 @@ fn gguf(source: &dyn Source, format: &'static str, limit: usize) -> Report {
     let metadata = source.metadata().iter().map(|(key, value)| (key.to_string(), value_json(value, limit))).collect();
     let tensors = source.tensors().iter().map(|t| Tensor {
         name: t.name.clone(),
-        ty: t.ty.to_string(),
+        ty: t.stored_as().to_string(),
         layout: if t.layout == Layout::Packed { "packed" } else { "plain" },
         shape: t.shape.clone(),
         bytes: t.byte_len().unwrap_or(0) as u64,
@@ -122,7 +122,7 @@ fn print_tables(report: &Report, limit: usize) -> Result<()> {
     for t in &report.tensors {
         let shape = t.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
         let packed = if t.layout == "packed" { "  packed" } else { "" };
-        out::line(format_args!("{:width$}  {:5}  {shape:24}  {:>13} bytes{packed}", t.name, t.ty, t.bytes))?;
+        out::line(format_args!("{:width$}  {:7}  {shape:24}  {:>13} bytes{packed}", t.name, t.ty, t.bytes))?;
     }
     let (parameters, bytes) = totals(report);
     out::line(format_args!(
