@@ -3,8 +3,8 @@
 //! - `commands`: one file for each subcommand; each begins with its options. Start with `commands/run.rs`.
 //! - [`args`]: options that several subcommands share.
 //! - [`model`]: from a model's name to an engine that is loaded.
-//! - [`statistics`]: means, errors, divergences.
-//! - [`out`]: results to stdout. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C and SIGTERM.
+//! - [`predict`]: a model's predictions of a text; [`statistics`]: means, errors, divergences.
+//! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C and SIGTERM.
 //!
 //! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C, 143 SIGTERM.
 
@@ -13,6 +13,8 @@ mod commands;
 mod interrupt;
 mod model;
 mod out;
+mod plot;
+mod predict;
 mod statistics;
 mod talk;
 

@@ -202,6 +202,17 @@ fn measure(args: &Args, threads: usize, isa: Isa, cost: &Cost) -> Result<Run> {
     Ok(Run { threads, bandwidth, peak, load_seconds, first_token_seconds, tests, peak_rss_bytes, kv_bytes })
 }
 
+/// Medians of `repetitions` runs, in tokens per second: a prompt of `prompt` tokens, and `number` tokens one by one.
+pub(super) fn speeds(engine: &mut Engine, prompt: usize, number: usize, repetitions: usize) -> Result<[f64; 2]> {
+    let tokens = random_tokens(prompt.max(number), engine.vocabulary());
+    engine.prefill(&mut engine.new_sequence(), &tokens[..prompt])?;
+    let mut speed = |kind, count: usize| -> Result<f64> {
+        let run = |_| Ok(count as f64 / time(engine, &mut engine.new_sequence(), kind, &tokens[..count])?);
+        Ok(median(&(0..repetitions).map(run).collect::<Result<Vec<_>>>()?))
+    };
+    Ok([speed(Kind::Prefill, prompt)?, speed(Kind::Decode, number)?])
+}
+
 /// Seconds that `tokens` take.
 fn time(engine: &mut Engine, sequence: &mut Sequence, kind: Kind, tokens: &[u32]) -> Result<f64> {
     let start = Instant::now();

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod convert;
 mod doctor;
 mod imatrix;
@@ -28,6 +29,7 @@ pub enum Command {
     Tokenize(tokenize::Args),
     Score(score::Args),
     Perplexity(perplexity::Args),
+    Compare(compare::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
 }
@@ -44,6 +46,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Tokenize(args) => tokenize::run(args),
         Command::Score(args) => score::run(args),
         Command::Perplexity(args) => perplexity::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

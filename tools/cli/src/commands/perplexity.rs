@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use quipu_runtime::Engine;
 use quipu_runtime::sampler::log_probability;
 use serde_json::json;
 
 use crate::args::{self, ModelArgs};
+use crate::predict::{Pieces, predictions, same_vocabulary, seconds_left};
 use crate::statistics::{Divergence, Mean};
 use crate::{model, out, talk};
 
@@ -47,37 +48,27 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let n = args.context;
-    ensure!(n >= 4, "-c {n}: a piece needs at least 4 tokens");
     let text = args::text(None, args.file.as_deref(), "text")?;
     let (mut engine, _) = model::load(&args.model, Some(n))?;
     let mut base = match &args.kl {
         Some(path) => Some(load_base(&args, path, &engine)?),
         None => None,
     };
-    let tokenizer = engine.tokenizer().clone();
-    let mut tokens = tokenizer.encode(&text, true, false);
-    // One piece says little, so llama.cpp asks for two; that keeps figures from being compared that should not be.
-    ensure!(tokens.len() >= 2 * n, "the text has {} tokens, but -c {n} needs at least {}", tokens.len(), 2 * n);
-
-    let pieces = (tokens.len() / n).min(args.chunks.unwrap_or(usize::MAX));
-    ensure!(pieces > 0, "--chunks 0: there is nothing to measure");
-    let first = n / 2;
+    let text = Pieces::new(engine.tokenizer(), &text, n, args.chunks)?;
+    let pieces = text.iter().len();
     let (mut nll, mut base_nll, mut divergence) = (Mean::default(), Mean::default(), Divergence::default());
     let mut base_logits = Vec::new();
     let started = std::time::Instant::now();
-    for (i, piece) in tokens.chunks_exact_mut(n).take(pieces).enumerate() {
-        if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos()) {
-            piece[0] = bos;
-        }
+    for (i, piece) in text.iter().enumerate() {
         base_logits.clear();
         if let Some(base) = &mut base {
-            predictions(base, piece, first, |next, logits| {
+            predictions(base, piece, |next, logits| {
                 base_nll.add(-log_probability(logits, next));
                 base_logits.extend_from_slice(logits);
             })?;
         }
         let mut base_logits = base_logits.chunks_exact(engine.vocabulary());
-        predictions(&mut engine, piece, first, |next, logits| {
+        predictions(&mut engine, piece, |next, logits| {
             nll.add(-log_probability(logits, next));
             if let Some(base) = base_logits.next() {
                 divergence.add(base, logits);
@@ -85,9 +76,9 @@ pub fn run(args: Args) -> Result<()> {
         })?;
         let finite = nll.value().is_finite() && (base.is_none() || base_nll.value().is_finite());
         ensure!(finite, "piece {}: the model's logits are not finite numbers", i + 1);
-        let left = started.elapsed().as_secs_f64() / (i + 1) as f64 * (pieces - i - 1) as f64;
+        let left = seconds_left(started.elapsed().as_secs_f64(), i + 1, pieces);
         let kl = base.as_ref().map_or(String::new(), |_| format!(", KL {:.5}", divergence.mean().value()));
-        talk::note_part(&format!("\r[{}/{pieces}] {:.4}{kl}, {left:.0} s left   ", i + 1, nll.perplexity().0));
+        talk::note_part(&format!("\r[{}/{pieces}] {:.4}{kl}, {left}   ", i + 1, nll.perplexity().0));
     }
     talk::note("");
     let (ppl, error) = nll.perplexity();
@@ -122,22 +113,7 @@ fn load_base(args: &Args, path: &std::path::Path, engine: &Engine) -> Result<Eng
     let mut base_args = args.model.clone();
     base_args.model = path.to_owned();
     let (base, _) = model::load(&base_args, Some(args.context))?;
-    let (ours, theirs) = (engine.tokenizer(), base.tokenizer());
-    let same = engine.vocabulary() == base.vocabulary()
-        && ours.vocab_size() == theirs.vocab_size()
-        && (0..ours.vocab_size() as u32).all(|id| ours.token_bytes(id, true) == theirs.token_bytes(id, true));
+    let same = engine.vocabulary() == base.vocabulary() && same_vocabulary(engine.tokenizer(), base.tokenizer());
     ensure!(same, "{}: its vocabulary is not the model's, so their predictions do not compare", path.display());
     Ok(base)
-}
-
-/// Reads a piece and calls `place(next token, logits before it)` for all places from `first` on.
-fn predictions(engine: &mut Engine, piece: &[u32], first: usize, mut place: impl FnMut(u32, &[f32])) -> Result<()> {
-    let mut sequence = engine.new_sequence();
-    engine
-        .score_from(&mut sequence, piece, first, |position, logits| {
-            if let Some(&next) = piece.get(position + 1) {
-                place(next, logits);
-            }
-        })
-        .context("cannot score the text")
 }

@@ -1,6 +1,6 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "chat",
     "convert",
@@ -11,6 +11,7 @@ const COMMANDS: [&str; 12] = [
     "tokenize",
     "score",
     "perplexity",
+    "compare",
     "bench",
     "doctor",
 ];
