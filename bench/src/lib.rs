@@ -11,6 +11,7 @@ use std::io;
 use memmap2::MmapMut;
 use quipu_kernels::{Kernels, Tile, Weights};
 use quipu_quant::TensorType;
+use quipu_quant::blocks::f16_scales;
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group};
 
 /// A small generator of numbers; the same in every run.
@@ -90,22 +91,17 @@ impl Matrix {
 
 /// Blocks of `n` weights in GGUF's form.
 fn plain_rows(ty: TensorType, n: usize) -> Vec<u8> {
-    use TensorType::*;
     let mut random = Random::default();
-    if ty == F32 {
+    if ty == TensorType::F32 {
         return random.numbers(n).iter().flat_map(|x| x.to_le_bytes()).collect();
     }
     let mut bytes: Vec<u8> = (0..n / ty.block_len() * ty.block_bytes()).map(|_| (random.bits() >> 24) as u8).collect();
     // The upper byte of an f16 or a bf16; with these, numbers are around a hundredth.
     let (f16, bf16) = (0x20, 0x3c);
-    let at: &[usize] = match ty {
-        F32 | F16 | BF16 | Q4_0 | Q5_0 | Q8_0 => &[0],
-        Q4_1 | Q5_1 | Q4_K | Q5_K => &[0, 2],
-        Q6_K => &[208],
-    };
+    let at = if ty.is_float() { &[0] } else { f16_scales(ty) };
     for block in bytes.chunks_exact_mut(ty.block_bytes()) {
         for &at in at {
-            block[at + 1] = if ty == BF16 { bf16 } else { f16 };
+            block[at + 1] = if ty == TensorType::BF16 { bf16 } else { f16 };
         }
     }
     bytes

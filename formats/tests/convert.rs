@@ -11,7 +11,7 @@ use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, OutputError, Value, Wr
 use quipu_formats::imatrix::Imatrix;
 use quipu_formats::source::{Layout, Source, TensorInfo};
 use quipu_quant::TensorType::{self, *};
-use quipu_quant::blocks::{dequantize, quantize};
+use quipu_quant::blocks::{dequantize, f16_scales, has_plain_rule, quantize};
 use quipu_quant::pack::{PackedLayout, pack};
 use quipu_quant::search;
 
@@ -42,8 +42,7 @@ fn bytes_of(seed: usize, ty: TensorType, n: usize) -> Vec<u8> {
         bytes.iter_mut().zip(noise(seed)).for_each(|(b, x)| *b = (x >> 32) as u8);
         for block in bytes.chunks_exact_mut(ty.block_bytes()) {
             // The f16 scales: 2^-6 or so.
-            let scales: &[usize] = if ty == Q6_K { &[208] } else { &[0, 2] };
-            scales.iter().for_each(|&at| block[at..at + 2].copy_from_slice(&[0x55, 0x24]));
+            f16_scales(ty).iter().for_each(|&at| block[at..at + 2].copy_from_slice(&[0x55, 0x24]));
         }
     }
     bytes
@@ -201,13 +200,13 @@ fn every_path_gives_the_same_bytes() {
     for from in [F32, F16, BF16, Q4_K] {
         let source = bench.source(&[info("blk.0.ffn_up.weight", from, &[512, 1003])]);
         let (packed_source, _) = bench.convert(&source, TypeRule::Keep, true, "source.quipu");
-        for to in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q6_K] {
+        for to in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q6_K, IQ4_NL, IQ4_XS] {
             let values = values(from, source.data(0));
             for rounding in [Rounding::Plain, Rounding::Search] {
                 let mut expected = vec![0; to.row_bytes(512).unwrap() * 1003];
                 match rounding {
                     _ if to == from => expected.copy_from_slice(source.data(0)),
-                    Rounding::Plain if to.block_len() > 32 => continue,
+                    Rounding::Plain if !has_plain_rule(to) => continue,
                     Rounding::Plain => quantize(to, &values, &mut expected).unwrap(),
                     Rounding::Search => search::quantize(to, 512, &values, None, &mut expected).unwrap(),
                 }
@@ -283,7 +282,7 @@ fn types_follow_the_table() {
     assert_eq!(types(&file), expected(F16, F16, F16, Some(("output.weight", F16))));
     assert_eq!(file.metadata().u32_opt("general.file_type").unwrap(), Some(1));
     assert_eq!(summary.types, [(F16, 6), (F32, 2)]);
-    for ty in [Q4_K, Q5_K, Q6_K] {
+    for ty in [Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS] {
         let plain = ConvertOptions { types: TypeRule::To(ty), rounding: Rounding::Plain, ..Default::default() };
         let source = bench.source(&[info("blk.0.attn_q.weight", F16, &[256, 8])]);
         let error = bench.fail_with(&source, &plain, &bench.path("k.gguf"));
@@ -293,10 +292,16 @@ fn types_follow_the_table() {
 
 /// The tensors of a Llama of `layers` layers, small.
 fn llama(layers: usize, cols: usize) -> Vec<TensorInfo> {
+    llama_of_groups(layers, cols, 1)
+}
+
+/// The same with `queries` queries to a key.
+fn llama_of_groups(layers: usize, cols: usize, queries: usize) -> Vec<TensorInfo> {
     let mut tensors = vec![info("token_embd.weight", F16, &[cols, 2])];
     for layer in 0..layers {
         for part in ["attn_q", "attn_v", "attn_output", "ffn_gate", "ffn_down"] {
-            tensors.push(info(&format!("blk.{layer}.{part}.weight"), F16, &[cols, 2]));
+            let rows = if part == "attn_q" { 2 * queries } else { 2 };
+            tensors.push(info(&format!("blk.{layer}.{part}.weight"), F16, &[cols, rows]));
         }
     }
     tensors
@@ -326,12 +331,59 @@ fn mixes_are_llama_cpps() {
     assert_eq!(exceptions(Mix::Q5_K_M, "ffn_down"), (Some(17), favoured));
     assert_eq!(exceptions(Mix::Q5_K_S, "ffn_down"), (Some(16), vec![]));
 
+    let all = |ty| (0..8).map(|i| (i, ty)).collect::<Vec<_>>();
+    let first = |n, first, other| (0..8).map(|i| (i, if i < n { first } else { other })).collect::<Vec<_>>();
+    for (mix, number, v, down, output) in [
+        (Mix::Q2_K, 10, all(Q3_K), all(Q3_K), all(Q3_K)),
+        (Mix::Q3_K_S, 11, vec![], vec![], vec![]),
+        (Mix::Q3_K_M, 12, first(2, Q5_K, Q4_K), all(Q4_K), all(Q4_K)),
+        (Mix::Q3_K_L, 13, all(Q5_K), all(Q5_K), all(Q5_K)),
+        (Mix::IQ4_NL, 25, vec![], vec![(0, Q5_K)], vec![]),
+        (Mix::IQ4_XS, 30, vec![], vec![(0, Q5_K)], vec![]),
+    ] {
+        for (part, expected) in [("attn_v", v), ("ffn_down", down), ("attn_output", output), ("ffn_gate", vec![])] {
+            assert_eq!(exceptions(mix, part), (Some(number), expected), "{} {part}", mix.name());
+        }
+    }
+
     // Rows that are no multiple of 256.
     let source = bench.source(&llama(8, 96));
     let (file, summary) = bench.convert(&source, TypeRule::Mix(Mix::Q4_K_M), false, "mix.gguf");
     let found: Vec<TensorType> = types(&file).iter().map(|t| t.1).collect();
     assert_eq!(found[..6], [Q8_0, Q5_0, Q8_0, Q5_0, Q5_0, Q8_0]);
     assert_eq!(summary.warnings.len(), 2);
+    for (mix, expected) in [(Mix::Q2_K, Q4_0), (Mix::Q3_K_S, Q4_0), (Mix::IQ4_XS, IQ4_NL)] {
+        let (file, _) = bench.convert(&source, TypeRule::Mix(mix), false, "mix.gguf");
+        assert_eq!(types(&file)[1].1, expected, "{}", mix.name());
+    }
+}
+
+/// The same for 16 layers with 4 queries to a key, and with an importance matrix.
+#[test]
+fn mixes_are_llama_cpps_for_grouped_queries() {
+    let bench = Bench::new();
+    let source = bench.source(&llama_of_groups(16, 256, 4));
+    let found = |options: &ConvertOptions, tensor: &str| {
+        let (file, _) = bench.convert_with(&source, options, "mix.gguf");
+        types(&file).iter().find(|t| t.0 == format!("blk.{tensor}.weight")).unwrap().1
+    };
+    for (mix, tensor, expected) in [
+        (Mix::Q2_K, "5.attn_v", Q4_K),
+        (Mix::Q3_K_M, "1.attn_v", Q5_K),
+        (Mix::Q3_K_M, "2.attn_v", Q4_K),
+        (Mix::Q3_K_M, "0.ffn_down", Q5_K),
+        (Mix::Q3_K_M, "1.ffn_down", Q4_K),
+        (Mix::IQ4_NL, "5.attn_v", Q5_K),
+        (Mix::IQ4_XS, "5.attn_v", Q5_K),
+        (Mix::IQ4_XS, "1.ffn_down", Q5_K),
+        (Mix::IQ4_XS, "2.ffn_down", IQ4_XS),
+    ] {
+        let options = ConvertOptions { types: TypeRule::Mix(mix), ..Default::default() };
+        assert_eq!(found(&options, tensor), expected, "{} {tensor}", mix.name());
+    }
+    let imatrix = Some(Imatrix::new(vec![], 1, 512).into());
+    let options = ConvertOptions { types: TypeRule::Mix(Mix::IQ4_XS), imatrix, ..Default::default() };
+    assert_eq!(found(&options, "1.ffn_down"), IQ4_XS, "Q5_K only without an importance matrix");
 }
 
 #[test]

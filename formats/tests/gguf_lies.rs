@@ -422,8 +422,8 @@ fn names_from_the_file_cannot_write_to_the_terminal() {
 
 #[test]
 fn unknown_types_are_named_when_someone_knows_them() {
-    let message = fault(file(&[], &[tensor("t", &[32], 23, 0)], 128)).to_string();
-    assert!(message.contains("23 (IQ4_XS)") && message.contains("Q4_0, Q4_1"), "{message}");
+    let message = fault(file(&[], &[tensor("t", &[32], 15, 0)], 128)).to_string();
+    assert!(message.contains("15 (Q8_K") && message.contains("Q4_0, Q4_1"), "{message}");
 }
 
 /// Lengths backed by real bytes, but by more of them than any header has.

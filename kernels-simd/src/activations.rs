@@ -1,5 +1,6 @@
 //! Activations on their way into a product: f32 rows, and their int8 form in tiles.
 
+use crate::ops::matmul_quant::Form;
 use crate::simd::{ActBlock, Simd};
 
 /// Rows of a full tile, but for instruction sets that make it larger ([`Simd::FULL_TILE`]).
@@ -25,9 +26,11 @@ pub struct Tile {
     /// (block, row) sums of the values of the first and second half of a block.
     pub(crate) halves: Vec<[i32; 2]>,
     /// (block, row) `d · Σq`: what a minimum is multiplied by.
-    pub(crate) weighted: Vec<f32>,
-    /// For a tile in pairs of rows, (block, pair) `d` of both rows, twice; then `weighted`.
-    pub(crate) paired: Vec<[[[f32; 4]; TILE_ROWS / 2]; 2]>,
+    weighted: Vec<f32>,
+    /// (block, half, row) the same for either half of a block.
+    weighted_halves: Vec<f32>,
+    /// For a tile in pairs of rows, (block, pair) `d` of both rows, twice; then `weighted` and both `weighted_halves`.
+    pub(crate) paired: Vec<[[[f32; 4]; TILE_ROWS / 2]; 4]>,
 }
 
 impl Tile {
@@ -44,11 +47,12 @@ impl Tile {
         self.d.resize(n, 0.0);
         self.halves.resize(n, [0; 2]);
         self.weighted.resize(n, 0.0);
+        self.weighted_halves.resize(2 * n, 0.0);
     }
 
     /// Makes room for what only a tile in pairs of rows has, if it is one.
     pub(crate) fn resize_pairs(&mut self, in_pairs: bool) {
-        self.paired.resize(if in_pairs { self.blocks } else { 0 }, [[[0.0; 4]; TILE_ROWS / 2]; 2]);
+        self.paired.resize(if in_pairs { self.blocks } else { 0 }, [[[0.0; 4]; TILE_ROWS / 2]; 4]);
     }
 
     /// Stores the values of row `row` in block `block`, their scale and the sums of their halves. A tile in pairs of rows has, for
@@ -57,9 +61,12 @@ impl Tile {
     pub(crate) fn put(&mut self, block: usize, row: usize, q: ActBlock, d: f32, halves: [i32; 2], in_pairs: bool) {
         let at = block * self.rows;
         let weighted = d * (halves[0] + halves[1]) as f32;
+        let weighted_halves = [d * halves[0] as f32, d * halves[1] as f32];
         self.d[at + row] = d;
         self.halves[at + row] = halves;
         self.weighted[at + row] = weighted;
+        self.weighted_halves[2 * at + row] = weighted_halves[0];
+        self.weighted_halves[2 * at + self.rows + row] = weighted_halves[1];
         if !in_pairs {
             self.q[at + row] = q;
             return;
@@ -69,10 +76,20 @@ impl Tile {
             pair[16 * i + 8 * (row % 2)..][..8].copy_from_slice(part);
         }
         let paired = &mut self.paired[block];
-        for (numbers, x) in paired.iter_mut().zip([d, weighted]) {
+        for (numbers, x) in paired.iter_mut().zip([d, weighted, weighted_halves[0], weighted_halves[1]]) {
             let lanes = &mut numbers[row / 2];
             lanes[row % 2] = x;
             lanes[row % 2 + 2] = x;
+        }
+    }
+
+    /// (block, minimum, row) what the minima of `F` are multiplied by; empty if it has none.
+    #[inline(always)]
+    pub(crate) fn weighted<F: Form>(&self) -> &[f32] {
+        match F::MINS {
+            0 => &[],
+            1 => &self.weighted,
+            _ => &self.weighted_halves,
         }
     }
 

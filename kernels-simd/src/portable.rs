@@ -151,9 +151,16 @@ impl Simd for Portable {
         lanes(|i| line[i] >> 4)
     }
     #[inline(always)]
-    fn or_high<const BITS: u32>(self, line: Self::Line, high: Self::Line, shift: u32) -> Self::Line {
-        let mask = (1u8 << BITS) - 1;
-        lanes(|i| line[i] | ((high[i] >> shift) & mask) << 4)
+    fn bits<const BITS: u32>(self, line: Self::Line, shift: u32) -> Self::Line {
+        lanes(|i| line[i] >> shift & ((1 << BITS) - 1))
+    }
+    #[inline(always)]
+    fn or_bits<const BITS: u32, const AT: u32>(self, line: Self::Line, high: Self::Line, shift: u32) -> Self::Line {
+        lanes(|i| line[i] | (high[i] >> shift & ((1 << BITS) - 1)) << AT)
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], line: Self::Line) -> Self::Line {
+        lanes(|i| table[usize::from(line[i]) % 16])
     }
     #[inline(always)]
     fn bytes(self, line: Self::Line) -> Self::Line {

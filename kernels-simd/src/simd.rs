@@ -115,8 +115,12 @@ pub(crate) trait Simd: Copy {
     fn low_nibbles(self, line: Self::Line) -> Self::Line;
     /// `line >> 4`, byte by byte.
     fn high_nibbles(self, line: Self::Line) -> Self::Line;
-    /// Bits `BITS` wide from position `shift` of each byte of `high`, put at bit 4 of `line`.
-    fn or_high<const BITS: u32>(self, line: Self::Line, high: Self::Line, shift: u32) -> Self::Line;
+    /// The `BITS` bits from position `shift` of each byte, alone.
+    fn bits<const BITS: u32>(self, line: Self::Line, shift: u32) -> Self::Line;
+    /// The `BITS` bits from position `shift` of each byte of `high`, put at bit `AT` of `line`, where that has zeros.
+    fn or_bits<const BITS: u32, const AT: u32>(self, line: Self::Line, high: Self::Line, shift: u32) -> Self::Line;
+    /// What the table has for each byte, all of them below 16.
+    fn look_up(self, table: &[u8; 16], line: Self::Line) -> Self::Line;
     /// Signed bytes as codes for [`Simd::dot`] with `BITS = 8`: every byte plus [`Simd::BYTE_OFFSET`].
     fn bytes(self, line: Self::Line) -> Self::Line;
 

@@ -6,6 +6,7 @@ use quipu_kernels::{
     AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Tile, Weights, state_len,
 };
 use quipu_quant::TensorType;
+use quipu_quant::blocks::f16_scales;
 use quipu_quant::dot::{QuantizedRow, dot, dot_f32};
 use quipu_quant::pack::{PackedLayout, pack};
 
@@ -50,14 +51,13 @@ impl Random {
             if self.below(4) == 0 {
                 block.fill(extreme);
             }
-            let f16s: &[usize] = match ty {
+            let f16s = match ty {
                 TensorType::F32 => {
                     block.copy_from_slice(&self.unit().to_le_bytes());
                     continue;
                 }
-                TensorType::F16 | TensorType::BF16 | TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => &[0],
-                TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
-                TensorType::Q6_K => &[208],
+                _ if ty.is_float() => &[0],
+                _ => f16_scales(ty),
             };
             for &at in f16s {
                 // Exponent below the one that means infinity; subnormal scales included.

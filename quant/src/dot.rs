@@ -6,14 +6,17 @@
 use crate::{
     TensorType,
     activations::{self, BLOCK},
-    blocks::{Block, read_blocks, with_block},
+    blocks::{Block, Min, read_blocks, with_block},
 };
 use half::{bf16, f16};
 
 /// The magnitude below which every integer is an f32.
 const EXACT_F32: i32 = 1 << 24;
-// The largest integer sums of a block: bytes of Q8_0 (a file may hold −128), and Q6_K's values times their scales.
+// The largest integer sums of a block: bytes of Q8_0 (a file may hold −128; IQ4's values are none larger), and the values of Q2_K, Q3_K and
+// Q6_K times their scales.
 const _: () = assert!(32 * 128 * activations::MAX as i32 <= EXACT_F32);
+const _: () = assert!(32 * 3 * 15 * activations::MAX as i32 <= EXACT_F32);
+const _: () = assert!(32 * 4 * 32 * activations::MAX as i32 <= EXACT_F32);
 const _: () = assert!(32 * 32 * 128 * activations::MAX as i32 <= EXACT_F32);
 
 /// A row of activations as [`activations::quantize`] makes it.
@@ -43,7 +46,8 @@ impl QuantizedRow {
 /// Dot product of a weight row of a block type with quantised activations.
 ///
 /// For each 32 columns, with the weights as [`crate::blocks::Weights32`] and `S` the exact integer sum of
-/// `group · q · x.q`: `acc = fma(d · x.d, S, acc)`, and then for types with a minimum `acc = fma(min, x.d · x.sum, acc)`.
+/// `group · q · x.q`: `acc = fma(d · x.d, S, acc)`, and then for types with a minimum `acc = fma(min, x.d · x.sum, acc)`. Where the halves
+/// have minima of their own, that is done for the first 16 columns, with the sum of their `x.q` alone, and then for the other 16.
 ///
 /// # Panics
 /// When `ty` is a float type or `row` does not have as many weights as `x`.
@@ -59,11 +63,17 @@ fn dot_blocks<B: Block>(row: &[u8], x: &QuantizedRow) -> f32 {
         for sub in 0..subs {
             let i = b * subs + sub;
             let w = block.weights(sub);
-            let (d, sum) = (x.d[i], x.sum[i] as f32);
-            let s = integer_sum(&w.q, w.group, &x.q[i * BLOCK..(i + 1) * BLOCK]);
-            acc = (w.d * d).mul_add(s as f32, acc);
-            if let Some(min) = w.min {
-                acc = min.mul_add(d * sum, acc);
+            let (d, q) = (x.d[i], &x.q[i * BLOCK..(i + 1) * BLOCK]);
+            acc = (w.d * d).mul_add(integer_sum(&w.q, w.group, q) as f32, acc);
+            match w.min {
+                Min::None => {}
+                Min::One(min) => acc = min.mul_add(d * x.sum[i] as f32, acc),
+                Min::Halves(mins) => {
+                    for (min, q) in mins.into_iter().zip(q.chunks(BLOCK / 2)) {
+                        let sum: i32 = q.iter().map(|&q| i32::from(q)).sum();
+                        acc = min.mul_add(d * sum as f32, acc);
+                    }
+                }
             }
         }
     }

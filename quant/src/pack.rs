@@ -12,14 +12,16 @@
 //! | type | lines | content |
 //! | --- | --- | --- |
 //! | Q8_0 | 8 | line j: `code[r][4j + i]` |
-//! | Q4_0, Q4_1, Q4_K | 4 | line j: low half `code[r][4j + i]`, high half `code[r][16 + 4j + i]` |
-//! | Q5_0, Q5_1, Q5_K | 4 + 1 | low 4 bits as above; then bit j (of 8) is bit 4 of `code[r][4j + i]` |
-//! | Q6_K | 4 + 2 | low 4 bits as above; then in line t bits 2u..2u + 2 are the upper bits of `code[r][4(4t + u) + i]` |
+//! | Q2_K | 2 | line t: bits 2u..2u + 2 are `code[r][4(4t + u) + i]` |
+//! | Q3_K | 2 + 1 | low 2 bits as above; then bit j (of 8) is bit 2 of `code[r][4j + i]` |
+//! | Q4_0, Q4_1, Q4_K, IQ4_NL, IQ4_XS | 4 | line j: low half `code[r][4j + i]`, high half `code[r][16 + 4j + i]` |
+//! | Q5_0, Q5_1, Q5_K | 4 + 1 | low 4 bits as for Q4_0; then bit j (of 8) is bit 4 of `code[r][4j + i]` |
+//! | Q6_K | 4 + 2 | low 4 bits as for Q4_0; then in line t bits 2u..2u + 2 are the upper bits of `code[r][4(4t + u) + i]` |
 //!
 //! So a code of `b` bits takes `b` lines. F32, F16 and BF16 have for each column the values of the 16 rows, and no scales.
 //!
 //! Scales of one block (32 or 256 columns): first each f16 scale as f16\[16\], in the order d, m or d, dmin; then, for the
-//! K-quants, each byte of the block's `scales` as u8\[16\].
+//! blocks of 256, each byte of the block's `scales` (IQ4_XS: `scales_h`, `scales_l`) as u8\[16\].
 
 use crate::{
     TensorType,
@@ -37,7 +39,9 @@ pub const fn quant_bytes(ty: TensorType) -> usize {
     match ty {
         TensorType::F32 => 4 * GROUP_ROWS,
         TensorType::F16 | TensorType::BF16 => 2 * GROUP_ROWS,
-        TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q4_K => 4 * LINE,
+        TensorType::Q2_K => 2 * LINE,
+        TensorType::Q3_K => 3 * LINE,
+        TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q4_K | TensorType::IQ4_NL | TensorType::IQ4_XS => 4 * LINE,
         TensorType::Q5_0 | TensorType::Q5_1 | TensorType::Q5_K => 5 * LINE,
         TensorType::Q6_K => 6 * LINE,
         TensorType::Q8_0 => 8 * LINE,
@@ -49,8 +53,11 @@ pub const fn scale_bytes(ty: TensorType) -> usize {
     GROUP_ROWS
         * match ty {
             TensorType::F32 | TensorType::F16 | TensorType::BF16 => 0,
-            TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => 2,
+            TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 | TensorType::IQ4_NL => 2,
             TensorType::Q4_1 | TensorType::Q5_1 => 4,
+            TensorType::Q2_K => 4 + 16,
+            TensorType::Q3_K => 2 + 12,
+            TensorType::IQ4_XS => 2 + 6,
             TensorType::Q4_K | TensorType::Q5_K => 4 + 12,
             TensorType::Q6_K => 2 + 16,
         }
@@ -304,16 +311,22 @@ fn scale_places<B: Block>(r: usize) -> impl Iterator<Item = (usize, usize)> {
 /// One row's 4 bytes in each of the `B::BITS` lines for these codes. The table at the top of this file, 4 columns at a
 /// time: word `j` has columns `4j..4j + 4`.
 fn to_lines<B: Block>(codes: &[u8; SUB]) -> [u32; SUB / 4] {
-    if B::BITS == 8 {
-        return bytemuck::pod_read_unaligned(codes);
-    }
+    let words: [u32; SUB / 4] = bytemuck::pod_read_unaligned(codes);
     let mut lines = [0; SUB / 4];
-    bytemuck::bytes_of_mut(&mut lines)[..SUB / 2].copy_from_slice(&join_nibbles(codes));
-    let high: [u32; SUB / 4] = bytemuck::pod_read_unaligned(&codes.map(|c| c >> 4));
+    match B::BITS {
+        8 => return words,
+        2 | 3 => {
+            for j in 0..8 {
+                lines[j / 4] |= (words[j] & 0x0303_0303) << (2 * (j % 4));
+            }
+        }
+        _ => bytemuck::bytes_of_mut(&mut lines)[..SUB / 2].copy_from_slice(&join_nibbles(codes)),
+    }
     for j in 0..8 {
         match B::BITS {
-            5 => lines[4] |= high[j] << j,
-            6 => lines[4 + j / 4] |= high[j] << (2 * (j % 4)),
+            3 => lines[2] |= (words[j] >> 2 & 0x0101_0101) << j,
+            5 => lines[4] |= (words[j] >> 4 & 0x0101_0101) << j,
+            6 => lines[4 + j / 4] |= (words[j] >> 4 & 0x0303_0303) << (2 * (j % 4)),
             _ => {}
         }
     }
@@ -322,20 +335,26 @@ fn to_lines<B: Block>(codes: &[u8; SUB]) -> [u32; SUB / 4] {
 
 /// Inverse of [`to_lines`].
 fn from_lines<B: Block>(lines: &[u32; SUB / 4]) -> [u8; SUB] {
-    if B::BITS == 8 {
-        return bytemuck::cast(*lines);
-    }
-    let low = split_nibbles(&bytemuck::cast([lines[0], lines[1], lines[2], lines[3]]));
-    let mut high = [0_u32; SUB / 4];
+    let mut words = match B::BITS {
+        8 => *lines,
+        2 | 3 => {
+            let mut words = [0; SUB / 4];
+            for j in 0..8 {
+                words[j] = lines[j / 4] >> (2 * (j % 4)) & 0x0303_0303;
+            }
+            words
+        }
+        _ => bytemuck::cast(split_nibbles(&bytemuck::cast([lines[0], lines[1], lines[2], lines[3]]))),
+    };
     for j in 0..8 {
         match B::BITS {
-            5 => high[j] = lines[4] >> j & 0x0101_0101,
-            6 => high[j] = lines[4 + j / 4] >> (2 * (j % 4)) & 0x0303_0303,
+            3 => words[j] |= (lines[2] >> j & 0x0101_0101) << 2,
+            5 => words[j] |= (lines[4] >> j & 0x0101_0101) << 4,
+            6 => words[j] |= (lines[4 + j / 4] >> (2 * (j % 4)) & 0x0303_0303) << 4,
             _ => {}
         }
     }
-    let high: [u8; SUB] = bytemuck::cast(high);
-    std::array::from_fn(|k| low[k] | high[k] << 4)
+    bytemuck::cast(words)
 }
 
 fn unpack_row(layout: &PackedLayout, quants: &[u8], scales: &[u8], r: usize, row: &mut [u8]) {

@@ -20,19 +20,28 @@ pub enum TensorType {
     Q5_1,
     /// 32 weights: f16 scale, signed bytes.
     Q8_0,
+    /// 256 weights in 16 groups: f16 scale and minimum, 4-bit group scales and minima, 2-bit values.
+    Q2_K,
+    /// 256 weights in 16 groups: f16 scale, 6-bit group scales around 32, 3-bit values around 4.
+    Q3_K,
     /// 256 weights in 8 groups: f16 scale and minimum, 6-bit group scales and minima, 4-bit values.
     Q4_K,
     /// 256 weights in 8 groups: as [`TensorType::Q4_K`] with 5-bit values.
     Q5_K,
     /// 256 weights in 16 groups: f16 scale, signed 8-bit group scales, 6-bit values around 32.
     Q6_K,
+    /// 32 weights: f16 scale, 4-bit codes for sixteen values that are closer together near zero.
+    IQ4_NL,
+    /// 256 weights in 8 groups: f16 scale, 6-bit group scales around 32, codes as [`TensorType::IQ4_NL`].
+    IQ4_XS,
 }
 
 use TensorType::*;
 
 impl TensorType {
     /// Every type, in the order of GGUF's ids.
-    pub const ALL: [TensorType; 11] = [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16];
+    pub const ALL: [TensorType; 15] =
+        [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16];
 
     /// GGUF's number for this type.
     pub const fn id(self) -> u32 {
@@ -44,9 +53,13 @@ impl TensorType {
             Q5_0 => 6,
             Q5_1 => 7,
             Q8_0 => 8,
+            Q2_K => 10,
+            Q3_K => 11,
             Q4_K => 12,
             Q5_K => 13,
             Q6_K => 14,
+            IQ4_NL => 20,
+            IQ4_XS => 23,
             BF16 => 30,
         }
     }
@@ -67,9 +80,13 @@ impl TensorType {
             Q5_0 => "Q5_0",
             Q5_1 => "Q5_1",
             Q8_0 => "Q8_0",
+            Q2_K => "Q2_K",
+            Q3_K => "Q3_K",
             Q4_K => "Q4_K",
             Q5_K => "Q5_K",
             Q6_K => "Q6_K",
+            IQ4_NL => "IQ4_NL",
+            IQ4_XS => "IQ4_XS",
         }
     }
 
@@ -82,8 +99,8 @@ impl TensorType {
     pub const fn block_len(self) -> usize {
         match self {
             F32 | F16 | BF16 => 1,
-            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 => 32,
-            Q4_K | Q5_K | Q6_K => 256,
+            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | IQ4_NL => 32,
+            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_XS => 256,
         }
     }
 
@@ -97,9 +114,13 @@ impl TensorType {
             Q5_0 => 22,
             Q5_1 => 24,
             Q8_0 => 34,
+            Q2_K => 84,
+            Q3_K => 110,
             Q4_K => 144,
             Q5_K => 176,
             Q6_K => 210,
+            IQ4_NL => 18,
+            IQ4_XS => 136,
         }
     }
 

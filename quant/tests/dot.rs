@@ -106,15 +106,13 @@ proptest! {
 
 /// The first row of `cols` weights in `bytes`, with the exponents of the floats among them lowered to at most 2.
 fn with_small_scales(ty: TensorType, mut bytes: Vec<u8>, cols: usize) -> Vec<u8> {
-    let top_bytes: &[usize] = match ty {
-        TensorType::F32 => &[3],
-        TensorType::F16 | TensorType::BF16 | TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => &[1],
-        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[1, 3],
-        TensorType::Q6_K => &[209],
+    let tops: Vec<usize> = match ty {
+        _ if ty.is_float() => vec![ty.block_bytes() - 1],
+        _ => blocks::f16_scales(ty).iter().map(|at| at + 1).collect(),
     };
     bytes.truncate(ty.row_bytes(cols).unwrap());
     for block in bytes.chunks_exact_mut(ty.block_bytes()) {
-        for &top in top_bytes {
+        for &top in &tops {
             block[top] &= !0x40;
         }
     }

@@ -18,7 +18,7 @@ from fractions import Fraction
 import gguf
 import numpy as np
 
-from make_fixtures import DATA, F16_SCALES, Type, dequantize
+from make_fixtures import DATA, F16_SCALES, Type, dequantize, numbers_for
 
 ROWS, COLS = 8, 512
 f32 = np.float32
@@ -67,7 +67,7 @@ def with_f16(blocks, offset, value):
 
 
 def take_apart(name, blocks):
-    """For every 32 weights: integer values, scale, two integer group scales, what is added (or None)."""
+    """For every 32 weights: integer values, scale, two integer group scales, what is added (None, one number or one for each half)."""
     halves = F16_SCALES[name]
     ones = with_f16(blocks, halves[0], 1)
     if len(halves) == 2:
@@ -77,6 +77,27 @@ def take_apart(name, blocks):
         scales = blocks[:, 192:208].view(np.int8).reshape(-1, 2).astype(int)
         ones[:, 192:208] = 1
         return dequantize(name, ones).reshape(-1, 32), np.repeat(d, 8), scales, None
+    if name == "Q2_K":
+        ones[:, :16] = 1
+        q = dequantize(name, ones).reshape(-1, 32)
+        dmin = blocks[:, 82:84].copy().view(np.float16).astype(f32)
+        scales, mins = blocks[:, :16] & 15, blocks[:, :16] >> 4
+        return q, np.repeat(d, 8), scales.reshape(-1, 2).astype(int), -(dmin * mins).astype(f32).reshape(-1, 2)
+    if name in ("Q3_K", "IQ4_XS"):
+        # Scales of one: 33 in the 6-bit fields. Then codes that all stand for one number, to see the scales.
+        at = slice(96, 108) if name == "Q3_K" else slice(2, 8)
+        number = 1 if name == "Q3_K" else 25
+        ones[:, at] = {"Q3_K": [0x11] * 8 + [0xAA] * 4, "IQ4_XS": [0xAA] * 2 + [0x11] * 4}[name]
+        q = dequantize(name, ones).reshape(-1, 32)
+        codes = with_f16(blocks, halves[0], 1)
+        if name == "Q3_K":
+            codes[:, :32], codes[:, 32:96] = 0xFF, 0x55
+        else:
+            codes[:, 8:] = 0xAA
+        scales = dequantize(name, codes).reshape(-1, 2, 16)[:, :, 0] / number
+        if name == "Q3_K":
+            return q, np.repeat(d, 8), scales.astype(int), None
+        return q, np.repeat(d, 8) * scales[:, 0], np.ones((len(q), 2), int), None
     if not name.endswith("K"):
         m = blocks[:, 2:4].copy().view(np.float16).astype(f32)[:, 0] if len(halves) == 2 else None
         return dequantize(name, ones).reshape(-1, 32), d, np.ones((len(blocks), 2), int), m
@@ -99,8 +120,11 @@ def dot(name, blocks, activations, fma):
         s = int((products * groups[b]).sum())
         assert abs(s) < 2**24
         acc = fma(d[b] * x_d, f32(s), acc)
-        if minima is not None:
+        if minima is not None and minima.ndim == 1:
             acc = fma(minima[b], x_d * f32(x_sum), acc)
+        elif minima is not None:
+            for minimum, half in zip(minima[b], x.astype(int).reshape(2, 16)):
+                acc = fma(minimum, x_d * f32(half.sum()), acc)
     return acc
 
 
@@ -109,7 +133,8 @@ def main():
     x = rng.normal(0, 1, COLS).astype(f32)
     activations = quantize_activations(x)
     for name in F16_SCALES:
-        rows = [random_row(rng, name) for _ in range(ROWS)]
+        numbers = numbers_for(name, rng)
+        rows = [random_row(numbers, name) for _ in range(ROWS)]
         results = np.array([dot(name, row, activations, fma) for row in rows], dtype=f32)
         other = sum(dot(name, row, activations, unfused) != result for row, result in zip(rows, results))
         print(f"{name}: {other} of {ROWS} would differ without fma")

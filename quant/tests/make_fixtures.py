@@ -31,7 +31,17 @@ ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int] + [ctypes.c_void_p] * 2 + [ct
 Type = gguf.GGMLQuantizationType
 
 # Byte offsets of the f16 scales in a block.
-F16_SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+F16_SCALES = {
+    "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0],
+}
+# Those that came later have random numbers of their own, so that the data of the others stays as it is.
+LATER = ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS"]
+
+
+def numbers_for(name, rng):
+    return np.random.default_rng(Type[name].value) if name in LATER else rng
+
 
 
 def random_blocks(rng, name, count):
@@ -49,7 +59,8 @@ def random_blocks(rng, name, count):
 
 def dequantize(name, blocks):
     values = np.empty(blocks.shape[0] * gguf.GGML_QUANT_SIZES[Type[name]][0], dtype=np.float32)
-    function = getattr(ggml, f"dequantize_row_q{name[1:]}")
+    letters, rest = name.split("Q")
+    function = getattr(ggml, f"dequantize_row_{letters.lower()}q{rest}" if rest[-1] == "K" else f"dequantize_row_{name.lower()}")
     function(ctypes.c_void_p(blocks.ctypes.data), ctypes.c_void_p(values.ctypes.data), ctypes.c_int64(values.size))
     return values
 
@@ -133,7 +144,7 @@ def main():
     rng = np.random.default_rng(20260)
     DATA.mkdir(exist_ok=True)
     for name in F16_SCALES:
-        blocks = random_blocks(rng, name, 24 if name.endswith("K") else 64)
+        blocks = random_blocks(numbers_for(name, rng), name, 24 if gguf.GGML_QUANT_SIZES[Type[name]][0] == 256 else 64)
         values = dequantize(name, blocks)
         with np.errstate(all="ignore"):
             theirs = gguf.quants.dequantize(blocks, Type[name]).reshape(-1)

@@ -65,6 +65,10 @@ fn sizes_are_those_of_the_layout() {
         (TensorType::Q4_K, 256, 256),
         (TensorType::Q5_K, 320, 256),
         (TensorType::Q6_K, 384, 288),
+        (TensorType::Q2_K, 128, 320),
+        (TensorType::Q3_K, 192, 224),
+        (TensorType::IQ4_NL, 256, 32),
+        (TensorType::IQ4_XS, 256, 128),
         (TensorType::F32, 64, 0),
         (TensorType::F16, 32, 0),
         (TensorType::BF16, 32, 0),
@@ -104,6 +108,11 @@ fn code_by_the_table(bits: usize, lines: &[u8], r: usize, k: usize) -> u8 {
     let at = |line: usize, i: usize| lines[64 * line + 4 * r + i];
     if bits == 8 {
         return at(k / 4, k % 4);
+    }
+    if bits < 4 {
+        let low = at(k / 16, k % 4) >> (2 * (k % 16 / 4)) & 3;
+        let high = if bits == 3 { at(2, k % 4) >> (k / 4) & 1 } else { 0 };
+        return low | high << 2;
     }
     let nibbles = at(k % 16 / 4, k % 4);
     let low = if k < 16 { nibbles & 15 } else { nibbles >> 4 };
@@ -161,6 +170,10 @@ fn every_code_and_scale_stands_where_the_table_says() {
     codes_stand_where_the_table_says::<blocks::BlockQ5_0>();
     codes_stand_where_the_table_says::<blocks::BlockQ5_1>();
     codes_stand_where_the_table_says::<blocks::BlockQ8_0>();
+    codes_stand_where_the_table_says::<blocks::BlockQ2_K>();
+    codes_stand_where_the_table_says::<blocks::BlockQ3_K>();
+    codes_stand_where_the_table_says::<blocks::BlockIQ4_NL>();
+    codes_stand_where_the_table_says::<blocks::BlockIQ4_XS>();
     codes_stand_where_the_table_says::<blocks::BlockQ4_K>();
     codes_stand_where_the_table_says::<blocks::BlockQ5_K>();
     codes_stand_where_the_table_says::<blocks::BlockQ6_K>();

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """llama.cpp reads what Quipu writes, and does the same with it.
 
-    llama_cpp_check.py QUIPU REFS DEMO
+    llama_cpp_check.py QUIPU REFS DEMO [LLAMA_QUANTIZE]
 
-QUIPU is the binary, REFS what fetch.sh made, DEMO a Hugging Face directory (models/tales). Every line starts with `ok:` or `FAILED:`.
+QUIPU is the binary, REFS what fetch.sh made, DEMO a Hugging Face directory (models/tales), LLAMA_QUANTIZE llama.cpp's program. Every line
+starts with `ok:`, `FAILED:` or `SKIPPED:`.
 
 - checkpoints: `quipu convert --type f32` of each random checkpoint, computed by llama.cpp with an f32 KV cache, gives the logits that
   transformers computes. This holds the converter (permutation, RoPE factors, biases, metadata) against both without Quipu's own engine.
 - bytes: the tensors of a quantised file are, byte for byte, what ggml quantises from the f32 file.
+- mixes: a file of mixed types has the types and the size of llama-quantize's; with blocks that ggml made, Quipu continues it as llama.cpp does.
 - text: the demo model in every type loads, tokenises alike and continues prompts alike. llama.cpp rounds activations differently, so
   greedy tokens have to be equal as long as llama.cpp's own best two are further apart than GAP.
 """
@@ -22,9 +24,11 @@ import numpy as np
 
 import llama_cpp
 
-TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k_m", "q5_k_s", "q6_k"]
+TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k_m", "q5_k_s", "q6_k", "q2_k", "q3_k_m", "iq4_nl",
+         "iq4_xs"]
+MIXES = ["q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "iq4_nl", "iq4_xs"]
 GAP = 0.1
-# ggml rounds the activations of K-quants with one scale for 256 of them, Quipu with one for 32.
+# ggml rounds the activations of types with blocks of 256 with one scale for 256 of them, Quipu with one for 32.
 GAP_K = 0.3
 PROMPTS = ["Once upon a time", "The old king said to his daughter, “", "In the forest there lived a fox,"]
 TEXTS = PROMPTS + ["Don't 12345 stop,\n\n\tüber 猫 👍🏽   spaces  ", "x<|eot_id|> <s> </s>", ""]
@@ -91,7 +95,7 @@ def check_text(quipu: str, name: str, path: pathlib.Path) -> None:
             for at, token in enumerate(ours):
                 best, second = np.sort(row)[::-1][:2]
                 if token != int(row.argmax()):
-                    report(best - second <= (GAP_K if "_k" in name else GAP), f"{name}: {prompt!r}: token {at} differs where llama.cpp's best two are {best - second:.3f} apart")
+                    report(best - second <= (GAP_K if "_k" in name or "iq4" in name else GAP), f"{name}: {prompt!r}: token {at} differs where llama.cpp's best two are {best - second:.3f} apart")
                     break
                 equal += 1
                 if at + 1 < len(ours):
@@ -99,8 +103,30 @@ def check_text(quipu: str, name: str, path: pathlib.Path) -> None:
         report(equal >= 24, f"{name}: greedy text as llama.cpp's for {equal} tokens of {48 * len(PROMPTS)}")
 
 
+def check_ggml_blocks(quipu: str, name: str, full: pathlib.Path, path: pathlib.Path) -> None:
+    floats = {t.name: t for t in gguf.GGUFReader(str(full)).tensors}
+    for tensor in gguf.GGUFReader(str(path), "r+").tensors:
+        kind = tensor.tensor_type.name.lower()
+        if kind in llama_cpp.BLOCK_BYTES:
+            source = np.asarray(floats[tensor.name].data, np.float32).reshape(-1, int(tensor.shape[0]))
+            tensor.data[:] = np.frombuffer(llama_cpp.quantize(kind, source), np.uint8).reshape(tensor.data.shape)
+    check_text(quipu, f"{name} with ggml's blocks", path)
+
+
+def check_mix(quipu: str, quantize: str, name: str, full: pathlib.Path, scratch: pathlib.Path) -> None:
+    paths = ours, theirs = scratch / "ours.gguf", scratch / "theirs.gguf"
+    run(quipu, "quantize", full, ours, "--type", name)
+    run(quantize, full, theirs, name, 1)
+    kinds = [{t.name: t.tensor_type.name for t in gguf.GGUFReader(str(path)).tensors} for path in paths]
+    different = [f"{tensor} {kind}, llama.cpp {kinds[1].get(tensor)}" for tensor, kind in kinds[0].items() if kind != kinds[1].get(tensor)]
+    sizes = [path.stat().st_size for path in paths]
+    report(not different and len(kinds[0]) == len(kinds[1]) and sizes[0] == sizes[1],
+           f"{name}: {len(kinds[0])} tensors of llama-quantize's types in {sizes[0]} bytes, llama-quantize {sizes[1]}" + "".join(f"; {d}" for d in different[:4]))
+
+
 def main() -> int:
     quipu, refs, demo = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+    quantize = sys.argv[4] if len(sys.argv) > 4 else None
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         for directory in sorted((refs / "checkpoints").glob("*-*/")):
@@ -119,10 +145,19 @@ def main() -> int:
                     plain = ["--rounding", "plain", "--tensor", "token_embd.weight=q8_0"]
                     run(quipu, "convert", demo, "-o", path, "--type", name, *plain)
                     check_bytes(name, path, full)
+                if name in MIXES:
+                    check_ggml_blocks(quipu, name, full, path)
             except (RuntimeError, llama_cpp.LlamaCppError, KeyError) as error:
                 report(False, f"{name}: {error!r}")
             if path != full:
                 path.unlink(missing_ok=True)
+        if quantize is None:
+            print("SKIPPED: llama-cpp: sizes of mixes are held against llama-quantize if its path is in LLAMA_QUANTIZE", flush=True)
+        for name in MIXES if quantize else []:
+            try:
+                check_mix(quipu, quantize, name, full, scratch)
+            except RuntimeError as error:
+                report(False, f"{name}: {error!r}")
     return failures != 0
 
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
+use quipu_formats::convert::{ConvertOptions, Mix, TypeRule, write_gguf};
 use quipu_quant::TensorType;
 use quipu_runtime::cores::Cores;
 use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Residence, Sequence};
@@ -126,8 +126,11 @@ fn odd_shapes_and_biases() {
 #[test]
 fn demo_in_every_type() {
     use TensorType::{BF16, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-    for ty in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16] {
-        check_converted(&demo(), TypeRule::To(ty), 140, KvType::F16);
+    let types = [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16].map(TypeRule::To);
+    // These have all the types with blocks of 256 in them.
+    let mixes = [Mix::Q2_K, Mix::Q3_K_M, Mix::Q4_K_M, Mix::IQ4_NL, Mix::IQ4_XS].map(TypeRule::Mix);
+    for rule in types.into_iter().chain(mixes) {
+        check_converted(&demo(), rule, 140, KvType::F16);
     }
 }
 

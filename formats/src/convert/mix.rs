@@ -4,17 +4,22 @@
 //! that files of one name have one size. `n` is the number of layers, `i` that of a tensor's layer; a layer is *favoured* if `i < n/8`,
 //! `i ≥ 7n/8` or `(i − n/8) mod 3 = 2`, divisions being whole.
 //!
-//! | mix | most | `attn_v` | `ffn_down` | head |
+//! | mix | most | `attn_v` | `ffn_down` | `attn_output` |
 //! | --- | --- | --- | --- | --- |
-//! | Q4_K_S | Q4_K | Q5_K in the first 4 layers | Q5_K where `i < n/8` | Q6_K |
-//! | Q4_K_M | Q4_K | Q6_K in favoured layers | Q6_K in favoured layers | Q6_K |
-//! | Q5_K_S | Q5_K | | | Q6_K |
-//! | Q5_K_M | Q5_K | Q6_K in favoured layers | Q6_K in favoured layers | Q6_K |
-//! | Q4_0, Q5_0 with an imatrix | as named | | Q4_1, Q5_1 where `i < n/8` | Q6_K |
+//! | Q2_K | Q2_K | Q3_K; Q4_K with 4 queries to a key or more | Q3_K | Q3_K |
+//! | Q3_K_S | Q3_K | | | |
+//! | Q3_K_M | Q3_K | Q4_K; Q5_K in the first 2 layers | Q4_K; Q5_K where `i < n/16` | Q4_K |
+//! | Q3_K_L | Q3_K | Q5_K | Q5_K | Q5_K |
+//! | Q4_K_S | Q4_K | Q5_K in the first 4 layers | Q5_K where `i < n/8` | |
+//! | Q4_K_M | Q4_K | Q6_K in favoured layers | Q6_K in favoured layers | |
+//! | Q5_K_S | Q5_K | | | |
+//! | Q5_K_M | Q5_K | Q6_K in favoured layers | Q6_K in favoured layers | |
+//! | IQ4_NL, IQ4_XS | as named | Q5_K with 4 queries to a key or more | without an imatrix Q5_K where `i < n/8` | |
+//! | Q4_0, Q5_0 with an imatrix | as named | | Q4_1, Q5_1 where `i < n/8` | |
 //!
-//! The head is `output.weight`, or `token_embd.weight` where that is missing; an embedding that is not the head is of the mix's most common
-//! type. Models of 80 layers with grouped queries have their small `attn_v` in Q5_K where it would be Q4_K. Where the rows of a tensor are no
-//! multiple of 256, Q5_0 stands for Q4_K, Q5_1 for Q5_K, and Q8_0 for Q6_K.
+//! The head is Q6_K in all of them: `output.weight`, or `token_embd.weight` where that is missing. An embedding that is not the head is of the
+//! mix's most common type. Models of 80 layers with grouped queries have their small `attn_v` in Q5_K where it would be Q3_K or Q4_K. Where the
+//! rows of a tensor are no multiple of 256, Q4_0 stands for Q2_K and Q3_K, Q5_0 for Q4_K, Q5_1 for Q5_K, Q8_0 for Q6_K, IQ4_NL for IQ4_XS.
 
 use quipu_quant::TensorType::{self, *};
 
@@ -22,29 +27,53 @@ use quipu_quant::TensorType::{self, *};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(non_camel_case_types, missing_docs)]
 pub enum Mix {
+    Q2_K,
+    Q3_K_S,
+    Q3_K_M,
+    Q3_K_L,
     Q4_K_S,
     Q4_K_M,
     Q5_K_S,
     Q5_K_M,
+    IQ4_NL,
+    IQ4_XS,
 }
 
 impl Mix {
     /// All mixes.
-    pub const ALL: [Mix; 4] = [Mix::Q4_K_S, Mix::Q4_K_M, Mix::Q5_K_S, Mix::Q5_K_M];
+    pub const ALL: [Mix; 10] = [
+        Mix::Q2_K,
+        Mix::Q3_K_S,
+        Mix::Q3_K_M,
+        Mix::Q3_K_L,
+        Mix::Q4_K_S,
+        Mix::Q4_K_M,
+        Mix::Q5_K_S,
+        Mix::Q5_K_M,
+        Mix::IQ4_NL,
+        Mix::IQ4_XS,
+    ];
 
     /// The mix's name.
     pub const fn name(self) -> &'static str {
         match self {
+            Mix::Q2_K => "Q2_K",
+            Mix::Q3_K_S => "Q3_K_S",
+            Mix::Q3_K_M => "Q3_K_M",
+            Mix::Q3_K_L => "Q3_K_L",
             Mix::Q4_K_S => "Q4_K_S",
             Mix::Q4_K_M => "Q4_K_M",
             Mix::Q5_K_S => "Q5_K_S",
             Mix::Q5_K_M => "Q5_K_M",
+            Mix::IQ4_NL => "IQ4_NL",
+            Mix::IQ4_XS => "IQ4_XS",
         }
     }
 
-    /// The mix called `name`, in any case. Q4_K and Q5_K alone stand for the M mixes, as in llama.cpp.
+    /// The mix called `name`, in any case. Q3_K, Q4_K and Q5_K alone stand for the M mixes, as in llama.cpp.
     pub fn from_name(name: &str) -> Option<Mix> {
         match name.to_ascii_uppercase().as_str() {
+            "Q3_K" => Some(Mix::Q3_K_M),
             "Q4_K" => Some(Mix::Q4_K_M),
             "Q5_K" => Some(Mix::Q5_K_M),
             name => Mix::ALL.into_iter().find(|m| m.name() == name),
@@ -54,18 +83,28 @@ impl Mix {
     /// The type of most of its tensors.
     pub const fn base(self) -> TensorType {
         match self {
+            Mix::Q2_K => Q2_K,
+            Mix::Q3_K_S | Mix::Q3_K_M | Mix::Q3_K_L => Q3_K,
             Mix::Q4_K_S | Mix::Q4_K_M => Q4_K,
             Mix::Q5_K_S | Mix::Q5_K_M => Q5_K,
+            Mix::IQ4_NL => IQ4_NL,
+            Mix::IQ4_XS => IQ4_XS,
         }
     }
 
     /// llama.cpp's number for the file (`enum llama_ftype` in `llama.h`).
     pub(super) const fn file_type(self) -> u32 {
         match self {
+            Mix::Q2_K => 10,
+            Mix::Q3_K_S => 11,
+            Mix::Q3_K_M => 12,
+            Mix::Q3_K_L => 13,
             Mix::Q4_K_S => 14,
             Mix::Q4_K_M => 15,
             Mix::Q5_K_S => 16,
             Mix::Q5_K_M => 17,
+            Mix::IQ4_NL => 25,
+            Mix::IQ4_XS => 30,
         }
     }
 }
@@ -74,8 +113,8 @@ impl Mix {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Model {
     pub layers: usize,
-    /// Several query heads share a key and value head.
-    pub grouped: bool,
+    /// Query heads that share a key and value head.
+    pub queries_per_key: usize,
     /// There is an importance matrix.
     pub calibrated: bool,
 }
@@ -90,13 +129,41 @@ impl Model {
     pub fn mixed(self, mix: Mix, name: &str) -> TensorType {
         let (Some((layer, part)), base) = (layer_and_part(name), mix.base()) else { return mix.base() };
         let early = layer < self.layers / 8;
+        let many_queries = self.queries_per_key >= 4;
         let ty = match (mix, part) {
+            (Mix::Q2_K, "attn_v") => {
+                if many_queries {
+                    Q4_K
+                } else {
+                    Q3_K
+                }
+            }
+            (Mix::Q2_K, "ffn_down" | "attn_output") => Q3_K,
+            (Mix::Q3_K_M, "attn_v") => {
+                if layer < 2 {
+                    Q5_K
+                } else {
+                    Q4_K
+                }
+            }
+            (Mix::Q3_K_M, "ffn_down") => {
+                if layer < self.layers / 16 {
+                    Q5_K
+                } else {
+                    Q4_K
+                }
+            }
+            (Mix::Q3_K_M, "attn_output") => Q4_K,
+            (Mix::Q3_K_L, "attn_v" | "ffn_down" | "attn_output") => Q5_K,
+            (Mix::IQ4_NL | Mix::IQ4_XS, "attn_v") if many_queries => Q5_K,
+            (Mix::IQ4_NL | Mix::IQ4_XS, "ffn_down") if early && !self.calibrated => Q5_K,
             (Mix::Q4_K_S, "attn_v") if layer < 4 => Q5_K,
             (Mix::Q4_K_S, "ffn_down") if early => Q5_K,
             (Mix::Q4_K_M | Mix::Q5_K_M, "attn_v" | "ffn_down") if self.favoured(layer) => Q6_K,
             _ => base,
         };
-        if part == "attn_v" && ty == Q4_K && self.layers == 80 && self.grouped { Q5_K } else { ty }
+        let small = part == "attn_v" && self.layers == 80 && self.queries_per_key > 1;
+        if small && matches!(ty, Q3_K | Q4_K) { Q5_K } else { ty }
     }
 
     /// The same for a file of one type.
@@ -113,13 +180,15 @@ impl Model {
 pub(super) fn head(ty: TensorType) -> TensorType {
     match ty {
         F32 | F16 | BF16 | Q8_0 => ty,
-        Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q4_K | Q5_K | Q6_K => Q6_K,
+        Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS => Q6_K,
     }
 }
 
 /// What stands for a type whose blocks do not divide the rows.
 pub(super) fn fallback(ty: TensorType, cols: usize) -> TensorType {
     let smaller = match ty {
+        Q2_K | Q3_K => Q4_0,
+        IQ4_XS => IQ4_NL,
         Q4_K => Q5_0,
         Q5_K => Q5_1,
         Q6_K => Q8_0,
@@ -142,7 +211,7 @@ mod tests {
     #[test]
     fn favoured_layers() {
         let favoured = |layers| {
-            let model = Model { layers, grouped: false, calibrated: false };
+            let model = Model { layers, queries_per_key: 1, calibrated: false };
             (0..layers).filter(|&i| model.favoured(i)).collect::<Vec<_>>()
         };
         assert_eq!(favoured(8), [0, 3, 6, 7]);
@@ -155,6 +224,7 @@ mod tests {
             assert_eq!(Mix::from_name(&mix.name().to_lowercase()), Some(mix));
         }
         assert_eq!(Mix::from_name("q4_k"), Some(Mix::Q4_K_M));
+        assert_eq!(Mix::from_name("q3_k"), Some(Mix::Q3_K_M));
         assert_eq!(Mix::from_name("q4_0"), None);
     }
 }

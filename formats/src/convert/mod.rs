@@ -60,7 +60,7 @@ pub enum Rounding {
     /// By search for the least error (`quipu_quant::search`).
     #[default]
     Search,
-    /// By ggml's rule, to the byte. There is none here for the K-quants.
+    /// By ggml's rule, to the byte. There is none for the K-quants and IQ4.
     Plain,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quipu_quant::TensorType;
+use quipu_quant::blocks::has_plain_rule;
 
 use super::mix::{self, Model};
 use super::order::forward_order;
@@ -59,7 +60,7 @@ impl Plan {
             }
             if ty != from.ty && !ty.is_float() {
                 uncalibrated += usize::from(!is_calibrated(options, from)?);
-                if options.rounding == Rounding::Plain && ty.block_len() > 32 {
+                if options.rounding == Rounding::Plain && !has_plain_rule(ty) {
                     return Err(ConvertError::NoPlainRule { tensor: from.name.clone(), ty });
                 }
             }
@@ -91,10 +92,10 @@ fn is_calibrated(options: &ConvertOptions, info: &TensorInfo) -> Result<bool, Co
 /// What the mixes ask about the model.
 fn model(source: &dyn Source, options: &ConvertOptions) -> Model {
     let layer = |t: &TensorInfo| mix::layer_and_part(&t.name).map(|(layer, _)| layer.saturating_add(1));
-    let rows = |name: &str| source.find(name).map(|i| source.tensors()[i].rows());
+    let rows = |name: &str| source.find(name).map_or(1, |i| source.tensors()[i].rows());
     Model {
         layers: source.tensors().iter().filter_map(layer).max().unwrap_or(0),
-        grouped: rows("blk.0.attn_q.weight") != rows("blk.0.attn_v.weight"),
+        queries_per_key: rows("blk.0.attn_q.weight") / rows("blk.0.attn_v.weight").max(1),
         calibrated: options.imatrix.is_some(),
     }
 }
@@ -178,7 +179,7 @@ fn most_common_type(tensors: &[TensorInfo]) -> Option<TensorType> {
     TensorType::ALL.into_iter().max_by_key(|&ty| -> u128 { bytes_of(ty) }).filter(|_| !tensors.is_empty())
 }
 
-/// llama.cpp's number for a file that is mostly of this type (`enum llama_ftype` in `llama.h`). Of Q4_K and Q5_K there are mixes only.
+/// llama.cpp's number for a file that is mostly of this type (`enum llama_ftype` in `llama.h`). Of Q2_K, Q4_K and Q5_K there are mixes only.
 fn file_type(ty: TensorType) -> Option<u32> {
     use TensorType::*;
     Some(match ty {
@@ -191,6 +192,9 @@ fn file_type(ty: TensorType) -> Option<u32> {
         Q5_1 => 9,
         BF16 => 32,
         Q6_K => 18,
-        Q4_K | Q5_K => return None,
+        Q3_K => 11,
+        IQ4_NL => 25,
+        IQ4_XS => 30,
+        Q2_K | Q4_K | Q5_K => return None,
     })
 }

@@ -157,7 +157,7 @@ impl RowProducts for Sdot {
         mut acc: float32x4_t,
         block: &Block<'_>,
         d: float32x4_t,
-        weighted: float32x4_t,
+        weighted: [float32x4_t; 2],
     ) -> float32x4_t {
         let values = &block.values;
         // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them. Reads a static, the row of
@@ -201,8 +201,8 @@ impl RowProducts for Sdot {
                     lane = const LANE,
                 );
             }
-            if F::MIN {
-                acc = vfmaq_laneq_f32::<LANE>(acc, block.mins, weighted);
+            for i in 0..F::MINS {
+                acc = vfmaq_laneq_f32::<LANE>(acc, block.mins[i], weighted[i]);
             }
         }
         acc

@@ -164,8 +164,9 @@ unsafe fn by_pairs<F: Form>(cpu: I8mm, codes: &[u8], scales: &GroupScales, tile:
             let (v, acts) = (&x.values, x.acts);
             let dw = twice(x.scales);
             let (difference, scale1, cancel) = (twice(x.difference), twice(x.halves[1]), twice(*x.cancel));
-            let mw = twice(x.mins);
-            let [d, weighted] = &paired[b];
+            let minima = [twice(x.mins[0]), twice(x.mins[1])];
+            let [d, weighted, first_half, second_half] = &paired[b];
+            let weighted = if F::MINS == 2 { [first_half, second_half] } else { [weighted; 2] };
             macro_rules! pair {
                 ($p:literal) => {
                     // SAFETY: an `I8mm` exists, so this CPU has the instructions; the caller enabled them.
@@ -187,8 +188,8 @@ unsafe fn by_pairs<F: Form>(cpu: I8mm, codes: &[u8], scales: &GroupScales, tile:
                                 sum = vfmaq_f32(halves[r], sum, scale1[r]);
                             }
                             acc[$p][r] = cpu.fma(cpu.mul(dw[r], cpu.load(&d[$p])), sum, acc[$p][r]);
-                            if F::MIN {
-                                acc[$p][r] = cpu.fma(mw[r], cpu.load(&weighted[$p]), acc[$p][r]);
+                            for i in 0..F::MINS {
+                                acc[$p][r] = cpu.fma(minima[i][r], cpu.load(&weighted[i][$p]), acc[$p][r]);
                             }
                         }
                     }

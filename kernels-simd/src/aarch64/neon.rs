@@ -222,7 +222,7 @@ impl RowProducts for Smlal {
         acc: float32x4_t,
         block: &Block<'_>,
         d: float32x4_t,
-        weighted: float32x4_t,
+        weighted: [float32x4_t; 2],
     ) -> float32x4_t {
         let max = const { tile::magnitude::<F>() };
         let acts = &block.acts.as_flattened()[FROM..];
@@ -238,8 +238,11 @@ impl RowProducts for Smlal {
             } else {
                 cpu.to_f32(rows(eight_lines(&first, &next, acts, max)))
             };
-            let acc = vfmaq_f32(acc, vmulq_laneq_f32::<LANE>(block.scales, d), sum);
-            if F::MIN { vfmaq_laneq_f32::<LANE>(acc, block.mins, weighted) } else { acc }
+            let mut acc = vfmaq_f32(acc, vmulq_laneq_f32::<LANE>(block.scales, d), sum);
+            for i in 0..F::MINS {
+                acc = vfmaq_laneq_f32::<LANE>(acc, block.mins[i], weighted[i]);
+            }
+            acc
         }
     }
 }

@@ -59,6 +59,7 @@ pub(super) struct Blocks<'a> {
     values: &'a [[u8; PART]],
     acts: &'a [[ActBlock; TILE_ROWS]],
     d: &'a [[f32; TILE_ROWS]],
+    /// For each block as many as there are minima, like `mins`.
     weighted: &'a [[f32; TILE_ROWS]],
     scales: &'a [[f32; 16]],
     mins: &'a [[f32; 16]],
@@ -74,12 +75,12 @@ pub(super) struct Block<'a> {
     pub(super) acts: &'a [ActBlock; TILE_ROWS],
     /// A scale for each row of activations.
     pub(super) d: [float32x4_t; 2],
-    /// For each row of activations what a minimum is multiplied by.
-    pub(super) weighted: [float32x4_t; 2],
+    /// For each minimum and row of activations what that is multiplied by.
+    pub(super) weighted: [[float32x4_t; 2]; 2],
     /// The scales of the weights.
     pub(super) scales: float32x4_t,
-    /// Their minima.
-    pub(super) mins: float32x4_t,
+    /// Their minima: one, or one for each half of the block.
+    pub(super) mins: [float32x4_t; 2],
     /// The integer scales of the halves of the block.
     pub(super) halves: [float32x4_t; 2],
     /// The first of them minus the second: with it `s0 · S0 + s1 · S1` is `(s0 - s1) · S0 + s1 · (S0 + S1)`, where one sum goes on
@@ -107,9 +108,9 @@ impl<'a> Blocks<'a> {
             values: &codes.as_chunks().0[sub * n..][..n],
             acts: &acts[..n],
             d: &tile.d.as_chunks().0[..n],
-            weighted: if F::MIN { &tile.weighted.as_chunks().0[..n] } else { &[] },
+            weighted: &tile.weighted::<F>().as_chunks().0[..F::MINS * n],
             scales: &scales.d[..n],
-            mins: if F::MIN { &scales.m[..n] } else { &[] },
+            mins: &scales.m[..F::MINS * n],
             halves: if F::HALVES { &scales.halves[..n] } else { &[] },
             sub,
         }
@@ -136,13 +137,18 @@ impl<'a> Blocks<'a> {
         if F::HALVES {
             *cancel = cpu.mul(cpu.sub(halves[1], halves[0]), cpu.splat(MAGIC));
         }
+        let (mut weighted, mut mins) = ([d; 2], [scales; 2]);
+        for i in 0..F::MINS {
+            weighted[i] = acts_rows(&self.weighted[F::MINS * b + i]);
+            mins[i] = rows(&self.mins[F::MINS * b + i]);
+        }
         Block {
             values: self.values(b),
             acts: &self.acts[b],
             d,
-            weighted: if F::MIN { acts_rows(&self.weighted[b]) } else { d },
+            weighted,
             scales,
-            mins: if F::MIN { rows(&self.mins[b]) } else { scales },
+            mins,
             halves,
             difference: cpu.sub(halves[0], halves[1]),
             cancel,
@@ -185,7 +191,7 @@ impl<'a> Blocks<'a> {
 /// The largest magnitude of a value.
 pub(super) const fn magnitude<F: Form>() -> i32 {
     match F::BITS {
-        _ if F::MIN => (1 << F::BITS) - 1,
+        _ if F::MINS > 0 => (1 << F::BITS) - 1,
         bits => 1 << (bits - 1),
     }
 }
@@ -193,7 +199,7 @@ pub(super) const fn magnitude<F: Form>() -> i32 {
 /// Products by rows of activations.
 pub(super) trait RowProducts: Products {
     /// `acc` and the products of `block` for the row of activations that begins at byte `FROM` and whose numbers are `LANE` in `d`
-    /// and `weighted`.
+    /// and, for each minimum, `weighted`.
     ///
     /// # Safety
     /// What `cpu` stands for is enabled where this is inlined.
@@ -202,7 +208,7 @@ pub(super) trait RowProducts: Products {
         acc: float32x4_t,
         block: &Block<'_>,
         d: float32x4_t,
-        weighted: float32x4_t,
+        weighted: [float32x4_t; 2],
     ) -> float32x4_t;
 }
 
@@ -226,7 +232,7 @@ pub(super) unsafe fn by_rows<P: RowProducts, F: Form>(
             let x = blocks.block::<P, F>(cpu, b, &mut cancel);
             macro_rules! row {
                 ($m:literal, $lane:literal) => {
-                    let (d, weighted) = (x.d[$m / 4], x.weighted[$m / 4]);
+                    let (d, weighted) = (x.d[$m / 4], [x.weighted[0][$m / 4], x.weighted[1][$m / 4]]);
                     // SAFETY: for the caller to see to.
                     acc[$m] = unsafe { P::row::<F, { 32 * $m }, $lane>(cpu, acc[$m], &x, d, weighted) };
                 };

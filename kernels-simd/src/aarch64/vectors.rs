@@ -66,6 +66,28 @@ impl<P: Products> Arm<P> {
     }
 }
 
+/// Bytes moved up by `up` bits, or down if that is negative. (A shift by a register would take more time and one more instruction.)
+#[inline(always)]
+fn shifted(bytes: uint8x16_t, up: i32) -> uint8x16_t {
+    // SAFETY: NEON is part of every AArch64 target of this crate; the operand is a value.
+    unsafe {
+        match up {
+            4.. => vshlq_n_u8::<4>(bytes),
+            3 => vshlq_n_u8::<3>(bytes),
+            2 => vshlq_n_u8::<2>(bytes),
+            1 => vshlq_n_u8::<1>(bytes),
+            0 => bytes,
+            -1 => vshrq_n_u8::<1>(bytes),
+            -2 => vshrq_n_u8::<2>(bytes),
+            -3 => vshrq_n_u8::<3>(bytes),
+            -4 => vshrq_n_u8::<4>(bytes),
+            -5 => vshrq_n_u8::<5>(bytes),
+            -6 => vshrq_n_u8::<6>(bytes),
+            _ => vshrq_n_u8::<7>(bytes),
+        }
+    }
+}
+
 /// Wraps intrinsics in methods.
 macro_rules! ops {
     ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr;)*) => {$(
@@ -182,21 +204,19 @@ impl<P: Products> Simd for Arm<P> {
         unsafe { vst1q_u8(part.as_mut_ptr(), line) }
     }
     #[inline(always)]
-    fn or_high<const BITS: u32>(self, line: uint8x16_t, high: uint8x16_t, shift: u32) -> uint8x16_t {
+    fn bits<const BITS: u32>(self, line: uint8x16_t, shift: u32) -> uint8x16_t {
         // SAFETY: NEON; the operands are values.
-        unsafe {
-            let at4 = match shift {
-                0 => vshlq_n_u8::<4>(high),
-                1 => vshlq_n_u8::<3>(high),
-                2 => vshlq_n_u8::<2>(high),
-                3 => vshlq_n_u8::<1>(high),
-                4 => high,
-                5 => vshrq_n_u8::<1>(high),
-                6 => vshrq_n_u8::<2>(high),
-                _ => vshrq_n_u8::<3>(high),
-            };
-            vbslq_u8(vdupq_n_u8(((1 << BITS) - 1) << 4), at4, line)
-        }
+        unsafe { vandq_u8(shifted(line, -(shift as i32)), vdupq_n_u8((1 << BITS) - 1)) }
+    }
+    #[inline(always)]
+    fn or_bits<const BITS: u32, const AT: u32>(self, line: uint8x16_t, high: uint8x16_t, shift: u32) -> uint8x16_t {
+        // SAFETY: NEON; the operands are values.
+        unsafe { vbslq_u8(vdupq_n_u8(((1 << BITS) - 1) << AT), shifted(high, AT as i32 - shift as i32), line) }
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], line: uint8x16_t) -> uint8x16_t {
+        // SAFETY: `table` is 16 readable bytes.
+        unsafe { vqtbl1q_u8(vld1q_u8(table.as_ptr()), line) }
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Quantised weights × int8 activations.
 //!
 //! For every output, 32-blocks in ascending order: `acc ← fma(d_w·d_x, f32(S_b), acc)` with the exact integer sum `S_b`, and for
-//! types with a minimum `acc ← fma(m_w, d_x·Σq, acc)`: the arithmetic of `quipu_quant::dot`.
+//! types with a minimum `acc ← fma(m_w, d_x·Σq, acc)`, or that for either half: the arithmetic of `quipu_quant::dot`.
 //!
 //! Lanes are output rows. A block's eight lines of codes are held in registers while the rows of a [`Tile`] pass by, and the
 //! offset of the codes (8 for Q4_0, 128 for Q8_0 where the CPU multiplies unsigned bytes) is taken back at no cost by
@@ -15,14 +15,17 @@ use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
 use crate::simd::{ActBlock, Kernel, LINE, Simd};
 
-use super::scales::{GroupScales, Lanes, Plain, Scaling, SixBits, Unit, WithHalves, WithMin};
+use super::codes::{Codes, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4};
+use super::scales::{
+    FourBits, GroupScales, Lanes, Plain, Scaling, SixBitHalves, SixBitScales, SixBits, Unit, WithHalves, WithMin,
+};
 
 /// How widened codes are multiplied: all that is left of a type when its codes are bytes and its scales are f32.
 pub(crate) trait Form {
     /// Bits of a code; 8 stands for what [`Simd::bytes`] makes.
     const BITS: u32;
-    /// Whether a minimum is added.
-    const MIN: bool;
+    /// Minima that are added: none, one, or one for each half of a block.
+    const MINS: usize;
     /// Whether the halves of a block have integer scales of their own.
     const HALVES: bool;
 }
@@ -31,7 +34,7 @@ pub(crate) trait Form {
 pub(crate) struct Scaled<const BITS: u32>;
 impl<const BITS: u32> Form for Scaled<BITS> {
     const BITS: u32 = BITS;
-    const MIN: bool = false;
+    const MINS: usize = 0;
     const HALVES: bool = false;
 }
 
@@ -39,7 +42,7 @@ impl<const BITS: u32> Form for Scaled<BITS> {
 pub(crate) struct Affine<const BITS: u32>;
 impl<const BITS: u32> Form for Affine<BITS> {
     const BITS: u32 = BITS;
-    const MIN: bool = true;
+    const MINS: usize = 1;
     const HALVES: bool = false;
 }
 
@@ -47,97 +50,22 @@ impl<const BITS: u32> Form for Affine<BITS> {
 pub(crate) struct Halved<const BITS: u32>;
 impl<const BITS: u32> Form for Halved<BITS> {
     const BITS: u32 = BITS;
-    const MIN: bool = false;
+    const MINS: usize = 0;
     const HALVES: bool = true;
 }
 
-/// Where a block's eight lines of codes come from.
-///
-/// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
-pub(crate) trait Codes {
-    /// See [`Form::BITS`].
-    const BITS: u32;
-    /// Bytes of a block of 16 rows × 32 columns.
-    const BYTES: usize;
-
-    /// Part `sub` of the lines, in column order.
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
-}
-
-/// Four lines of nibbles.
-#[inline(always)]
-fn nibbles<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-    let mut lines = [s.line(block, sub); 8];
-    for j in 0..4 {
-        let pair = s.line(&block[LINE * j..], sub);
-        lines[j] = s.low_nibbles(pair);
-        lines[j + 4] = s.high_nibbles(pair);
-    }
-    lines
-}
-
-/// Q4_0, Q4_1, Q4_K.
-pub(crate) struct Packed4;
-impl Codes for Packed4 {
-    const BITS: u32 = 4;
-    const BYTES: usize = 4 * LINE;
-    #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        nibbles(s, block, sub)
-    }
-}
-
-/// Q5_0, Q5_1, Q5_K: a fifth line holds bit 4 of the codes.
-pub(crate) struct Packed5;
-impl Codes for Packed5 {
-    const BITS: u32 = 5;
-    const BYTES: usize = 5 * LINE;
-    #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        let mut lines = nibbles(s, block, sub);
-        let high = s.line(&block[4 * LINE..], sub);
-        for j in 0..8 {
-            lines[j] = s.or_high::<1>(lines[j], high, j as u32);
-        }
-        lines
-    }
-}
-
-/// Q6_K: two more lines hold bits 4 and 5.
-pub(crate) struct Packed6;
-impl Codes for Packed6 {
-    const BITS: u32 = 6;
-    const BYTES: usize = 6 * LINE;
-    #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        let mut lines = nibbles(s, block, sub);
-        for j in 0..8 {
-            let high = s.line(&block[LINE * (4 + j / 4)..], sub);
-            lines[j] = s.or_high::<2>(lines[j], high, 2 * (j as u32 % 4));
-        }
-        lines
-    }
-}
-
-/// Q8_0.
-pub(crate) struct Packed8;
-impl Codes for Packed8 {
-    const BITS: u32 = 8;
-    const BYTES: usize = 8 * LINE;
-    #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        let mut lines = [s.line(block, sub); 8];
-        for j in 0..8 {
-            lines[j] = s.bytes(s.line(&block[LINE * j..], sub));
-        }
-        lines
-    }
+/// Codes of `BITS` bits, a scale, and integer scales and minima for the halves of a block.
+pub(crate) struct HalvedAffine<const BITS: u32>;
+impl<const BITS: u32> Form for HalvedAffine<BITS> {
+    const BITS: u32 = BITS;
+    const MINS: usize = 2;
+    const HALVES: bool = true;
 }
 
 /// What is added to the values of a block to make codes: a type has either an offset or a minimum.
 pub(crate) const fn offset<S: Simd, F: Form>() -> i32 {
     match F::BITS {
-        _ if F::MIN => 0,
+        _ if F::MINS > 0 => 0,
         8 => S::BYTE_OFFSET,
         bits => 1 << (bits - 1),
     }
@@ -154,7 +82,8 @@ pub struct Scratch {
 #[derive(Clone, Copy)]
 struct BlockScales<'a> {
     d: &'a Lanes,
-    m: &'a Lanes,
+    /// As many as there are minima.
+    m: &'a [Lanes],
     halves: &'a [Lanes; 2],
 }
 
@@ -162,11 +91,10 @@ impl<'a> BlockScales<'a> {
     /// Those of block `b`; what the type does not have stands in for itself and is not looked at.
     #[inline(always)]
     fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], halves: &'a [[Lanes; 2]], b: usize) -> BlockScales<'a> {
-        const NONE: &Lanes = &[0.0; 16];
         const NO_HALVES: &[Lanes; 2] = &[[0.0; 16]; 2];
         BlockScales {
             d: &d[b],
-            m: if F::MIN { &m[b] } else { NONE },
+            m: &m[F::MINS * b..][..F::MINS],
             halves: if F::HALVES { &halves[b] } else { NO_HALVES },
         }
     }
@@ -178,19 +106,20 @@ struct Acts<'a> {
     q: &'a [ActBlock],
     d: &'a [f32],
     halves: &'a [[i32; 2]],
+    /// (minimum, row).
     weighted: &'a [f32],
 }
 
 impl<'a> Acts<'a> {
     /// Those of block `b` of a tile with `rows` rows.
     #[inline(always)]
-    fn of(tile: &'a Tile, b: usize, rows: usize) -> Acts<'a> {
+    fn of<F: Form>(tile: &'a Tile, b: usize, rows: usize) -> Acts<'a> {
         let at = b * rows..(b + 1) * rows;
         Acts {
             q: &tile.q[at.clone()],
             d: &tile.d[at.clone()],
-            halves: &tile.halves[at.clone()],
-            weighted: &tile.weighted[at],
+            halves: &tile.halves[at],
+            weighted: &tile.weighted::<F>()[F::MINS * b * rows..][..F::MINS * rows],
         }
     }
 }
@@ -213,8 +142,12 @@ fn row<S: Simd, F: Form>(
         let [first, second] = scales.halves;
         let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
         let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
-        let s0 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h0), l0, &q[..16]));
-        let s1 = s.to_f32(s.dot::<4, 6>(s.splat_i32(-offset * h1), l1, &q[16..]));
+        let (init0, init1) = (s.splat_i32(-offset * h0), s.splat_i32(-offset * h1));
+        let (s0, s1) = match F::BITS {
+            0..=4 => (s.dot::<4, 4>(init0, l0, &q[..16]), s.dot::<4, 4>(init1, l1, &q[16..])),
+            _ => (s.dot::<4, 6>(init0, l0, &q[..16]), s.dot::<4, 6>(init1, l1, &q[16..])),
+        };
+        let (s0, s1) = (s.to_f32(s0), s.to_f32(s1));
         // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded; products of i32 are slow on many CPUs.
         s.fma(s0, s.load(&first[at..]), s.mul(s1, s.load(&second[at..])))
     } else {
@@ -225,11 +158,11 @@ fn row<S: Simd, F: Form>(
             _ => s.dot::<8, 8>(init, lines, q),
         })
     };
-    let acc = s.fma(s.mul(s.load(&scales.d[at..]), s.splat(acts.d[m])), sum, acc);
-    if !F::MIN {
-        return acc;
+    let mut acc = s.fma(s.mul(s.load(&scales.d[at..]), s.splat(acts.d[m])), sum, acc);
+    for i in 0..F::MINS {
+        acc = s.fma(s.load(&scales.m[i][at..]), s.splat(acts.weighted[i * acts.q.len() + m]), acc);
     }
-    s.fma(s.load(&scales.m[at..]), s.splat(acts.weighted[m]), acc)
+    acc
 }
 
 /// Adds the products of part `sub` of a block, whose codes are `lines`, with `acts`, which have `M` rows or, where `M = 0`, any number.
@@ -330,7 +263,7 @@ pub(crate) fn group_tile<S: Simd, F: Form>(
     let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
     for (b, codes) in codes.chunks_exact(Widened::BYTES).enumerate() {
         let scales = BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b);
-        block::<S, Widened, F, TILE_ROWS>(s, codes, scales, Acts::of(tile, b, TILE_ROWS), &mut acc);
+        block::<S, Widened, F, TILE_ROWS>(s, codes, scales, Acts::of::<F>(tile, b, TILE_ROWS), &mut acc);
     }
     store(s, &acc, TILE_ROWS, out);
 }
@@ -380,7 +313,7 @@ impl<C: Codes, K: Scaling, F: Form, const M: usize> Kernel for Stream<'_, '_, C,
             for b in 0..K::BLOCKS {
                 let (codes, scales) =
                     (&codes[C::BYTES * b..], BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b));
-                block::<S, C, F, M>(s, codes, scales, Acts::of(tile, i * K::BLOCKS + b, rows), &mut acc);
+                block::<S, C, F, M>(s, codes, scales, Acts::of::<F>(tile, i * K::BLOCKS + b, rows), &mut acc);
             }
         }
         store(s, &acc, rows, &mut out);
@@ -419,7 +352,7 @@ fn group<S: Simd, C: Codes, K: Scaling, F: Form>(
     out: &mut MatMut<'_>,
     col: usize,
 ) {
-    const { assert!(C::BITS == F::BITS && K::MIN == F::MIN && K::HALVES == F::HALVES) };
+    const { assert!(C::BITS == F::BITS && K::MINS == F::MINS && K::HALVES == F::HALVES) };
     if S::UNROLL && tiles.iter().any(|tile| tile.rows == S::FULL_TILE) {
         s.call(Widen { codes: quants, plane, scratch, ty: PhantomData::<(C, K, F)> });
     }
@@ -485,8 +418,12 @@ pub(crate) fn matmul<S: Simd>(
             Q5_0 => group::<S, Packed5, Plain, Scaled<5>>(s, planes, scratch, tiles, out, col),
             Q5_1 => group::<S, Packed5, WithMin, Affine<5>>(s, planes, scratch, tiles, out, col),
             Q5_K => group::<S, Packed5, SixBits, Affine<5>>(s, planes, scratch, tiles, out, col),
+            Q2_K => group::<S, Packed2, FourBits, HalvedAffine<2>>(s, planes, scratch, tiles, out, col),
+            Q3_K => group::<S, Packed3, SixBitHalves, Halved<3>>(s, planes, scratch, tiles, out, col),
             Q6_K => group::<S, Packed6, WithHalves, Halved<6>>(s, planes, scratch, tiles, out, col),
             Q8_0 => group::<S, Packed8, Plain, Scaled<8>>(s, planes, scratch, tiles, out, col),
+            IQ4_NL => group::<S, Table4, Plain, Scaled<8>>(s, planes, scratch, tiles, out, col),
+            IQ4_XS => group::<S, Table4, SixBitScales, Scaled<8>>(s, planes, scratch, tiles, out, col),
             F32 | F16 | BF16 => unreachable!("float weights go through matmul_float"),
         }
     }

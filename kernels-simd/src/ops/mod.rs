@@ -1,6 +1,7 @@
 //! The operations, each written once over [`Simd`](crate::simd::Simd) and instantiated per ISA in [`crate::table`].
 
 pub(crate) mod attention;
+pub(crate) mod codes;
 pub(crate) mod elementwise;
 pub(crate) mod exp;
 pub(crate) mod matmul_float;

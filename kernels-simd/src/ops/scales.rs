@@ -13,8 +13,8 @@ pub(crate) type Lanes = [f32; 16];
 pub(crate) struct Unit {
     /// What a block's integer sum is multiplied by.
     pub(crate) d: [Lanes; SUPER],
-    /// What `d·Σq` of the activations is multiplied by, for [`Scaling::MIN`].
-    pub(crate) m: [Lanes; SUPER],
+    /// What `d·Σq` of the activations is multiplied by: [`Scaling::MINS`] for each block.
+    pub(crate) m: [Lanes; 2 * SUPER],
     /// Integers that the sums of the halves of a block are multiplied by, for [`Scaling::HALVES`].
     pub(crate) halves: [[Lanes; 2]; SUPER],
 }
@@ -31,8 +31,8 @@ pub(crate) struct GroupScales {
 pub(crate) trait Scaling {
     /// Integer scales for the two halves of a block.
     const HALVES: bool = false;
-    /// A minimum is added.
-    const MIN: bool = false;
+    /// Minima that are added: none, one, or one for each half of a block.
+    const MINS: usize = 0;
     /// Bytes of a unit of the scales plane.
     const BYTES: usize;
     /// Blocks that a unit belongs to, at most [`SUPER`].
@@ -66,7 +66,7 @@ impl Scaling for Plain {
 /// A scale and a minimum: Q4_1, Q5_1.
 pub(crate) struct WithMin;
 impl Scaling for WithMin {
-    const MIN: bool = true;
+    const MINS: usize = 1;
     const BYTES: usize = 64;
     const BLOCKS: usize = 1;
     #[inline(always)]
@@ -79,7 +79,7 @@ impl Scaling for WithMin {
 /// A scale and a minimum of which each block has six bits: Q4_K, Q5_K.
 pub(crate) struct SixBits;
 impl Scaling for SixBits {
-    const MIN: bool = true;
+    const MINS: usize = 1;
     const BYTES: usize = 64 + 3 * LINE;
     const BLOCKS: usize = SUPER;
 
@@ -91,10 +91,10 @@ impl Scaling for SixBits {
         let (mut scales, mut minima) = ([0; 2 * LINE], [0; 2 * LINE]);
         for sub in 0..S::SUBS {
             let [a, b, c] = [s.line(packed, sub), s.line(&packed[LINE..], sub), s.line(&packed[2 * LINE..], sub)];
-            s.store_line(s.or_high::<2>(s.low_nibbles(a), a, 4), &mut scales, sub);
-            s.store_line(s.or_high::<2>(s.low_nibbles(c), a, 6), &mut scales[LINE..], sub);
-            s.store_line(s.or_high::<2>(s.low_nibbles(b), b, 4), &mut minima, sub);
-            s.store_line(s.or_high::<2>(s.high_nibbles(c), b, 6), &mut minima[LINE..], sub);
+            s.store_line(s.or_bits::<2, 4>(s.low_nibbles(a), a, 4), &mut scales, sub);
+            s.store_line(s.or_bits::<2, 4>(s.low_nibbles(c), a, 6), &mut scales[LINE..], sub);
+            s.store_line(s.or_bits::<2, 4>(s.low_nibbles(b), b, 4), &mut minima, sub);
+            s.store_line(s.or_bits::<2, 4>(s.high_nibbles(c), b, 6), &mut minima[LINE..], sub);
         }
         let (d, dmin) = (u16s(unit), u16s(&unit[32..]));
         for sub in 0..S::SUBS {
@@ -104,6 +104,114 @@ impl Scaling for SixBits {
             for g in 0..SUPER {
                 s.store(s.mul(d, s.load_u8(&scales[16 * g + at..])), &mut out.d[g][at..]);
                 s.store(s.mul(minus, s.load_u8(&minima[16 * g + at..])), &mut out.m[g][at..]);
+            }
+        }
+    }
+}
+
+/// A scale and a minimum of which each half of a block has four bits: Q2_K.
+pub(crate) struct FourBits;
+impl Scaling for FourBits {
+    const HALVES: bool = true;
+    const MINS: usize = 2;
+    const BYTES: usize = 64 + 4 * LINE;
+    const BLOCKS: usize = SUPER;
+
+    /// A byte has a scale in its low, a minimum in its high half. Products are exact: 11 bits of f16 times 4 bits.
+    #[inline(always)]
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+        let packed = &unit[64..];
+        let (mut scales, mut minima) = ([0; 4 * LINE], [0; 4 * LINE]);
+        for at in [0, LINE, 2 * LINE, 3 * LINE] {
+            for sub in 0..S::SUBS {
+                let line = s.line(&packed[at..], sub);
+                s.store_line(s.low_nibbles(line), &mut scales[at..], sub);
+                s.store_line(s.high_nibbles(line), &mut minima[at..], sub);
+            }
+        }
+        let (d, dmin) = (u16s(unit), u16s(&unit[32..]));
+        for sub in 0..S::SUBS {
+            let at = sub * S::LANES;
+            let d = s.load_f16(&d[at..]);
+            let minus = s.mul(s.splat(-1.0), s.load_f16(&dmin[at..]));
+            for g in 0..SUPER {
+                s.store(d, &mut out.d[g][at..]);
+                for half in 0..2 {
+                    let i = 2 * g + half;
+                    s.store(s.load_u8(&scales[16 * i + at..]), &mut out.halves[g][half][at..]);
+                    s.store(s.mul(minus, s.load_u8(&minima[16 * i + at..])), &mut out.m[i][at..]);
+                }
+            }
+        }
+    }
+}
+
+/// A scale of which each half of a block has six bits around 32: Q3_K.
+pub(crate) struct SixBitHalves;
+impl Scaling for SixBitHalves {
+    const HALVES: bool = true;
+    const BYTES: usize = 32 + 3 * LINE;
+    const BLOCKS: usize = SUPER;
+
+    /// The format's 12 bytes of scales are three lines here: `a` has the low four bits of scales 0–3 and 8–11, `b` of 4–7 and 12–15, `c` two
+    /// bits of every fourth.
+    #[inline(always)]
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+        let packed = &unit[32..];
+        let mut scales = [0; 4 * LINE];
+        for sub in 0..S::SUBS {
+            let [a, b, c] = [s.line(packed, sub), s.line(&packed[LINE..], sub), s.line(&packed[2 * LINE..], sub)];
+            s.store_line(s.or_bits::<2, 4>(s.low_nibbles(a), c, 0), &mut scales, sub);
+            s.store_line(s.or_bits::<2, 4>(s.low_nibbles(b), c, 2), &mut scales[LINE..], sub);
+            s.store_line(s.or_bits::<2, 4>(s.high_nibbles(a), c, 4), &mut scales[2 * LINE..], sub);
+            s.store_line(s.or_bits::<2, 4>(s.high_nibbles(b), c, 6), &mut scales[3 * LINE..], sub);
+        }
+        let zero = s.splat(32.0);
+        for g in 0..SUPER {
+            widen_f16(s, unit, &mut out.d[g]);
+            for half in 0..2 {
+                for sub in 0..S::SUBS {
+                    let at = sub * S::LANES;
+                    let scale = s.load_u8(&scales[16 * (2 * g + half) + at..]);
+                    s.store(s.sub(scale, zero), &mut out.halves[g][half][at..]);
+                }
+            }
+        }
+    }
+}
+
+/// A scale of which each block has six bits around 32: IQ4_XS.
+pub(crate) struct SixBitScales;
+impl Scaling for SixBitScales {
+    const BYTES: usize = 32 + 32 + LINE;
+    const BLOCKS: usize = SUPER;
+
+    /// Two bits each of scales 0–3 stand in the sixteen bytes `h0`, of 4–7 in `h1`; then the low four bits in a line, of two scales in a byte.
+    /// Products are exact: 11 bits of f16 times 6 bits.
+    #[inline(always)]
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+        let (high, low) = (&unit[32..64], &unit[64..]);
+        // Below each of the low bytes the one that has its upper bits. The four lines have them for scales 0 and 4, 1 and 5, 2 and 6, 3 and 7;
+        // what they have for others is not used.
+        let mut above = [0; LINE];
+        for (i, above) in above.chunks_exact_mut(16).enumerate() {
+            above.copy_from_slice(&high[16 * (i / 2)..][..16]);
+        }
+        let mut scales = [0; 4 * LINE];
+        for sub in 0..S::SUBS {
+            let (low, high) = (s.line(low, sub), s.line(&above, sub));
+            s.store_line(s.or_bits::<2, 4>(s.low_nibbles(low), high, 0), &mut scales, sub);
+            s.store_line(s.or_bits::<2, 4>(s.high_nibbles(low), high, 2), &mut scales[LINE..], sub);
+            s.store_line(s.or_bits::<2, 4>(s.low_nibbles(low), high, 4), &mut scales[2 * LINE..], sub);
+            s.store_line(s.or_bits::<2, 4>(s.high_nibbles(low), high, 6), &mut scales[3 * LINE..], sub);
+        }
+        let d = u16s(unit);
+        for sub in 0..S::SUBS {
+            let at = sub * S::LANES;
+            let (d, zero) = (s.load_f16(&d[at..]), s.splat(32.0));
+            for g in 0..SUPER {
+                let scale = s.load_u8(&scales[LINE * (g % 4) + 16 * (g / 2) + at..]);
+                s.store(s.mul(d, s.sub(scale, zero)), &mut out.d[g][at..]);
             }
         }
     }
@@ -141,9 +249,7 @@ impl GroupScales {
         for bytes in plane.chunks_exact(K::BYTES) {
             K::widen(s, bytes, &mut unit);
             self.d.extend_from_slice(&unit.d[..K::BLOCKS]);
-            if K::MIN {
-                self.m.extend_from_slice(&unit.m[..K::BLOCKS]);
-            }
+            self.m.extend_from_slice(&unit.m[..K::MINS * K::BLOCKS]);
             if K::HALVES {
                 self.halves.extend_from_slice(&unit.halves[..K::BLOCKS]);
             }

@@ -209,7 +209,7 @@ fn large_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[T
         let blocks = tile.blocks;
         assert!(tile.rows == ROWS && tile.q.len() == blocks * ROWS && codes.len() == blocks * 8 * LINE);
         assert!(tile.d.len() == blocks * ROWS && scales.d.len() == blocks);
-        assert!(!F::MIN || tile.weighted.len() == blocks * ROWS && scales.m.len() == blocks);
+        assert!(tile.weighted::<F>().len() == F::MINS * blocks * ROWS && scales.m.len() == F::MINS * blocks);
         assert!(!F::HALVES || scales.halves.len() == blocks);
         let mut acc = [cpu.splat(0.0); ROWS];
         let mut sums = [Sums([[0; 16]; ROWS]); DEPTH];
@@ -265,9 +265,12 @@ fn scale<F: Form>(
 ) {
     let dw = cpu.load(&scales.d[b]);
     let d: &[f32; ROWS] = tile.d[ROWS * b..].first_chunk().expect("a number per row");
-    let weighted: &[f32; ROWS] =
-        if F::MIN { tile.weighted[ROWS * b..].first_chunk().expect("a number per row") } else { d };
-    let mw = if F::MIN { cpu.load(&scales.m[b]) } else { dw };
+    // Both are empty where there is no minimum.
+    let weighted: &[[f32; ROWS]] = &tile.weighted::<F>().as_chunks().0[F::MINS * b..][..F::MINS];
+    let mut minima = [dw; 2];
+    for i in 0..F::MINS {
+        minima[i] = cpu.load(&scales.m[F::MINS * b + i]);
+    }
     let [scale0, scale1] =
         if F::HALVES { [cpu.load(&scales.halves[b][0]), cpu.load(&scales.halves[b][1])] } else { [dw; 2] };
     for m in 0..ROWS {
@@ -278,8 +281,8 @@ fn scale<F: Form>(
             sum = cpu.fma(sum, scale0, cpu.mul(s1, scale1));
         }
         acc[m] = cpu.fma(cpu.mul(dw, cpu.splat(d[m])), sum, acc[m]);
-        if F::MIN {
-            acc[m] = cpu.fma(mw, cpu.splat(weighted[m]), acc[m]);
+        for i in 0..F::MINS {
+            acc[m] = cpu.fma(minima[i], cpu.splat(weighted[i][m]), acc[m]);
         }
     }
 }

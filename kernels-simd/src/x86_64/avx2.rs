@@ -178,16 +178,32 @@ impl<P: Products> Simd for Avx<P> {
         unsafe { _mm256_storeu_si256(part.as_mut_ptr().cast(), line) }
     }
     #[inline(always)]
-    fn or_high<const BITS: u32>(self, line: __m256i, high: __m256i, shift: u32) -> __m256i {
+    fn bits<const BITS: u32>(self, line: __m256i, shift: u32) -> __m256i {
         // SAFETY: `self` proves AVX2; the operands are values.
         unsafe {
-            let mask = _mm256_set1_epi8(((1i8 << BITS) - 1) << 4);
             // A 16-bit shift drags in bits of the neighbour, which the mask drops.
-            let at4 = match shift {
-                0..4 => _mm256_sll_epi16(high, _mm_cvtsi32_si128(4 - shift as i32)),
-                _ => _mm256_srl_epi16(high, _mm_cvtsi32_si128(shift as i32 - 4)),
+            let moved = _mm256_srl_epi16(line, _mm_cvtsi32_si128(shift as i32));
+            _mm256_and_si256(moved, _mm256_set1_epi8((1i8 << BITS) - 1))
+        }
+    }
+    #[inline(always)]
+    fn or_bits<const BITS: u32, const AT: u32>(self, line: __m256i, high: __m256i, shift: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2; the operands are values.
+        unsafe {
+            let (mask, up) = (_mm256_set1_epi8(((1i8 << BITS) - 1) << AT), AT as i32 - shift as i32);
+            let moved = match up {
+                0.. => _mm256_sll_epi16(high, _mm_cvtsi32_si128(up)),
+                _ => _mm256_srl_epi16(high, _mm_cvtsi32_si128(-up)),
             };
-            _mm256_or_si256(line, _mm256_and_si256(at4, mask))
+            _mm256_or_si256(line, _mm256_and_si256(moved, mask))
+        }
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], line: __m256i) -> __m256i {
+        // SAFETY: `table` is 16 readable bytes; `self` proves AVX2.
+        unsafe {
+            let table = _mm_loadu_si128(table.as_ptr().cast());
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), line)
         }
     }
 }

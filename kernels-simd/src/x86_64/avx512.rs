@@ -226,16 +226,32 @@ impl<T: Tiles> Simd for Avx512<T> {
         T::call(self, kernel);
     }
     #[inline(always)]
-    fn or_high<const BITS: u32>(self, line: __m512i, high: __m512i, shift: u32) -> __m512i {
+    fn bits<const BITS: u32>(self, line: __m512i, shift: u32) -> __m512i {
         // SAFETY: `self` proves AVX-512BW; the operands are values.
         unsafe {
-            let mask = _mm512_set1_epi8(((1i8 << BITS) - 1) << 4);
             // A 16-bit shift drags in bits of the neighbour, which the mask drops.
-            let at4 = match shift {
-                0..4 => _mm512_sll_epi16(high, _mm_cvtsi32_si128(4 - shift as i32)),
-                _ => _mm512_srl_epi16(high, _mm_cvtsi32_si128(shift as i32 - 4)),
+            let moved = _mm512_srl_epi16(line, _mm_cvtsi32_si128(shift as i32));
+            _mm512_and_si512(moved, _mm512_set1_epi8((1i8 << BITS) - 1))
+        }
+    }
+    #[inline(always)]
+    fn or_bits<const BITS: u32, const AT: u32>(self, line: __m512i, high: __m512i, shift: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512BW; the operands are values.
+        unsafe {
+            let (mask, up) = (_mm512_set1_epi8(((1i8 << BITS) - 1) << AT), AT as i32 - shift as i32);
+            let moved = match up {
+                0.. => _mm512_sll_epi16(high, _mm_cvtsi32_si128(up)),
+                _ => _mm512_srl_epi16(high, _mm_cvtsi32_si128(-up)),
             };
-            _mm512_or_si512(line, _mm512_and_si512(at4, mask))
+            _mm512_or_si512(line, _mm512_and_si512(moved, mask))
+        }
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], line: __m512i) -> __m512i {
+        // SAFETY: `table` is 16 readable bytes; `self` proves AVX-512BW.
+        unsafe {
+            let table = _mm_loadu_si128(table.as_ptr().cast());
+            _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), line)
         }
     }
 

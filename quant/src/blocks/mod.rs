@@ -9,12 +9,14 @@
 mod blocks256;
 mod blocks32;
 mod float;
+mod iq4;
 
 use bytemuck::Pod;
 use thiserror::Error;
 
 pub use blocks32::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
-pub use blocks256::{BlockQ4_K, BlockQ5_K, BlockQ6_K};
+pub use blocks256::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K};
+pub use iq4::{BlockIQ4_NL, BlockIQ4_XS, IQ4_VALUES};
 
 use crate::TensorType;
 
@@ -44,27 +46,49 @@ pub enum BlockError {
     },
 }
 
-/// 32 consecutive weights, whatever the format: `w[k] = (d · group[k / 16]) · q[k] + min`.
+/// 32 consecutive weights, whatever the format: `w[k] = (d · group[k / 16]) · q[k] + min`, the minimum perhaps that of the half.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights32 {
-    /// The integer values: codes less their zero point, −128..=127.
+    /// The integer values: codes less their zero point, or what a table has for them; −128..=127.
     pub q: [i8; SUB],
-    /// Scale. For Q4_K and Q5_K the block's scale times the sub-block's, which is exact in f32.
+    /// Scale. For Q4_K, Q5_K and IQ4_XS the block's scale times the sub-block's, which is exact in f32.
     pub d: f32,
-    /// Integer scales of the two halves; 1 for every type but Q6_K.
+    /// Integer scales of the two halves; 1 for every type but Q2_K, Q3_K and Q6_K.
     pub group: [i8; 2],
-    /// What is added to every weight (ggml subtracts the minimum of Q4_K and Q5_K; it is negated here). `None` for types
-    /// without a minimum: adding zero would turn −0 into +0.
-    pub min: Option<f32>,
+    /// What is added to the weights.
+    pub min: Min,
+}
+
+/// What is added to 32 weights. (ggml subtracts the minima of K-quants; they are negated here.)
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Min {
+    /// Nothing: adding zero would turn −0 into +0.
+    None,
+    /// The same to all.
+    One(f32),
+    /// To each half its own: Q2_K.
+    Halves([f32; 2]),
+}
+
+impl Min {
+    /// What is added to half `half`, 0 if nothing is.
+    pub fn of(self, half: usize) -> f32 {
+        match self {
+            Min::None => 0.0,
+            Min::One(min) => min,
+            Min::Halves(mins) => mins[half],
+        }
+    }
 }
 
 /// One block of a quantised type. Blocks of 256 weights hand out their content as 8 sub-blocks of 32.
 pub trait Block: Pod {
     /// The type that is made of these blocks.
     const TYPE: TensorType;
-    /// Bits of a code: 4, 5, 6 or 8.
+    /// Bits of a code: 2, 3, 4, 5, 6 or 8.
     const BITS: usize;
-    /// The code that stands for the integer 0. The codes of Q8_0 are signed bytes and have none to subtract.
+    /// The code that stands for the integer 0, or for the nearest where none does. The codes of Q8_0 are signed bytes and have none to
+    /// subtract.
     const ZERO: u8;
     /// Byte offsets of the f16 scales within the block.
     const F16_SCALES: &'static [usize];
@@ -78,12 +102,17 @@ pub trait Block: Pod {
     fn set_codes(&mut self, sub: usize, codes: &[u8; SUB]);
 
     /// `(d, group, min)` of [`Weights32`] for sub-block `sub`.
-    fn scales(&self, sub: usize) -> (f32, [i8; 2], Option<f32>);
+    fn scales(&self, sub: usize) -> (f32, [i8; 2], Min);
+
+    /// The integer that `code` stands for.
+    fn value(code: u8) -> i8 {
+        code.wrapping_sub(Self::ZERO) as i8
+    }
 
     /// Sub-block `sub` with codes and scales put together.
     fn weights(&self, sub: usize) -> Weights32 {
         let (d, group, min) = self.scales(sub);
-        Weights32 { q: self.codes(sub).map(|c| c.wrapping_sub(Self::ZERO) as i8), d, group, min }
+        Weights32 { q: self.codes(sub).map(Self::value), d, group, min }
     }
 
     /// Writes the f32 values of the block; `out` has one place for each weight.
@@ -94,7 +123,7 @@ pub trait Block: Pod {
                 let d = w.d * f32::from(w.group[half]);
                 for (k, out) in out.iter_mut().enumerate() {
                     let product = d * f32::from(w.q[half * SUB / 2 + k]);
-                    *out = w.min.map_or(product, |min| product + min);
+                    *out = if w.min == Min::None { product } else { product + w.min.of(half) };
                 }
             }
         }
@@ -110,9 +139,13 @@ macro_rules! with_block {
             $crate::TensorType::Q5_0 => $f::<$crate::blocks::BlockQ5_0>($($arg),*),
             $crate::TensorType::Q5_1 => $f::<$crate::blocks::BlockQ5_1>($($arg),*),
             $crate::TensorType::Q8_0 => $f::<$crate::blocks::BlockQ8_0>($($arg),*),
+            $crate::TensorType::Q2_K => $f::<$crate::blocks::BlockQ2_K>($($arg),*),
+            $crate::TensorType::Q3_K => $f::<$crate::blocks::BlockQ3_K>($($arg),*),
             $crate::TensorType::Q4_K => $f::<$crate::blocks::BlockQ4_K>($($arg),*),
             $crate::TensorType::Q5_K => $f::<$crate::blocks::BlockQ5_K>($($arg),*),
             $crate::TensorType::Q6_K => $f::<$crate::blocks::BlockQ6_K>($($arg),*),
+            $crate::TensorType::IQ4_NL => $f::<$crate::blocks::BlockIQ4_NL>($($arg),*),
+            $crate::TensorType::IQ4_XS => $f::<$crate::blocks::BlockIQ4_XS>($($arg),*),
             $crate::TensorType::F32 | $crate::TensorType::F16 | $crate::TensorType::BF16 => $float,
         }
     };
@@ -157,14 +190,14 @@ pub fn dequantize(ty: TensorType, src: &[u8], dst: &mut [f32]) -> Result<(), Blo
 /// gives an unspecified block for the block types; F16 and BF16 keep infinities and NaN.
 ///
 /// # Errors
-/// [`BlockError::CannotQuantize`] for the K-quants, [`BlockError::Length`] when the lengths do not fit together.
+/// [`BlockError::CannotQuantize`] unless [`has_plain_rule`], [`BlockError::Length`] when the lengths do not fit together.
 pub fn quantize(ty: TensorType, src: &[f32], dst: &mut [u8]) -> Result<(), BlockError> {
     fn blocks<B: Block>(src: &[f32], dst: &mut [u8], from_weights: impl Fn(&[f32; SUB]) -> B) {
         for (x, dst) in src.as_chunks().0.iter().zip(dst.chunks_exact_mut(size_of::<B>())) {
             dst.copy_from_slice(bytemuck::bytes_of(&from_weights(x)));
         }
     }
-    if matches!(ty, TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K) {
+    if !has_plain_rule(ty) {
         return Err(BlockError::CannotQuantize { ty });
     }
     check_lengths(ty, src.len(), dst.len())?;
@@ -177,6 +210,20 @@ pub fn quantize(ty: TensorType, src: &[f32], dst: &mut [u8]) -> Result<(), Block
         _ => float::encode(ty, src, dst),
     }
     Ok(())
+}
+
+/// Whether [`quantize`] knows the type: the K-quants and those of other codes than evenly spaced ones are made by search alone.
+pub const fn has_plain_rule(ty: TensorType) -> bool {
+    use TensorType::*;
+    matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
+}
+
+/// Byte offsets of the f16 scales within a block of type `ty`; none for the float types.
+pub fn f16_scales(ty: TensorType) -> &'static [usize] {
+    fn of<B: Block>() -> &'static [usize] {
+        B::F16_SCALES
+    }
+    with_block!(ty, of(), float: &[])
 }
 
 /// Checks that `bytes` are exactly the whole blocks of `values` weights.

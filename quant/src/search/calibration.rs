@@ -81,11 +81,10 @@ fn round_in_turn<B: Search>(block: &mut B, x: &mut [f32], start: usize, feedback
     }
     for sub in 0..n / SUB {
         let (d, group, min) = block.scales(sub);
-        let min = min.unwrap_or(0.0);
         let mut codes = [0; SUB];
         for (k, to) in codes.iter_mut().enumerate() {
             let at = start + sub * SUB + k;
-            let d = d * f32::from(group[k / 16]);
+            let (d, min) = (d * f32::from(group[k / 16]), min.of(k / 16));
             let q = B::nearest((x[at] - min) * fit::inverse(d));
             *to = B::code(q);
             let error = x[at] - (d * q + min);

@@ -11,7 +11,9 @@
 
 mod block32;
 pub mod calibration;
+mod few_bits;
 mod fit;
+mod iq4;
 mod super_block;
 
 pub use calibration::{Calibration, WINDOW};
@@ -70,7 +72,7 @@ pub(crate) trait Search: Block {
     /// come off badly otherwise, and harms those of 256.
     const COUNT_BY_SIZE: bool;
 
-    /// Values of the codes that are used.
+    /// Values of the codes that are used, where they are integers one after the other.
     const CODES: Codes = {
         let (zero, count) = (Self::ZERO as f32, (1 << Self::BITS) as f32);
         match Self::BITS {
@@ -163,11 +165,10 @@ fn weighted_error<B: Block>(block: &B, x: &[f32], w: &[f32]) -> f64 {
 fn set_nearest_codes<B: Search>(block: &mut B, x: &[f32]) {
     for (sub, x) in x.as_chunks::<SUB>().0.iter().enumerate() {
         let (d, group, min) = block.scales(sub);
-        let min = min.unwrap_or(0.0);
         let inverse = group.map(|g| fit::inverse(d * f32::from(g)));
         let mut codes = [0; SUB];
         for k in 0..SUB {
-            codes[k] = B::code(B::nearest((x[k] - min) * inverse[k / 16]));
+            codes[k] = B::code(B::nearest((x[k] - min.of(k / 16)) * inverse[k / 16]));
         }
         block.set_codes(sub, &codes);
     }

@@ -19,13 +19,13 @@ const AFFINE_PARTS: [f32; 8] = [0.92, 0.96, 0.99, 1.02, 1.05, 1.09, 1.14, 1.2];
 const SCALE_PARTS: [f32; 5] = [0.92, 0.97, 1.0, 1.03, 1.08];
 
 /// `G` groups of `N` weights.
-struct Groups<'a, const G: usize, const N: usize> {
+pub(super) struct Groups<'a, const G: usize, const N: usize> {
     x: &'a [[f32; N]; G],
     w: &'a [[f32; N]; G],
 }
 
 impl<'a, const G: usize, const N: usize> Groups<'a, G, N> {
-    fn new(x: &'a [f32], w: &'a [f32]) -> Self {
+    pub(super) fn new(x: &'a [f32], w: &'a [f32]) -> Self {
         let split = |v: &'a [f32]| v.as_chunks::<N>().0.first_chunk::<G>().expect("a block of 256");
         Groups { x: split(x), w: split(w) }
     }
@@ -36,15 +36,15 @@ impl<'a, const G: usize, const N: usize> Groups<'a, G, N> {
 }
 
 /// Scales and minima of a block: those of group `g` are `d · scales[g]` and `−dmin · mins[g]`.
-struct ScalesAndMins<const G: usize> {
-    d: f16,
-    dmin: f16,
-    scales: [f32; G],
-    mins: [f32; G],
+pub(super) struct ScalesAndMins<const G: usize> {
+    pub(super) d: f16,
+    pub(super) dmin: f16,
+    pub(super) scales: [f32; G],
+    pub(super) mins: [f32; G],
 }
 
 /// Scales and minima for codes from 0 to `codes.hi` with integers from 0 to `top`.
-fn scales_and_mins<const G: usize, const N: usize>(
+pub(super) fn scales_and_mins<const G: usize, const N: usize>(
     groups: &Groups<'_, G, N>,
     codes: Codes,
     top: f32,
@@ -107,7 +107,7 @@ fn scales_and_mins<const G: usize, const N: usize>(
 }
 
 /// The scale, and for each group the integer from `integers` that scales it.
-fn scales<const G: usize, const N: usize>(
+pub(super) fn scales<const G: usize, const N: usize>(
     groups: &Groups<'_, G, N>,
     codes: impl Grid,
     integers: Codes,

@@ -1,0 +1,150 @@
+//! Codes as R16·K4 stores them (the table in `quipu_quant::pack`), widened to a byte each.
+
+use quipu_quant::blocks::IQ4_VALUES;
+
+use crate::simd::{LINE, Simd};
+
+/// Where a block's eight lines of codes come from.
+///
+/// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
+pub(crate) trait Codes {
+    /// See [`Form::BITS`](super::matmul_quant::Form::BITS).
+    const BITS: u32;
+    /// Bytes of a block of 16 rows × 32 columns.
+    const BYTES: usize;
+
+    /// Part `sub` of the lines, in column order.
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
+}
+
+/// Four lines of nibbles.
+#[inline(always)]
+fn nibbles<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    let mut lines = [s.line(block, sub); 8];
+    for j in 0..4 {
+        let pair = s.line(&block[LINE * j..], sub);
+        lines[j] = s.low_nibbles(pair);
+        lines[j + 4] = s.high_nibbles(pair);
+    }
+    lines
+}
+
+/// Two lines of which each has two bits of four lines.
+#[inline(always)]
+fn bit_pairs<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    let mut lines = [s.line(block, sub); 8];
+    for j in 0..8 {
+        lines[j] = s.bits::<2>(s.line(&block[LINE * (j / 4)..], sub), 2 * (j as u32 % 4));
+    }
+    lines
+}
+
+/// Q2_K.
+pub(crate) struct Packed2;
+impl Codes for Packed2 {
+    const BITS: u32 = 2;
+    const BYTES: usize = 2 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        bit_pairs(s, block, sub)
+    }
+}
+
+/// Q3_K: a third line holds bit 2 of the codes.
+pub(crate) struct Packed3;
+impl Codes for Packed3 {
+    const BITS: u32 = 3;
+    const BYTES: usize = 3 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let mut lines = bit_pairs(s, block, sub);
+        let high = s.line(&block[2 * LINE..], sub);
+        for j in 0..8 {
+            lines[j] = s.or_bits::<1, 2>(lines[j], high, j as u32);
+        }
+        lines
+    }
+}
+
+/// Q4_0, Q4_1, Q4_K.
+pub(crate) struct Packed4;
+impl Codes for Packed4 {
+    const BITS: u32 = 4;
+    const BYTES: usize = 4 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        nibbles(s, block, sub)
+    }
+}
+
+/// Q5_0, Q5_1, Q5_K: a fifth line holds bit 4 of the codes.
+pub(crate) struct Packed5;
+impl Codes for Packed5 {
+    const BITS: u32 = 5;
+    const BYTES: usize = 5 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let mut lines = nibbles(s, block, sub);
+        let high = s.line(&block[4 * LINE..], sub);
+        for j in 0..8 {
+            lines[j] = s.or_bits::<1, 4>(lines[j], high, j as u32);
+        }
+        lines
+    }
+}
+
+/// Q6_K: two more lines hold bits 4 and 5.
+pub(crate) struct Packed6;
+impl Codes for Packed6 {
+    const BITS: u32 = 6;
+    const BYTES: usize = 6 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let mut lines = nibbles(s, block, sub);
+        for j in 0..8 {
+            let high = s.line(&block[LINE * (4 + j / 4)..], sub);
+            lines[j] = s.or_bits::<2, 4>(lines[j], high, 2 * (j as u32 % 4));
+        }
+        lines
+    }
+}
+
+/// IQ4_NL, IQ4_XS: nibbles that stand for signed bytes.
+pub(crate) struct Table4;
+impl Codes for Table4 {
+    const BITS: u32 = 8;
+    const BYTES: usize = 4 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        /// The values as [`Simd::bytes`] would make codes of them.
+        const fn codes(offset: i32) -> [u8; 16] {
+            let mut codes = [0; 16];
+            let mut i = 0;
+            while i < 16 {
+                codes[i] = (IQ4_VALUES[i] as i32 + offset) as u8;
+                i += 1;
+            }
+            codes
+        }
+        let mut lines = nibbles(s, block, sub);
+        for j in 0..8 {
+            lines[j] = s.look_up(const { &codes(S::BYTE_OFFSET) }, lines[j]);
+        }
+        lines
+    }
+}
+
+/// Q8_0.
+pub(crate) struct Packed8;
+impl Codes for Packed8 {
+    const BITS: u32 = 8;
+    const BYTES: usize = 8 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let mut lines = [s.line(block, sub); 8];
+        for j in 0..8 {
+            lines[j] = s.bytes(s.line(&block[LINE * j..], sub));
+        }
+        lines
+    }
+}
