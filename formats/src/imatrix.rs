@@ -94,8 +94,8 @@ impl Statistics {
     pub fn calibration(&self) -> Calibration {
         let mean = |sums: &[f32]| sums.iter().map(|s| s / self.count.max(1.0)).collect::<Vec<f32>>();
         let squares = mean(&self.squares);
-        let with_products =
-            if self.products.is_empty() { None } else { Calibration::from_products(&squares, &mean(&self.products)) };
+        let known = Some(&self.products).filter(|p| !p.is_empty());
+        let with_products = known.and_then(|p| Calibration::from_products(&squares, &mean(p), self.count));
         with_products.unwrap_or_else(|| Calibration::from_squares(&squares))
     }
 }

@@ -49,7 +49,7 @@ proptest! {
         let calibrations = [
             None,
             Some(Calibration::from_squares(&[w; 256])),
-            Calibration::from_products(&x, &products),
+            Calibration::from_products(&x, &products, 1e6),
         ];
         let tame = x.iter().all(|x| x.abs() < 60000.0);
         for ty in TensorType::ALL {

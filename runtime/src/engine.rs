@@ -244,7 +244,23 @@ impl Engine {
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.model.forward(batch, sequences, logits, None);
+        self.model.forward(batch, sequences, Some(logits), None);
+        Ok(())
+    }
+
+    /// As [`Engine::forward`], and shows `observer` the inputs of all matrices, those of the head for the tokens that want logits.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; then no sequence has changed.
+    pub fn forward_observed(
+        &mut self,
+        batch: &[BatchToken],
+        sequences: &mut [&mut Sequence],
+        logits: &mut dyn FnMut(usize, &[f32]),
+        observer: &mut Observer<'_>,
+    ) -> Result<(), EngineError> {
+        self.check(batch, sequences)?;
+        self.model.forward(batch, sequences, Some(logits), Some(observer));
         Ok(())
     }
 
@@ -336,7 +352,7 @@ impl Engine {
             let token = |&token| BatchToken { token, sequence: 0, logits: true };
             let batch: Vec<_> = chunk.iter().map(token).collect();
             self.check(&batch, &[sequence])?;
-            self.model.forward(&batch, &mut [sequence], &mut |_, _| {}, Some(observer));
+            self.model.forward(&batch, &mut [sequence], None, Some(observer));
         }
         Ok(())
     }

@@ -58,6 +58,9 @@ pub struct Rows<'a> {
 /// Who wants to see the inputs of all matrices.
 pub type Observer<'a> = dyn FnMut(Input, Rows<'_>) + 'a;
 
+/// Who wants to see the logits of a token of the batch.
+type Logits<'a> = dyn FnMut(usize, &[f32]) + 'a;
+
 /// Tokens of one sequence that attention looks at together: they share every key and value that is read.
 const RUN: usize = 16;
 
@@ -256,18 +259,18 @@ impl Model {
         self.kernels
     }
 
-    /// Reads `batch` into `sequences` and calls `logits(i, values)` for every token `i` of the batch that wants them, in order. `observer` sees
-    /// the inputs of all matrices, those of the head for the tokens that want logits, but with an observer there are none.
+    /// Reads `batch` into `sequences` and calls `logits(i, values)` for every token `i` of the batch that wants them, in order; without
+    /// `logits` the product with the vocabulary is left out. `observer` sees the inputs of all matrices, those of the head for the tokens that
+    /// want logits.
     ///
     /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in the context.
     pub(crate) fn forward(
         &mut self,
         batch: &[BatchToken],
         sequences: &mut [&mut Sequence],
-        logits: &mut dyn FnMut(usize, &[f32]),
+        mut logits: Option<&mut Logits<'_>>,
         mut observer: Option<&mut Observer<'_>>,
     ) {
-        let observed = observer.is_some();
         let mut show = |input, x: &[f32], count, cols, stride| {
             if let Some(observer) = &mut observer {
                 observer(input, Rows { x, count, cols, stride });
@@ -349,10 +352,7 @@ impl Model {
                 kernels.rms_norm(x, &weights.output_norm, eps, c.embedding, h);
             }
             show(Input::Head, h, rows, c.embedding, d);
-            if observed {
-                // Who asks for the inputs of products has no use for the largest of them.
-                continue;
-            }
+            let Some(logits) = &mut logits else { continue };
             let input = team.input(&[head], h, rows, c.embedding, d, tiles);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));

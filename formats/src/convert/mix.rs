@@ -115,8 +115,8 @@ pub(super) struct Model {
     pub layers: usize,
     /// Query heads that share a key and value head.
     pub queries_per_key: usize,
-    /// There is an importance matrix.
-    pub calibrated: bool,
+    /// Types as llama.cpp takes them with an importance matrix.
+    pub imatrix: bool,
 }
 
 impl Model {
@@ -156,7 +156,7 @@ impl Model {
             (Mix::Q3_K_M, "attn_output") => Q4_K,
             (Mix::Q3_K_L, "attn_v" | "ffn_down" | "attn_output") => Q5_K,
             (Mix::IQ4_NL | Mix::IQ4_XS, "attn_v") if many_queries => Q5_K,
-            (Mix::IQ4_NL | Mix::IQ4_XS, "ffn_down") if early && !self.calibrated => Q5_K,
+            (Mix::IQ4_NL | Mix::IQ4_XS, "ffn_down") if early && !self.imatrix => Q5_K,
             (Mix::Q4_K_S, "attn_v") if layer < 4 => Q5_K,
             (Mix::Q4_K_S, "ffn_down") if early => Q5_K,
             (Mix::Q4_K_M | Mix::Q5_K_M, "attn_v" | "ffn_down") if self.favoured(layer) => Q6_K,
@@ -169,8 +169,8 @@ impl Model {
     /// The same for a file of one type.
     pub fn uniform(self, ty: TensorType, name: &str) -> TensorType {
         match (ty, layer_and_part(name)) {
-            (Q4_0, Some((layer, "ffn_down"))) if self.calibrated && layer < self.layers / 8 => Q4_1,
-            (Q5_0, Some((layer, "ffn_down"))) if self.calibrated && layer < self.layers / 8 => Q5_1,
+            (Q4_0, Some((layer, "ffn_down"))) if self.imatrix && layer < self.layers / 8 => Q4_1,
+            (Q5_0, Some((layer, "ffn_down"))) if self.imatrix && layer < self.layers / 8 => Q5_1,
             _ => ty,
         }
     }
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn favoured_layers() {
         let favoured = |layers| {
-            let model = Model { layers, queries_per_key: 1, calibrated: false };
+            let model = Model { layers, queries_per_key: 1, imatrix: false };
             (0..layers).filter(|&i| model.favoured(i)).collect::<Vec<_>>()
         };
         assert_eq!(favoured(8), [0, 3, 6, 7]);

@@ -77,6 +77,8 @@ pub struct ConvertOptions {
     pub rounding: Rounding,
     /// What the rounding by search knows of activations.
     pub imatrix: Option<Arc<Imatrix>>,
+    /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`]), so that the sizes are the same.
+    pub imatrix_types: bool,
 }
 
 /// How far a conversion has come.

@@ -96,7 +96,7 @@ fn model(source: &dyn Source, options: &ConvertOptions) -> Model {
     Model {
         layers: source.tensors().iter().filter_map(layer).max().unwrap_or(0),
         queries_per_key: rows("blk.0.attn_q.weight") / rows("blk.0.attn_v.weight").max(1),
-        calibrated: options.imatrix.is_some(),
+        imatrix: options.imatrix_types,
     }
 }
 

@@ -15,6 +15,11 @@ pub const WINDOW: usize = 256;
 /// Added to the diagonal of `H`, in parts of its mean: keeps directions that the text never took from being taken for free.
 const DAMPING: f64 = 0.01;
 
+/// How many inputs without any correlation are believed in before the first one is seen: as many as a window has directions. So the products of
+/// different columns count `n / (n + PRIOR)` of what `n` inputs say, the posterior mean under an inverse Wishart prior with the diagonal as
+/// its scale. A short text then gains little instead of doing harm (measured: `docs/quantisation.md`).
+const PRIOR: f64 = WINDOW as f64;
+
 /// The least importance of a column, in parts of the mean.
 const LEAST: f32 = 1e-4;
 
@@ -36,16 +41,18 @@ impl Calibration {
         Calibration { weights: squares.iter().map(weight).collect(), feedback: Vec::new() }
     }
 
-    /// From mean products: `gram[256·i + j]` is that of column `i` with column `j` of its window (the upper triangle is read). `None`
-    /// when the numbers are no products of anything, e.g. not finite.
+    /// From mean products over `count` inputs: `gram[256·i + j]` is that of column `i` with column `j` of its window (the upper triangle is
+    /// read). `None` when the numbers are no products of anything, e.g. not finite.
     ///
     /// # Panics
     /// When `gram` does not have 256 numbers for each of the `squares`.
-    pub fn from_products(squares: &[f32], gram: &[f32]) -> Option<Calibration> {
+    pub fn from_products(squares: &[f32], gram: &[f32], count: f32) -> Option<Calibration> {
         assert_eq!(gram.len(), squares.len() * WINDOW, "products");
         let mut this = Calibration::from_squares(squares);
+        let count = f64::from(count);
+        let believed = count / (count + PRIOR);
         for (window, weights) in gram.chunks(WINDOW * WINDOW).zip(this.weights.chunks_mut(WINDOW)) {
-            this.feedback.push(feedback(window, weights)?);
+            this.feedback.push(feedback(window, believed, weights)?);
         }
         Some(this)
     }
@@ -98,13 +105,15 @@ fn round_in_turn<B: Search>(block: &mut B, x: &mut [f32], start: usize, feedback
 }
 
 /// `U[k][j] / U[k][k]` for a window, and in `weights` `1 / U[k][k]²`: what an error in column `k` costs after the later ones have done their best.
-fn feedback(gram: &[f32], weights: &mut [f32]) -> Option<Vec<f32>> {
+///
+/// Products of different columns count `believed` of what they are.
+fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>> {
     let n = weights.len();
     let mut h = vec![0.0; n * n];
     let mean = (0..n).map(|i| f64::from(gram[i * WINDOW + i])).sum::<f64>() / n as f64;
     for i in 0..n {
         for j in i..n {
-            let value = f64::from(gram[i * WINDOW + j]);
+            let value = f64::from(gram[i * WINDOW + j]) * if i == j { 1.0 } else { believed };
             (h[i * n + j], h[j * n + i]) = (value, value);
         }
         // A window in which nothing ever happened must have a solution, too.
@@ -187,14 +196,12 @@ mod tests {
         (squares, gram)
     }
 
-    /// What all is for: the outputs are nearer to the true ones when errors are fed back, for every type, on activations that the
-    /// calibration has not seen.
-    #[test]
-    fn outputs_come_nearer() {
-        for ty in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
+    /// The squared error of a matrix's outputs on activations that the calibration has not seen, with it and without, for each type.
+    fn errors(seen: usize) -> Vec<(TensorType, f64, f64)> {
+        let of_type = |ty: TensorType| {
             let cols = if ty.block_len() == 256 { 512 } else { 320 };
-            let all = activations(1200, cols);
-            let (seen, unseen) = all.split_at(1000);
+            let all = activations(seen + 200, cols);
+            let (seen, unseen) = all.split_at(seen);
             let (squares, gram) = products(seen, cols);
             let mut next = noise(3);
             let w: Vec<f32> = (0..16 * cols).map(|_| next() * 0.05).collect();
@@ -212,9 +219,25 @@ mod tests {
                 }
                 sum
             };
-            let without = error(None);
-            let with = error(Some(&Calibration::from_products(&squares, &gram).unwrap()));
+            let calibration = Calibration::from_products(&squares, &gram, seen.len() as f32).unwrap();
+            (ty, error(Some(&calibration)), error(None))
+        };
+        TensorType::ALL.into_iter().filter(|t| !t.is_float()).map(of_type).collect()
+    }
+
+    /// What all is for: the outputs are nearer to the true ones when errors are fed back, for every type.
+    #[test]
+    fn outputs_come_nearer() {
+        for (ty, with, without) in errors(1000) {
             assert!(with < 0.5 * without, "{ty}: {with:e} with, {without:e} without");
+        }
+    }
+
+    /// With fewer inputs than a window has directions, what they say of most directions is chance.
+    #[test]
+    fn a_few_inputs_do_no_harm() {
+        for (ty, with, without) in [8, 16, 64].into_iter().flat_map(errors) {
+            assert!(with < without, "{ty}: {with:e} with, {without:e} without");
         }
     }
 
@@ -225,7 +248,7 @@ mod tests {
         let mut gram = vec![0.0; 2 * WINDOW];
         (gram[0], gram[1], gram[WINDOW + 1]) = (2.0, 0.9, 1.0);
         let mut weights = [0.0; 2];
-        let u = feedback(&gram, &mut weights).unwrap();
+        let u = feedback(&gram, 1.0, &mut weights).unwrap();
         let damped = 1.0 + 0.01 * 1.5;
         assert!((f64::from(u[1]) + 0.9 / damped).abs() < 1e-6, "{}", u[1]);
         assert!((f64::from(weights[1]) - damped).abs() < 1e-6);
@@ -235,9 +258,9 @@ mod tests {
     #[test]
     fn nonsense_is_refused_and_silence_is_not() {
         let squares = vec![1.0; 64];
-        assert!(Calibration::from_products(&squares, &vec![f32::NAN; 64 * WINDOW]).is_none());
-        assert!(Calibration::from_products(&squares, &vec![1e30; 64 * WINDOW]).is_some(), "all columns alike");
-        let silent = Calibration::from_products(&[0.0; 64], &vec![0.0; 64 * WINDOW]).unwrap();
+        assert!(Calibration::from_products(&squares, &vec![f32::NAN; 64 * WINDOW], 1e6).is_none());
+        assert!(Calibration::from_products(&squares, &vec![1e30; 64 * WINDOW], 1e6).is_some(), "all columns alike");
+        let silent = Calibration::from_products(&[0.0; 64], &vec![0.0; 64 * WINDOW], 1e6).unwrap();
         let x: Vec<f32> = (0..64).map(|i| (i as f32 - 31.0) / 100.0).collect();
         let (mut a, mut b) = (vec![0; 36], vec![0; 36]);
         quantize(TensorType::Q4_0, 64, &x, Some(&silent), &mut a).unwrap();

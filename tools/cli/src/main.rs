@@ -9,6 +9,7 @@
 //! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C, 143 SIGTERM.
 
 mod args;
+mod calibrate;
 mod commands;
 mod interrupt;
 mod model;

@@ -12,12 +12,15 @@ use super::convert::{RoundingArgs, parse_type, write};
 /// Best from F32, F16 or BF16: from an already quantised file the errors add up. Types with _S, _M or _L, Q2_K and IQ4 are llama.cpp's mixes:
 /// some matrices get more bits. The output matrix is Q6_K when the type has fewer than 8 bits; norms stay F32.
 ///
-/// An importance matrix made by `quipu imatrix` makes the same bits go much further: with it the error of each weight is made good by
-/// those after it, as far as the calibration text tells how. It takes a few times as long.
+/// The same bits go much further when it is known what the matrices meet: then the error of each weight is made good by those after it. With
+/// --calibrate the model is run for that, on a text or on what it writes itself; --imatrix takes it from a file by `quipu imatrix`, which
+/// serves for several types.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m
+  quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m --calibrate
+  quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m --calibrate=calibration.txt
   quipu imatrix llama-bf16.gguf -f calibration.txt -o llama.imatrix
   quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m --imatrix llama.imatrix
   quipu quantize llama-bf16.gguf llama.gguf --type q4_0 --tensor attn_v=q6_k --tensor 'blk.0.*=q8_0'")]
@@ -38,6 +41,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let options = args.rounding.options(args.types, args.packed)?;
+    let options = args.rounding.options(&args.input, args.types, args.packed)?;
     write(&args.input, &args.output, "quantising", &options)
 }

@@ -159,12 +159,44 @@ fn an_importance_matrix_helps_its_own_model() {
         let report = quipu(["perplexity", arg(model), "--kl", arg(&full), "-f", text, "-c", "256", "--json"]).json();
         report["kl"].as_f64().unwrap()
     };
-    let (blind, seeing) = (divergence(&blind), divergence(&seeing));
+    // What the model writes itself resembles this text in nothing.
+    let own = path("own.gguf");
+    quipu(["quantize", arg(&full), arg(&own), "--type", "q4_k_m", "--calibrate"]).ok();
+    let (blind, seeing, own) = (divergence(&blind), divergence(&seeing), divergence(&own));
     assert!(seeing < 0.8 * blind, "{seeing} with, {blind} without");
+    assert!(own < 0.85 * blind, "{own} by its own text, {blind} without");
 
     let other = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/stories260K/stories260K-f32.gguf");
     let nothing = path("nothing.gguf");
     let message = quipu(["quantize", other, arg(&nothing), "--type", "q8_0", "--imatrix", arg(&imatrix)]).error();
     assert!(message.contains("of.imatrix") && message.contains("columns"), "{message}");
     assert!(!nothing.exists());
+}
+
+/// A calibration is the same on every machine, and whether it takes the way over a file or not.
+#[test]
+fn a_calibration_is_the_same_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/stories260K/stories260K-f32.gguf");
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
+    let quantized = |isa: Option<&str>, options: &[&str]| {
+        let output = path("out.gguf");
+        let mut command =
+            crate::command([&["quantize", model, arg(&output), "--type", "q5_1", "-q"], options].concat());
+        isa.map(|isa| command.env("QUIPU_ISA", isa));
+        crate::ended(command).ok();
+        std::fs::read(output).unwrap()
+    };
+    let own = quantized(None, &["--calibrate"]);
+    assert!(own == quantized(Some("portable"), &["--calibrate"]));
+    assert!(own != quantized(None, &[]));
+
+    let (imatrix, calibrate) = (path("of.imatrix"), format!("--calibrate={text}"));
+    quipu(["imatrix", model, "-f", text, "-o", arg(&imatrix), "-c", "512", "-q"]).ok();
+    let by_text = quantized(None, &[&calibrate]);
+    assert!(by_text == quantized(None, &["--imatrix", arg(&imatrix)]) && by_text != own);
+
+    let message = quipu(["quantize", model, "no.gguf", "--type", "q8_0", "--calibrate=no such text"]).error();
+    assert!(message.contains("no such text"), "{message}");
 }
