@@ -148,11 +148,12 @@ impl StoredType {
     ///
     /// | type | runs as | codes |
     /// | --- | --- | --- |
-    /// | IQ1_S, IQ3_S, TQ1_0, TQ2_0 | Q4_K | exact |
+    /// | TQ1_0, TQ2_0 | Q2_K | exact |
+    /// | IQ1_S, IQ3_S | Q4_K | exact |
     /// | IQ1_M, IQ3_XXS | Q6_K | exact |
     /// | IQ2_XXS, IQ2_XS, IQ2_S | Q6_K | 5 : 16 : 27 for 8 : 25 : 43, 1 % of the weights' size |
     /// | MXFP4 | Q5_0 | exact |
-    /// | NVFP4 | Q8_0 | rounded, 0.4 % of the weights' size |
+    /// | NVFP4 | Q8_0 | rounded, 0.6 % of the weights' size when scales are random |
     /// | Q1_0, Q2_0 | Q4_0 | exact |
     pub const fn runs_as(self) -> TensorType {
         recode::Way::of(self).target()

@@ -8,12 +8,14 @@ use half::f16;
 
 use super::{LARGEST, Scales, StoredType, write_values};
 use crate::TensorType;
-use crate::blocks::{self, Block, BlockQ4_0, BlockQ4_K, BlockQ5_0, BlockQ6_K, SUB};
+use crate::blocks::{self, Block, BlockQ2_K, BlockQ4_0, BlockQ4_K, BlockQ5_0, BlockQ6_K, SUB};
 use crate::search::pack_6_bits;
 
 /// How a type is recoded.
 #[allow(non_camel_case_types)]
 pub(super) enum Way {
+    /// Codes from −1 to 2, no groups.
+    Q2_K,
     /// Codes from `−offset` to `15·step − offset`, groups of 32 with scales up to 63.
     Q4_K { step: f32, offset: f32 },
     /// Codes from `−32·step` to `31·step`, groups of 16 with scales up to 127.
@@ -34,7 +36,7 @@ impl Way {
             IQ1_S => Way::Q4_K { step: 2.0, offset: 9.0 },
             // Odd numbers up to 15.
             IQ3_S => Way::Q4_K { step: 2.0, offset: 15.0 },
-            TQ1_0 | TQ2_0 => Way::Q4_K { step: 1.0, offset: 1.0 },
+            TQ1_0 | TQ2_0 => Way::Q2_K,
             IQ1_M => Way::Q6_K { step: 1.0 },
             // Multiples of 4 up to 52, and 62.
             IQ3_XXS => Way::Q6_K { step: 2.0 },
@@ -49,6 +51,7 @@ impl Way {
 
     pub(super) const fn target(&self) -> TensorType {
         match self {
+            Way::Q2_K => TensorType::Q2_K,
             Way::Q4_K { .. } => TensorType::Q4_K,
             Way::Q6_K { .. } => TensorType::Q6_K,
             Way::Q5_0 => TensorType::Q5_0,
@@ -61,6 +64,7 @@ impl Way {
 /// Writes one block's weights as blocks of type `ty.runs_as()`.
 pub(super) fn recode(ty: StoredType, scales: &Scales, codes: &[i8], out: &mut [u8]) {
     match Way::of(ty) {
+        Way::Q2_K => out.copy_from_slice(bytes_of(&q2_k(scales, codes))),
         Way::Q4_K { step, offset } => out.copy_from_slice(bytes_of(&q4_k(scales, codes, step, offset))),
         Way::Q6_K { step } => out.copy_from_slice(bytes_of(&q6_k(scales, codes, step))),
         Way::Q5_0 => blocks_of_32(codes, out, BlockQ5_0 { d: f16::from_f32(scales.d), qh: [0; 4], qs: [0; 16] }),
@@ -72,6 +76,16 @@ pub(super) fn recode(ty: StoredType, scales: &Scales, codes: &[i8], out: &mut [u
             blocks::quantize(TensorType::Q8_0, values, out).expect("whole blocks of a type that has a plain rule");
         }
     }
+}
+
+fn q2_k(scales: &Scales, codes: &[i8]) -> BlockQ2_K {
+    let d = f16::from_f32(scales.d);
+    // Scale and minimum of every group: 1.
+    let mut block = BlockQ2_K { scales: [0x11; 16], qs: [0; 64], d, dmin: d };
+    for (sub, codes) in codes.as_chunks::<SUB>().0.iter().enumerate() {
+        block.set_codes(sub, &codes.map(|c| (c + 1) as u8));
+    }
+    block
 }
 
 fn q4_k(scales: &Scales, codes: &[i8], step: f32, offset: f32) -> BlockQ4_K {
