@@ -6,7 +6,7 @@
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`cores`]: which cores the threads run on; [`machine`]: what else the system says about the machine; [`roof`]: what it can do at best; [`cost`]: what a model asks of it.
-//! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens. [`generate`]: the loop that writes.
+//! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits to probabilities. [`generate`]: the loop that writes.
 //!
 //! Number formats are `quipu-quant`'s matter, files `quipu-formats`', arithmetic `quipu-kernels`'. `unsafe` stands in `pool` only.
 #![deny(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod pool;
 pub mod roof;
 mod rope;
 pub mod sampler;
+pub mod softmax;
 pub mod tokenizer;
 mod weights;
 

@@ -7,6 +7,9 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 
+pub use crate::softmax::log_probability;
+use crate::softmax::log_sum_exp;
+
 /// How a token is chosen. [`Default`] gives a moderately creative setting with the penalties off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplerOptions {
@@ -299,24 +302,6 @@ fn likeliest(logits: &[f32]) -> Option<u32> {
         }
     }
     best
-}
-
-/// The natural logarithm of the probability of token `id` under the softmax of `logits`, in f64 and in ascending order.
-/// NaN when `id` has no logit.
-pub fn log_probability(logits: &[f32], id: u32) -> f64 {
-    match logits.get(id as usize) {
-        Some(&logit) => f64::from(logit) - log_sum_exp(logits),
-        None => f64::NAN,
-    }
-}
-
-/// `ln Σ exp(logits)`: what to take from a logit to get a log probability.
-pub fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    if max == f64::NEG_INFINITY {
-        return max;
-    }
-    max + libm::log(logits.iter().map(|&l| libm::exp(f64::from(l) - max)).sum())
 }
 
 /// The `k` likeliest tokens with their log probabilities, by (logit descending, id ascending).

@@ -2,7 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use quipu_runtime::Engine;
+use quipu_runtime::softmax::log_probability;
 use quipu_runtime::tokenizer::Tokenizer;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::statistics::Mean;
 
 /// A text's tokens in pieces of the same length. The first token of each is the beginning-of-text token if the model uses one.
 pub struct Pieces {
@@ -38,16 +43,34 @@ impl Pieces {
     }
 }
 
-/// Reads a piece and calls `place(next token, logits before it)` for all places of its second half.
-pub fn predictions(engine: &mut Engine, piece: &[u32], mut place: impl FnMut(u32, &[f32])) -> Result<()> {
+/// Reads a piece and leaves in `logits` what the model predicts at all places of its second half; `nll` gets the negative log-likelihoods of
+/// what stands there, which `threads` compute.
+pub fn predict(
+    engine: &mut Engine,
+    threads: &ThreadPool,
+    piece: &[u32],
+    logits: &mut Vec<f32>,
+    nll: &mut Mean,
+) -> Result<()> {
+    let first = piece.len() / 2;
+    logits.clear();
     let mut sequence = engine.new_sequence();
     engine
-        .score_from(&mut sequence, piece, piece.len() / 2, |position, logits| {
-            if let Some(&next) = piece.get(position + 1) {
-                place(next, logits);
+        .score_from(&mut sequence, piece, first, |position, row| {
+            if position + 1 < piece.len() {
+                logits.extend_from_slice(row);
             }
         })
-        .context("cannot score the text")
+        .context("cannot score the text")?;
+    let places = logits.par_chunks_exact(engine.vocabulary()).zip(&piece[first + 1..]);
+    let found: Vec<f64> = threads.install(|| places.map(|(row, &next)| -log_probability(row, next)).collect());
+    found.into_iter().for_each(|value| nll.add(value));
+    Ok(())
+}
+
+/// Threads for what is computed besides the model, as many as it has itself.
+pub fn threads(engine: &Engine) -> Result<ThreadPool> {
+    ThreadPoolBuilder::new().num_threads(engine.threads()).build().context("cannot start threads")
 }
 
 /// What two models must have in common for their predictions to compare.

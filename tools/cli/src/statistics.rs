@@ -1,5 +1,8 @@
 //! Means with their errors, and what two distributions over the vocabulary have to do with each other.
 
+use quipu_runtime::softmax;
+use rayon::prelude::*;
+
 /// The mean of some numbers, with its standard error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mean {
@@ -41,10 +44,14 @@ pub struct Divergence {
 }
 
 impl Divergence {
-    /// One place: the logits of both models there.
-    pub fn add(&mut self, base: &[f32], model: &[f32]) {
-        self.kl.push(kl_divergence(base, model));
-        self.same_top += usize::from(top(base) == top(model));
+    /// Several places: the logits of both models there, `vocabulary` for each. The threads of the rayon pool at hand share the work.
+    pub fn add(&mut self, base: &[f32], model: &[f32], vocabulary: usize) {
+        let places = base.par_chunks_exact(vocabulary).zip(model.par_chunks_exact(vocabulary));
+        let found: Vec<_> = places.map(|(b, m)| (softmax::divergence(b, m), top(b) == top(m))).collect();
+        for (kl, same_top) in found {
+            self.kl.push(kl);
+            self.same_top += usize::from(same_top);
+        }
     }
 
     /// The mean divergence, with its error.
@@ -70,22 +77,6 @@ impl Divergence {
         let p = self.same_top as f64 / n;
         (p, (p * (1.0 - p) / (n - 1.0).max(1.0)).sqrt())
     }
-}
-
-/// `Σ p·(ln p − ln q)` for the softmax `p` of `base` and `q` of `model`. Both have the same length and finite values.
-fn kl_divergence(base: &[f32], model: &[f32]) -> f64 {
-    let max = |logits: &[f32]| f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let (max_p, max_q) = (max(base), max(model));
-    let (mut sum_p, mut sum_q, mut weighted) = (0.0, 0.0, 0.0);
-    for (&b, &m) in base.iter().zip(model) {
-        let (b, m) = (f64::from(b) - max_p, f64::from(m) - max_q);
-        let p = b.exp();
-        sum_p += p;
-        sum_q += m.exp();
-        weighted += p * (b - m);
-    }
-    // Never negative but for rounding.
-    (weighted / sum_p - sum_p.ln() + sum_q.ln()).max(0.0)
 }
 
 /// The likeliest token, the first of several.
@@ -122,8 +113,7 @@ mod tests {
         let logits = |p: &[f64]| p.iter().map(|p| p.ln() as f32 + 7.0).collect::<Vec<_>>();
         let (p, q) = (logits(&[0.5, 0.25, 0.25]), logits(&[0.25, 0.5, 0.25]));
         let mut divergence = Divergence::default();
-        divergence.add(&p, &q);
-        divergence.add(&p, &p);
+        divergence.add(&[p.clone(), p.clone()].concat(), &[q, p].concat(), 3);
         // ½·ln 2 − ¼·ln 2, and nothing.
         let expected = 0.25 * 2f64.ln();
         assert!((divergence.mean().value() - expected / 2.0).abs() < 1e-6);

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use quipu_runtime::sampler::log_probability;
 use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, LoadOptions};
 use serde_json::{Value as Json, json};
@@ -16,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::bench::speeds;
 use crate::args::{self, IsaArgs, ResidenceArgs};
 use crate::plot::{self, Point};
-use crate::predict::{Pieces, predictions, same_vocabulary, seconds_left};
+use crate::predict::{Pieces, predict, same_vocabulary, seconds_left, threads};
 use crate::statistics::{Divergence, Mean};
 use crate::{model, out, talk};
 
@@ -228,47 +227,43 @@ impl Reference {
 
     /// Lets the base predict, and remembers.
     fn write(&mut self, base: &mut Engine, what: &str) -> Result<Mean> {
-        let mut logits = BufWriter::with_capacity(1 << 20, &self.logits);
-        let mut written = Ok(());
-        let nll = predict(base, &self.pieces, what, |row| {
-            if written.is_ok() {
-                written = logits.write_all(bytemuck::cast_slice(row));
-            }
-        })?;
         let size = (self.pieces.iter().len() * self.pieces.places() * self.vocabulary * 4) as f64 / 1e9;
-        written.and_then(|()| logits.flush()).with_context(|| {
-            format!(
-                "cannot write the base's predictions, {size:.1} GB, to a temporary file; TMPDIR may name another place"
-            )
-        })?;
-        Ok(nll)
+        let file = &mut self.logits;
+        read_pieces(base, &self.pieces, what, |logits| {
+            file.write_all(bytemuck::cast_slice(logits)).with_context(|| {
+                format!("cannot write {size:.1} GB of predictions to a temporary file; TMPDIR may name another place")
+            })
+        })
     }
 
     /// Lets another model predict.
     fn compare(&mut self, engine: &mut Engine, what: &str) -> Result<(Mean, Divergence)> {
-        self.logits.rewind().context("cannot read the temporary file")?;
-        let mut logits = BufReader::with_capacity(1 << 20, &self.logits);
-        let (mut divergence, mut base, mut read) = (Divergence::default(), vec![0.0; self.vocabulary], Ok(()));
-        let nll = predict(engine, &self.pieces, what, |row| {
-            if read.is_ok() {
-                read = logits.read_exact(bytemuck::cast_slice_mut(&mut base));
-                divergence.add(&base, row);
-            }
+        const UNREADABLE: &str = "cannot read the temporary file with the base's predictions";
+        let (file, vocabulary) = (&mut self.logits, self.vocabulary);
+        file.rewind().context(UNREADABLE)?;
+        let (mut divergence, mut base) = (Divergence::default(), vec![0.0f32; self.pieces.places() * vocabulary]);
+        let nll = read_pieces(engine, &self.pieces, what, |logits| {
+            file.read_exact(bytemuck::cast_slice_mut(&mut base)).context(UNREADABLE)?;
+            divergence.add(&base, logits, vocabulary);
+            Ok(())
         })?;
-        read.context("cannot read the temporary file")?;
         Ok((nll, divergence))
     }
 }
 
-/// Reads all pieces; `place` gets the logits of every place.
-fn predict(engine: &mut Engine, pieces: &Pieces, what: &str, mut place: impl FnMut(&[f32])) -> Result<Mean> {
-    let (started, count, mut nll) = (Instant::now(), pieces.iter().len(), Mean::default());
-    for (i, piece) in pieces.iter().enumerate() {
-        predictions(engine, piece, |next, logits| {
-            nll.add(-log_probability(logits, next));
-            place(logits);
-        })?;
+/// Reads all pieces; `piece` gets the logits of all places of one.
+fn read_pieces(
+    engine: &mut Engine,
+    pieces: &Pieces,
+    what: &str,
+    mut piece: impl FnMut(&[f32]) -> Result<()> + Send,
+) -> Result<Mean> {
+    let (started, count, mut nll, mut logits) = (Instant::now(), pieces.iter().len(), Mean::default(), Vec::new());
+    let threads = threads(engine)?;
+    for (i, tokens) in pieces.iter().enumerate() {
+        predict(engine, &threads, tokens, &mut logits, &mut nll)?;
         ensure!(nll.value().is_finite(), "{what}: piece {}: the model's logits are not finite numbers", i + 1);
+        threads.install(|| piece(&logits))?;
         let left = seconds_left(started.elapsed().as_secs_f64(), i + 1, count);
         talk::note_part(&format!("\r\x1b[K{what}: piece {} of {count}, {left}", i + 1));
     }

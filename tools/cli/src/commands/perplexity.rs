@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use quipu_runtime::Engine;
-use quipu_runtime::sampler::log_probability;
 use serde_json::json;
 
 use crate::args::{self, ModelArgs};
-use crate::predict::{Pieces, predictions, same_vocabulary, seconds_left};
+use crate::predict::{Pieces, predict, same_vocabulary, seconds_left, threads};
 use crate::statistics::{Divergence, Mean};
 use crate::{model, out, talk};
 
@@ -57,23 +56,15 @@ pub fn run(args: Args) -> Result<()> {
     let text = Pieces::new(engine.tokenizer(), &text, n, args.chunks)?;
     let pieces = text.iter().len();
     let (mut nll, mut base_nll, mut divergence) = (Mean::default(), Mean::default(), Divergence::default());
-    let mut base_logits = Vec::new();
+    let (mut logits, mut base_logits) = (Vec::new(), Vec::new());
+    let threads = threads(&engine)?;
     let started = std::time::Instant::now();
     for (i, piece) in text.iter().enumerate() {
-        base_logits.clear();
+        predict(&mut engine, &threads, piece, &mut logits, &mut nll)?;
         if let Some(base) = &mut base {
-            predictions(base, piece, |next, logits| {
-                base_nll.add(-log_probability(logits, next));
-                base_logits.extend_from_slice(logits);
-            })?;
+            predict(base, &threads, piece, &mut base_logits, &mut base_nll)?;
+            threads.install(|| divergence.add(&base_logits, &logits, engine.vocabulary()));
         }
-        let mut base_logits = base_logits.chunks_exact(engine.vocabulary());
-        predictions(&mut engine, piece, |next, logits| {
-            nll.add(-log_probability(logits, next));
-            if let Some(base) = base_logits.next() {
-                divergence.add(base, logits);
-            }
-        })?;
         let finite = nll.value().is_finite() && (base.is_none() || base_nll.value().is_finite());
         ensure!(finite, "piece {}: the model's logits are not finite numbers", i + 1);
         let left = seconds_left(started.elapsed().as_secs_f64(), i + 1, pieces);
