@@ -25,6 +25,8 @@ pub struct Tile {
     pub(crate) d: Vec<f32>,
     /// (block, row) sums of the values of the first and second half of a block.
     pub(crate) halves: Vec<[i32; 2]>,
+    /// (block, row) `−Σq`: times the offset of the codes, what a sum of products starts from.
+    pub(crate) minus: Vec<i32>,
     /// (block, row) `d · Σq`: what a minimum is multiplied by.
     weighted: Vec<f32>,
     /// (block, half, row) the same for either half of a block.
@@ -46,6 +48,7 @@ impl Tile {
         self.q.resize(n, [0; 32]);
         self.d.resize(n, 0.0);
         self.halves.resize(n, [0; 2]);
+        self.minus.resize(n, 0);
         self.weighted.resize(n, 0.0);
         self.weighted_halves.resize(2 * n, 0.0);
     }
@@ -60,10 +63,12 @@ impl Tile {
     #[inline(always)]
     pub(crate) fn put(&mut self, block: usize, row: usize, q: ActBlock, d: f32, halves: [i32; 2], in_pairs: bool) {
         let at = block * self.rows;
-        let weighted = d * (halves[0] + halves[1]) as f32;
+        let sum = halves[0] + halves[1];
+        let weighted = d * sum as f32;
         let weighted_halves = [d * halves[0] as f32, d * halves[1] as f32];
         self.d[at + row] = d;
         self.halves[at + row] = halves;
+        self.minus[at + row] = -sum;
         self.weighted[at + row] = weighted;
         self.weighted_halves[2 * at + row] = weighted_halves[0];
         self.weighted_halves[2 * at + self.rows + row] = weighted_halves[1];

@@ -99,6 +99,11 @@ pub(crate) trait Simd: Copy {
     fn scale_by_power_of_two(self, v: Self::V, n: Self::V) -> Self::V;
 
     fn splat_i32(self, x: i32) -> Self::I;
+    /// `x << N` in all lanes, for an `x` that comes from memory.
+    #[inline(always)]
+    fn splat_shifted<const N: u32>(self, x: i32) -> Self::I {
+        self.splat_i32(x << N)
+    }
     fn load_i32(self, x: &[i32]) -> Self::I;
     fn store_i32(self, v: Self::I, out: &mut [i32]);
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;

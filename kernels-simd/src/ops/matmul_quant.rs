@@ -106,6 +106,7 @@ struct Acts<'a> {
     q: &'a [ActBlock],
     d: &'a [f32],
     halves: &'a [[i32; 2]],
+    minus: &'a [i32],
     /// (minimum, row).
     weighted: &'a [f32],
 }
@@ -118,7 +119,8 @@ impl<'a> Acts<'a> {
         Acts {
             q: &tile.q[at.clone()],
             d: &tile.d[at.clone()],
-            halves: &tile.halves[at],
+            halves: &tile.halves[at.clone()],
+            minus: &tile.minus[at],
             weighted: &tile.weighted::<F>()[F::MINS * b * rows..][..F::MINS * rows],
         }
     }
@@ -137,9 +139,9 @@ fn row<S: Simd, F: Form>(
 ) -> S::V {
     let offset = const { offset::<S, F>() };
     let at = sub * S::LANES;
-    let (q, [h0, h1]) = (&acts.q[m], acts.halves[m]);
+    let q = &acts.q[m];
     let sum = if F::HALVES {
-        let [first, second] = scales.halves;
+        let ([first, second], [h0, h1]) = (scales.halves, acts.halves[m]);
         let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
         let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
         let (init0, init1) = (s.splat_i32(-offset * h0), s.splat_i32(-offset * h1));
@@ -151,7 +153,14 @@ fn row<S: Simd, F: Form>(
         // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded; products of i32 are slow on many CPUs.
         s.fma(s0, s.load(&first[at..]), s.mul(s1, s.load(&second[at..])))
     } else {
-        let init = s.splat_i32(-offset * (h0 + h1));
+        let minus = acts.minus[m];
+        let init = match offset {
+            0 => s.splat_i32(0),
+            8 => s.splat_shifted::<3>(minus),
+            16 => s.splat_shifted::<4>(minus),
+            128 => s.splat_shifted::<7>(minus),
+            _ => s.splat_i32(offset * minus),
+        };
         s.to_f32(match F::BITS {
             4 => s.dot::<8, 4>(init, lines, q),
             5 => s.dot::<8, 5>(init, lines, q),

@@ -115,6 +115,11 @@ impl<P: Products> Simd for Avx<P> {
         P::call(self, kernel);
     }
     #[inline(always)]
+    fn splat_shifted<const N: u32>(self, x: i32) -> __m256i {
+        // SAFETY: `self` proves AVX2; the operands are values.
+        unsafe { _mm256_sll_epi32(_mm256_set1_epi32(x), _mm_cvtsi32_si128(N as i32)) }
+    }
+    #[inline(always)]
     fn load(self, x: &[f32]) -> __m256 {
         let x: &[f32; 8] = x.first_chunk().expect("8 elements");
         // SAFETY: `x` is 32 readable bytes; `self` proves AVX.

@@ -144,6 +144,11 @@ impl<T: Tiles> Simd for Avx512<T> {
     }
 
     #[inline(always)]
+    fn splat_shifted<const N: u32>(self, x: i32) -> __m512i {
+        // SAFETY: `self` proves AVX-512F; the operands are values.
+        unsafe { _mm512_sll_epi32(_mm512_set1_epi32(x), _mm_cvtsi32_si128(N as i32)) }
+    }
+    #[inline(always)]
     fn load(self, x: &[f32]) -> __m512 {
         let x: &[f32; 16] = x.first_chunk().expect("16 elements");
         // SAFETY: `x` is 64 readable bytes; `self` proves AVX-512F.
