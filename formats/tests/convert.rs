@@ -382,7 +382,8 @@ fn mixes_are_llama_cpps_for_grouped_queries() {
         assert_eq!(found(&options, tensor), expected, "{} {tensor}", mix.name());
     }
     let imatrix = Some(Imatrix::new(vec![], 1, 512).into());
-    let options = ConvertOptions { types: TypeRule::Mix(Mix::IQ4_XS), imatrix, ..Default::default() };
+    let options =
+        ConvertOptions { types: TypeRule::Mix(Mix::IQ4_XS), imatrix, imatrix_types: true, ..Default::default() };
     assert_eq!(found(&options, "1.ffn_down"), IQ4_XS, "Q5_K only without an importance matrix");
 }
 
