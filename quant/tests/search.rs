@@ -62,6 +62,16 @@ proptest! {
     }
 }
 
+/// Values by least squares would be shorter than the weights, which makes all outputs too small.
+#[test]
+fn q2_k_keeps_the_length() {
+    let x: Vec<f32> =
+        (0..1 << 14).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect();
+    let values = searched(Q2_K, &x, None);
+    let (xx, xv) = x.iter().zip(&values).fold((0.0, 0.0), |(xx, xv), (x, v)| (xx + x * x, xv + x * v));
+    assert!((xv / xx - 1.0).abs() < 2e-3, "{}", xv / xx);
+}
+
 /// On weights as they are, more bits give less error, and a K-quant less than the plain block of 32 with as many bits.
 #[test]
 fn k_quants_keep_their_rank() {
@@ -78,7 +88,9 @@ fn k_quants_keep_their_rank() {
     let x: Vec<f32> = (0..1 << 14).map(|_| next()).collect();
     let w = vec![1.0; x.len()];
     let of = |ty| error(&x, &searched(ty, &x, None), &w);
-    let (q4, q5, q6) = (of(Q4_K), of(Q5_K), of(Q6_K));
+    let (q2, q3, q4, q5, q6) = (of(Q2_K), of(Q3_K), of(Q4_K), of(Q5_K), of(Q6_K));
+    assert!(q3 < 0.5 * q2 && q4 < 0.35 * q3, "{q2:e} {q3:e} {q4:e}");
+    assert!(of(IQ4_XS) < q3 && of(IQ4_NL) < 0.8 * error(&x, &plain(Q4_0, &x), &w));
     assert!(q6 < 0.35 * q5 && q5 < 0.35 * q4, "{q4:e} {q5:e} {q6:e}");
     assert!(q4 < 0.8 * error(&x, &plain(Q4_0, &x), &w) && q5 < 0.8 * error(&x, &plain(Q5_0, &x), &w), "{q4:e} {q5:e}");
 }

@@ -9,7 +9,7 @@ starts with `ok:`, `FAILED:` or `SKIPPED:`.
 - checkpoints: `quipu convert --type f32` of each random checkpoint, computed by llama.cpp with an f32 KV cache, gives the logits that
   transformers computes. This holds the converter (permutation, RoPE factors, biases, metadata) against both without Quipu's own engine.
 - bytes: the tensors of a quantised file are, byte for byte, what ggml quantises from the f32 file.
-- mixes: a file of mixed types has the types and the size of llama-quantize's; with blocks that ggml made, Quipu continues it as llama.cpp does.
+- mixes: a file of mixed types has the types and the size of llama-quantize's; with blocks that ggml made, Quipu finds llama.cpp's perplexity.
 - text: the demo model in every type loads, tokenises alike and continues prompts alike. llama.cpp rounds activations differently, so
   greedy tokens have to be equal as long as llama.cpp's own best two are further apart than GAP.
 """
@@ -27,9 +27,12 @@ import llama_cpp
 TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k_m", "q5_k_s", "q6_k", "q2_k", "q3_k_m", "iq4_nl",
          "iq4_xs"]
 MIXES = ["q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "iq4_nl", "iq4_xs"]
+# Types with a plain rule. (ggml's rule for the others is a search.)
+PLAIN = ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
 GAP = 0.1
 # ggml rounds the activations of types with blocks of 256 with one scale for 256 of them, Quipu with one for 32.
 GAP_K = 0.3
+TEXT = pathlib.Path(__file__).parents[2] / "docs" / "design.md"
 PROMPTS = ["Once upon a time", "The old king said to his daughter, “", "In the forest there lived a fox,"]
 TEXTS = PROMPTS + ["Don't 12345 stop,\n\n\tüber 猫 👍🏽   spaces  ", "x<|eot_id|> <s> </s>", ""]
 
@@ -110,7 +113,11 @@ def check_ggml_blocks(quipu: str, name: str, full: pathlib.Path, path: pathlib.P
         if kind in llama_cpp.BLOCK_BYTES:
             source = np.asarray(floats[tensor.name].data, np.float32).reshape(-1, int(tensor.shape[0]))
             tensor.data[:] = np.frombuffer(llama_cpp.quantize(kind, source), np.uint8).reshape(tensor.data.shape)
-    check_text(quipu, f"{name} with ggml's blocks", path)
+    ours = json.loads(run(quipu, "perplexity", path, "-f", TEXT, "--json"))["ppl"]
+    with llama_cpp.Model(path) as model:
+        theirs = model.perplexity(TEXT.read_bytes())
+    report(abs(ours / theirs["perplexity"] - 1) < 0.01,
+           f"{name} with ggml's blocks: perplexity {ours:.3f}, llama.cpp {theirs['perplexity']:.3f} ({theirs['scored']} tokens)")
 
 
 def check_mix(quipu: str, quantize: str, name: str, full: pathlib.Path, scratch: pathlib.Path) -> None:
@@ -140,8 +147,8 @@ def main() -> int:
             try:
                 run(quipu, "convert", demo, "-o", path, "--type", name)
                 check_text(quipu, name, path)
-                if name in llama_cpp.BLOCK_BYTES and not name.endswith("_k"):
-                    # ggml's rule is there for blocks of 32 only, and the demo's one matrix for words would be Q6_K.
+                if name in PLAIN:
+                    # The demo's one matrix for words would be Q6_K.
                     plain = ["--rounding", "plain", "--tensor", "token_embd.weight=q8_0"]
                     run(quipu, "convert", demo, "-o", path, "--type", name, *plain)
                     check_bytes(name, path, full)
