@@ -132,6 +132,8 @@ pub struct Engine {
     kv_type: KvType,
     batch: usize,
     logits: Vec<f32>,
+    /// What [`Engine::read`] reads at once; kept, so that a token allocates nothing.
+    tokens: Vec<BatchToken>,
 }
 
 impl Engine {
@@ -184,6 +186,7 @@ impl Engine {
             kv_type: options.kv_type,
             batch: options.batch,
             logits: Vec::new(),
+            tokens: Vec::new(),
         })
     }
 
@@ -369,14 +372,19 @@ impl Engine {
             return Err(EngineError::Empty);
         }
         self.check_room(sequence, tokens.len())?;
-        let mut batch = Vec::with_capacity(self.batch.min(tokens.len()));
-        for (b, chunk) in tokens.chunks(self.batch).enumerate() {
-            let start = b * self.batch;
-            batch.clear();
-            let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
-            batch.extend(chunk.iter().enumerate().map(token));
-            self.forward(&batch, &mut [sequence], &mut |i, values| logits(start + i, values))?;
-        }
-        Ok(())
+        let mut batch = std::mem::take(&mut self.tokens);
+        let mut read = || {
+            for (b, chunk) in tokens.chunks(self.batch).enumerate() {
+                let start = b * self.batch;
+                batch.clear();
+                let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
+                batch.extend(chunk.iter().enumerate().map(token));
+                self.forward(&batch, &mut [sequence], &mut |i, values| logits(start + i, values))?;
+            }
+            Ok(())
+        };
+        let result = read();
+        self.tokens = batch;
+        result
     }
 }
