@@ -70,6 +70,11 @@ impl RoundingArgs {
             RoundingRule::Search => Rounding::Search,
             RoundingRule::Plain => Rounding::Plain,
         };
+        let keeps_types = matches!(types, TypeRule::Keep) && self.tensors.is_empty();
+        anyhow::ensure!(
+            !keeps_types || self.calibrate.is_none(),
+            "there is nothing to calibrate for: the weights keep their types; add `--type` or `--tensor`, or leave out `--calibrate`"
+        );
         let imatrix_types = self.imatrix.is_some();
         let imatrix = match (self.imatrix, self.calibrate) {
             (Some(path), _) => Some(Imatrix::read(&path).context("cannot use the importance matrix")?),

@@ -199,4 +199,6 @@ fn a_calibration_is_the_same_everywhere() {
 
     let message = quipu(["quantize", model, "no.gguf", "--type", "q8_0", "--calibrate=no such text"]).error();
     assert!(message.contains("no such text"), "{message}");
+    let message = quipu(["convert", model, "-o", "no.gguf", "--calibrate"]).error();
+    assert!(message.contains("nothing to calibrate for"), "{message}");
 }
