@@ -46,6 +46,23 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, s: S);
 }
 
+/// [`Simd::call`] for the instruction set of `$cpu`, whose features are `$features`.
+macro_rules! call_with {
+    ($cpu:ty, $features:literal) => {
+        #[inline(always)]
+        fn call<K: Kernel>(cpu: $cpu, kernel: K) {
+            #[target_feature(enable = $features)]
+            #[inline(never)]
+            fn call<K: Kernel>(cpu: $cpu, kernel: K) {
+                kernel.run(cpu);
+            }
+            // SAFETY: `cpu` exists, so this CPU has the features.
+            unsafe { call(cpu, kernel) }
+        }
+    };
+}
+pub(crate) use call_with;
+
 /// One instruction set, seen as vectors of [`Simd::LANES`] 32-bit lanes.
 pub(crate) trait Simd: Copy {
     /// 32-bit lanes of a native vector: 4, 8 or 16.
@@ -99,10 +116,10 @@ pub(crate) trait Simd: Copy {
     fn scale_by_power_of_two(self, v: Self::V, n: Self::V) -> Self::V;
 
     fn splat_i32(self, x: i32) -> Self::I;
-    /// `x << N` in all lanes, for an `x` that comes from memory.
+    /// `x << by` in all lanes, for an `x` that comes from memory and a constant `by`.
     #[inline(always)]
-    fn splat_shifted<const N: u32>(self, x: i32) -> Self::I {
-        self.splat_i32(x << N)
+    fn splat_shifted(self, x: i32, by: u32) -> Self::I {
+        self.splat_i32(x << by)
     }
     fn load_i32(self, x: &[i32]) -> Self::I;
     fn store_i32(self, v: Self::I, out: &mut [i32]);

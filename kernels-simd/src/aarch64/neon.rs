@@ -10,7 +10,7 @@ use crate::activations::Tile;
 use crate::matrix::MatMut;
 use crate::ops::matmul_quant::Form;
 use crate::ops::scales::GroupScales;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, call_with};
 
 use super::tile::{self, Block, RowProducts};
 use super::vectors::{Arm, Products};
@@ -203,16 +203,7 @@ impl Products for Smlal {
         unsafe { tile::by_rows::<Smlal, F>(cpu, codes, scales, tile, out) }
     }
 
-    #[inline(always)]
-    fn call<K: Kernel>(cpu: Neon, kernel: K) {
-        #[target_feature(enable = "neon")]
-        #[inline(never)]
-        fn call<K: Kernel>(cpu: Neon, kernel: K) {
-            kernel.run(cpu);
-        }
-        // SAFETY: a `Neon` exists, so this CPU has the features.
-        unsafe { call(cpu, kernel) }
-    }
+    call_with!(Neon, "neon");
 }
 
 impl RowProducts for Smlal {

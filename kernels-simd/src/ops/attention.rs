@@ -241,8 +241,12 @@ pub(crate) fn attend<S: Simd, E: Element>(
 ) {
     let AttentionScratch { scores, state: later } = scratch;
     let (head_dim, len) = (queries.head_dim, state_len(queries.head_dim));
-    later.resize(state.len(), 0.0);
-    let fresh: &mut [f32] = if first { state } else { later };
+    let fresh: &mut [f32] = if first {
+        state
+    } else {
+        later.resize(state.len(), 0.0);
+        later
+    };
     scores.resize(MOST_ROWS, [0.0; SEGMENT]);
     let at_once = if S::UNROLL { MOST_ROWS } else { 1 };
     let tiles = queries.q.chunks(at_once * head_dim).zip(queries.visible.chunks(at_once));

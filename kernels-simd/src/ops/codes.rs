@@ -141,9 +141,24 @@ impl Codes for Packed8 {
     const BYTES: usize = 8 * LINE;
     #[inline(always)]
     fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let mut lines = Widened::lines(s, block, sub);
+        for j in 0..8 {
+            lines[j] = s.bytes(lines[j]);
+        }
+        lines
+    }
+}
+
+/// Codes that were widened to bytes by [`Simd::store_codes`], unless an instruction set has a way of its own.
+pub(crate) struct Widened;
+impl Codes for Widened {
+    const BITS: u32 = 8;
+    const BYTES: usize = 8 * LINE;
+    #[inline(always)]
+    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = [s.line(block, sub); 8];
         for j in 0..8 {
-            lines[j] = s.bytes(s.line(&block[LINE * j..], sub));
+            lines[j] = s.line(&block[LINE * j..], sub);
         }
         lines
     }

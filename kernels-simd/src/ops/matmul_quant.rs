@@ -13,9 +13,9 @@ use quipu_quant::TensorType;
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
-use crate::simd::{ActBlock, Kernel, LINE, Simd};
+use crate::simd::{ActBlock, Kernel, Simd};
 
-use super::codes::{Codes, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4};
+use super::codes::{Codes, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4, Widened};
 use super::scales::{
     FourBits, GroupScales, Lanes, Plain, Scaling, SixBitHalves, SixBitScales, SixBits, Unit, WithHalves, WithMin,
 };
@@ -62,8 +62,9 @@ impl<const BITS: u32> Form for HalvedAffine<BITS> {
     const HALVES: bool = true;
 }
 
-/// What is added to the values of a block to make codes: a type has either an offset or a minimum.
+/// What is added to the values of a block to make codes: nothing or a power of two. A type has either an offset or a minimum.
 pub(crate) const fn offset<S: Simd, F: Form>() -> i32 {
+    assert!(S::BYTE_OFFSET.count_ones() <= 1);
     match F::BITS {
         _ if F::MINS > 0 => 0,
         8 => S::BYTE_OFFSET,
@@ -153,13 +154,9 @@ fn row<S: Simd, F: Form>(
         // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded; products of i32 are slow on many CPUs.
         s.fma(s0, s.load(&first[at..]), s.mul(s1, s.load(&second[at..])))
     } else {
-        let minus = acts.minus[m];
         let init = match offset {
             0 => s.splat_i32(0),
-            8 => s.splat_shifted::<3>(minus),
-            16 => s.splat_shifted::<4>(minus),
-            128 => s.splat_shifted::<7>(minus),
-            _ => s.splat_i32(offset * minus),
+            _ => s.splat_shifted(acts.minus[m], offset.trailing_zeros()),
         };
         s.to_f32(match F::BITS {
             4 => s.dot::<8, 4>(init, lines, q),
@@ -239,21 +236,6 @@ fn store<S: Simd>(s: S, acc: &[[S::V; TILE_ROWS]; 4], rows: usize, out: &mut Mat
         for sub in 0..S::SUBS {
             s.store(acc[sub][m], &mut row[sub * S::LANES..]);
         }
-    }
-}
-
-/// Codes that were widened to bytes by [`Simd::store_codes`], unless an instruction set has a way of its own.
-struct Widened;
-impl Codes for Widened {
-    const BITS: u32 = 8;
-    const BYTES: usize = 8 * LINE;
-    #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        let mut lines = [s.line(block, sub); 8];
-        for j in 0..8 {
-            lines[j] = s.line(&block[LINE * j..], sub);
-        }
-        lines
     }
 }
 

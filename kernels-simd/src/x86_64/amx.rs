@@ -33,7 +33,7 @@ use crate::matrix::MatMut;
 use crate::ops::matmul_quant::Form;
 use crate::ops::roof::Int8Loop;
 use crate::ops::scales::GroupScales;
-use crate::simd::{ActBlock, Kernel, LINE, Simd};
+use crate::simd::{ActBlock, Kernel, LINE, Simd, call_with};
 
 use super::avx512::{Avx512, Tiles};
 
@@ -71,16 +71,7 @@ impl Tiles for Int8Tiles {
         large_tiles::<F>(cpu, codes, scales, tiles, out);
     }
 
-    #[inline(always)]
-    fn call<K: Kernel>(cpu: Amx, kernel: K) {
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-        #[inline(never)]
-        fn call<K: Kernel>(cpu: Amx, kernel: K) {
-            kernel.run(cpu);
-        }
-        // SAFETY: an `Amx` exists, so this CPU has the features.
-        unsafe { call(cpu, kernel) }
-    }
+    call_with!(Amx, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 
     /// Four sums, two operands for either side, all in tiles: there is but one way to go about it.
     #[inline(always)]

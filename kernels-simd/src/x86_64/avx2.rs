@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use crate::simd::{Kernel, Simd, four};
+use crate::simd::{Kernel, Simd, call_with, four};
 
 /// How an instruction set multiplies codes by activations.
 pub(crate) trait Products: Copy {
@@ -115,9 +115,9 @@ impl<P: Products> Simd for Avx<P> {
         P::call(self, kernel);
     }
     #[inline(always)]
-    fn splat_shifted<const N: u32>(self, x: i32) -> __m256i {
+    fn splat_shifted(self, x: i32, by: u32) -> __m256i {
         // SAFETY: `self` proves AVX2; the operands are values.
-        unsafe { _mm256_sll_epi32(_mm256_set1_epi32(x), _mm_cvtsi32_si128(N as i32)) }
+        unsafe { _mm256_sll_epi32(_mm256_set1_epi32(x), _mm_cvtsi32_si128(by as i32)) }
     }
     #[inline(always)]
     fn load(self, x: &[f32]) -> __m256 {
@@ -274,14 +274,5 @@ impl Products for Maddubs {
         }
     }
 
-    #[inline(always)]
-    fn call<K: Kernel>(cpu: Avx2, kernel: K) {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        #[inline(never)]
-        fn call<K: Kernel>(cpu: Avx2, kernel: K) {
-            kernel.run(cpu);
-        }
-        // SAFETY: an `Avx2` exists, so this CPU has the features.
-        unsafe { call(cpu, kernel) }
-    }
+    call_with!(Avx2, "avx2,fma,f16c");
 }

@@ -9,7 +9,7 @@ use crate::matrix::MatMut;
 use crate::ops::matmul_quant::Form;
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::GroupScales;
-use crate::simd::{Kernel, LINE, Simd, four};
+use crate::simd::{Kernel, LINE, Simd, call_with, four};
 
 /// Matrix instructions for tiles of more than [`TILE_ROWS`] rows of activations, or none.
 pub(crate) trait Tiles: Copy {
@@ -85,16 +85,7 @@ impl Tiles for NoTiles {
         roof::int8(cpu, bits, how, rounds)
     }
 
-    #[inline(always)]
-    fn call<K: Kernel>(cpu: Avx512Vnni, kernel: K) {
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-        #[inline(never)]
-        fn call<K: Kernel>(cpu: Avx512Vnni, kernel: K) {
-            kernel.run(cpu);
-        }
-        // SAFETY: an `Avx512Vnni` exists, so this CPU has the features.
-        unsafe { call(cpu, kernel) }
-    }
+    call_with!(Avx512Vnni, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 }
 
 /// Wraps intrinsics in methods.
@@ -144,9 +135,9 @@ impl<T: Tiles> Simd for Avx512<T> {
     }
 
     #[inline(always)]
-    fn splat_shifted<const N: u32>(self, x: i32) -> __m512i {
+    fn splat_shifted(self, x: i32, by: u32) -> __m512i {
         // SAFETY: `self` proves AVX-512F; the operands are values.
-        unsafe { _mm512_sll_epi32(_mm512_set1_epi32(x), _mm_cvtsi32_si128(N as i32)) }
+        unsafe { _mm512_sll_epi32(_mm512_set1_epi32(x), _mm_cvtsi32_si128(by as i32)) }
     }
     #[inline(always)]
     fn load(self, x: &[f32]) -> __m512 {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::{Kernel, four};
+use crate::simd::{Kernel, call_with, four};
 
 use super::avx2::{Avx, Products};
 
@@ -41,14 +41,5 @@ impl Products for Dpbusd {
         sum
     }
 
-    #[inline(always)]
-    fn call<K: Kernel>(cpu: AvxVnni, kernel: K) {
-        #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-        #[inline(never)]
-        fn call<K: Kernel>(cpu: AvxVnni, kernel: K) {
-            kernel.run(cpu);
-        }
-        // SAFETY: an `AvxVnni` exists, so this CPU has the features.
-        unsafe { call(cpu, kernel) }
-    }
+    call_with!(AvxVnni, "avx2,fma,f16c,avxvnni");
 }

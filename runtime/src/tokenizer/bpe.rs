@@ -52,18 +52,21 @@ impl Bpe {
         }
 
         let lines = metadata.strings_opt(MERGES).required(MERGES)?;
-        let merge = |rank: usize| {
+        let merge = |joined: &mut Vec<u8>, rank: usize| {
             // The separator is the first space after the first character; a line without one, or whose pieces are not in the
             // vocabulary, can never merge anything (llama.cpp lets such lines pass too).
             let line = lines[rank].as_bytes();
             let space = 1 + line.iter().skip(1).position(|b| *b == b' ')?;
             let (left, right) = (&line[..space], &line[space + 1..]);
-            let id = find(&[left, right].concat())?;
+            joined.clear();
+            joined.extend_from_slice(left);
+            joined.extend_from_slice(right);
+            let id = find(joined)?;
             Some((pair(find(left)?, find(right)?), Merge { rank: u32::try_from(rank).ok()?, id }))
         };
         // Nearly all of the time goes into waiting for memory that three lookups a line are scattered over.
         let (found, words) = rayon::join(
-            || (0..lines.len()).into_par_iter().filter_map(merge).collect::<Vec<_>>(),
+            || (0..lines.len()).into_par_iter().map_init(Vec::new, merge).flatten().collect::<Vec<_>>(),
             || ignore_merges.then(|| vocab.index_texts()),
         );
         let mut merges = HashMap::with_capacity_and_hasher(found.len(), Seed::default());
