@@ -116,6 +116,10 @@ pub fn run(args: Args) -> Result<()> {
             }
         },
     };
+    ensure!(
+        args.plot.is_none() || candidates.len() > 1,
+        "--plot: there is nothing to plot but the base; name more files"
+    );
     let why = if args.base.is_some() { "--base" } else { "the most bits per weight" };
 
     // The base first: the others are compared with it.
@@ -357,6 +361,5 @@ fn picture(rows: &[(&Candidate, Figures)], base: &Candidate) -> Result<String> {
         Some(Point { x: candidate.bytes as f64 / 1e6, y: kl, label: candidate.name() })
     };
     let points: Vec<Point> = rows.iter().filter_map(point).collect();
-    ensure!(!points.is_empty(), "--plot: there is nothing to plot but the base");
     plot::svg(&points, &format!("Divergence from {}", base.name()), "size in MB", "mean KL divergence in nats")
 }

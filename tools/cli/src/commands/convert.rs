@@ -48,7 +48,7 @@ pub struct RoundingArgs {
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
     /// Let errors make each other good, as far as what the matrices meet on TEXT tells how; without TEXT, on what the model writes itself.
-    /// Lowers the divergence from the unquantised model by a third or more. The model must run here: it is loaded as it is and reads the
+    /// Lowers the divergence from the unquantised model by a quarter to a half. The model must run here: it is loaded as it is and reads the
     /// text (writes 4096 tokens) first
     #[arg(long, value_name = "TEXT", num_args = 0..=1, require_equals = true, conflicts_with = "imatrix")]
     calibrate: Option<Option<PathBuf>>,
