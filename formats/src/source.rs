@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use quipu_quant::pack::PackedLayout;
-use quipu_quant::{StoredType, TensorType};
+use quipu_quant::{InterleavedType, StoredType, TensorType};
 
 use crate::gguf::Metadata;
 
@@ -19,6 +19,8 @@ pub enum Layout {
     Packed,
     /// Row after row in a type without kernels, which is recoded on the way in (see `quipu_quant::stored`).
     Stored(StoredType),
+    /// Rows interleaved as llama.cpp once did, made plain on the way in (see `quipu_quant::interleaved`). Read, never written.
+    Interleaved(InterleavedType),
 }
 
 /// One entry of a tensor directory.
@@ -48,7 +50,7 @@ impl TensorInfo {
     /// The bytes of the whole tensor in its layout; `None` when rows are no whole number of blocks or the size overflows.
     pub fn byte_len(&self) -> Option<usize> {
         match self.layout {
-            Layout::Plain => self.ty.row_bytes(self.cols())?.checked_mul(self.rows()),
+            Layout::Plain | Layout::Interleaved(_) => self.ty.row_bytes(self.cols())?.checked_mul(self.rows()),
             Layout::Packed => Some(PackedLayout::new(self.ty, self.rows(), self.cols())?.total_bytes()),
             Layout::Stored(ty) => ty.row_bytes(self.cols())?.checked_mul(self.rows()),
         }
@@ -59,6 +61,7 @@ impl TensorInfo {
         match self.layout {
             Layout::Plain | Layout::Packed => self.ty.name(),
             Layout::Stored(ty) => ty.name(),
+            Layout::Interleaved(ty) => ty.name(),
         }
     }
 }
@@ -78,7 +81,7 @@ pub trait Source: Sync + Send {
     fn tensors(&self) -> &[TensorInfo];
 
     /// The bytes of `rows` of tensor number `index` in its type, one after the other: borrowed from the mapping where they lie there as they
-    /// are, computed where they must be (row order, number type, [`Layout::Stored`]). Not for [`Layout::Packed`].
+    /// are, computed where they must be (row order, number type, [`Layout::Stored`], [`Layout::Interleaved`]). Not for [`Layout::Packed`].
     ///
     /// # Panics
     /// When `index`, `rows` or the layout are wrong: those come from [`Source::tensors`], not from outside.

@@ -262,6 +262,32 @@ fn cases() -> Vec<Case> {
             Fault::PartialBlock { cols: 128, .. }
         ),
         case!(
+            "a group and a half of interleaved rows",
+            file(&[], &[tensor("t", &[32, 6], 31, 0)], 128),
+            Fault::PartialGroup { rows: 6, .. }
+        ),
+        case!(
+            "whole groups only over the matrices",
+            file(&[], &[tensor("t", &[32, 12, 2], 33, 0)], 512),
+            Fault::PartialGroup { rows: 12, .. }
+        ),
+        case!(
+            "an interleaved vector",
+            file(&[], &[tensor("t", &[32], 32, 0)], 32),
+            Fault::PartialGroup { rows: 1, .. }
+        ),
+        case!(
+            "an interleaved block and a half",
+            file(&[], &[tensor("t", &[48, 8], 33, 0)], 512),
+            Fault::PartialBlock { cols: 48, ty: "Q4_0_8_8", .. }
+        ),
+        case!(
+            "interleaved rows that end too early",
+            file(&[], &[tensor("t", &[32, 8], 33, 0)], 8 * 18 - 1),
+            Fault::TensorBeyondFile { missing: 1, .. }
+        ),
+        case!("a type that never was in a file", t(36), Fault::UnknownTensorType { id: 36, .. }),
+        case!(
             "offset 8",
             file(&[], &[tensor("t", &[8], 0, 8)], 128),
             Fault::MisalignedTensor { offset: 8, alignment: 32, .. }

@@ -9,6 +9,7 @@
 //! - [`dot`]: the reference dot product of a weight row and a quantised activation row.
 //! - [`search`]: quantise with less error than the plain rule, by what is known of the activations.
 //! - [`stored`]: types that are read and recoded, but have no kernels.
+//! - [`interleaved`]: types that are Q4_0 with rows interleaved, and are read as Q4_0.
 //! - [`pack`]: R16·K4, the one layout that every instruction set reads, as a permutation of the plain rows.
 #![forbid(unsafe_code)]
 
@@ -18,10 +19,12 @@ compile_error!("model files are little-endian and are used in place; big-endian 
 pub mod activations;
 pub mod blocks;
 pub mod dot;
+pub mod interleaved;
 pub mod pack;
 pub mod search;
 pub mod stored;
 pub mod types;
 
+pub use interleaved::InterleavedType;
 pub use stored::StoredType;
 pub use types::TensorType;

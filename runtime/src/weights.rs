@@ -365,7 +365,7 @@ impl Loader<'_> {
                 Store::Mapped(self.source.clone(), index)
             }
             Layout::Packed => Store::Owned(self.copy(index)?),
-            Layout::Plain | Layout::Stored(_) => Store::Owned(self.pack(index, &layout)?),
+            Layout::Plain | Layout::Stored(_) | Layout::Interleaved(_) => Store::Owned(self.pack(index, &layout)?),
         };
         self.count(index);
         let scale = format!("{name}.scale");

@@ -65,7 +65,8 @@ impl Plan {
                 }
             }
             let to = TensorInfo { name: from.name.clone(), ty, layout, shape: from.shape.clone() };
-            if to.stored_as() != from.stored_as() && !from.ty.is_float() && !ty.is_float() {
+            let recoded = matches!(from.layout, Layout::Stored(_)) && layout != from.layout;
+            if (ty != from.ty || recoded) && !from.ty.is_float() && !ty.is_float() {
                 warn_requantised(&mut warnings, from.stored_as(), ty);
             }
             tensors.push(to);
@@ -155,8 +156,12 @@ fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo])
     let file_type = match options.types {
         TypeRule::To(ty) => file_type(ty),
         TypeRule::Mix(mix) => Some(mix.file_type()),
-        TypeRule::Keep if metadata.get(FILE_TYPE_KEY).is_none() => most_common_type(tensors).and_then(file_type),
-        TypeRule::Keep => None,
+        TypeRule::Keep => match metadata.u32_opt(FILE_TYPE_KEY) {
+            Ok(None) => most_common_type(tensors).and_then(file_type),
+            // Q4_0_4_4, Q4_0_4_8, Q4_0_8_8: their rows are plain now.
+            Ok(Some(33..=35)) => file_type(TensorType::Q4_0),
+            _ => None,
+        },
     };
     if let Some(number) = file_type {
         metadata.set(FILE_TYPE_KEY, Value::U32(number));

@@ -107,7 +107,7 @@ fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job
     };
     match to.layout {
         Layout::Packed => Ok(packed_rows(to, &bytes)),
-        Layout::Plain | Layout::Stored(_) => Ok(Part { bytes, scales: Vec::new() }),
+        Layout::Plain | Layout::Stored(_) | Layout::Interleaved(_) => Ok(Part { bytes, scales: Vec::new() }),
     }
 }
 
@@ -120,7 +120,7 @@ fn plain_rows(source: &dyn Source, origin: usize, rows: Range<usize>) -> Cow<'_,
     let from = &source.tensors()[origin];
     match from.layout {
         Layout::Packed => Cow::Owned(unpacked_rows(from, mapped(source, origin), rows)),
-        Layout::Plain | Layout::Stored(_) => source.rows(origin, rows),
+        Layout::Plain | Layout::Stored(_) | Layout::Interleaved(_) => source.rows(origin, rows),
     }
 }
 

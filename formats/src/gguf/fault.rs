@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use quipu_quant::{StoredType, TensorType};
+use quipu_quant::{InterleavedType, StoredType, TensorType};
 
 use super::{MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
 use super::{MetadataError, PACKED_ALIGNMENT};
@@ -95,16 +95,20 @@ pub enum GgufFault {
     ShapeOverflow { tensor: String, shape: Vec<u64> },
     /// A tensor of a type that holds no weights, was given up, or that nobody knows.
     #[error(
-        "tensor {}: type {id}{}; Quipu reads {} and {}",
+        "tensor {}: type {id}{}; Quipu reads {}, {} and {}",
         quote(.tensor),
         ggml_type_name(*.id).map(|n| format!(" ({n})")).unwrap_or_default(),
         TensorType::ALL.map(TensorType::name).join(", "),
-        StoredType::ALL.map(StoredType::name).join(", ")
+        StoredType::ALL.map(StoredType::name).join(", "),
+        InterleavedType::ALL.map(InterleavedType::name).join(", ")
     )]
     UnknownTensorType { tensor: String, id: u32 },
     /// Rows that are no whole number of blocks.
     #[error("tensor {}: rows of {cols} elements are no multiple of {ty}'s block of {block}", quote(.tensor))]
     PartialBlock { tensor: String, cols: usize, ty: &'static str, block: usize },
+    /// A matrix whose last rows are no whole group of those that its type interleaves.
+    #[error("tensor {}: {rows} rows are no multiple of the {} that {ty} interleaves", quote(.tensor), .ty.group())]
+    PartialGroup { tensor: String, rows: usize, ty: InterleavedType },
     /// A tensor that does not start at a multiple of the alignment.
     #[error("tensor {}: offset {offset} is no multiple of the alignment {alignment}", quote(.tensor))]
     MisalignedTensor { tensor: String, offset: u64, alignment: usize },
@@ -196,12 +200,9 @@ fn ggml_type_name(id: u32) -> Option<&'static str> {
         26 => "I32, not for weights",
         27 => "I64, not for weights",
         28 => "F64, not for weights",
-        31 => "Q4_0_4_4, removed from ggml in 2024",
-        32 => "Q4_0_4_8, removed from ggml in 2024",
-        33 => "Q4_0_8_8, removed from ggml in 2024",
-        36 => "IQ4_NL_4_4, removed from ggml in 2024",
-        37 => "IQ4_NL_4_8, removed from ggml in 2024",
-        38 => "IQ4_NL_8_8, removed from ggml in 2024",
+        36 => "IQ4_NL_4_4, which no program wrote",
+        37 => "IQ4_NL_4_8, which no program wrote",
+        38 => "IQ4_NL_8_8, which no program wrote",
         _ => return None,
     })
 }

@@ -134,6 +134,7 @@ impl Source for GgufFile {
                 stored::recode(stored, bytes(&rows), &mut recoded).expect("whole rows of whole blocks");
                 Cow::Owned(recoded)
             }
+            Layout::Interleaved(order) => Cow::Owned(order.plain_rows(info.cols(), data, rows)),
             Layout::Packed => panic!("rows of {} asked for, which is packed", info.name),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use quipu_quant::{StoredType, TensorType};
+use quipu_quant::{InterleavedType, StoredType, TensorType};
 
 use super::cursor::{Cursor, Place};
 use super::fault::{GgufFault, recognise};
@@ -154,7 +154,8 @@ fn entry(cursor: &mut Cursor, number: usize, packed_file: bool) -> Result<Entry,
         packed @ 0..=0xffff => TensorType::from_id(packed).map(|ty| (ty, Layout::Packed)),
         _ => TensorType::from_id(id)
             .map(|ty| (ty, Layout::Plain))
-            .or_else(|| StoredType::from_id(id).map(|stored| (stored.runs_as(), Layout::Stored(stored)))),
+            .or_else(|| StoredType::from_id(id).map(|stored| (stored.runs_as(), Layout::Stored(stored))))
+            .or_else(|| InterleavedType::from_id(id).map(|order| (order.plain(), Layout::Interleaved(order)))),
     };
     let Some((ty, layout)) = found else {
         return Err(GgufFault::UnknownTensorType { tensor: tensor(), id });
@@ -166,12 +167,18 @@ fn entry(cursor: &mut Cursor, number: usize, packed_file: bool) -> Result<Entry,
         return Err(GgufFault::PackedShape { tensor: tensor(), shape });
     }
     let block = match layout {
-        Layout::Plain | Layout::Packed => ty.block_len(),
+        Layout::Plain | Layout::Packed | Layout::Interleaved(_) => ty.block_len(),
         Layout::Stored(stored) => stored.block_len(),
     };
     let info = TensorInfo { name: tensor(), ty, layout, shape };
     if !info.cols().is_multiple_of(block) {
         return Err(GgufFault::PartialBlock { tensor: tensor(), cols: info.cols(), ty: info.stored_as(), block });
+    }
+    if let Layout::Interleaved(order) = layout
+        && let rows = info.shape.get(1).copied().unwrap_or(1)
+        && !rows.is_multiple_of(order.group())
+    {
+        return Err(GgufFault::PartialGroup { tensor: tensor(), rows, ty: order });
     }
     Ok(Entry { info, offset })
 }

@@ -186,6 +186,7 @@ fn header(metadata: &Metadata, tensors: &[TensorInfo]) -> Result<(Vec<u8>, usize
             Layout::Plain => t.ty.id(),
             Layout::Packed => PACKED_TYPE_BASE | t.ty.id(),
             Layout::Stored(stored) => stored.id(),
+            Layout::Interleaved(order) => return Err(fail(&format!("{order} is read, but not written"))),
         };
         out.extend(id.to_le_bytes());
         out.extend(offset.to_le_bytes());

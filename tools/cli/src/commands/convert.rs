@@ -20,9 +20,10 @@ use crate::{interrupt, model, talk};
 Examples:
   quipu convert Llama-3.2-1B-Instruct/ -o llama.gguf                    as the checkpoint has it
   quipu convert Llama-3.2-1B-Instruct/ -o llama-q8_0.gguf --type q8_0
-  quipu convert Llama-3.2-1B-Instruct/ -o llama.quipu --type q4_0 --packed")]
+  quipu convert Llama-3.2-1B-Instruct/ -o llama.quipu --type q4_0 --packed
+  quipu convert llama-q4_0_4_4.gguf -o llama-q4_0.gguf                  of 2024, for llama.cpp of today")]
 pub struct Args {
-    /// The checkpoint's directory
+    /// The checkpoint's directory, or a GGUF file
     dir: PathBuf,
     /// The file to write
     #[arg(short, long, value_name = "FILE")]

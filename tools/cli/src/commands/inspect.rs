@@ -73,7 +73,11 @@ fn gguf(source: &dyn Source, format: &'static str, limit: usize) -> Report {
     let tensors = source.tensors().iter().map(|t| Tensor {
         name: t.name.clone(),
         ty: t.stored_as().to_string(),
-        layout: if t.layout == Layout::Packed { "packed" } else { "plain" },
+        layout: match t.layout {
+            Layout::Plain | Layout::Stored(_) => "plain",
+            Layout::Packed => "packed",
+            Layout::Interleaved(_) => "interleaved",
+        },
         shape: t.shape.clone(),
         bytes: t.byte_len().unwrap_or(0) as u64,
     });
@@ -121,8 +125,8 @@ fn print_tables(report: &Report, limit: usize) -> Result<()> {
     let width = report.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
     for t in &report.tensors {
         let shape = t.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
-        let packed = if t.layout == "packed" { "  packed" } else { "" };
-        out::line(format_args!("{:width$}  {:7}  {shape:24}  {:>13} bytes{packed}", t.name, t.ty, t.bytes))?;
+        let layout = if t.layout == "plain" { String::new() } else { format!("  {}", t.layout) };
+        out::line(format_args!("{:width$}  {:8}  {shape:24}  {:>13} bytes{layout}", t.name, t.ty, t.bytes))?;
     }
     let (parameters, bytes) = totals(report);
     out::line(format_args!(
