@@ -126,6 +126,13 @@ quipu_status quipu_open(const char *path,
                         const quipu_options *options,
                         quipu_model **model);
 
+// What a user should know about the model although it was loaded, a line for each thing; "" if nothing, or if `model` is NULL. So far that is
+// one thing: tensors of a type that is run as another, which takes more memory than the file. The text lives as long as the model.
+//
+// # Safety
+// `model` came from quipu_open() and has not been freed, or is null.
+const char *quipu_warnings(const quipu_model *model);
+
 // Continues `prompt` and calls `callback` with the text, piece by piece. `params` may be NULL for the defaults, `report` may be NULL.
 //
 // The model remembers the last text: a prompt that begins with it (a conversation that has grown) is read from where they differ.

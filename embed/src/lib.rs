@@ -120,7 +120,10 @@ pub struct Report {
 pub type Callback = Option<unsafe extern "C" fn(text: *const c_char, len: usize, user: *mut c_void) -> c_int>;
 
 /// A model, loaded. Several threads may hold it, but only one call at a time works on it; the others get QUIPU_STATUS_BUSY.
-pub struct Model(Mutex<State>);
+pub struct Model {
+    state: Mutex<State>,
+    warnings: CString,
+}
 
 struct State {
     engine: Engine,
@@ -157,10 +160,15 @@ fn guarded(f: impl FnOnce() -> Result<(), Failure>) -> Status {
         Err(Failure(Status::Internal, format!("a fault of the library: {what}")))
     });
     let Err(Failure(status, sentence)) = result else { return Status::Ok };
-    let sentence = CString::new(sentence.replace('\0', "\u{fffd}")).unwrap_or_default();
+    let sentence = c_string(sentence);
     // Fails while the thread ends; then there is nobody to ask.
     let _ = LAST_ERROR.try_with(|last| last.replace(sentence));
     status
+}
+
+/// A text for outside.
+fn c_string(text: String) -> CString {
+    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }
 
 /// A text from outside.
@@ -241,10 +249,24 @@ pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options
         };
         let source = quipu_runtime::open(path).map_err(|error| Failure::new(Status::Open, error))?;
         let engine = Engine::load(source, &options, &|_, _| {}).map_err(|error| Failure::new(Status::Load, error))?;
+        let warnings: Vec<String> = engine.recoded_types().iter().map(ToString::to_string).collect();
+        let warnings = c_string(warnings.join("\n"));
         let sequence = engine.new_sequence();
-        *model = Box::into_raw(Box::new(Model(Mutex::new(State { engine, sequence, read: Vec::new() }))));
+        let state = Mutex::new(State { engine, sequence, read: Vec::new() });
+        *model = Box::into_raw(Box::new(Model { state, warnings }));
         Ok(())
     })
+}
+
+/// What a user should know about the model although it was loaded, a line for each thing; "" if nothing, or if `model` is NULL. So far that is
+/// one thing: tensors of a type that is run as another, which takes more memory than the file. The text lives as long as the model.
+///
+/// # Safety
+/// `model` came from quipu_open() and has not been freed, or is null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quipu_warnings(model: *const Model) -> *const c_char {
+    // SAFETY: by this function's contract; null is asked for.
+    unsafe { model.as_ref() }.map_or(c"", |model| &model.warnings).as_ptr()
 }
 
 /// # Safety
@@ -294,14 +316,14 @@ pub unsafe extern "C" fn quipu_generate(
         let params = unsafe { params.as_ref() }.copied().unwrap_or_else(|| quipu_params_default());
         // SAFETY: by this function's contract.
         let options = unsafe { generate_options(&params) }?;
-        let mut state = match model.0.try_lock() {
+        let mut state = match model.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::WouldBlock) => {
                 return Err(Failure::new(Status::Busy, "the model is in use by another call"));
             }
             Err(TryLockError::Poisoned(poisoned)) => {
                 // A panic in the last call: what was read then is not to be relied on.
-                model.0.clear_poison();
+                model.state.clear_poison();
                 let mut state = poisoned.into_inner();
                 state.read.clear();
                 state.sequence.truncate(0);

@@ -6,6 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use quipu_formats::gguf::GgufWriter;
+use quipu_formats::source::{Layout, TensorInfo};
+use quipu_quant::StoredType;
 use quipu_runtime::generate::{GenerateOptions, Generation, prompt_tokens};
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Engine, LoadOptions};
@@ -42,6 +45,34 @@ fn expected() -> String {
         text += &token.text;
     }
     text + &generation.finish().0
+}
+
+/// The demo model with its queries and keys in types that have no kernels. The values do not matter.
+fn model_without_kernels(directory: &Path) -> PathBuf {
+    let source = quipu_runtime::open(model().to_str().unwrap()).unwrap();
+    let infos: Vec<TensorInfo> = source
+        .tensors()
+        .iter()
+        .map(|tensor| {
+            let stored = match tensor.name.rsplit_once(".attn_").map(|(_, part)| part) {
+                Some("q.weight") => StoredType::IQ2_XS,
+                Some("k.weight") => StoredType::MXFP4,
+                _ => return tensor.clone(),
+            };
+            TensorInfo { ty: stored.runs_as(), layout: Layout::Stored(stored), ..tensor.clone() }
+        })
+        .collect();
+    let path = directory.join("stored.gguf");
+    let mut writer = GgufWriter::create(&path, None, source.metadata(), &infos).unwrap();
+    for (i, info) in infos.iter().enumerate() {
+        let bytes = match info.layout {
+            Layout::Stored(_) => vec![0; info.byte_len().unwrap()],
+            _ => source.rows(i, 0..info.rows()).into_owned(),
+        };
+        writer.write_tensor_part(&bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    path
 }
 
 /// Compiles the program against the shared or the static library. `None`, loudly, where that can't be done.
@@ -105,6 +136,15 @@ fn check(shared: bool) {
     let version = env!("CARGO_PKG_VERSION");
     let end = format!("read 1, written {TOKENS}, stop 2\n");
     assert!(log.starts_with(&format!("version {version}, stopped 1, ")) && log.ends_with(&end), "{log}");
+
+    let warnings = run(&program, &["--warnings", model_without_kernels(directory.path()).to_str().unwrap()]);
+    assert!(warnings.status.success(), "{}", String::from_utf8_lossy(&warnings.stderr));
+    let warnings = String::from_utf8(warnings.stdout).unwrap();
+    let lines: Vec<&str> = warnings.lines().collect();
+    assert_eq!(lines.len(), 2, "{warnings}");
+    for (stored, run) in [("IQ2_XS", "Q6_K"), ("MXFP4", "Q5_0")] {
+        assert!(lines.iter().any(|line| line.contains(&format!("of type {stored} are run as {run}"))), "{warnings}");
+    }
 
     let errors = run(&program, &["--errors", model, directory.path().to_str().unwrap()]);
     assert!(errors.status.success(), "{}: {}", errors.status, String::from_utf8_lossy(&errors.stderr));

@@ -1,6 +1,7 @@
 //! What every model file looks like from above.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -110,14 +111,37 @@ pub trait Source: Sync + Send {
     }
 }
 
-/// The types of `source` that are recoded on the way in: stored as, run as, how many tensors.
-pub fn recoded_types(source: &dyn Source) -> Vec<(StoredType, TensorType, usize)> {
-    let mut types: Vec<(StoredType, TensorType, usize)> = Vec::new();
+/// Tensors that are not run in the type in which they are stored. As text it is what a user should know of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recoded {
+    /// The type in the file.
+    pub from: StoredType,
+    /// The type that runs.
+    pub to: TensorType,
+    /// How many tensors there are of it.
+    pub tensors: usize,
+}
+
+impl fmt::Display for Recoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Recoded { from, to, tensors } = self;
+        let (stored, run) = (from.bits_per_weight(), to.bits_per_weight());
+        write!(
+            f,
+            "{tensors} tensors of type {from} are run as {to}: there are no kernels for {from}, and {to} takes {run:.1} bits per weight \
+             instead of {stored:.1}"
+        )
+    }
+}
+
+/// The types of `source` that are recoded on the way in, in the order of their first tensors.
+pub fn recoded_types(source: &dyn Source) -> Vec<Recoded> {
+    let mut types: Vec<Recoded> = Vec::new();
     for tensor in source.tensors() {
-        let Layout::Stored(stored) = tensor.layout else { continue };
-        match types.iter_mut().find(|(ty, ..)| *ty == stored) {
-            Some((.., count)) => *count += 1,
-            None => types.push((stored, tensor.ty, 1)),
+        let Layout::Stored(from) = tensor.layout else { continue };
+        match types.iter_mut().find(|recoded| recoded.from == from) {
+            Some(recoded) => recoded.tensors += 1,
+            None => types.push(Recoded { from, to: tensor.ty, tensors: 1 }),
         }
     }
     types

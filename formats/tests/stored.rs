@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, Summary, TypeRule, Warning, write_gguf};
 use quipu_formats::gguf::{GgufFault, GgufFile, GgufWriter, Metadata, Value};
-use quipu_formats::source::{Layout, Source, TensorInfo, recoded_types};
+use quipu_formats::source::{Layout, Recoded, Source, TensorInfo, recoded_types};
 use quipu_quant::TensorType::{self, F32, Q6_K, Q8_0};
 use quipu_quant::pack::{PackedLayout, pack};
 use quipu_quant::{StoredType, search, stored};
@@ -79,7 +79,10 @@ fn rows_are_handed_out_recoded() {
         assert!(*file.rows(index, 3..20) == recoded(ty)[3 * row..20 * row], "{ty}");
     }
     let types = recoded_types(&file);
-    assert_eq!(types, StoredType::ALL.map(|ty| (ty, ty.runs_as(), 1)));
+    assert_eq!(types, StoredType::ALL.map(|ty| Recoded { from: ty, to: ty.runs_as(), tensors: 1 }));
+    let mxfp4 = types.iter().find(|recoded| recoded.from == StoredType::MXFP4).unwrap().to_string();
+    assert!(mxfp4.starts_with("1 tensors of type MXFP4 are run as Q5_0"), "{mxfp4}");
+    assert!(mxfp4.ends_with("5.5 bits per weight instead of 4.2"), "{mxfp4}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use quipu_formats::source::Source;
+use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_kernels::Isa;
 
 use crate::config::Config;
@@ -203,6 +203,11 @@ impl Engine {
     /// The file that the model came from.
     pub fn source(&self) -> &dyn Source {
         &*self.source
+    }
+
+    /// The types of the file that are run as others, of which a user should know.
+    pub fn recoded_types(&self) -> Vec<Recoded> {
+        recoded_types(&*self.source)
     }
 
     /// The chat template of the file, if it has one.

@@ -1,6 +1,7 @@
 // An app that embeds Quipu: writes how a text goes on, and checks what the library promises about errors.
 //
 //   story MODEL PROMPT TOKENS SEED     the text to stdout
+//   story --warnings MODEL             what a user should know about the model to stdout
 //   story --errors MODEL DIRECTORY     every rule broken once; the exit code counts those that went unnoticed
 
 #include <stdio.h>
@@ -80,6 +81,7 @@ static int errors(const char *path, const char *directory) {
         fprintf(stderr, "%s\n", quipu_last_error());
         return 100;
     }
+    if (*quipu_warnings(NULL) != 0 || *quipu_warnings(model) != 0) unnoticed++;
     expect("no model", quipu_generate(NULL, "x", NULL, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "model is NULL");
     expect("no prompt", quipu_generate(model, NULL, NULL, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "prompt is NULL");
     expect("no callback", quipu_generate(model, "x", NULL, NULL, NULL, NULL), QUIPU_STATUS_ARGUMENT, "callback is NULL");
@@ -108,7 +110,19 @@ static int errors(const char *path, const char *directory) {
     return unnoticed;
 }
 
+static int warnings(const char *path) {
+    quipu_model *model;
+    if (quipu_open(path, NULL, &model) != QUIPU_STATUS_OK) {
+        fprintf(stderr, "%s\n", quipu_last_error());
+        return 1;
+    }
+    puts(quipu_warnings(model));
+    quipu_free(model);
+    return 0;
+}
+
 int main(int argc, char **argv) {
+    if (argc == 3 && strcmp(argv[1], "--warnings") == 0) return warnings(argv[2]);
     if (argc == 4 && strcmp(argv[1], "--errors") == 0) return errors(argv[2], argv[3]);
     if (argc != 5) {
         fprintf(stderr, "usage: story MODEL PROMPT TOKENS SEED\n");

@@ -20,13 +20,8 @@ pub fn open_path(model: &Path) -> Result<Box<dyn Source>> {
 
 /// Says which types of a model are not run as they are.
 pub fn warn_recoded(source: &dyn Source) {
-    for (stored, ty, tensors) in recoded_types(source) {
-        talk::warning(&format!(
-            "{tensors} tensors of type {stored} are run as {ty}: there are no kernels for {stored}, and {ty} takes {:.1} bits per weight \
-             instead of {:.1}",
-            ty.bits_per_weight(),
-            stored.bits_per_weight()
-        ));
+    for recoded in recoded_types(source) {
+        talk::warning(&recoded.to_string());
     }
 }
 
