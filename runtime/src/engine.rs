@@ -164,7 +164,7 @@ impl Engine {
         }
         let config =
             Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
-        let mut pool = Pool::new(threads)?;
+        let mut pool = Pool::new(threads, &cores)?;
         // Side by side: on its own, a vocabulary of 128,000 pieces would be a good part of a short start.
         let (tokenizer, weights) = std::thread::scope(|scope| {
             let read = || Tokenizer::from_metadata(source.metadata());

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::kv::{AnySegment, PAGE, Sequence};
 use crate::pool::Pool;
 use crate::rope::Rope;
-use crate::weights::{Input as ProductInput, Linear, ModelWeights};
+use crate::weights::{Linear, ModelWeights, ProductInput};
 
 /// One token of a batch. Tokens of one sequence stand in order, each at the next position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,12 +63,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` workers, the caller among them, on the fast cores if those are enough for them.
+    /// A pool of `threads` workers, the caller among them, on the fast ones of `cores` if those are enough for them.
     ///
     /// # Errors
     /// When the system gives no more threads.
-    pub fn new(threads: usize) -> std::io::Result<Pool> {
-        Pool::on(threads, Cores::here().home(threads))
+    pub fn new(threads: usize, cores: &Cores) -> std::io::Result<Pool> {
+        Pool::on(threads, cores.home(threads))
     }
 
     /// A pool whose workers, but for the caller, keep to these CPUs.
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn every_chunk_is_done_once() {
         for threads in [1, 2, 5] {
-            let mut pool = Pool::new(threads).unwrap();
+            let mut pool = Pool::new(threads, &Cores::here()).unwrap();
             for chunks in [0, 1, 2, 7, 1000] {
                 let counts: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
                 let mut locals = vec![0usize; threads];
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn tiles_cover_the_matrix() {
-        let mut pool = Pool::new(3).unwrap();
+        let mut pool = Pool::new(3, &Cores::here()).unwrap();
         let mut data = vec![0.0; 7 * 50];
         let mut out = MatMut::new(&mut data, 7, 50, 50);
         pool.for_tiles(&mut [(); 3], &mut out, &[0, 2, 2, 7], 16, |(), rows, cols, tile| {
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
-        let mut pool = Pool::new(2).unwrap();
+        let mut pool = Pool::new(2, &Cores::here()).unwrap();
         for panicking in 0..2 {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 pool.for_each(&mut [0, 1], 2, |&mut local, _| assert!(local != panicking, "on purpose"));
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn parked_workers_wake_up() {
-        let mut pool = Pool::new(2).unwrap();
+        let mut pool = Pool::new(2, &Cores::here()).unwrap();
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(5));
             let mut locals = [0; 2];

@@ -10,6 +10,7 @@ use quipu_kernels::{Int8Loop, Isa, Kernels, MatMut, Scratch, Tile, Weights};
 use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
 
+use crate::cores::Cores;
 use crate::machine;
 use crate::pool::Pool;
 
@@ -52,7 +53,7 @@ impl Roof {
     /// # Errors
     /// See [`RoofError`].
     pub fn new(isa: Isa, threads: usize) -> Result<Roof, RoofError> {
-        Ok(Roof { kernels: isa.kernels().ok_or(RoofError::Isa(isa))?, pool: Pool::new(threads)? })
+        Ok(Roof { kernels: isa.kernels().ok_or(RoofError::Isa(isa))?, pool: Pool::new(threads, &Cores::here())? })
     }
 
     /// Bytes per second that all threads together read from memory, from pages of the size that `huge` asks for, if the system has

@@ -137,7 +137,7 @@ pub(crate) struct Linear {
 
 /// Activation rows as a product takes them: f32, and tiles of int8 where a weight matrix needs them.
 #[derive(Clone, Copy)]
-pub(crate) struct Input<'a> {
+pub(crate) struct ProductInput<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) stride: usize,
     pub(crate) tiles: &'a [Tile],
@@ -149,7 +149,7 @@ impl Linear {
         &self,
         kernels: &Kernels,
         groups: std::ops::Range<usize>,
-        input: Input<'_>,
+        input: ProductInput<'_>,
         scratch: &mut Scratch,
         out: &mut MatMut<'_>,
     ) {
