@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_kernels::Isa;
@@ -123,6 +124,19 @@ pub enum EngineError {
     Empty,
 }
 
+/// The tokenizer, whose tokens all have their embeddings.
+fn read_tokenizer(source: &dyn Source) -> Result<Tokenizer, LoadError> {
+    let path = || source.path().to_path_buf();
+    let tokenizer = Tokenizer::from_metadata(source.metadata());
+    let tokenizer = tokenizer.map_err(|error| LoadError::Tokenizer { path: path(), error })?;
+    let tokens = tokenizer.vocab_size();
+    match source.find("token_embd.weight").map(|index| source.tensors()[index].rows()) {
+        Some(rows) if tokens > rows => Err(LoadError::Vocabulary { path: path(), tokens, rows }),
+        // Without any embeddings the weights are refused.
+        _ => Ok(tokenizer),
+    }
+}
+
 /// A model that is ready to think.
 pub struct Engine {
     model: Model,
@@ -165,19 +179,16 @@ impl Engine {
         let config =
             Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
         let mut pool = Pool::new(threads, &cores)?;
-        // Side by side: on its own, a vocabulary of 128,000 pieces would be a good part of a short start.
+        // Side by side: on its own, a vocabulary of 128,000 pieces would be a good part of a short start. And nobody waits for the weights
+        // of a model without a tokenizer.
+        let no_tokenizer = AtomicBool::new(false);
         let (tokenizer, weights) = std::thread::scope(|scope| {
-            let read = || Tokenizer::from_metadata(source.metadata());
+            let read = || read_tokenizer(&*source).inspect_err(|_| no_tokenizer.store(true, Ordering::Relaxed));
             let tokenizer = std::thread::Builder::new().name("quipu-tokenizer".into()).spawn_scoped(scope, read)?;
-            let weights = weights::load(source.clone(), &config, &mut pool, options.residence, progress);
+            let weights = weights::load(source.clone(), &config, &mut pool, options.residence, &no_tokenizer, progress);
             Ok::<_, std::io::Error>((tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), weights))
         })?;
-        let tokenizer = tokenizer.map_err(|error| LoadError::Tokenizer { path: path(), error })?;
-        let weights = weights?;
-        let (tokens, rows) = (tokenizer.vocab_size(), weights.vocabulary());
-        if tokens > rows {
-            return Err(LoadError::Vocabulary { path: path(), tokens, rows });
-        }
+        let (tokenizer, weights) = (tokenizer?, weights?);
         Ok(Engine {
             context: options.context.unwrap_or(config.context),
             model: Model::new(config, weights, kernels, pool),

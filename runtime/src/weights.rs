@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::MmapMut;
 use quipu_formats::source::{Layout, Source, TensorInfo};
@@ -61,6 +62,9 @@ pub enum WeightsError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The caller wants them no more.
+    #[error("loading the weights was given up")]
+    GivenUp,
     /// A tensor of the wrong number type.
     #[error("{path}: tensor `{name}` is {found}; a vector must be F32, F16 or BF16")]
     VectorType {
@@ -243,22 +247,24 @@ struct Loader<'a> {
     source: Arc<dyn Source>,
     pool: &'a mut Pool,
     mmap: bool,
+    given_up: &'a AtomicBool,
     progress: Progress<'a>,
     done: u64,
     total: u64,
 }
 
-/// Reads all weights from `source`.
+/// Reads all weights from `source`, unless `given_up` becomes true meanwhile.
 pub(crate) fn load(
     source: Arc<dyn Source>,
     config: &Config,
     pool: &mut Pool,
     residence: Residence,
+    given_up: &AtomicBool,
     progress: Progress<'_>,
 ) -> Result<ModelWeights, WeightsError> {
     let bytes = |t: &TensorInfo| t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
     let total = source.tensors().iter().map(bytes).sum();
-    let mut loader = Loader { source: source.clone(), pool, mmap: residence.mmap, progress, done: 0, total };
+    let mut loader = Loader { source: source.clone(), pool, mmap: residence.mmap, given_up, progress, done: 0, total };
     let weights = loader.model(config)?;
     if residence.mlock {
         weights.lock(&*source).map_err(|error| WeightsError::Lock { error })?;
@@ -381,6 +387,11 @@ impl Loader<'_> {
         Ok(Linear { matrix: Matrix { layout, store }, scale, bias })
     }
 
+    /// Asked before every slab: on a slow disk a model of gigabytes takes minutes.
+    fn go_on(&self) -> Result<(), WeightsError> {
+        if self.given_up.load(Ordering::Relaxed) { Err(WeightsError::GivenUp) } else { Ok(()) }
+    }
+
     /// Room for a matrix.
     fn memory(&self, size: usize) -> Result<MmapMut, WeightsError> {
         let memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
@@ -399,6 +410,7 @@ impl Loader<'_> {
         source.read_ahead(index);
         let mut locals = vec![(); self.pool.threads()];
         for (to, from) in memory.chunks_mut(SLAB).zip(packed.chunks(SLAB)) {
+            self.go_on()?;
             const PART: usize = 256 << 10;
             let mut parts: Vec<_> = to.chunks_mut(PART).zip(from.chunks(PART)).collect();
             self.pool.for_items(&mut locals, &mut parts, |(), _, (to, from)| to.copy_from_slice(from));
@@ -426,6 +438,7 @@ impl Loader<'_> {
         let mut locals = vec![(); self.pool.threads()];
         let in_slab = (SLAB / layout.group_quant_bytes().max(1)).max(1);
         for (slab, groups) in groups.chunks_mut(in_slab).enumerate() {
+            self.go_on()?;
             self.pool.for_items(&mut locals, groups, |(), g, (quants, scales)| {
                 let first = (slab * in_slab + g) * GROUP_ROWS;
                 let plain: Cow<'_, [u8]> = source.rows(index, first..(first + GROUP_ROWS).min(rows));
