@@ -6,6 +6,8 @@ mod convert;
 mod errors;
 mod help;
 mod measure;
+#[cfg(target_os = "linux")]
+mod mlock;
 mod run;
 mod score;
 mod smollm2;
