@@ -441,6 +441,13 @@ fn importance_matrices() {
     assert_eq!(summary.warnings, [Warning::NotCalibrated { tensors: 1 }]);
     assert!(calibrated.data(0) != blind.data(0) && calibrated.data(1) == blind.data(1));
 
+    // Embeddings are looked up: nobody can know their inputs, unless they are the output matrix, too.
+    let matrices = [info("token_embd.weight", F16, &[256, 4]), info("output.weight", F16, &[256, 4])];
+    for matrices in [&matrices[..], &matrices[..1], &matrices[1..]] {
+        let (_, summary) = bench.convert_with(&bench.source(matrices), &with, "with.gguf");
+        assert_eq!(summary.warnings, [Warning::NotCalibrated { tensors: 1 }], "{} matrices", matrices.len());
+    }
+
     let other = bench.source(&[info("blk.0.attn_v.weight", F16, &[256, 20])]);
     let error = bench.fail_with(&other, &with, &bench.path("no.gguf"));
     assert!(matches!(error, ConvertError::OtherModel { expected: 256, found: 300, .. }), "{error}");

@@ -46,7 +46,8 @@ impl Plan {
         let mut tensors = Vec::with_capacity(infos.len());
         for &origin in &origins {
             let from = &infos[origin];
-            let wanted = wanted_type(from, options, model, head == Some(&from.name));
+            let is_head = head == Some(&from.name);
+            let wanted = wanted_type(from, options, model, is_head);
             let packed = options.packed && is_weight(from) && from.shape.len() == 2;
             let layout = match from.layout {
                 _ if packed => Layout::Packed,
@@ -59,7 +60,9 @@ impl Plan {
                 warn_not_whole_blocks(&mut warnings, wanted, ty, &from.name);
             }
             if ty != from.ty && !ty.is_float() {
-                uncalibrated += usize::from(!is_calibrated(options, from)?);
+                // Embeddings that are not the output matrix too are looked up, not multiplied: there is nothing to know of their inputs.
+                let is_multiplied = is_head || from.name != "token_embd.weight";
+                uncalibrated += usize::from(!is_calibrated(options, from)? && is_multiplied);
                 if options.rounding == Rounding::Plain && !has_plain_rule(ty) {
                     return Err(ConvertError::NoPlainRule { tensor: from.name.clone(), ty });
                 }
