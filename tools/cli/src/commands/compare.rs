@@ -160,7 +160,8 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.plot {
         plot::write(path, &picture(&rows, &candidates[base])?)?;
     }
-    if args.json { out::json(&report(&args, &rows, base, why)) } else { table(&rows, base, why) }
+    let pieces = reference.map_or(0, |reference| reference.pieces.iter().len());
+    if args.json { out::json(&report(&args, pieces, &rows, base, why)) } else { table(&rows, base, why) }
 }
 
 impl Candidate {
@@ -274,7 +275,7 @@ fn read_pieces(
     Ok(nll)
 }
 
-fn report(args: &Args, rows: &[(&Candidate, Figures)], base: usize, why: &str) -> Json {
+fn report(args: &Args, pieces: usize, rows: &[(&Candidate, Figures)], base: usize, why: &str) -> Json {
     let file = |(candidate, figures): &(&Candidate, Figures)| {
         let (ppl, error) = figures.nll.perplexity();
         let shares = candidate.types.iter().map(|(ty, share)| json!({"type": ty, "share": share}));
@@ -300,14 +301,12 @@ fn report(args: &Args, rows: &[(&Candidate, Figures)], base: usize, why: &str) -
         }
         json
     };
-    let nll = &rows[base].1.nll;
-    let places = args.context - args.context / 2 - 1;
     json!({
         "base": rows[base].0.path,
         "base_chosen_by": why,
         "ctx": args.context,
-        "chunks": nll.count / places,
-        "tokens": nll.count,
+        "chunks": pieces,
+        "tokens": rows[base].1.nll.count,
         "files": rows.iter().map(file).collect::<Json>(),
     })
 }
