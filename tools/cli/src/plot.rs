@@ -1,10 +1,12 @@
 //! A plot of points as SVG.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use quipu_formats::gguf::OutputFile;
 
 /// A point and what is written beside it.
@@ -16,6 +18,8 @@ pub struct Point {
 }
 
 const SIZE: (u32, u32) = (900, 600);
+const FONT: (&str, i32) = ("sans-serif", 16);
+const RADIUS: i32 = 4;
 
 /// An SVG of `points`, y on a logarithmic scale.
 pub fn svg(points: &[Point], title: &str, x_label: &str, y_label: &str) -> Result<String> {
@@ -38,9 +42,10 @@ fn draw(
         values.fold((f64::INFINITY, 0.0_f64), |(least, most), v| (least.min(v), most.max(v)))
     };
     let (x, y) = (range(|p| p.x), range(|p| p.y));
-    // Room on the right for the last label; below and above a whole power of ten, between which the axis can be read.
+    // Room on the right for labels; below and above a whole power of ten, between which the axis can be read. A little below, or else the
+    // lowest power itself would have no label.
     let margin = 0.1 * (x.1 - x.0).max(0.2 * x.1);
-    let (bottom, top) = (10f64.powf(y.0.log10().floor()), 10f64.powf((1.01 * y.1).log10().ceil()));
+    let (bottom, top) = (0.999 * 10f64.powf(y.0.log10().floor()), 10f64.powf((1.01 * y.1).log10().ceil()));
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 20))
         .margin(16)
@@ -49,18 +54,74 @@ fn draw(
         .build_cartesian_2d((x.0 - margin)..(x.1 + 2.0 * margin), (bottom..top).log_scale())?;
     chart
         .configure_mesh()
-        .label_style(("sans-serif", 16))
+        .label_style(FONT)
         .x_desc(x_label)
         .y_desc(y_label)
+        // Thousandths hide what is left of the steps' binary fractions.
+        .x_label_formatter(&|x| format!("{}", (x * 1e3).round() / 1e3))
         .y_label_formatter(&|y| format!("{y}"))
         .draw()?;
-    chart.draw_series(points.iter().map(|p| {
-        EmptyElement::at((p.x, p.y))
-            + Circle::new((0, 0), 4, BLUE.filled())
-            + Text::new(p.label.clone(), (8, -8), ("sans-serif", 16))
-    }))?;
+    let at: Vec<(i32, i32)> = points.iter().map(|p| chart.backend_coord(&(p.x, p.y))).collect();
+    let labels: Vec<&str> = points.iter().map(|p| p.label.as_str()).collect();
+    for ((&at, label), text) in at.iter().zip(place(&at, &labels, chart.plotting_area().get_pixel_range())).zip(labels)
+    {
+        root.draw(&Circle::new(at, RADIUS, BLUE.filled()))?;
+        let (end, side) = if label.left > at.0 { (label.left, HPos::Left) } else { (label.right, HPos::Right) };
+        let end = (end, label.middle());
+        if (end.1 - at.1).abs() > Area::HEIGHT {
+            root.draw(&PathElement::new([at, end], BLACK.mix(0.4)))?;
+        }
+        let style = FONT.into_text_style(&root).pos(Pos::new(side, VPos::Center));
+        root.draw(&Text::new(text, end, style))?;
+    }
     root.present()?;
     Ok(())
+}
+
+/// The room that a label takes, in pixels.
+#[derive(Clone, Copy, Debug)]
+struct Area {
+    left: i32,
+    top: i32,
+    right: i32,
+}
+
+impl Area {
+    const HEIGHT: i32 = 16;
+
+    fn overlaps(&self, other: &Area) -> bool {
+        self.left < other.right && other.left < self.right && (self.top - other.top).abs() < Area::HEIGHT
+    }
+
+    fn middle(&self) -> i32 {
+        self.top + Area::HEIGHT / 2
+    }
+}
+
+/// Room for the label of each point between these pixels: beside it, on the right or on the left, where it covers no point and no other label; a
+/// few lines higher or lower if need be.
+fn place(points: &[(i32, i32)], labels: &[&str], (columns, lines): (Range<i32>, Range<i32>)) -> Vec<Area> {
+    /// What a character takes on average in a wide font, in tenths of a pixel.
+    const WIDTH: i32 = 75;
+    const GAP: i32 = 2 * RADIUS;
+    let marks = points.iter().map(|&(x, y)| Area { left: x - RADIUS, top: y - Area::HEIGHT / 2, right: x + RADIUS });
+    let mut taken: Vec<Area> = marks.collect();
+    let mut areas = Vec::new();
+    for (&(x, y), label) in points.iter().zip(labels) {
+        let width = label.chars().count() as i32 * WIDTH / 10;
+        let shifts = (0..40).map(|i| (i + 1) / 2 * if i % 2 == 0 { 1 } else { -1 });
+        let candidates = shifts.flat_map(|shift| {
+            let top = y - Area::HEIGHT / 2 + shift * Area::HEIGHT;
+            [x + GAP, x - GAP - width].map(|left| Area { left, top, right: left + width })
+        });
+        let inside = |a: &Area| columns.start <= a.left && a.right <= columns.end && lines.contains(&a.middle());
+        let fits = |a: &Area| inside(a) && !taken.iter().any(|other| a.overlaps(other));
+        // Where there are too many, or a name is too long, they have to cover each other.
+        let area = candidates.clone().find(fits).or_else(|| candidates.clone().next());
+        taken.extend(area);
+        areas.extend(area);
+    }
+    areas
 }
 
 /// Writes `text` to `path`, where it appears when it is complete.
@@ -80,7 +141,27 @@ mod tests {
         let text = svg(&[point(1.0, 0.5, "a<b.gguf"), point(3.0, 0.002, "c.gguf")], "KL", "MB", "nats").unwrap();
         assert!(text.starts_with("<svg ") && text.trim_end().ends_with("</svg>"), "{text}");
         assert_eq!(text.matches("<circle ").count(), 2);
+        assert!(text.contains("\n0.001\n") && text.contains("\n1\n"), "the axis has its ends: {text}");
         assert!(text.contains("a&lt;b.gguf") && text.contains("c.gguf"), "{text}");
+    }
+
+    #[test]
+    fn labels_cover_nothing() {
+        // Twelve files of the same size and divergence, one near them, and one at the right edge with a long name.
+        let mut points = vec![(400, 300); 12];
+        points.extend([(420, 310), (870, 20)]);
+        let labels: Vec<String> = (0..points.len()).map(|i| format!("Llama-3.2-1B-Instruct-{i}-Q4_K_M.gguf")).collect();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let areas = place(&points, &labels, (80..900, 10..500));
+        for (i, area) in areas.iter().enumerate() {
+            assert!(area.left >= 80 && area.right <= 900 && area.top >= 0 && area.top < 500, "{i}: {area:?}");
+            assert!(areas[..i].iter().all(|other| !area.overlaps(other)), "{i}: {area:?}");
+            let covers =
+                |&(x, y): &(i32, i32)| (area.left..area.right).contains(&x) && (area.top..area.top + 16).contains(&y);
+            assert!(!points.iter().any(covers), "{i}: {area:?}");
+        }
+        // A name that fits nowhere stands somewhere.
+        assert_eq!(place(&points[..1], &[&"x".repeat(1000)], (80..900, 10..500)).len(), 1);
     }
 
     #[test]
