@@ -90,6 +90,18 @@ impl Statistics {
         self.count += rows as f32;
     }
 
+    /// The mean square of what the `errors` of a row's weights add to its output; products reach as far as their windows.
+    pub fn output_error(&self, errors: &[f32]) -> f64 {
+        let sum = if self.products.is_empty() {
+            let squares = self.squares.iter().zip(errors);
+            squares.map(|(s, e)| f64::from(*s) * f64::from(*e).powi(2)).sum()
+        } else {
+            let windows = errors.chunks(WINDOW).zip(self.products.chunks(WINDOW * WINDOW));
+            windows.map(|(errors, products)| quadratic_form(errors, products)).sum::<f64>()
+        };
+        sum / f64::from(self.count.max(1.0))
+    }
+
     /// The means, as rounding takes them. Products that are not those of any inputs are left aside.
     pub fn calibration(&self) -> Calibration {
         let mean = |sums: &[f32]| sums.iter().map(|s| s / self.count.max(1.0)).collect::<Vec<f32>>();
@@ -98,6 +110,18 @@ impl Statistics {
         let with_products = known.and_then(|p| Calibration::from_products(&squares, &mean(p), self.count));
         with_products.unwrap_or_else(|| Calibration::from_squares(&squares))
     }
+}
+
+/// `eᵀHe` for a window, whose `products` have the upper triangle of `H`.
+fn quadratic_form(errors: &[f32], products: &[f32]) -> f64 {
+    let mut sums = [0.0; WINDOW];
+    for (k, (&error, row)) in errors.iter().zip(products.chunks_exact(WINDOW)).enumerate() {
+        sums[k] += 0.5 * error * row[k];
+        for (sum, product) in sums[k + 1..errors.len()].iter_mut().zip(&row[k + 1..]) {
+            *sum += error * product;
+        }
+    }
+    2.0 * errors.iter().zip(sums).map(|(e, s)| f64::from(*e) * f64::from(s)).sum::<f64>()
 }
 
 /// The statistics of a model's matrices.

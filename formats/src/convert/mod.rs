@@ -22,6 +22,7 @@
 //! Everything streams: a few chunks of rows for each thread are in memory at a time, and the pages of the source are given
 //! back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind its quants.
 
+pub mod budget;
 pub mod mix;
 mod order;
 mod pattern;

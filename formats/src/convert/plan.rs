@@ -83,7 +83,7 @@ impl Plan {
 }
 
 /// Whether the importance matrix, if there is one, knows this tensor.
-fn is_calibrated(options: &ConvertOptions, info: &TensorInfo) -> Result<bool, ConvertError> {
+pub(super) fn is_calibrated(options: &ConvertOptions, info: &TensorInfo) -> Result<bool, ConvertError> {
     let Some(imatrix) = &options.imatrix else { return Ok(true) };
     let Some(entry) = imatrix.find(&info.name) else { return Ok(false) };
     if entry.squares.len() != info.cols() {
@@ -104,7 +104,7 @@ fn model(source: &dyn Source, options: &ConvertOptions) -> Model {
     }
 }
 
-fn is_weight(info: &TensorInfo) -> bool {
+pub(super) fn is_weight(info: &TensorInfo) -> bool {
     info.shape.len() >= 2 && info.name.ends_with(".weight")
 }
 

@@ -125,7 +125,7 @@ fn plain_rows(source: &dyn Source, origin: usize, rows: Range<usize>) -> Cow<'_,
 }
 
 /// The values of rows; `rows` starts with a group.
-fn values(source: &dyn Source, origin: usize, rows: Range<usize>) -> Vec<f32> {
+pub(super) fn values(source: &dyn Source, origin: usize, rows: Range<usize>) -> Vec<f32> {
     let from = &source.tensors()[origin];
     let mut values = vec![0.0f32; rows.len() * from.cols()];
     if let Layout::Stored(stored) = from.layout {
@@ -207,7 +207,7 @@ impl Rounder {
 }
 
 /// Refuses values that type `ty` cannot hold; they are those of whole rows, the first of them number `first_row`.
-fn check_range(
+pub(super) fn check_range(
     source: &dyn Source,
     origin: usize,
     ty: TensorType,

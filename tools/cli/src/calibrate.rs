@@ -45,20 +45,30 @@ fn is_tied(engine: &Engine) -> bool {
 }
 
 /// The line that says how far it is, and the end when somebody wants it.
-struct Steps<'a> {
-    interrupt: &'a interrupt::Listening,
-    started: Instant,
-    count: usize,
+pub struct Steps<'a> {
+    /// What is being done.
+    pub what: &'a str,
+    pub interrupt: &'a interrupt::Listening,
+    pub started: Instant,
+    /// Steps in all.
+    pub count: usize,
+}
+
+/// What a model's matrices met, and on which texts.
+pub struct Calibrated {
+    pub imatrix: Imatrix,
+    pub texts: Vec<Vec<u32>>,
 }
 
 impl Steps<'_> {
-    fn done(&self, steps: usize) -> Result<()> {
+    /// After so many steps.
+    pub fn done(&self, steps: usize) -> Result<()> {
         if self.interrupt.flag().load(Ordering::Relaxed) {
             talk::note("cancelled; nothing was written");
             return Err(interrupt::Interrupted.into());
         }
         let left = self.started.elapsed().as_secs_f64() / steps as f64 * (self.count - steps) as f64;
-        talk::note_part(&format!("\rcalibrating [{steps}/{}] {left:.0} s left   ", self.count));
+        talk::note_part(&format!("\r{} [{steps}/{}] {left:.0} s left   ", self.what, self.count));
         if steps == self.count {
             talk::note("");
         }
@@ -67,14 +77,14 @@ impl Steps<'_> {
 }
 
 /// What the model's matrices meet when it reads `text` in pieces of `n` tokens, `most` of them at most.
-pub fn on_text(engine: &mut Engine, text: &str, n: usize, most: Option<usize>) -> Result<Imatrix> {
+pub fn on_text(engine: &mut Engine, text: &str, n: usize, most: Option<usize>) -> Result<Calibrated> {
     let tokenizer = engine.tokenizer().clone();
     let mut tokens = tokenizer.encode(text, true, false);
     let pieces = (tokens.len() / n).min(most.unwrap_or(usize::MAX));
     ensure!(pieces > 0, "the text has {} tokens; at least one piece of {n} is needed", tokens.len());
     let (mut imatrix, tied) = (Imatrix::new(Vec::new(), pieces as u32, n as u32), is_tied(engine));
     let interrupt = interrupt::listen();
-    let steps = Steps { interrupt: &interrupt, started: Instant::now(), count: pieces };
+    let steps = Steps { what: "calibrating", interrupt: &interrupt, started: Instant::now(), count: pieces };
     for (i, piece) in tokens.chunks_exact_mut(n).take(pieces).enumerate() {
         if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos()) {
             piece[0] = bos;
@@ -84,11 +94,12 @@ pub fn on_text(engine: &mut Engine, text: &str, n: usize, most: Option<usize>) -
         engine.observe(&mut sequence, piece, &mut observer).context("cannot read the text")?;
         steps.done(i + 1)?;
     }
-    Ok(imatrix)
+    tokens.truncate(pieces * n);
+    Ok(Calibrated { imatrix, texts: tokens.chunks_exact(n).map(<[u32]>::to_vec).collect() })
 }
 
 /// What the model's matrices meet while it writes texts, each from another token on. The same on every machine.
-pub fn on_own_text(engine: &mut Engine) -> Result<Imatrix> {
+pub fn on_own_text(engine: &mut Engine) -> Result<Calibrated> {
     let tokenizer = engine.tokenizer().clone();
     let ids = 0..engine.vocabulary() as u32;
     let text: Vec<bool> = ids.map(|id| tokenizer.kind(id) == TokenKind::Normal).collect();
@@ -107,13 +118,14 @@ pub fn on_own_text(engine: &mut Engine) -> Result<Imatrix> {
     let mut sequences: Vec<_> = (0..OWN_TEXTS).map(|_| engine.new_sequence()).collect();
     let mut sequences: Vec<_> = sequences.iter_mut().collect();
     let interrupt = interrupt::listen();
-    let steps = Steps { interrupt: &interrupt, started: Instant::now(), count: OWN_TOKENS };
+    let steps = Steps { what: "calibrating", interrupt: &interrupt, started: Instant::now(), count: OWN_TOKENS };
     let mut bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
-    let mut possible = Vec::new();
+    let (mut possible, mut texts) = (Vec::new(), vec![Vec::new(); OWN_TEXTS]);
     for step in 0..OWN_TOKENS {
         let mark = bos.take();
         let token = |(sequence, &token)| BatchToken { token: mark.unwrap_or(token), sequence, logits: true };
         let batch: Vec<_> = next.iter().enumerate().map(token).collect();
+        texts.iter_mut().zip(&batch).for_each(|(text, read)| text.push(read.token));
         let mut observer = |input, rows: Rows| add(&mut imatrix, tied, input, rows);
         let mut failure = None;
         let mut draw = |i: usize, logits: &[f32]| {
@@ -134,12 +146,11 @@ pub fn on_own_text(engine: &mut Engine) -> Result<Imatrix> {
         }
         steps.done(step + 1)?;
     }
-    Ok(imatrix)
+    Ok(Calibrated { imatrix, texts })
 }
 
-/// What the model at `path` meets: on the text in `file`, or without one on its own.
-pub fn calibrate(path: &Path, file: Option<&Path>) -> Result<Imatrix> {
-    let text = file.map(|file| crate::args::text(None, Some(file), "text")).transpose()?;
+/// What the model at `path` meets: on `text`, or without one on its own.
+pub fn calibrate(path: &Path, text: Option<&str>) -> Result<Calibrated> {
     let source = model::open_path(path)?;
     let limit = Config::from_metadata(source.metadata()).map_or(PIECE, |config| config.context);
     let options = LoadOptions { context: Some(limit.min(PIECE)), ..LoadOptions::default() };
@@ -147,7 +158,7 @@ pub fn calibrate(path: &Path, file: Option<&Path>) -> Result<Imatrix> {
     let loaded = Engine::load(source, &options, &|done, total| progress.update(done, total, ""));
     let mut engine = loaded.context("cannot calibrate: that takes a model that runs here")?;
     drop(progress);
-    match &text {
+    match text {
         Some(text) => on_text(&mut engine, text, limit.min(PIECE), None),
         None => on_own_text(&mut engine),
     }

@@ -4,11 +4,13 @@
 //! - [`args`]: options that several subcommands share.
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`predict`]: a model's predictions of a text; [`statistics`]: means, errors, divergences.
+//! - [`calibrate`]: what a model's matrices meet; [`budget`]: which types a size allows them.
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C and SIGTERM.
 //!
 //! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C, 143 SIGTERM.
 
 mod args;
+mod budget;
 mod calibrate;
 mod commands;
 mod interrupt;

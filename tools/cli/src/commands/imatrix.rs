@@ -39,7 +39,7 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(n > 0, "-c 0: a piece needs at least one token");
     let text = args::text(None, args.file.as_deref(), "text")?;
     let (mut engine, _) = model::load(&args.model, Some(n))?;
-    let mut imatrix = calibrate::on_text(&mut engine, &text, n, args.chunks)?;
+    let mut imatrix = calibrate::on_text(&mut engine, &text, n, args.chunks)?.imatrix;
     imatrix.datasets = args.file.iter().map(|path| path.display().to_string()).collect();
     let bytes = imatrix.write(&args.output)?;
     out::line(format_args!(

@@ -21,6 +21,7 @@ Examples:
   quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m
   quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m --calibrate
   quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m --calibrate=calibration.txt
+  quipu quantize llama-bf16.gguf llama-4.5.gguf --target-bits 4.5
   quipu imatrix llama-bf16.gguf -f calibration.txt -o llama.imatrix
   quipu quantize llama-bf16.gguf llama-q4_k_m.gguf --type q4_k_m --imatrix llama.imatrix
   quipu quantize llama-bf16.gguf llama.gguf --type q4_0 --tensor attn_v=q6_k --tensor 'blk.0.*=q8_0'")]
@@ -31,8 +32,8 @@ pub struct Args {
     output: PathBuf,
     /// Type of the weights: f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q5_0, q5_1, q4_k_m, q4_k_s, iq4_nl, iq4_xs, q4_0, q4_1,
     /// q3_k_l, q3_k_m, q3_k_s, q2_k
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse_type)]
-    types: TypeRule,
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_type, required_unless_present = "target_bits", conflicts_with = "target_bits")]
+    types: Option<TypeRule>,
     #[command(flatten)]
     rounding: RoundingArgs,
     /// Write the packed form, which is mapped and used as it is; only Quipu reads it
@@ -41,6 +42,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let options = args.rounding.options(&args.input, args.types, args.packed)?;
+    let options = args.rounding.options(&args.input, args.types.unwrap_or(TypeRule::Keep), args.packed)?;
     write(&args.input, &args.output, "quantising", &options)
 }

@@ -1,5 +1,6 @@
 //! The `quipu` binary from outside: what it prints, where, and how it ends. Everything runs on the demo model inside it.
 
+mod budget;
 mod chat;
 mod compare;
 mod convert;
