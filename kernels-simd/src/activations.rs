@@ -13,6 +13,36 @@ pub(crate) fn tile_rows<S: Simd>(_: S, left: usize) -> usize {
     1 << left.clamp(1, S::FULL_TILE).ilog2()
 }
 
+/// The activations of a block in 16 bits, and what sums of 16 bits start from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wide {
+    /// Four columns at a time, the first and the third, then the second and the fourth, which are two numbers of 16 bits each.
+    pub(crate) columns: [[i32; 8]; 2],
+    /// For the first half of the block, for the second and for the whole, `−Σ` of every four columns' first two and last two: again two
+    /// numbers of 16 bits.
+    pub(crate) minus: [i32; 3],
+}
+
+impl Wide {
+    pub(crate) const ZERO: Wide = Wide { columns: [[0; 8]; 2], minus: [0; 3] };
+
+    #[inline(always)]
+    fn new(q: &ActBlock) -> Wide {
+        let two = |low: i16, high: i16| i32::from(low as u16) | i32::from(high) << 16;
+        let (mut wide, mut minus) = (Wide::ZERO, [[0; 2]; 2]);
+        for (j, q) in q.as_chunks::<4>().0.iter().enumerate() {
+            let [a, b, c, d] = [i16::from(q[0]), i16::from(q[1]), i16::from(q[2]), i16::from(q[3])];
+            wide.columns[0][j] = two(a, c);
+            wide.columns[1][j] = two(b, d);
+            minus[j / 4][0] -= a + b;
+            minus[j / 4][1] -= c + d;
+        }
+        let [[a, b], [c, d]] = minus;
+        wide.minus = [two(a, b), two(c, d), two(a + c, b + d)];
+        wide
+    }
+}
+
 /// As many activation rows as there are kernels for ([`Kernels::tile_rows`](crate::Kernels::tile_rows)), in the int8 form of
 /// `quipu_quant::activations`, block by block, rows side by side.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +61,8 @@ pub struct Tile {
     weighted: Vec<f32>,
     /// (block, half, row) the same for either half of a block.
     weighted_halves: Vec<f32>,
+    /// For a full tile with [`Simd::WIDE`], (block, row).
+    pub(crate) wide: Vec<Wide>,
     /// For a tile in pairs of rows, (block, pair) `d` of both rows, twice; then `weighted` and both `weighted_halves`.
     pub(crate) paired: Vec<[[[f32; 4]; TILE_ROWS / 2]; 4]>,
 }
@@ -53,8 +85,9 @@ impl Tile {
         self.weighted_halves.resize(2 * n, 0.0);
     }
 
-    /// Makes room for what only a tile in pairs of rows has, if it is one.
-    pub(crate) fn resize_pairs(&mut self, in_pairs: bool) {
+    /// Makes room for what only a tile in pairs of rows has, if it is one, and only one with activations in 16 bits.
+    pub(crate) fn resize_more(&mut self, in_pairs: bool, wide: bool) {
+        self.wide.resize(if wide { self.blocks * self.rows } else { 0 }, Wide::ZERO);
         self.paired.resize(if in_pairs { self.blocks } else { 0 }, [[[0.0; 4]; TILE_ROWS / 2]; 4]);
     }
 
@@ -72,6 +105,9 @@ impl Tile {
         self.weighted[at + row] = weighted;
         self.weighted_halves[2 * at + row] = weighted_halves[0];
         self.weighted_halves[2 * at + self.rows + row] = weighted_halves[1];
+        if let Some(wide) = self.wide.get_mut(at + row) {
+            *wide = Wide::new(&q);
+        }
         if !in_pairs {
             self.q[at + row] = q;
             return;

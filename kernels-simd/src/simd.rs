@@ -153,11 +153,14 @@ pub(crate) trait Simd: Copy {
     /// Whether quantised activations of a full tile stand in pairs of rows: see [`Tile::put`].
     const PAIRS_ROWS: bool = false;
 
-    /// Stores part `sub` of the lines of block `block` in `codes`, which has room for eight lines of every block of a group, for
-    /// [`Simd::group_tile`]. `offset` is what distinguishes codes from values.
+    /// Whether full tiles have activations in 16 bits, too ([`Wide`](crate::activations::Wide)), and codes of 8 bits are widened to 16 for them
+    /// by [`Simd::store_codes`].
+    const WIDE: bool = false;
+
+    /// Stores part `sub` of the lines of block `block`, which are codes of the form `F`, in `codes`, which has room for all blocks of a
+    /// group, for [`Simd::group_tile`].
     #[inline(always)]
-    fn store_codes(self, lines: &[Self::Line; 8], offset: i32, codes: &mut [u8], block: usize, sub: usize) {
-        let _ = offset;
+    fn store_codes<F: Form>(self, lines: &[Self::Line; 8], codes: &mut [u8], block: usize, sub: usize) {
         let codes = &mut codes[8 * LINE * block..][..8 * LINE];
         for j in 0..8 {
             self.store_line(lines[j], &mut codes[LINE * j..], sub);

@@ -28,15 +28,20 @@ impl Random {
     fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
-    /// Activations of widely varying size, with blocks of zeros and of numbers too small to have a scale.
+    /// Activations of widely varying size, with blocks of zeros, of numbers too small to have a scale, and of the largest number alone, in
+    /// either sign: no sums are larger.
     fn activations(&mut self, n: usize) -> Vec<f32> {
         let mut x: Vec<f32> = (0..n).map(|_| self.unit()).collect();
         for block in x.chunks_mut(32) {
-            let factor = match self.below(8) {
+            let factor = match self.below(10) {
                 0 => 0.0,
                 1 => 1e-42,
                 2 => 1e20,
                 3 => 1e-20,
+                sign @ (4 | 5) => {
+                    block.fill(if sign == 4 { 1.0 } else { -1.0 });
+                    3.0
+                }
                 _ => 3.0,
             };
             block.iter_mut().for_each(|x| *x *= factor);

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Form;
+use crate::ops::matmul_quant::{Form, offset};
 use crate::ops::scales::GroupScales;
 use crate::simd::{Kernel, Simd};
 
@@ -225,8 +225,8 @@ impl<P: Products> Simd for Arm<P> {
     }
 
     #[inline(always)]
-    fn store_codes(self, lines: &[uint8x16_t; 8], offset: i32, codes: &mut [u8], block: usize, sub: usize) {
-        tile::store_codes::<P>(lines, offset, codes, block, sub);
+    fn store_codes<F: Form>(self, lines: &[uint8x16_t; 8], codes: &mut [u8], block: usize, sub: usize) {
+        tile::store_codes::<P>(lines, const { offset::<Self, F>() }, codes, block, sub);
     }
 
     #[inline(always)]

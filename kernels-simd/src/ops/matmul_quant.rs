@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 use quipu_quant::TensorType;
 
-use crate::activations::{TILE_ROWS, Tile};
+use crate::activations::{TILE_ROWS, Tile, Wide};
 use crate::matrix::{MatMut, Weights};
 use crate::simd::{ActBlock, Kernel, Simd};
 
@@ -72,6 +72,11 @@ pub(crate) const fn offset<S: Simd, F: Form>() -> i32 {
     }
 }
 
+/// Bytes of a block of 16 rows × 32 columns in the memory that [`Simd::store_codes`] fills.
+pub(crate) const fn widened<S: Simd, F: Form>() -> usize {
+    if S::WIDE && F::BITS == 8 { 2 * Widened::BYTES } else { Widened::BYTES }
+}
+
 /// Memory that a worker keeps between products.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
@@ -81,17 +86,17 @@ pub struct Scratch {
 
 /// The scales of one block.
 #[derive(Clone, Copy)]
-struct BlockScales<'a> {
+pub(crate) struct BlockScales<'a> {
     d: &'a Lanes,
     /// As many as there are minima.
     m: &'a [Lanes],
-    halves: &'a [Lanes; 2],
+    pub(crate) halves: &'a [Lanes; 2],
 }
 
 impl<'a> BlockScales<'a> {
     /// Those of block `b`; what the type does not have stands in for itself and is not looked at.
     #[inline(always)]
-    fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], halves: &'a [[Lanes; 2]], b: usize) -> BlockScales<'a> {
+    pub(crate) fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], halves: &'a [[Lanes; 2]], b: usize) -> BlockScales<'a> {
         const NO_HALVES: &[Lanes; 2] = &[[0.0; 16]; 2];
         BlockScales {
             d: &d[b],
@@ -103,11 +108,13 @@ impl<'a> BlockScales<'a> {
 
 /// Quantised activations of one block, row by row: see [`Tile`].
 #[derive(Clone, Copy)]
-struct Acts<'a> {
-    q: &'a [ActBlock],
+pub(crate) struct Acts<'a> {
+    pub(crate) q: &'a [ActBlock],
     d: &'a [f32],
-    halves: &'a [[i32; 2]],
-    minus: &'a [i32],
+    pub(crate) halves: &'a [[i32; 2]],
+    pub(crate) minus: &'a [i32],
+    /// Empty but for [`Simd::WIDE`].
+    pub(crate) wide: &'a [Wide],
     /// (minimum, row).
     weighted: &'a [f32],
 }
@@ -115,13 +122,14 @@ struct Acts<'a> {
 impl<'a> Acts<'a> {
     /// Those of block `b` of a tile with `rows` rows.
     #[inline(always)]
-    fn of<F: Form>(tile: &'a Tile, b: usize, rows: usize) -> Acts<'a> {
+    pub(crate) fn of<F: Form>(tile: &'a Tile, b: usize, rows: usize) -> Acts<'a> {
         let at = b * rows..(b + 1) * rows;
         Acts {
             q: &tile.q[at.clone()],
             d: &tile.d[at.clone()],
             halves: &tile.halves[at.clone()],
-            minus: &tile.minus[at],
+            minus: &tile.minus[at.clone()],
+            wide: tile.wide.get(at).unwrap_or_default(),
             weighted: &tile.weighted::<F>()[F::MINS * b * rows..][..F::MINS * rows],
         }
     }
@@ -164,6 +172,20 @@ fn row<S: Simd, F: Form>(
             _ => s.dot::<8, 8>(init, lines, q),
         })
     };
+    scaled::<S, F>(s, sum, at, scales, acts, m, acc)
+}
+
+/// `acc` and the integer sums `sum` of a block for outputs `at..at + LANES` and row `m` of `acts`, scaled; and the minima.
+#[inline(always)]
+pub(crate) fn scaled<S: Simd, F: Form>(
+    s: S,
+    sum: S::V,
+    at: usize,
+    scales: BlockScales<'_>,
+    acts: Acts<'_>,
+    m: usize,
+    acc: S::V,
+) -> S::V {
     let mut acc = s.fma(s.mul(s.load(&scales.d[at..]), s.splat(acts.d[m])), sum, acc);
     for i in 0..F::MINS {
         acc = s.fma(s.load(&scales.m[i][at..]), s.splat(acts.weighted[i * acts.q.len() + m]), acc);
@@ -324,10 +346,10 @@ impl<C: Codes, K: Scaling, F: Form> Kernel for Widen<'_, C, K, F> {
     fn run<S: Simd>(self, s: S) {
         let Scratch { scales, codes } = self.scratch;
         scales.widen::<S, K>(s, self.plane);
-        codes.resize(self.codes.len() / C::BYTES * Widened::BYTES, 0);
+        codes.resize(self.codes.len() / C::BYTES * const { widened::<S, F>() }, 0);
         for (b, block) in self.codes.chunks_exact(C::BYTES).enumerate() {
             for sub in 0..S::SUBS {
-                s.store_codes(&C::lines(s, block, sub), const { offset::<S, F>() }, codes, b, sub);
+                s.store_codes::<F>(&C::lines(s, block, sub), codes, b, sub);
             }
         }
     }

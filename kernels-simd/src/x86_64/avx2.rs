@@ -1,54 +1,17 @@
-//! AVX2 + FMA + F16C: eight lanes, the same for all instruction sets of 256 bits, which differ in how they multiply bytes
-//! ([`Products`]).
+//! AVX2, which has no dot product of bytes.
 //!
-//! Without an int8 dot-product instruction the products go through `vpmaddubsw`, which multiplies unsigned by signed bytes
-//! and adds neighbours in i16 *with saturation*. Small codes leave room there: several lines are summed in i16 before one
-//! `vpmaddwd` widens them.
+//! Products go through `vpmaddubsw`, which multiplies unsigned by signed bytes and adds neighbours in i16 *with saturation*. Small codes
+//! leave room there: several lines are summed in i16 before one `vpmaddwd` widens them.
 
 use std::arch::x86_64::*;
-use std::marker::PhantomData;
+use std::hint::black_box;
 
-use crate::simd::{Kernel, Simd, call_with, four};
+use crate::ops::matmul_quant::{Form, offset};
+use crate::ops::roof::{self, Int8Loop};
+use crate::simd::{Kernel, LINE, Simd, call_with, four};
 
-/// How an instruction set multiplies codes by activations.
-pub(crate) trait Products: Copy {
-    /// See [`Simd::BYTE_OFFSET`].
-    const BYTE_OFFSET: i32;
-
-    /// See [`Simd::bytes`].
-    fn bytes(cpu: Avx<Self>, line: __m256i) -> __m256i;
-
-    /// See [`Simd::dot`].
-    fn dot<const N: usize, const BITS: u32>(
-        cpu: Avx<Self>,
-        init: __m256i,
-        lines: &[__m256i; N],
-        acts: &[i8],
-    ) -> __m256i;
-
-    /// See [`Simd::call`].
-    fn call<K: Kernel>(cpu: Avx<Self>, kernel: K);
-}
-
-/// A CPU that has AVX2, FMA, F16C and what `P` multiplies with.
-#[derive(Clone, Copy)]
-pub(crate) struct Avx<P>(PhantomData<P>);
-
-impl<P: Products> Avx<P> {
-    /// The proof, if this CPU has the features of `P`.
-    pub(super) fn when(has: bool) -> Option<Avx<P>> {
-        has.then_some(Avx(PhantomData))
-    }
-
-    /// The proof without the check.
-    ///
-    /// # Safety
-    /// The CPU has AVX2, FMA, F16C and what `P` multiplies with, and the system saves the registers.
-    #[inline(always)]
-    pub(crate) unsafe fn new_unchecked() -> Avx<P> {
-        Avx(PhantomData)
-    }
-}
+use super::tile::{ROWS, Rows, Sums};
+use super::vectors::{Avx, Products, pin};
 
 /// A CPU with AVX2, FMA and F16C.
 pub(crate) type Avx2 = Avx<Maddubs>;
@@ -60,165 +23,25 @@ impl Avx2 {
     }
 }
 
-/// Wraps intrinsics in methods.
-macro_rules! ops {
-    ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr;)*) => {$(
-        #[inline(always)]
-        fn $name(self, $($arg: $ty),*) -> $ret {
-            // SAFETY: `self` exists, so AVX2, FMA and F16C were found; the operands are values, not addresses.
-            unsafe { $body }
-        }
-    )*};
-}
-
-impl<P: Products> Simd for Avx<P> {
-    const LANES: usize = 8;
-    const REGISTERS: usize = 16;
-    const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
-
-    type V = __m256;
-    type I = __m256i;
-    type Line = __m256i;
-
-    ops! {
-        splat(x: f32) -> __m256 = _mm256_set1_ps(x);
-        add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
-        sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
-        mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
-        div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
-        fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
-        max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
-        min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
-        abs(a: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
-        round(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
-        zero_if_less(a: __m256, b: __m256, v: __m256) -> __m256 = _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b), v);
-        scale_by_power_of_two(v: __m256, n: __m256) -> __m256 = _mm256_castsi256_ps(
-            _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n))));
-        splat_i32(x: i32) -> __m256i = _mm256_set1_epi32(x);
-        add_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
-        to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
-        to_i32(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);
-        low_nibbles(line: __m256i) -> __m256i = _mm256_and_si256(line, _mm256_set1_epi8(15));
-        high_nibbles(line: __m256i) -> __m256i = _mm256_and_si256(_mm256_srli_epi16::<4>(line), _mm256_set1_epi8(15));
-    }
-
-    #[inline(always)]
-    fn bytes(self, line: __m256i) -> __m256i {
-        P::bytes(self, line)
-    }
-    #[inline(always)]
-    fn dot<const N: usize, const BITS: u32>(self, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
-        P::dot::<N, BITS>(self, init, lines, acts)
-    }
-    #[inline(always)]
-    fn call<K: Kernel>(self, kernel: K) {
-        P::call(self, kernel);
-    }
-    #[inline(always)]
-    fn splat_shifted(self, x: i32, by: u32) -> __m256i {
-        // SAFETY: `self` proves AVX2; the operands are values.
-        unsafe { _mm256_sll_epi32(_mm256_set1_epi32(x), _mm_cvtsi32_si128(by as i32)) }
-    }
-    #[inline(always)]
-    fn load(self, x: &[f32]) -> __m256 {
-        let x: &[f32; 8] = x.first_chunk().expect("8 elements");
-        // SAFETY: `x` is 32 readable bytes; `self` proves AVX.
-        unsafe { _mm256_loadu_ps(x.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, v: __m256, out: &mut [f32]) {
-        let out: &mut [f32; 8] = out.first_chunk_mut().expect("8 elements");
-        // SAFETY: `out` is 32 writable bytes; `self` proves AVX.
-        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn load_f16(self, x: &[u16]) -> __m256 {
-        let x: &[u16; 8] = x.first_chunk().expect("8 elements");
-        // SAFETY: `x` is 16 readable bytes; `self` proves F16C.
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
-    }
-    #[inline(always)]
-    fn load_bf16(self, x: &[u16]) -> __m256 {
-        let x: &[u16; 8] = x.first_chunk().expect("8 elements");
-        // SAFETY: `x` is 16 readable bytes; `self` proves AVX2.
-        unsafe {
-            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast()));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
-        }
-    }
-    #[inline(always)]
-    fn load_u8(self, x: &[u8]) -> __m256 {
-        let x: &[u8; 8] = x.first_chunk().expect("8 elements");
-        // SAFETY: `x` is 8 readable bytes; `self` proves AVX2.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(x.as_ptr().cast()))) }
-    }
-    #[inline(always)]
-    fn load_i8(self, x: &[u8]) -> __m256 {
-        let x: &[u8; 8] = x.first_chunk().expect("8 elements");
-        // SAFETY: `x` is 8 readable bytes; `self` proves AVX2.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.as_ptr().cast()))) }
-    }
-    #[inline(always)]
-    fn load_i32(self, x: &[i32]) -> __m256i {
-        let x: &[i32; 8] = x.first_chunk().expect("8 elements");
-        // SAFETY: `x` is 32 readable bytes; `self` proves AVX.
-        unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
-    }
-    #[inline(always)]
-    fn store_i32(self, v: __m256i, out: &mut [i32]) {
-        let out: &mut [i32; 8] = out.first_chunk_mut().expect("8 elements");
-        // SAFETY: `out` is 32 writable bytes; `self` proves AVX.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), v) }
-    }
-    #[inline(always)]
-    fn line(self, bytes: &[u8], sub: usize) -> __m256i {
-        let part: &[u8; 32] = bytes[32 * sub..].first_chunk().expect("a line");
-        // SAFETY: `part` is 32 readable bytes; `self` proves AVX.
-        unsafe { _mm256_loadu_si256(part.as_ptr().cast()) }
-    }
-    #[inline(always)]
-    fn store_line(self, line: __m256i, out: &mut [u8], sub: usize) {
-        let part: &mut [u8; 32] = out[32 * sub..].first_chunk_mut().expect("a line");
-        // SAFETY: `part` is 32 writable bytes; `self` proves AVX.
-        unsafe { _mm256_storeu_si256(part.as_mut_ptr().cast(), line) }
-    }
-    #[inline(always)]
-    fn bits<const BITS: u32>(self, line: __m256i, shift: u32) -> __m256i {
-        // SAFETY: `self` proves AVX2; the operands are values.
-        unsafe {
-            // A 16-bit shift drags in bits of the neighbour, which the mask drops.
-            let moved = _mm256_srl_epi16(line, _mm_cvtsi32_si128(shift as i32));
-            _mm256_and_si256(moved, _mm256_set1_epi8((1i8 << BITS) - 1))
-        }
-    }
-    #[inline(always)]
-    fn or_bits<const BITS: u32, const AT: u32>(self, line: __m256i, high: __m256i, shift: u32) -> __m256i {
-        // SAFETY: `self` proves AVX2; the operands are values.
-        unsafe {
-            let (mask, up) = (_mm256_set1_epi8(((1i8 << BITS) - 1) << AT), AT as i32 - shift as i32);
-            let moved = match up {
-                0.. => _mm256_sll_epi16(high, _mm_cvtsi32_si128(up)),
-                _ => _mm256_srl_epi16(high, _mm_cvtsi32_si128(-up)),
-            };
-            _mm256_or_si256(line, _mm256_and_si256(moved, mask))
-        }
-    }
-    #[inline(always)]
-    fn look_up(self, table: &[u8; 16], line: __m256i) -> __m256i {
-        // SAFETY: `table` is 16 readable bytes; `self` proves AVX2.
-        unsafe {
-            let table = _mm_loadu_si128(table.as_ptr().cast());
-            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), line)
-        }
-    }
-}
-
 /// Multiplication by `vpmaddubsw`.
 #[derive(Clone, Copy)]
 pub(crate) struct Maddubs;
 
 /// The largest magnitude of a quantised activation.
 const MAX_ACT: i32 = 127;
+
+/// What [`Maddubs::sums`] takes from codes, so that eight lines of them, or four of a type with halves, fit sums of 16 bits, which may pass
+/// over their limits on the way: nothing, or a power of two.
+const fn centre<F: Form>() -> i32 {
+    if F::MINS > 0 && F::BITS == 5 { 16 } else { offset::<Avx2, F>() }
+}
+
+/// Whether the sums of `lines` lines fit: a lane takes two products of each.
+const fn fits_i16<F: Form>(lines: usize) -> bool {
+    let (low, high) = (centre::<F>(), (1 << F::BITS) - 1 - centre::<F>());
+    let largest = if low > high { low } else { high };
+    lines as i32 * 2 * largest * MAX_ACT <= i16::MAX as i32
+}
 
 /// Lines of `BITS`-bit codes whose products fit one i16: a lane of `vpmaddubsw` takes two products of a line.
 const fn lines_per_i16<const BITS: u32>() -> usize {
@@ -238,6 +61,10 @@ const _: () = assert!(2 * 128 * MAX_ACT <= i16::MAX as i32);
 
 impl Products for Maddubs {
     const BYTE_OFFSET: i32 = 0;
+
+    // `vpmaddubsw` wants an unsigned factor. To give the sign of a code to the activation takes an instruction for each product, and of such
+    // products a sum of 16 bits holds but one line. Numbers of 16 bits have signs, and `vpmaddwd` adds up their products in 32.
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn bytes(_: Avx2, line: __m256i) -> __m256i {
@@ -272,6 +99,86 @@ impl Products for Maddubs {
             }
             sum
         }
+    }
+
+    #[inline(always)]
+    fn sums<F: Form, const N: usize>(cpu: Avx2, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums {
+        // SAFETY: an `Avx2` exists, so this CPU has AVX2; the operands are values.
+        unsafe {
+            let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+            if F::BITS == 8 {
+                for j in 0..N {
+                    for odd in 0..2 {
+                        let line = &codes[LINE * (2 * j + odd)..];
+                        let lines = [cpu.line(line, 0), cpu.line(line, 1)];
+                        for r in 0..ROWS {
+                            let act = _mm256_set1_epi32(rows.wide[r].columns[odd][j]);
+                            for part in 0..2 {
+                                let product = _mm256_madd_epi16(lines[part], act);
+                                sums[r][part] = pin(_mm256_add_epi32(sums[r][part], product));
+                            }
+                        }
+                    }
+                }
+                return sums;
+            }
+            let centre = const { centre::<F>() };
+            // Only types with halves come with four lines.
+            const { assert!(F::BITS == 8 || F::HALVES != (N == 4) || fits_i16::<F>(N)) };
+            for r in 0..ROWS {
+                if centre != 0 {
+                    let minus = rows.wide[r].minus[if N == 8 { 2 } else { from / 16 }];
+                    let start =
+                        _mm256_sll_epi16(pin(_mm256_set1_epi32(minus)), _mm_cvtsi32_si128(centre.ilog2() as i32));
+                    sums[r] = [start; 2];
+                }
+            }
+            for j in 0..N {
+                let lines = [cpu.line(&codes[LINE * j..], 0), cpu.line(&codes[LINE * j..], 1)];
+                for r in 0..ROWS {
+                    let act = rows.q[r][from + 4 * j..].first_chunk().expect("4 activations per line");
+                    let act = _mm256_set1_epi32(four(act));
+                    for part in 0..2 {
+                        sums[r][part] = pin(_mm256_add_epi16(sums[r][part], _mm256_maddubs_epi16(lines[part], act)));
+                    }
+                }
+            }
+            let extra = centre - const { offset::<Avx2, F>() };
+            for r in 0..ROWS {
+                for part in 0..2 {
+                    sums[r][part] = _mm256_madd_epi16(sums[r][part], _mm256_set1_epi16(1));
+                    if extra != 0 {
+                        let minus = cpu.splat_shifted(rows.minus[r], extra.ilog2());
+                        sums[r][part] = _mm256_sub_epi32(sums[r][part], minus);
+                    }
+                }
+            }
+            sums
+        }
+    }
+
+    /// As full tiles go about it: codes of 8 bits are widened to 16.
+    #[inline(always)]
+    fn int8_loop(cpu: Avx2, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        if bits != 8 {
+            return roof::int8(cpu, bits, how, rounds);
+        }
+        const SUMS: usize = 10;
+        let codes = cpu.splat_i32(black_box(1));
+        let mut sums = [codes; SUMS];
+        for _ in 0..rounds {
+            // Otherwise products of what does not change would be taken out of the loop.
+            for (sum, act) in sums.iter_mut().zip(black_box(&[1; SUMS])) {
+                // SAFETY: an `Avx2` exists, so this CPU has AVX2; the operands are values.
+                unsafe { *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(codes, _mm256_set1_epi32(*act))) };
+            }
+        }
+        for sum in sums {
+            let mut lanes = [0; 8];
+            cpu.store_i32(sum, &mut lanes);
+            black_box(lanes);
+        }
+        (rounds * SUMS * 16) as u64
     }
 
     call_with!(Avx2, "avx2,fma,f16c");

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Form;
+use crate::ops::matmul_quant::{Form, offset};
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::GroupScales;
 use crate::simd::{Kernel, LINE, Simd, call_with, four};
@@ -203,7 +203,8 @@ impl<T: Tiles> Simd for Avx512<T> {
         unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), line) }
     }
     #[inline(always)]
-    fn store_codes(self, lines: &[__m512i; 8], offset: i32, codes: &mut [u8], block: usize, _sub: usize) {
+    fn store_codes<F: Form>(self, lines: &[__m512i; 8], codes: &mut [u8], block: usize, _sub: usize) {
+        let offset = const { offset::<Self, F>() };
         let codes = &mut codes[8 * LINE * block..][..8 * LINE];
         for j in 0..8 {
             self.store_line(T::codes(self, lines[j], offset), &mut codes[LINE * j..], 0);

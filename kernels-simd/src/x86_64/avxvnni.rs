@@ -2,9 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::{Kernel, call_with, four};
+use crate::ops::matmul_quant::{Form, offset};
+use crate::simd::{Kernel, LINE, Simd, call_with, four};
 
-use super::avx2::{Avx, Products};
+use super::tile::{ROWS, Rows, Sums};
+use super::vectors::{Avx, Products};
 
 /// A CPU with AVX2, FMA, F16C and AVX-VNNI.
 pub(crate) type AvxVnni = Avx<Dpbusd>;
@@ -23,6 +25,7 @@ pub(crate) struct Dpbusd;
 impl Products for Dpbusd {
     // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
     const BYTE_OFFSET: i32 = 128;
+    const WIDE: bool = false;
 
     #[inline(always)]
     fn bytes(_: AvxVnni, line: __m256i) -> __m256i {
@@ -39,6 +42,31 @@ impl Products for Dpbusd {
             unsafe { sum = _mm256_dpbusd_avx_epi32(sum, lines[j], _mm256_set1_epi32(four(&acts[j]))) };
         }
         sum
+    }
+
+    #[inline(always)]
+    fn sums<F: Form, const N: usize>(cpu: AvxVnni, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums {
+        let offset = const { offset::<AvxVnni, F>() };
+        let mut sums = [[cpu.splat_i32(0); 2]; ROWS];
+        for r in 0..ROWS {
+            if offset != 0 && N == 8 {
+                sums[r] = [cpu.splat_shifted(rows.minus[r], offset.trailing_zeros()); 2];
+            } else if offset != 0 {
+                sums[r] = [cpu.splat_i32(-offset * rows.halves[r][from / 16]); 2];
+            }
+        }
+        for j in 0..N {
+            let lines = [cpu.line(&codes[LINE * j..], 0), cpu.line(&codes[LINE * j..], 1)];
+            for r in 0..ROWS {
+                let act = four(rows.q[r][from + 4 * j..].first_chunk().expect("4 activations per line"));
+                for part in 0..2 {
+                    let sum = &mut sums[r][part];
+                    // SAFETY: an `AvxVnni` exists, so this CPU has AVX-VNNI; the operands are values.
+                    unsafe { *sum = _mm256_dpbusd_avx_epi32(*sum, lines[part], _mm256_set1_epi32(act)) };
+                }
+            }
+        }
+        sums
     }
 
     call_with!(AvxVnni, "avx2,fma,f16c,avxvnni");

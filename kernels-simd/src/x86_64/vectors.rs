@@ -1,0 +1,245 @@
+//! Eight lanes, the same for all instruction sets of 256 bits, which differ in how they multiply bytes ([`Products`]): AVX2, FMA and F16C.
+
+use std::arch::{asm, x86_64::*};
+use std::marker::PhantomData;
+
+use crate::activations::Tile;
+use crate::matrix::MatMut;
+use crate::ops::matmul_quant::Form;
+use crate::ops::roof::{self, Int8Loop};
+use crate::ops::scales::GroupScales;
+use crate::simd::{Kernel, Simd};
+
+use super::tile::{self, Rows, Sums};
+
+/// How an instruction set multiplies codes by activations.
+pub(crate) trait Products: Copy {
+    /// See [`Simd::BYTE_OFFSET`].
+    const BYTE_OFFSET: i32;
+    /// See [`Simd::WIDE`].
+    const WIDE: bool;
+
+    /// See [`Simd::bytes`].
+    fn bytes(cpu: Avx<Self>, line: __m256i) -> __m256i;
+
+    /// See [`Simd::dot`].
+    fn dot<const N: usize, const BITS: u32>(
+        cpu: Avx<Self>,
+        init: __m256i,
+        lines: &[__m256i; N],
+        acts: &[i8],
+    ) -> __m256i;
+
+    /// For each of `rows`, the integer sums of `N` lines from column `from`, whose codes are at the head of `codes` as
+    /// [`tile::store_codes`] stored them, without the offset of the codes.
+    fn sums<F: Form, const N: usize>(cpu: Avx<Self>, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums;
+
+    /// See [`Simd::int8_loop`].
+    #[inline(always)]
+    fn int8_loop(cpu: Avx<Self>, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        roof::int8(cpu, bits, how, rounds)
+    }
+
+    /// See [`Simd::call`].
+    fn call<K: Kernel>(cpu: Avx<Self>, kernel: K);
+}
+
+/// A CPU that has AVX2, FMA, F16C and what `P` multiplies with.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx<P>(PhantomData<P>);
+
+impl<P: Products> Avx<P> {
+    /// The proof, if this CPU has the features of `P`.
+    pub(super) fn when(has: bool) -> Option<Avx<P>> {
+        has.then_some(Avx(PhantomData))
+    }
+
+    /// The proof without the check.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, FMA, F16C and what `P` multiplies with, and the system saves the registers.
+    #[inline(always)]
+    pub(crate) unsafe fn new_unchecked() -> Avx<P> {
+        Avx(PhantomData)
+    }
+}
+
+/// Wraps intrinsics in methods.
+macro_rules! ops {
+    ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: $ty),*) -> $ret {
+            // SAFETY: `self` exists, so AVX2, FMA and F16C were found; the operands are values, not addresses.
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl<P: Products> Simd for Avx<P> {
+    const LANES: usize = 8;
+    const REGISTERS: usize = 16;
+    const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
+    const WIDE: bool = P::WIDE;
+
+    type V = __m256;
+    type I = __m256i;
+    type Line = __m256i;
+
+    ops! {
+        splat(x: f32) -> __m256 = _mm256_set1_ps(x);
+        add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
+        sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
+        mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
+        fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
+        min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        abs(a: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        round(a: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        zero_if_less(a: __m256, b: __m256, v: __m256) -> __m256 = _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b), v);
+        scale_by_power_of_two(v: __m256, n: __m256) -> __m256 = _mm256_castsi256_ps(
+            _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n))));
+        splat_i32(x: i32) -> __m256i = _mm256_set1_epi32(x);
+        add_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
+        to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
+        to_i32(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);
+        low_nibbles(line: __m256i) -> __m256i = _mm256_and_si256(line, _mm256_set1_epi8(15));
+        high_nibbles(line: __m256i) -> __m256i = _mm256_and_si256(_mm256_srli_epi16::<4>(line), _mm256_set1_epi8(15));
+    }
+
+    #[inline(always)]
+    fn bytes(self, line: __m256i) -> __m256i {
+        P::bytes(self, line)
+    }
+    #[inline(always)]
+    fn dot<const N: usize, const BITS: u32>(self, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
+        P::dot::<N, BITS>(self, init, lines, acts)
+    }
+    #[inline(always)]
+    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        P::int8_loop(self, bits, how, rounds)
+    }
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) {
+        P::call(self, kernel);
+    }
+    #[inline(always)]
+    fn store_codes<F: Form>(self, lines: &[__m256i; 8], codes: &mut [u8], block: usize, sub: usize) {
+        tile::store_codes::<P, F>(self, lines, codes, block, sub);
+    }
+    #[inline(always)]
+    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        tile::group_tile::<P, F>(self, codes, scales, tile, out);
+    }
+    #[inline(always)]
+    fn splat_shifted(self, x: i32, by: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2; the operands are values.
+        unsafe { _mm256_sll_epi32(pin(_mm256_set1_epi32(x)), _mm_cvtsi32_si128(by as i32)) }
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> __m256 {
+        let x: &[f32; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 32 readable bytes; `self` proves AVX.
+        unsafe { _mm256_loadu_ps(x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: __m256, out: &mut [f32]) {
+        let out: &mut [f32; 8] = out.first_chunk_mut().expect("8 elements");
+        // SAFETY: `out` is 32 writable bytes; `self` proves AVX.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u16]) -> __m256 {
+        let x: &[u16; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 16 readable bytes; `self` proves F16C.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u16]) -> __m256 {
+        let x: &[u16; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 16 readable bytes; `self` proves AVX2.
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8]) -> __m256 {
+        let x: &[u8; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 8 readable bytes; `self` proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[u8]) -> __m256 {
+        let x: &[u8; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 8 readable bytes; `self` proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn load_i32(self, x: &[i32]) -> __m256i {
+        let x: &[i32; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 32 readable bytes; `self` proves AVX.
+        unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_i32(self, v: __m256i, out: &mut [i32]) {
+        let out: &mut [i32; 8] = out.first_chunk_mut().expect("8 elements");
+        // SAFETY: `out` is 32 writable bytes; `self` proves AVX.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn line(self, bytes: &[u8], sub: usize) -> __m256i {
+        let part: &[u8; 32] = bytes[32 * sub..].first_chunk().expect("a line");
+        // SAFETY: `part` is 32 readable bytes; `self` proves AVX.
+        unsafe { _mm256_loadu_si256(part.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_line(self, line: __m256i, out: &mut [u8], sub: usize) {
+        let part: &mut [u8; 32] = out[32 * sub..].first_chunk_mut().expect("a line");
+        // SAFETY: `part` is 32 writable bytes; `self` proves AVX.
+        unsafe { _mm256_storeu_si256(part.as_mut_ptr().cast(), line) }
+    }
+    #[inline(always)]
+    fn bits<const BITS: u32>(self, line: __m256i, shift: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2; the operands are values.
+        unsafe {
+            // A 16-bit shift drags in bits of the neighbour, which the mask drops.
+            let moved = _mm256_srl_epi16(line, _mm_cvtsi32_si128(shift as i32));
+            _mm256_and_si256(moved, _mm256_set1_epi8((1i8 << BITS) - 1))
+        }
+    }
+    #[inline(always)]
+    fn or_bits<const BITS: u32, const AT: u32>(self, line: __m256i, high: __m256i, shift: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2; the operands are values.
+        unsafe {
+            let (mask, up) = (_mm256_set1_epi8(((1i8 << BITS) - 1) << AT), AT as i32 - shift as i32);
+            let moved = match up {
+                0.. => _mm256_sll_epi16(high, _mm_cvtsi32_si128(up)),
+                _ => _mm256_srl_epi16(high, _mm_cvtsi32_si128(-up)),
+            };
+            _mm256_or_si256(line, _mm256_and_si256(moved, mask))
+        }
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], line: __m256i) -> __m256i {
+        // SAFETY: `table` is 16 readable bytes; `self` proves AVX2.
+        unsafe {
+            let table = _mm_loadu_si128(table.as_ptr().cast());
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), line)
+        }
+    }
+}
+
+/// `x`, which the compiler takes for another value: a sum that goes through here is added up in the order that is written, where else the
+/// compiler would make a tree of it that does not fit into the registers; and a number that is broadcast is not calculated with before,
+/// in a general register, from which it is a long way to a vector.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn pin(mut x: __m256i) -> __m256i {
+    // SAFETY: no instructions.
+    unsafe { asm!("/* {} */", inout(ymm_reg) x, options(pure, nomem, nostack, preserves_flags)) };
+    x
+}
