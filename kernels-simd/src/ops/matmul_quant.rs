@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 use quipu_quant::TensorType;
 
-use crate::activations::{TILE_ROWS, Tile, Wide};
+use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
 use crate::simd::{ActBlock, Kernel, Simd};
 
@@ -113,8 +113,6 @@ pub(crate) struct Acts<'a> {
     d: &'a [f32],
     pub(crate) halves: &'a [[i32; 2]],
     pub(crate) minus: &'a [i32],
-    /// Empty but for [`Simd::WIDE`].
-    pub(crate) wide: &'a [Wide],
     /// (minimum, row).
     weighted: &'a [f32],
 }
@@ -128,8 +126,7 @@ impl<'a> Acts<'a> {
             q: &tile.q[at.clone()],
             d: &tile.d[at.clone()],
             halves: &tile.halves[at.clone()],
-            minus: &tile.minus[at.clone()],
-            wide: tile.wide.get(at).unwrap_or_default(),
+            minus: &tile.minus[at],
             weighted: &tile.weighted::<F>()[F::MINS * b * rows..][..F::MINS * rows],
         }
     }

@@ -31,16 +31,16 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows `first..first + ROWS` of `acts`.
+    /// Rows `first..first + ROWS` of `acts`, and of `wide` if there is any.
     #[inline(always)]
-    fn of<P: Products>(acts: Acts<'a>, first: usize) -> Rows<'a> {
+    fn of<P: Products>(acts: Acts<'a>, wide: &'a [Wide], first: usize) -> Rows<'a> {
         const NOT_WIDE: &[Wide; ROWS] = &[Wide::ZERO; ROWS];
         let rows = || {
             Some(Rows {
                 q: acts.q[first..].first_chunk()?,
                 halves: acts.halves[first..].first_chunk()?,
                 minus: acts.minus[first..].first_chunk()?,
-                wide: if P::WIDE { acts.wide[first..].first_chunk()? } else { NOT_WIDE },
+                wide: if P::WIDE { wide[first..].first_chunk()? } else { NOT_WIDE },
             })
         };
         rows().expect("a full tile")
@@ -118,8 +118,9 @@ pub(super) fn group_tile<P: Products, F: Form>(
     for (b, codes) in codes.chunks_exact(bytes).enumerate() {
         let scales = BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b);
         let acts = Acts::of::<F>(tile, b, TILE_ROWS);
+        let wide = if P::WIDE { &tile.wide[b * TILE_ROWS..][..TILE_ROWS] } else { &[] };
         for first in (0..TILE_ROWS).step_by(ROWS) {
-            let sums = sums::<P, F>(cpu, codes, scales, Rows::of::<P>(acts, first));
+            let sums = sums::<P, F>(cpu, codes, scales, Rows::of::<P>(acts, wide, first));
             for r in 0..ROWS {
                 for part in 0..2 {
                     let acc = &mut acc[first + r][part];
