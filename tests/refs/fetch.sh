@@ -9,7 +9,6 @@
 #   DIR/tokenizer.json, DIR/templates.json
 #                      what Hugging Face makes of Llama 3's vocabulary and templates, which are not ours to ship; only where
 #                      $QUIPU_SHARED (by default the directory `shared` beside the workspace) has them
-#   DIR/templates.json, DIR/tokenizer.json   Llama's chat templates rendered and its vocabulary's ids, where $QUIPU_SHARED has them
 #
 # What is there already is kept. What cannot be had is named in a line that starts with SKIPPED, and the tests that need it skip.
 set -uo pipefail

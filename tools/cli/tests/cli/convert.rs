@@ -51,6 +51,23 @@ fn a_checkpoint_becomes_files_that_run() {
     }
 }
 
+/// The model in the binary is the one that the command in `models/README.md` makes, to the byte.
+#[test]
+fn the_demo_model_is_what_its_readme_says() {
+    let models = tales().parent().unwrap();
+    let readme = std::fs::read_to_string(models.join("README.md")).unwrap();
+    let command = readme.lines().find_map(|line| line.strip_prefix("quipu convert ")).expect("the command");
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("tales.gguf");
+    let args = command.split_whitespace().map(|word| match word {
+        "models/tales" => arg(tales()),
+        "models/tales.gguf" => arg(&made),
+        option => option,
+    });
+    quipu(std::iter::once("convert").chain(args)).ok();
+    assert!(std::fs::read(made).unwrap() == std::fs::read(models.join("tales.gguf")).unwrap());
+}
+
 #[test]
 fn inspect_shows_every_kind_of_file() {
     let safetensors = tales().join("model.safetensors");
