@@ -1,9 +1,10 @@
 //! The weights of a model in the layout of the kernels: mapped from a packed file, or packed while they are loaded.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use memmap2::MmapMut;
 use quipu_formats::source::{Layout, Source, TensorInfo};
@@ -87,8 +88,8 @@ pub struct Residence {
 }
 
 enum Store {
-    /// Packed while it was loaded.
-    Owned(MmapMut),
+    /// Packed or copied while it was loaded, to this place in the memory of all matrices.
+    Owned(Arc<OnceLock<MmapMut>>, Range<usize>),
     /// Tensor number so-and-so of a packed file.
     Mapped(Arc<dyn Source>, usize),
 }
@@ -102,7 +103,7 @@ pub(crate) struct Matrix {
 impl Matrix {
     fn bytes(&self) -> &[u8] {
         match &self.store {
-            Store::Owned(memory) => memory,
+            Store::Owned(memory, at) => memory.get().map_or(&[], |memory| &memory[at.clone()]),
             Store::Mapped(source, index) => source.mapped(*index).unwrap_or(&[]),
         }
     }
@@ -218,25 +219,6 @@ impl ModelWeights {
     pub(crate) fn vocabulary(&self) -> usize {
         self.token_embd.matrix.rows()
     }
-
-    /// Keeps the weights in memory.
-    fn lock(&self, source: &dyn Source) -> std::io::Result<()> {
-        let of_layers = self
-            .layers
-            .iter()
-            .flat_map(|l| [&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.ffn_gate, &l.ffn_up, &l.ffn_down]);
-        let mut mapped = false;
-        for linear in of_layers.chain([&self.token_embd]).chain(&self.output) {
-            match &linear.matrix.store {
-                #[cfg(unix)]
-                Store::Owned(memory) => memory.lock()?,
-                #[cfg(not(unix))]
-                Store::Owned(_) => return Err(std::io::ErrorKind::Unsupported.into()),
-                Store::Mapped(..) => mapped = true,
-            }
-        }
-        if mapped { source.lock() } else { Ok(()) }
-    }
 }
 
 /// Bytes of weights loaded so far, of how many.
@@ -251,6 +233,11 @@ struct Loader<'a> {
     progress: Progress<'a>,
     done: u64,
     total: u64,
+    /// Where matrices go, one after the other; the first `used` bytes are taken.
+    region: MmapMut,
+    used: usize,
+    /// Becomes `region` when all is loaded.
+    memory: Arc<OnceLock<MmapMut>>,
 }
 
 /// Reads all weights from `source`, unless `given_up` becomes true meanwhile.
@@ -264,16 +251,59 @@ pub(crate) fn load(
 ) -> Result<ModelWeights, WeightsError> {
     let bytes = |t: &TensorInfo| t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
     let total = source.tensors().iter().map(bytes).sum();
-    let mut loader = Loader { source: source.clone(), pool, mmap: residence.mmap, given_up, progress, done: 0, total };
+    let mapped = |t: &TensorInfo| t.layout == Layout::Packed && residence.mmap;
+    let matrices = source.tensors().iter().filter(|t| t.shape.len() > 1 && !mapped(t));
+    let sizes = matrices.filter_map(|t| PackedLayout::new(t.ty, t.rows(), t.cols())).map(|l| l.total_bytes());
+    let region = region(sizes.map(|size| size.next_multiple_of(ALIGNMENT)).sum())?;
+    let mut loader = Loader {
+        source: source.clone(),
+        pool,
+        mmap: residence.mmap,
+        given_up,
+        progress,
+        done: 0,
+        total,
+        region,
+        used: 0,
+        memory: Arc::default(),
+    };
     let weights = loader.model(config)?;
+    let Loader { region, memory, .. } = loader;
     if residence.mlock {
-        weights.lock(&*source).map_err(|error| WeightsError::Lock { error })?;
+        #[cfg(unix)]
+        let locked = region.lock();
+        #[cfg(not(unix))]
+        let locked = Err(std::io::ErrorKind::Unsupported.into());
+        let any_mapped = source.tensors().iter().any(mapped);
+        let locked = locked.and_then(|()| if any_mapped { source.lock() } else { Ok(()) });
+        locked.map_err(|error| WeightsError::Lock { error })?;
     }
+    memory.set(region).expect("set once");
     Ok(weights)
+}
+
+/// Bytes from the beginning of a matrix in memory to where the next one may begin: no page has parts of two.
+const ALIGNMENT: usize = 16 << 10;
+
+/// Memory for matrices one after the other. Only what is written to is taken from the system.
+///
+/// Decode reads every byte once per token: with 4 KiB pages it waits for the TLB, so huge ones are asked for. Those are 2 MiB, and a matrix
+/// that has memory of its own has up to 2 MiB of it in small pages, which was a third of the weights of a model of 1 B. A system that does
+/// not offer huge pages loses only that.
+fn region(size: usize) -> Result<MmapMut, WeightsError> {
+    let memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(memmap2::Advice::HugePage);
+    Ok(memory)
 }
 
 /// Source bytes that are packed or copied before the file's pages are let go: as many as a load takes beyond the weights.
 const SLAB: usize = 16 << 20;
+
+/// Asked before every slab: on a slow disk a model of gigabytes takes minutes.
+fn go_on(given_up: &AtomicBool) -> Result<(), WeightsError> {
+    if given_up.load(Ordering::Relaxed) { Err(WeightsError::GivenUp) } else { Ok(()) }
+}
 
 impl Loader<'_> {
     fn model(&mut self, c: &Config) -> Result<ModelWeights, WeightsError> {
@@ -320,9 +350,9 @@ impl Loader<'_> {
     fn find(&self, name: &str, expected: &[usize]) -> Result<usize, WeightsError> {
         let index = self.source.find(name).ok_or_else(|| self.missing(name))?;
         let found = &self.source.tensors()[index].shape;
-        // Extents of 1 at the end say nothing.
+        // Further extents of 1 say nothing.
         let significant = |shape: &[usize]| shape.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
-        if found[..significant(found)] != expected[..significant(expected)] {
+        if found.len() < expected.len() || found[..significant(found)] != expected[..significant(expected)] {
             let path = self.source.path().into();
             let (expected, found) = (expected.to_vec(), found.clone());
             return Err(WeightsError::Shape { path, name: name.into(), expected, found });
@@ -370,8 +400,10 @@ impl Loader<'_> {
                 self.source.read_ahead(index);
                 Store::Mapped(self.source.clone(), index)
             }
-            Layout::Packed => Store::Owned(self.copy(index)?),
-            Layout::Plain | Layout::Stored(_) | Layout::Interleaved(_) => Store::Owned(self.pack(index, &layout)?),
+            Layout::Packed => Store::Owned(self.memory.clone(), self.copy(index, &layout)?),
+            Layout::Plain | Layout::Stored(_) | Layout::Interleaved(_) => {
+                Store::Owned(self.memory.clone(), self.pack(index, &layout)?)
+            }
         };
         self.count(index);
         let scale = format!("{name}.scale");
@@ -387,43 +419,35 @@ impl Loader<'_> {
         Ok(Linear { matrix: Matrix { layout, store }, scale, bias })
     }
 
-    /// Asked before every slab: on a slow disk a model of gigabytes takes minutes.
-    fn go_on(&self) -> Result<(), WeightsError> {
-        if self.given_up.load(Ordering::Relaxed) { Err(WeightsError::GivenUp) } else { Ok(()) }
-    }
-
-    /// Room for a matrix.
-    fn memory(&self, size: usize) -> Result<MmapMut, WeightsError> {
-        let memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
-        // Decode reads every byte once per token: with 4 KiB pages it waits for the TLB. A system that does not offer huge
-        // pages loses only that.
-        #[cfg(target_os = "linux")]
-        let _ = memory.advise(memmap2::Advice::HugePage);
-        Ok(memory)
+    /// Takes room for a matrix.
+    fn room(&mut self, layout: &PackedLayout) -> Range<usize> {
+        let at = self.used..self.used + layout.total_bytes();
+        self.used = at.end.next_multiple_of(ALIGNMENT);
+        at
     }
 
     /// Copies a packed matrix, all threads at it, and lets go of the file's pages.
-    fn copy(&mut self, index: usize) -> Result<MmapMut, WeightsError> {
+    fn copy(&mut self, index: usize, layout: &PackedLayout) -> Result<Range<usize>, WeightsError> {
+        let at = self.room(layout);
         let source = &self.source;
-        let packed = source.mapped(index).unwrap_or(&[]);
-        let mut memory = self.memory(packed.len())?;
         source.read_ahead(index);
+        let packed = source.mapped(index).unwrap_or(&[]);
         let mut locals = vec![(); self.pool.threads()];
-        for (to, from) in memory.chunks_mut(SLAB).zip(packed.chunks(SLAB)) {
-            self.go_on()?;
+        for (to, from) in self.region[at.clone()].chunks_mut(SLAB).zip(packed.chunks(SLAB)) {
+            go_on(self.given_up)?;
             const PART: usize = 256 << 10;
             let mut parts: Vec<_> = to.chunks_mut(PART).zip(from.chunks(PART)).collect();
             self.pool.for_items(&mut locals, &mut parts, |(), _, (to, from)| to.copy_from_slice(from));
             source.release(index);
         }
-        Ok(memory)
+        Ok(at)
     }
 
     /// Packs a plain matrix, all threads at it, and lets go of the file's pages.
-    fn pack(&mut self, index: usize, layout: &PackedLayout) -> Result<MmapMut, WeightsError> {
-        let mut memory = self.memory(layout.total_bytes())?;
+    fn pack(&mut self, index: usize, layout: &PackedLayout) -> Result<Range<usize>, WeightsError> {
+        let at = self.room(layout);
         self.source.read_ahead(index);
-        let (quants, scales) = memory.split_at_mut(layout.scales_offset());
+        let (quants, scales) = self.region[at.clone()].split_at_mut(layout.scales_offset());
         let mut no_scales: Vec<&mut [u8]> = Vec::new();
         let scales: Vec<&mut [u8]> = match layout.group_scale_bytes() {
             0 => {
@@ -438,7 +462,7 @@ impl Loader<'_> {
         let mut locals = vec![(); self.pool.threads()];
         let in_slab = (SLAB / layout.group_quant_bytes().max(1)).max(1);
         for (slab, groups) in groups.chunks_mut(in_slab).enumerate() {
-            self.go_on()?;
+            go_on(self.given_up)?;
             self.pool.for_items(&mut locals, groups, |(), g, (quants, scales)| {
                 let first = (slab * in_slab + g) * GROUP_ROWS;
                 let plain: Cow<'_, [u8]> = source.rows(index, first..(first + GROUP_ROWS).min(rows));
@@ -446,6 +470,6 @@ impl Loader<'_> {
             });
             source.release(index);
         }
-        Ok(memory)
+        Ok(at)
     }
 }
