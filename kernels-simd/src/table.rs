@@ -11,7 +11,7 @@ use crate::matrix::{MatMut, Weights};
 use crate::ops::attention::{self, AttentionScratch, Queries, SEGMENT, Segment, state_len};
 use crate::ops::matmul_quant::Scratch;
 use crate::ops::roof::{self, Int8Loop};
-use crate::ops::{elementwise, matmul_float, matmul_quant};
+use crate::ops::{elementwise, matmul_float, matmul_quant, softmax};
 use crate::portable::Portable;
 use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
@@ -165,10 +165,14 @@ pub struct Kernels {
     attend_f32: unsafe fn(Queries<'_>, Segment<'_, f32>, bool, &mut AttentionScratch, &mut [f32]),
     merge: unsafe fn(&mut [f32], &[f32]),
     finish: unsafe fn(&[f32], &mut [f32]),
+    exp_sum: unsafe fn(&[f32], f64) -> f64,
+    divergence_sums: DivergenceSums,
     read: unsafe fn(&[u8]) -> i32,
     int8_loop: unsafe fn(u32, Int8Loop, usize) -> u64,
     f32_loop: unsafe fn(usize) -> u64,
 }
+
+type DivergenceSums = unsafe fn(&[f32], &[f32], [f64; 2]) -> [f64; 3];
 
 /// Instantiates every operation for one ISA. The features are those that the token's `detect` tests for.
 macro_rules! instantiate {
@@ -190,6 +194,8 @@ macro_rules! instantiate {
                 attend_f32,
                 merge,
                 finish,
+                exp_sum,
+                divergence_sums,
                 read,
                 int8_loop,
                 f32_loop,
@@ -216,6 +222,9 @@ macro_rules! instantiate {
                 ) = |s| attention::attend(s, q, kv, first, scratch, state);
                 fn merge(into: &mut [f32], from: &[f32]) = |s| attention::merge(s, into, from);
                 fn finish(state: &[f32], out: &mut [f32]) = |_s| attention::finish(state, out);
+                fn exp_sum(x: &[f32], max: f64) -> f64 = |s| softmax::exp_sum(s, x, max);
+                fn divergence_sums(base: &[f32], model: &[f32], max: [f64; 2]) -> [f64; 3]
+                    = |s| softmax::divergence_sums(s, base, model, max);
                 fn read(x: &[u8]) -> i32 = |s| roof::read(s, x);
                 fn int8_loop(bits: u32, how: Int8Loop, rounds: usize) -> u64 = |s| s.int8_loop(bits, how, rounds);
                 fn f32_loop(rounds: usize) -> u64 = |s| roof::float32(s, rounds);
@@ -404,6 +413,20 @@ impl Kernels {
     pub fn finish(&self, state: &[f32], out: &mut [f32]) {
         assert!(state.len() >= state_len(out.len()));
         call!(self.finish(state, out));
+    }
+
+    /// `Σ exp(x − max)` in eight lanes, each in ascending order; for `x` up to `max`. An exponential is within 10⁻¹⁴ of its value.
+    pub fn exp_sum(&self, x: &[f32], max: f64) -> f64 {
+        call!(self.exp_sum(x, max))
+    }
+
+    /// With `p = exp(base − max[0])` and `q = exp(model − max[1])`: `Σ p`, `Σ q` and `Σ p·(ln p − ln q)`, as [`Kernels::exp_sum`].
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn divergence_sums(&self, base: &[f32], model: &[f32], max: [f64; 2]) -> [f64; 3] {
+        assert_eq!(base.len(), model.len());
+        call!(self.divergence_sums(base, model, max))
     }
 
     /// Reads `x`, but for less than 256 bytes at either end, as fast as it comes; the sum means nothing.

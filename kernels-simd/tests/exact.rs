@@ -209,6 +209,23 @@ fn rows_are_treated_alike_everywhere() {
 }
 
 #[test]
+fn sums_of_exponentials_are_the_same_everywhere() {
+    let mut random = Random(5);
+    for n in [1, 7, 8, 40, 1003, 128_256] {
+        let mut logits = |scale: f32| (0..n).map(|_| scale * random.unit()).collect::<Vec<f32>>();
+        let (base, model) = (logits(20.0), logits(900.0));
+        let sums = |k: &Kernels| {
+            let [p, q, weighted] = k.divergence_sums(&base, &model, [20.0, 900.0]);
+            [k.exp_sum(&model, 900.0), p, q, weighted].map(f64::to_bits)
+        };
+        let portable = sums(Isa::Portable.kernels().unwrap());
+        for k in all() {
+            assert_eq!(sums(k), portable, "{n} logits on {}", k.isa());
+        }
+    }
+}
+
+#[test]
 fn silu_follows_the_exact_function() {
     for k in all() {
         let xs: Vec<f32> = (-100_000..100_000).map(|i| i as f32 * 1e-3).collect();

@@ -8,3 +8,4 @@ pub(crate) mod matmul_float;
 pub(crate) mod matmul_quant;
 pub(crate) mod roof;
 pub(crate) mod scales;
+pub(crate) mod softmax;
