@@ -10,6 +10,7 @@ starts with `ok:`, `FAILED:` or `SKIPPED:`.
   transformers computes. This holds the converter (permutation, RoPE factors, biases, metadata) against both without Quipu's own engine.
 - bytes: the tensors of a quantised file are, byte for byte, what ggml quantises from the f32 file.
 - mixes: a file of mixed types has the types and the size of llama-quantize's; with blocks that ggml made, Quipu finds llama.cpp's perplexity.
+- chosen types: a file of `--target-bits`, calibrated by the model's own text, has the perplexity that llama.cpp finds, too.
 - text: the demo model in every type loads, tokenises alike and continues prompts alike. llama.cpp rounds activations differently, so
   greedy tokens have to be equal as long as llama.cpp's own best two are further apart than GAP.
 """
@@ -113,11 +114,15 @@ def check_ggml_blocks(quipu: str, name: str, full: pathlib.Path, path: pathlib.P
         if kind in llama_cpp.BLOCK_BYTES:
             source = np.asarray(floats[tensor.name].data, np.float32).reshape(-1, int(tensor.shape[0]))
             tensor.data[:] = np.frombuffer(llama_cpp.quantize(kind, source), np.uint8).reshape(tensor.data.shape)
+    check_perplexity(quipu, f"{name} with ggml's blocks", path)
+
+
+def check_perplexity(quipu: str, name: str, path: pathlib.Path) -> None:
     ours = json.loads(run(quipu, "perplexity", path, "-f", TEXT, "--json"))["ppl"]
     with llama_cpp.Model(path) as model:
         theirs = model.perplexity(TEXT.read_bytes())
     report(abs(ours / theirs["perplexity"] - 1) < 0.01,
-           f"{name} with ggml's blocks: perplexity {ours:.3f}, llama.cpp {theirs['perplexity']:.3f} ({theirs['scored']} tokens)")
+           f"{name}: perplexity {ours:.3f}, llama.cpp {theirs['perplexity']:.3f} ({theirs['scored']} tokens)")
 
 
 def check_mix(quipu: str, quantize: str, name: str, full: pathlib.Path, scratch: pathlib.Path) -> None:
@@ -158,6 +163,14 @@ def main() -> int:
                 report(False, f"{name}: {error!r}")
             if path != full:
                 path.unlink(missing_ok=True)
+        try:
+            path = scratch / "chosen.gguf"
+            run(quipu, "convert", demo, "-o", path, "--target-bits", 4.5)
+            # Types with blocks of 256 among them.
+            check_text(quipu, "chosen_k", path)
+            check_perplexity(quipu, "types chosen for 4.5 bits, calibrated by the model's own text", path)
+        except (RuntimeError, llama_cpp.LlamaCppError) as error:
+            report(False, f"--target-bits: {error!r}")
         if quantize is None:
             print("SKIPPED: llama-cpp: sizes of mixes are held against llama-quantize if its path is in LLAMA_QUANTIZE", flush=True)
         for name in MIXES if quantize else []:

@@ -58,12 +58,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// The number of the candidate that it takes when the loss of rounding it is measured: coarse, so that little text shows it,
-    /// and not the one that loses nothing.
-    pub fn probe(&self) -> usize {
-        let find =
-            |is: &dyn Fn(TensorType) -> bool| self.candidates.iter().position(|c| Some(c.ty) != self.kept && is(c.ty));
-        find(&|ty| ty == Q3_K).or_else(|| find(&|ty| ty == Q4_0)).or_else(|| find(&|_| true)).unwrap_or(0)
+    /// The number of the candidate that it takes when the loss of rounding it is measured: not the one that loses nothing, and else the nearest
+    /// to `bits` for each weight. A much coarser one would be misleading, since large losses grow more slowly than squared errors.
+    pub fn probe(&self, bits: f64) -> usize {
+        let distance = |i: &usize| (self.candidates[*i].ty.bits_per_weight() - bits).abs();
+        let lossy = (0..self.candidates.len()).filter(|&i| Some(self.candidates[i].ty) != self.kept);
+        lossy.min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
     }
 }
 
@@ -382,10 +382,10 @@ mod tests {
     /// A type that loses nothing would say that nothing is ever lost.
     #[test]
     fn what_is_measured_is_a_loss() {
-        for (ty, expected) in [(F32, Q3_K), (Q3_K, Q4_0), (Q4_0, Q3_K)] {
+        for (ty, bits, expected) in [(F32, 3.5, Q3_K), (Q3_K, 3.3, Q2_K), (Q8_0, 9.0, Q6_K), (BF16, 2.0, Q2_K)] {
             let from = TensorInfo { name: "a.weight".into(), ty, layout: Layout::Plain, shape: vec![256, 2] };
             let matrix = matrix(&from, 0, Layout::Plain);
-            assert_eq!(matrix.candidates[matrix.probe()].ty, expected);
+            assert_eq!(matrix.candidates[matrix.probe(bits)].ty, expected);
         }
     }
 

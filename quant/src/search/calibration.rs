@@ -88,19 +88,39 @@ fn round_in_turn<B: Search>(block: &mut B, x: &mut [f32], start: usize, feedback
     }
     for sub in 0..n / SUB {
         let (d, group, min) = block.scales(sub);
-        let mut codes = [0; SUB];
-        for (k, to) in codes.iter_mut().enumerate() {
-            let at = start + sub * SUB + k;
+        let (mut codes, mut errors) = ([0; SUB], [0.0; SUB]);
+        let first = start + sub * SUB;
+        let (here, later) = x[first..].split_at_mut(SUB);
+        let here: &mut [f32; SUB] = here.try_into().expect("a whole sub-block");
+        let rows = &feedback[first * WINDOW..][..SUB * WINDOW];
+        for k in 0..SUB {
             let (d, min) = (d * f32::from(group[k / 16]), min.of(k / 16));
-            let q = B::nearest((x[at] - min) * fit::inverse(d));
-            *to = B::code(q);
-            let error = x[at] - (d * q + min);
-            let row = &feedback[at * WINDOW..][..x.len()];
-            for (x, u) in x[at + 1..].iter_mut().zip(&row[at + 1..]) {
-                *x -= error * u;
+            let q = B::nearest((here[k] - min) * fit::inverse(d));
+            codes[k] = B::code(q);
+            errors[k] = here[k] - (d * q + min);
+            let row = &rows[k * WINDOW + first..][..SUB];
+            for j in k + 1..SUB {
+                here[j] -= errors[k] * row[j];
             }
         }
         block.set_codes(sub, &codes);
+        pass_on(&errors, rows, first + SUB, later);
+    }
+}
+
+/// Passes the errors of a sub-block on to the columns from number `from` of the window on, `later`: all errors to a few columns at a time, which
+/// stay in registers meanwhile. `rows` are the sub-block's rows of the feedback.
+fn pass_on(errors: &[f32; SUB], rows: &[f32], from: usize, later: &mut [f32]) {
+    const LANES: usize = 16;
+    for (i, x) in later.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let mut now = *x;
+        for (error, row) in errors.iter().zip(rows.chunks_exact(WINDOW)) {
+            let Some(u) = row[from + i * LANES..].first_chunk::<LANES>() else { continue };
+            for lane in 0..LANES {
+                now[lane] -= error * u[lane];
+            }
+        }
+        *x = now;
     }
 }
 
@@ -122,15 +142,14 @@ fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>
     // H = V·Vᵀ with V upper triangular, from the last column up; then U = V⁻¹ satisfies UᵀU = H⁻¹ and is upper triangular too.
     let mut v = vec![0.0; n * n];
     for j in (0..n).rev() {
-        let row_j: f64 = v[j * n + j + 1..(j + 1) * n].iter().map(|v| v * v).sum();
-        let pivot = (h[j * n + j] - row_j).sqrt();
+        let (above, row_j) = v.split_at_mut(j * n);
+        let pivot = (h[j * n + j] - dot(&row_j[j + 1..n], &row_j[j + 1..n])).sqrt();
         if !(pivot > 0.0 && pivot.is_finite()) {
             return None;
         }
-        v[j * n + j] = pivot;
-        for i in 0..j {
-            let dot: f64 = (j + 1..n).map(|k| v[i * n + k] * v[j * n + k]).sum();
-            v[i * n + j] = (h[i * n + j] - dot) / pivot;
+        row_j[j] = pivot;
+        for (i, row) in above.chunks_exact_mut(n).enumerate() {
+            row[j] = (h[i * n + j] - dot(&row[j + 1..], &row_j[j + 1..n])) / pivot;
         }
     }
     // Row k of U·diag(U)⁻¹ solves r·V = e_k·V[k][k]: by substitution along the row.
@@ -141,10 +160,10 @@ fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>
         row.fill(0.0);
         row[k] = 1.0;
         for i in k..n {
-            let r = row[i] / v[i * n + i];
+            let (r, rest) = (row[i] / v[i * n + i], &v[i * n + i + 1..(i + 1) * n]);
             row[i] = r;
-            for j in i + 1..n {
-                row[j] -= r * v[i * n + j];
+            for (x, v) in row[i + 1..].iter_mut().zip(rest) {
+                *x -= r * v;
             }
         }
         for j in k + 1..n {
@@ -152,6 +171,19 @@ fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>
         }
     }
     out.iter().all(|u| u.is_finite()).then_some(out)
+}
+
+/// `Σ a·b`, in four virtual lanes.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, last_a), (b, last_b)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    let mut sums = [0.0; 4];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..4 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let last: f64 = last_a.iter().zip(last_b).map(|(a, b)| a * b).sum();
+    (sums[0] + sums[2]) + (sums[1] + sums[3]) + last
 }
 
 #[cfg(test)]

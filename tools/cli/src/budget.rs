@@ -48,10 +48,13 @@ pub fn choose_types(
     let parts = parts(matrices);
     let count = TEXTS.min(texts.len());
     let texts: Vec<&[u32]> = (0..count).map(|i| &texts[i * texts.len() / count][..]).collect();
-    let losses = losses(&source, matrices, &parts, &texts, options)?;
+    let probes: Vec<usize> = matrices.iter().map(|m| m.probe(bits)).collect();
+    let probed =
+        |part: &Vec<usize>| part.iter().map(|&i| (matrices[i].index, matrices[i].candidates[probes[i]].ty)).collect();
+    let losses = losses(&source, parts.iter().map(probed).collect(), &texts, options)?;
     let mut costs: Vec<Vec<(u64, f64)>> = vec![Vec::new(); matrices.len()];
     for (part, loss) in parts.iter().zip(losses) {
-        let error: f64 = part.iter().map(|&i| errors[i][matrices[i].probe()]).sum();
+        let error: f64 = part.iter().map(|&i| errors[i][probes[i]]).sum();
         // Where there is no error nothing is lost.
         let unit = if error > 0.0 { loss / error } else { 0.0 };
         for &i in part {
@@ -84,11 +87,10 @@ fn mostly(picked: &[&Candidate]) -> TypeRule {
     }
 }
 
-/// The mean divergence from the model's predictions when each of the parts is rounded alone.
+/// The mean divergence from the model's predictions for each of the `parts`: matrices, by their numbers, that are rounded to these types alone.
 fn losses(
     source: &Arc<dyn Source>,
-    matrices: &[Matrix],
-    parts: &[Vec<usize>],
+    parts: Vec<Vec<(usize, TensorType)>>,
     texts: &[&[u32]],
     options: &ConvertOptions,
 ) -> Result<Vec<f64>> {
@@ -100,9 +102,7 @@ fn losses(
     let steps = Steps { what: "choosing types", interrupt: &interrupt, started: Instant::now(), count: parts.len() };
     let mut losses = Vec::new();
     for (n, part) in parts.iter().enumerate() {
-        let types: Vec<_> =
-            part.iter().map(|&i| (matrices[i].index, matrices[i].candidates[matrices[i].probe()].ty)).collect();
-        let mut engine = load(source, options, &types)?;
+        let mut engine = load(source, options, part)?;
         let found = predictions(&mut engine, texts)?;
         let places = base.par_chunks_exact(vocabulary).zip(found.par_chunks_exact(vocabulary));
         let each: Vec<f64> = places.map(|(base, found)| divergence(base, found)).collect();
