@@ -50,7 +50,7 @@ pub enum WeightsError {
     /// The system gives no more memory.
     #[error("no memory for {size} bytes of weights: {error}")]
     Memory {
-        /// Bytes of the matrix.
+        /// Bytes of all matrices that do not lie in the file as they are used.
         size: usize,
         /// What the system said.
         error: std::io::Error,
@@ -288,8 +288,7 @@ const ALIGNMENT: usize = 16 << 10;
 /// Memory for matrices one after the other. Only what is written to is taken from the system.
 ///
 /// Decode reads every byte once per token: with 4 KiB pages it waits for the TLB, so huge ones are asked for. Those are 2 MiB, and a matrix
-/// that has memory of its own has up to 2 MiB of it in small pages, which was a third of the weights of a model of 1 B. A system that does
-/// not offer huge pages loses only that.
+/// with memory of its own would end in up to 2 MiB of small pages. A system that does not offer huge pages loses only that.
 fn region(size: usize) -> Result<MmapMut, WeightsError> {
     let memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
     #[cfg(target_os = "linux")]
@@ -350,7 +349,7 @@ impl Loader<'_> {
     fn find(&self, name: &str, expected: &[usize]) -> Result<usize, WeightsError> {
         let index = self.source.find(name).ok_or_else(|| self.missing(name))?;
         let found = &self.source.tensors()[index].shape;
-        // Further extents of 1 say nothing.
+        // Further extents of 1 say nothing; but room in memory is made for what has the shape of a matrix.
         let significant = |shape: &[usize]| shape.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
         if found.len() < expected.len() || found[..significant(found)] != expected[..significant(expected)] {
             let path = self.source.path().into();

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quipu_formats::gguf::{Array, GgufFile, GgufWriter, Metadata, Value};
-use quipu_formats::source::Source;
+use quipu_formats::source::{Source, TensorInfo};
+use quipu_quant::TensorType;
 use quipu_runtime::{Engine, LoadError, LoadOptions};
 
 fn demo() -> GgufFile {
@@ -14,12 +15,26 @@ fn demo() -> GgufFile {
 
 /// The demo model with other metadata.
 fn write(path: PathBuf, change: impl Fn(&mut Metadata)) -> Box<dyn Source> {
+    write_with(path, change, |_| {})
+}
+
+/// The demo model with other metadata and other tensors; those that were changed are zeros.
+fn write_with(
+    path: PathBuf,
+    change: impl Fn(&mut Metadata),
+    change_tensor: impl Fn(&mut TensorInfo),
+) -> Box<dyn Source> {
     let source = demo();
     let mut metadata = source.metadata().clone();
     change(&mut metadata);
-    let mut writer = GgufWriter::create(&path, None, &metadata, source.tensors()).unwrap();
-    for (i, tensor) in source.tensors().iter().enumerate() {
-        writer.write_tensor_part(&source.rows(i, 0..tensor.rows())).unwrap();
+    let mut tensors = source.tensors().to_vec();
+    tensors.iter_mut().for_each(change_tensor);
+    let mut writer = GgufWriter::create(&path, None, &metadata, &tensors).unwrap();
+    for (i, (tensor, before)) in tensors.iter().zip(source.tensors()).enumerate() {
+        match tensor == before {
+            true => writer.write_tensor_part(&source.rows(i, 0..tensor.rows())).unwrap(),
+            false => writer.write_tensor_part(&vec![0; tensor.byte_len().unwrap()]).unwrap(),
+        }
     }
     writer.finish().unwrap();
     Box::new(GgufFile::open(path).unwrap())
@@ -44,6 +59,22 @@ fn a_bad_tokenizer_is_refused_before_the_weights_are_loaded() {
     let (error, part) = refused(write(dir.path().join("model.gguf"), abacus));
     assert!(matches!(error, LoadError::Tokenizer { .. }) && error.to_string().contains("abacus"), "{error}");
     assert!(part < 0.5, "{part} of the weights");
+}
+
+/// Memory is taken for tensors of two dimensions; a matrix of one row that claims to be a vector must not be packed beyond it.
+#[test]
+fn a_vector_is_no_matrix() {
+    let dir = tempfile::tempdir().unwrap();
+    let one_unit = |m: &mut Metadata| m.set("llama.feed_forward_length", Value::U32(1));
+    let flat = |tensor: &mut TensorInfo| {
+        let kept: &[usize] = if tensor.name.contains("ffn_down") { &[1, tensor.rows()] } else { &[tensor.cols()] };
+        if ["ffn_gate", "ffn_up", "ffn_down"].iter().any(|part| tensor.name.contains(part)) {
+            (tensor.ty, tensor.shape) = (TensorType::F32, kept.to_vec());
+        }
+    };
+    let (error, _) = refused(write_with(dir.path().join("model.gguf"), one_unit, flat));
+    let error = error.to_string();
+    assert!(error.contains("`blk.0.ffn_gate.weight` has shape [256]") && error.contains(", 1]"), "{error}");
 }
 
 #[test]

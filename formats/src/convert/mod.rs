@@ -15,9 +15,9 @@
 //! [`TypeRule::Keep`] leaves all types as they are, except that tensors of one dimension are F32 here too. In a packed file every
 //! `*.weight` of two dimensions is packed, whatever its type, and the tensors stand in the order in which a forward pass reads them.
 //!
-//! A tensor that keeps its type keeps its bytes; interleaved rows become plain. One that changes it goes through f32; from one quantised type to another that
-//! loses more than the new type alone would, which is worth a warning. A type without kernels is packed as the one that runs in its place,
-//! without that detour ([`quipu_quant::stored`]).
+//! A tensor that keeps its type keeps its bytes; interleaved rows become plain. One that changes it goes through f32; from one quantised type
+//! to another that loses more than the new type alone would, which is worth a warning. A type without kernels is packed as the one that runs
+//! in its place, without that detour ([`quipu_quant::stored`]).
 //!
 //! Everything streams: a few chunks of rows for each thread are in memory at a time, and the pages of the source are given
 //! back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind its quants.

@@ -59,6 +59,29 @@ const _: () = assert!(fits::<4>() && fits::<5>() && fits::<6>());
 // Signed bytes: |code| ≤ 128 as an unsigned byte times the activation with the code's sign.
 const _: () = assert!(2 * 128 * MAX_ACT <= i16::MAX as i32);
 
+/// [`Products::sums`] of codes that were widened to 16 bits, from column 0.
+#[inline(always)]
+fn wide_sums<const N: usize>(cpu: Avx2, codes: &[u8], rows: Rows<'_>) -> Sums {
+    let mut sums = [[cpu.splat_i32(0); 2]; ROWS];
+    for j in 0..N {
+        for odd in 0..2 {
+            let line = &codes[LINE * (2 * j + odd)..];
+            let lines = [cpu.line(line, 0), cpu.line(line, 1)];
+            for r in 0..ROWS {
+                let act = cpu.splat_i32(rows.wide[r].columns[odd][j]);
+                for part in 0..2 {
+                    // SAFETY: an `Avx2` exists, so this CPU has AVX2; the operands are values.
+                    unsafe {
+                        let product = _mm256_madd_epi16(lines[part], act);
+                        sums[r][part] = pin(_mm256_add_epi32(sums[r][part], product));
+                    }
+                }
+            }
+        }
+    }
+    sums
+}
+
 impl Products for Maddubs {
     const BYTE_OFFSET: i32 = 0;
 
@@ -103,25 +126,12 @@ impl Products for Maddubs {
 
     #[inline(always)]
     fn sums<F: Form, const N: usize>(cpu: Avx2, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums {
+        if F::BITS == 8 {
+            return wide_sums::<N>(cpu, codes, rows);
+        }
         // SAFETY: an `Avx2` exists, so this CPU has AVX2; the operands are values.
         unsafe {
             let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
-            if F::BITS == 8 {
-                for j in 0..N {
-                    for odd in 0..2 {
-                        let line = &codes[LINE * (2 * j + odd)..];
-                        let lines = [cpu.line(line, 0), cpu.line(line, 1)];
-                        for r in 0..ROWS {
-                            let act = _mm256_set1_epi32(rows.wide[r].columns[odd][j]);
-                            for part in 0..2 {
-                                let product = _mm256_madd_epi16(lines[part], act);
-                                sums[r][part] = pin(_mm256_add_epi32(sums[r][part], product));
-                            }
-                        }
-                    }
-                }
-                return sums;
-            }
             let centre = const { centre::<F>() };
             // Only types with halves come with four lines.
             const { assert!(F::BITS == 8 || F::HALVES != (N == 4) || fits_i16::<F>(N)) };
