@@ -138,4 +138,16 @@ impl Tile {
     pub fn rows(&self) -> usize {
         self.rows
     }
+
+    /// The bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.q[..])
+            + size_of_val(&self.d[..])
+            + size_of_val(&self.halves[..])
+            + size_of_val(&self.minus[..])
+            + size_of_val(&self.weighted[..])
+            + size_of_val(&self.weighted_halves[..])
+            + size_of_val(&self.wide[..])
+            + size_of_val(&self.paired[..])
+    }
 }

@@ -23,6 +23,7 @@ pub mod model;
 pub mod open;
 #[allow(unsafe_code)]
 pub mod pool;
+mod product;
 pub mod roof;
 mod rope;
 pub mod sampler;

@@ -13,8 +13,9 @@ use quipu_kernels::{AttentionScratch, Kernels, MatMut, Queries, Scratch, Tile, p
 use crate::config::Config;
 use crate::kv::{AnySegment, PAGE, Sequence};
 use crate::pool::Pool;
+use crate::product::ProductInput;
 use crate::rope::Rope;
-use crate::weights::{Linear, ModelWeights, ProductInput};
+use crate::weights::{Linear, ModelWeights};
 
 /// One token of a batch. Tokens of one sequence stand in order, each at the next position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,21 +180,40 @@ impl Team<'_> {
                 self.pool.for_items(self.locals, &mut tiles[..used], |_, i, tile| quantize(i, tile));
             }
         }
-        ProductInput { x: &x[..(rows - 1) * stride + cols], stride, tiles: &tiles[..used] }
+        ProductInput { x: &x[..(rows - 1) * stride + cols], rows, stride, tiles: &tiles[..used] }
+    }
+
+    /// Calls `f` for the parts of `out`, `width` columns each, and the rows of `input` that belong to them.
+    fn for_parts(
+        &mut self,
+        input: ProductInput<'_>,
+        out: &mut MatMut<'_>,
+        width: usize,
+        f: impl Fn(&mut Local, ProductInput<'_>, Range<usize>, &mut MatMut<'_>) + Sync,
+    ) {
+        let mut start = 0;
+        for panel in input.panels() {
+            let columns = 0..out.cols();
+            let mut out = out.part(start..start + panel.rows, columns);
+            self.pool.for_tiles(self.locals, &mut out, &[0, panel.rows], width, |local, _, cols, part| {
+                f(local, panel, cols, part);
+            });
+            start += panel.rows;
+        }
     }
 
     /// The products of several matrices with one input, side by side in `out`.
     fn products(&mut self, linears: &[&Linear], input: ProductInput<'_>, out: &mut MatMut<'_>) {
-        let (kernels, rows) = (self.kernels, out.rows());
+        let kernels = self.kernels;
         let width = self.chunk(linears.iter().map(|l| l.matrix.groups()).sum());
-        self.pool.for_tiles(self.locals, out, &[0, rows], width, |local, _, cols, tile| {
+        self.for_parts(input, out, width, |local, input, cols, tile| {
             let mut start = 0;
             for linear in linears {
                 let end = start + linear.matrix.groups() * 16;
                 let mine = cols.start.max(start)..cols.end.min(end);
                 if !mine.is_empty() {
                     let groups = (mine.start - start) / 16..(mine.end - start) / 16;
-                    let mut part = tile.part(0..rows, mine.start - cols.start..mine.end - cols.start);
+                    let mut part = tile.part(0..input.rows, mine.start - cols.start..mine.end - cols.start);
                     linear.apply(kernels, groups, input, &mut local.product, &mut part);
                 }
                 start = end;
@@ -203,11 +223,11 @@ impl Team<'_> {
 
     /// `x ← x + W·input`.
     fn add_product(&mut self, linear: &Linear, input: ProductInput<'_>, x: &mut MatMut<'_>) {
-        let (kernels, rows) = (self.kernels, x.rows());
+        let kernels = self.kernels;
         let width = self.chunk(linear.matrix.groups());
-        self.pool.for_tiles(self.locals, x, &[0, rows], width, |local, _, cols, tile| {
+        self.for_parts(input, x, width, |local, input, cols, tile| {
             let Local { product, buffer, .. } = local;
-            let n = cols.len();
+            let (rows, n) = (input.rows, cols.len());
             let out = room(buffer, rows * n);
             linear.apply(kernels, cols.start / 16..cols.end / 16, input, product, &mut MatMut::new(out, rows, n, n));
             for (r, out) in out.chunks_exact(n).enumerate() {
@@ -218,11 +238,11 @@ impl Team<'_> {
 
     /// `out ← silu(W_gate·input) · W_up·input`.
     fn gated_product(&mut self, gate: &Linear, up: &Linear, input: ProductInput<'_>, out: &mut MatMut<'_>) {
-        let (kernels, rows) = (self.kernels, out.rows());
+        let kernels = self.kernels;
         let width = self.chunk(gate.matrix.groups());
-        self.pool.for_tiles(self.locals, out, &[0, rows], width, |local, _, cols, tile| {
+        self.for_parts(input, out, width, |local, input, cols, tile| {
             let Local { product, buffer, .. } = local;
-            let (n, groups) = (cols.len(), cols.start / 16..cols.end / 16);
+            let (rows, n, groups) = (input.rows, cols.len(), cols.start / 16..cols.end / 16);
             gate.apply(kernels, groups.clone(), input, product, tile);
             let ups = room(buffer, rows * n);
             up.apply(kernels, groups, input, product, &mut MatMut::new(ups, rows, n, n));

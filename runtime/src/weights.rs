@@ -8,13 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use memmap2::MmapMut;
 use quipu_formats::source::{Layout, Source, TensorInfo};
-use quipu_kernels::{Kernels, MatMut, Scratch, Tile, Weights};
+use quipu_kernels::{Kernels, MatMut, Scratch, Weights};
 use quipu_quant::TensorType;
 use quipu_quant::blocks;
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, dequantize_row, pack_group};
 
 use crate::config::{Config, ConfigError};
 use crate::pool::Pool;
+use crate::product::ProductInput;
 
 /// Why the weights of a model can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -138,14 +139,6 @@ pub(crate) struct Linear {
     scale: Option<f32>,
     /// outputs, padded to 16.
     bias: Option<Vec<f32>>,
-}
-
-/// Activation rows as a product takes them: f32, and tiles of int8 where a weight matrix needs them.
-#[derive(Clone, Copy)]
-pub(crate) struct ProductInput<'a> {
-    pub(crate) x: &'a [f32],
-    pub(crate) stride: usize,
-    pub(crate) tiles: &'a [Tile],
 }
 
 impl Linear {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, Mix, TypeRule, write_gguf};
+use quipu_formats::gguf::{GgufWriter, Value};
 use quipu_quant::TensorType;
 use quipu_runtime::cores::Cores;
 use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Residence, Sequence};
@@ -114,6 +115,41 @@ fn check_converted(from: &Path, types: TypeRule, count: usize, kv_type: KvType) 
 fn stories260k() {
     let path = data("stories260K/stories260K-f32.gguf");
     check_converted(&path, TypeRule::Keep, 300, KvType::F32);
+}
+
+/// One layer of stories260K with so many hidden units that a product takes its input in several panels.
+#[test]
+fn many_hidden_units() {
+    const UNITS: usize = 16384;
+    let source = open(&data("stories260K/stories260K-f32.gguf"));
+    let mut metadata = source.metadata().clone();
+    metadata.set("llama.block_count", Value::U32(1));
+    metadata.set("llama.feed_forward_length", Value::U32(UNITS as u32));
+    let (mut tensors, mut contents) = (Vec::new(), Vec::new());
+    for (i, tensor) in source.tensors().iter().enumerate() {
+        let mut tensor = tensor.clone();
+        let mut content = source.rows(i, 0..tensor.rows()).into_owned();
+        if tensor.name.starts_with("blk.") && !tensor.name.starts_with("blk.0.") {
+            continue;
+        }
+        let is = |part: &str| tensor.name.ends_with(&format!("{part}.weight"));
+        if is("ffn_gate") || is("ffn_up") || is("ffn_down") {
+            let hidden = usize::from(!is("ffn_down"));
+            tensor.shape[hidden] = UNITS;
+            // The weights that there are, again and again.
+            content = content.into_iter().cycle().take(tensor.byte_len().unwrap()).collect();
+        }
+        tensors.push(tensor);
+        contents.push(content);
+    }
+    let scratch = tempfile::tempdir().expect("scratch directory");
+    let path = scratch.path().join("wide.gguf");
+    let mut writer = GgufWriter::create(&path, None, &metadata, &tensors).unwrap();
+    contents.iter().for_each(|content| writer.write_tensor_part(content).unwrap());
+    writer.finish().unwrap();
+    for rule in [TypeRule::Keep, TypeRule::To(TensorType::Q4_0)] {
+        check_converted(&path, rule, 330, KvType::F32);
+    }
 }
 
 #[test]
