@@ -204,7 +204,8 @@ impl Imatrix {
         }
         let keys = file.metadata();
         let number = |key| keys.u32_opt(key).ok().flatten().unwrap_or(0);
-        let datasets = keys.strings_opt("imatrix.datasets").ok().flatten().unwrap_or_default().to_vec();
+        let datasets = keys.strings_opt("imatrix.datasets").ok().flatten();
+        let datasets = datasets.map_or_else(Vec::new, |datasets| datasets.iter().map(String::from).collect());
         let (chunks, chunk_size) = (number("imatrix.chunk_count"), number("imatrix.chunk_size"));
         Ok(Imatrix { entries, path: path.to_owned(), datasets, chunks, chunk_size })
     }
@@ -216,7 +217,7 @@ impl Imatrix {
     pub fn write(&self, path: &Path) -> Result<u64, WriteError> {
         let mut metadata = Metadata::default();
         metadata.set("general.type", Value::String("imatrix".into()));
-        metadata.set("imatrix.datasets", Value::Array(Array::String(self.datasets.clone())));
+        metadata.set("imatrix.datasets", Value::Array(Array::String(self.datasets.iter().collect())));
         metadata.set("imatrix.chunk_count", Value::U32(self.chunks));
         metadata.set("imatrix.chunk_size", Value::U32(self.chunk_size));
         let mut infos = Vec::new();

@@ -50,7 +50,7 @@ fn array() -> impl Strategy<Value = Array> {
         some(any::<f32>()).prop_map(Array::F32),
         some(any::<f64>()).prop_map(Array::F64),
         some(any::<bool>()).prop_map(Array::Bool),
-        some(".{0,9}").prop_map(Array::String),
+        some(".{0,9}").prop_map(|strings| Array::String(strings.iter().collect())),
     ];
     leaf.prop_recursive(6, 32, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Array::Array))
 }

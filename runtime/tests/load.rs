@@ -83,7 +83,7 @@ fn more_tokens_than_embeddings_are_refused_before_the_weights_are_loaded() {
     let one_more = |m: &mut Metadata| {
         let Some(Value::Array(Array::String(mut tokens))) = m.remove("tokenizer.ggml.tokens") else { panic!("tokens") };
         let Some(Value::Array(Array::I32(mut types))) = m.remove("tokenizer.ggml.token_type") else { panic!("types") };
-        tokens.push("one more".into());
+        tokens.push("one more");
         types.push(types[0]);
         m.set("tokenizer.ggml.tokens", Value::Array(Array::String(tokens)));
         m.set("tokenizer.ggml.token_type", Value::Array(Array::I32(types)));

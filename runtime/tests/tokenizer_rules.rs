@@ -11,7 +11,7 @@ const USER_DEFINED: i32 = 4;
 const BYTE: i32 = 6;
 
 fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
-    Value::Array(Array::String(items.into_iter().map(String::from).collect()))
+    Value::Array(Array::String(items.into_iter().collect()))
 }
 
 fn metadata(model: &str, tokens: &[(&str, i32)]) -> Metadata {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::fault::{GgufFault, quote};
+use super::strings::Strings;
 use super::value::{Array, Value};
 use super::{MAX_ARRAY_DEPTH, MAX_HEADER_BYTES, wire};
 
@@ -150,9 +151,9 @@ impl<'a> Cursor<'a> {
             wire::F64 => Array::F64(numbers!(f64)),
             wire::BOOL => Array::Bool(self.take(n, p)?.iter().map(|&b| bool_of(b, key)).collect::<Result<_, _>>()?),
             wire::STRING => {
-                let mut strings = Vec::with_capacity(n.min(MODEST));
+                let mut strings = Strings::with_capacity(n.min(MODEST));
                 for _ in 0..n {
-                    strings.push(self.string(p)?.to_owned());
+                    strings.push(self.string(p)?);
                 }
                 Array::String(strings)
             }

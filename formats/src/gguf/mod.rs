@@ -27,6 +27,7 @@ mod fault;
 mod file;
 mod output;
 mod parse;
+mod strings;
 mod value;
 mod wire;
 mod writer;
@@ -34,6 +35,7 @@ mod writer;
 pub use fault::{GgufError, GgufFault};
 pub use file::GgufFile;
 pub use output::{OutputError, OutputFile};
+pub use strings::Strings;
 pub use value::{Array, Metadata, MetadataError, Required, Value};
 pub use writer::{GgufWriter, WriteError};
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::strings::Strings;
+
 /// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -36,7 +38,7 @@ pub enum Array {
     F32(Vec<f32>),
     F64(Vec<f64>),
     Bool(Vec<bool>),
-    String(Vec<String>),
+    String(Strings),
     Array(Vec<Array>),
 }
 
@@ -253,10 +255,8 @@ impl Metadata {
     }
 
     /// The value of `key` as an array of strings.
-    pub fn strings_opt(&self, key: &str) -> Result<Option<&[String]>, MetadataError> {
-        self.typed(key, "an array of strings", |v| {
-            if let Value::Array(Array::String(a)) = v { Some(a.as_slice()) } else { None }
-        })
+    pub fn strings_opt(&self, key: &str) -> Result<Option<&Strings>, MetadataError> {
+        self.typed(key, "an array of strings", |v| if let Value::Array(Array::String(a)) = v { Some(a) } else { None })
     }
 
     /// The value of `key` as an array of f32.

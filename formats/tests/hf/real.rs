@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quipu_formats::gguf::{GgufFile, Metadata, Value as Gguf};
+use quipu_formats::gguf::{GgufFile, Metadata, Strings, Value as Gguf};
 use quipu_formats::hf::{HfDirectory, RopeScaling, read_tokenizer};
 use quipu_formats::source::Source;
 use serde_json::Value;
@@ -22,7 +22,7 @@ fn shared(path: &str) -> Option<PathBuf> {
     None
 }
 
-fn strings<'a>(m: &'a Metadata, key: &str) -> &'a [String] {
+fn strings<'a>(m: &'a Metadata, key: &str) -> &'a Strings {
     m.strings_opt(key).unwrap().unwrap_or_else(|| panic!("no {key}"))
 }
 
@@ -122,7 +122,7 @@ fn a_model_that_sentencepiece_wrote() {
             (strings(&m, "tokenizer.ggml.tokens"), m.f32s_opt("tokenizer.ggml.scores").unwrap().unwrap());
         let types = m.i32s_opt("tokenizer.ggml.token_type").unwrap().unwrap();
         for (id, (piece, score, ty)) in pieces.iter().enumerate() {
-            assert_eq!((&tokens[id], scores[id], types[id]), (piece, *score, *ty), "{id} of {files:?}");
+            assert_eq!((&tokens[id], scores[id], types[id]), (piece.as_str(), *score, *ty), "{id} of {files:?}");
         }
         assert_eq!(m.bool_opt("tokenizer.ggml.add_space_prefix").unwrap(), Some(true));
         assert!(m.get("quipu.tokenizer.pre").is_none());
@@ -150,8 +150,7 @@ fn scores_from_merges_order_llama_2s_pieces() {
     let theirs = gguf.metadata();
     let (tokens, scores) =
         (strings(theirs, "tokenizer.ggml.tokens"), theirs.f32s_opt("tokenizer.ggml.scores").unwrap().unwrap());
-    let ids: std::collections::HashMap<&str, usize> =
-        tokens.iter().enumerate().map(|(id, t)| (t.as_str(), id)).collect();
+    let ids: std::collections::HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, t)| (t, id)).collect();
     let mut merges: Vec<(f32, &str, &str)> = vec![];
     for (token, score) in tokens.iter().zip(scores) {
         for (at, _) in token.char_indices().skip(1) {
@@ -164,7 +163,7 @@ fn scores_from_merges_order_llama_2s_pieces() {
     merges.sort_by(|a, b| b.0.total_cmp(&a.0));
     assert!(merges.len() > 50_000);
     let vocab: serde_json::Map<String, Value> =
-        tokens.iter().enumerate().map(|(id, t)| (t.clone(), id.into())).collect();
+        tokens.iter().enumerate().map(|(id, t)| (t.to_owned(), id.into())).collect();
     let special = |id: usize| serde_json::json!({"id": id, "content": tokens[id], "special": true});
     let json = serde_json::json!({
         "added_tokens": [special(0), special(1), special(2)],
@@ -194,7 +193,7 @@ fn assert_same_order(ours: &Metadata, theirs: &Metadata) {
     let mut order: Vec<usize> = (0..tokens.len()).filter(merged).collect();
     order.sort_by(|a, b| their_scores[*b].total_cmp(&their_scores[*a]));
     for pair in order.windows(2) {
-        assert!(ours[pair[0]] > ours[pair[1]], "{:?} before {:?}", tokens[pair[0]], tokens[pair[1]]);
+        assert!(ours[pair[0]] > ours[pair[1]], "{:?} before {:?}", &tokens[pair[0]], &tokens[pair[1]]);
     }
 }
 

@@ -3,9 +3,13 @@
 //! A word begins as its bytes, one token each; pairs are merged in the order in which training found them.
 
 use std::collections::HashMap;
+use std::mem;
+use std::num::NonZero;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use quipu_formats::gguf::{Metadata, Required};
-use rayon::prelude::*;
+use quipu_formats::gguf::{Metadata, Required, Strings};
 
 use super::bytes::byte_to_char;
 use super::error::TokenizerError;
@@ -16,19 +20,63 @@ use super::vocab::{TextIndex, Vocab};
 
 const MERGES: &str = "tokenizer.ggml.merges";
 
+/// Merges by [`pair`].
+type Merges = HashMap<u64, Merge, Seed>;
+
 #[derive(Debug)]
 pub(super) struct Bpe {
     pretokenizer: Pretokenizer,
     /// The token of each byte.
     bytes: [u32; 256],
-    /// Merges by [`pair`].
-    merges: HashMap<u64, Merge, Seed>,
+    /// The lines of the file that [`Bpe::merges`] come from, until they do: where words of the vocabulary skip the merges, a prompt may need
+    /// none at all, and to read Llama 3's takes as long as the rest of the tokenizer.
+    lines: Mutex<Strings>,
+    merges: OnceLock<Merges>,
     /// The tokens by their bytes, if words that are in the vocabulary skip the merges.
     words: Option<TextIndex>,
 }
 
 fn pair(left: u32, right: u32) -> u64 {
     u64::from(left) << 32 | u64::from(right)
+}
+
+/// Lines that are worth a thread.
+const LINES_PER_THREAD: usize = 1 << 14;
+
+fn read_merges(lines: &Strings, vocab: &Vocab) -> Merges {
+    let merge = |rank: usize, joined: &mut Vec<u8>| {
+        // The separator is the first space after the first character; a line without one, or whose pieces are not in the
+        // vocabulary, can never merge anything (llama.cpp lets such lines pass too).
+        let line = lines[rank].as_bytes();
+        let space = 1 + line.iter().skip(1).position(|b| *b == b' ')?;
+        let (left, right) = (&line[..space], &line[space + 1..]);
+        joined.clear();
+        joined.extend_from_slice(left);
+        joined.extend_from_slice(right);
+        let id = vocab.mergeable(joined)?;
+        let pair = pair(vocab.mergeable(left)?, vocab.mergeable(right)?);
+        Some((pair, Merge { rank: u32::try_from(rank).ok()?, id }))
+    };
+    // Nearly all of the time goes into waiting for memory that three lookups a line are scattered over. These are no jobs of rayon's: a
+    // worker that waits for one may begin another, and that may need these merges.
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let part = lines.len().div_ceil(threads).max(LINES_PER_THREAD);
+    let mut merges = Merges::with_capacity_and_hasher(lines.len(), Seed::default());
+    std::thread::scope(|scope| {
+        let find = |ranks: Range<usize>| {
+            let mut joined = Vec::new();
+            ranks.filter_map(|rank| merge(rank, &mut joined)).collect::<Vec<_>>()
+        };
+        let parts = (0..lines.len()).step_by(part).map(|start| start..(start + part).min(lines.len()));
+        let parts: Vec<_> = parts.map(|ranks| scope.spawn(move || find(ranks))).collect();
+        for part in parts {
+            for (pair, merge) in part.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+                // The first of equal lines counts.
+                merges.entry(pair).or_insert(merge);
+            }
+        }
+    });
+    merges
 }
 
 impl Bpe {
@@ -38,43 +86,31 @@ impl Bpe {
         pretokenizer: Pretokenizer,
         ignore_merges: bool,
     ) -> Result<Bpe, TokenizerError> {
-        let find = |piece: &[u8]| vocab.id(piece).filter(|id| vocab.is_mergeable(*id));
-
         // Real vocabularies lack bytes: those that UTF-8 never uses, or that their training text never had. A vocabulary without
         // any is not byte-level.
         let bytes: [u32; 256] = std::array::from_fn(|byte| {
             let mut buffer = [0; 4];
             let piece = byte_to_char(byte as u8).encode_utf8(&mut buffer);
-            find(piece.as_bytes()).unwrap_or(NO_TOKEN)
+            vocab.mergeable(piece.as_bytes()).unwrap_or(NO_TOKEN)
         });
         if bytes.iter().all(|id| *id == NO_TOKEN) {
             return Err(TokenizerError::NotByteLevel);
         }
 
-        let lines = metadata.strings_opt(MERGES).required(MERGES)?;
-        let merge = |joined: &mut Vec<u8>, rank: usize| {
-            // The separator is the first space after the first character; a line without one, or whose pieces are not in the
-            // vocabulary, can never merge anything (llama.cpp lets such lines pass too).
-            let line = lines[rank].as_bytes();
-            let space = 1 + line.iter().skip(1).position(|b| *b == b' ')?;
-            let (left, right) = (&line[..space], &line[space + 1..]);
-            joined.clear();
-            joined.extend_from_slice(left);
-            joined.extend_from_slice(right);
-            let id = find(joined)?;
-            Some((pair(find(left)?, find(right)?), Merge { rank: u32::try_from(rank).ok()?, id }))
-        };
-        // Nearly all of the time goes into waiting for memory that three lookups a line are scattered over.
-        let (found, words) = rayon::join(
-            || (0..lines.len()).into_par_iter().map_init(Vec::new, merge).flatten().collect::<Vec<_>>(),
-            || ignore_merges.then(|| vocab.index_texts()),
-        );
-        let mut merges = HashMap::with_capacity_and_hasher(found.len(), Seed::default());
-        for (pair, merge) in found {
-            // The first of equal lines counts.
-            merges.entry(pair).or_insert(merge);
+        let lines = Mutex::new(metadata.strings_opt(MERGES).required(MERGES)?.clone());
+        let words = ignore_merges.then(|| vocab.index_texts());
+        let bpe = Bpe { pretokenizer, bytes, lines, merges: OnceLock::new(), words };
+        if bpe.words.is_none() {
+            bpe.merges(vocab);
         }
-        Ok(Bpe { pretokenizer, bytes, merges, words })
+        Ok(bpe)
+    }
+
+    fn merges(&self, vocab: &Vocab) -> &Merges {
+        self.merges.get_or_init(|| {
+            let lines = mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
+            read_merges(&lines, vocab)
+        })
     }
 
     /// Appends the tokens of `text` to `ids`; `first` says whether the whole text begins with it.
@@ -92,20 +128,21 @@ impl Bpe {
                 ids.extend_from_within(start..end);
             } else {
                 let start = ids.len();
-                self.encode_word(word.as_bytes(), &mut symbols, ids);
+                self.encode_word(vocab, word.as_bytes(), &mut symbols, ids);
                 seen.insert(word, (start, ids.len()));
             }
         });
     }
 
-    fn encode_word(&self, word: &[u8], symbols: &mut Vec<Symbol>, ids: &mut Vec<u32>) {
+    fn encode_word(&self, vocab: &Vocab, word: &[u8], symbols: &mut Vec<Symbol>, ids: &mut Vec<u32>) {
         symbols.clear();
         symbols.extend(word.iter().enumerate().map(|(at, byte)| Symbol {
             start: at,
             end: at + 1,
             id: self.bytes[usize::from(*byte)],
         }));
-        merge_all(symbols, |left, right| self.merges.get(&pair(left.id, right.id)).copied());
+        let merges = self.merges(vocab);
+        merge_all(symbols, |left, right| merges.get(&pair(left.id, right.id)).copied());
         // A byte that the vocabulary lacks vanishes, as in Hugging Face's tokenizers and in llama.cpp.
         ids.extend(symbols.iter().map(|symbol| symbol.id).filter(|id| *id != NO_TOKEN));
     }

@@ -113,7 +113,7 @@ impl Spm {
     fn encode_word(&self, vocab: &Vocab, word: &str, symbols: &mut Vec<Symbol>, ids: &mut Vec<u32>) {
         let token = |start: usize, end: usize| {
             let piece = word.as_bytes().get(start..end).filter(|piece| piece.len() <= self.longest)?;
-            vocab.id(piece).filter(|id| vocab.is_mergeable(*id))
+            vocab.mergeable(piece)
         };
         symbols.clear();
         symbols.extend(word.char_indices().map(|(start, c)| {

@@ -115,6 +115,11 @@ impl Vocab {
         matches!(self.kind(id), TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused)
     }
 
+    /// As [`Vocab::id`], if that token can come out of merging.
+    pub(super) fn mergeable(&self, piece: &[u8]) -> Option<u32> {
+        self.id(piece).filter(|id| self.is_mergeable(*id))
+    }
+
     /// An index of the tokens that byte-level BPE may take for a whole word, by the bytes of the word.
     pub(super) fn index_texts(&self) -> TextIndex {
         let plain = |id: &u32| {

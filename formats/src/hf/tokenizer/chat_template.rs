@@ -30,7 +30,7 @@ pub(super) fn add(metadata: &mut Metadata, dir: &Path, tokenizer_config: &NamedO
         }
     }
     if !others.is_empty() {
-        metadata.set("tokenizer.chat_templates", GgufValue::Array(Array::String(others)));
+        metadata.set("tokenizer.chat_templates", GgufValue::Array(Array::String(others.into_iter().collect())));
     }
     Ok(())
 }

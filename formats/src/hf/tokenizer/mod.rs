@@ -205,13 +205,13 @@ fn write(metadata: &mut Metadata, vocabulary: Vocabulary, special: special::Spec
     let mut set = |key: &str, value: Value| metadata.set(format!("tokenizer.ggml.{key}"), value);
     set("model", Value::String(vocabulary.model.into()));
     set("pre", Value::String(vocabulary.pre.into()));
-    set("tokens", Value::Array(Array::String(vocabulary.tokens)));
+    set("tokens", Value::Array(Array::String(vocabulary.tokens.into_iter().collect())));
     if let Some(scores) = vocabulary.scores {
         set("scores", Value::Array(Array::F32(scores)));
     }
     set("token_type", Value::Array(Array::I32(vocabulary.types.into_iter().map(|t| t as i32).collect())));
     if let Some(merges) = vocabulary.merges {
-        set("merges", Value::Array(Array::String(merges)));
+        set("merges", Value::Array(Array::String(merges.into_iter().collect())));
     }
     for (key, id) in [
         ("bos_token_id", special.bos),

@@ -178,25 +178,25 @@ fn float_json(v: f32) -> Json {
 }
 
 fn array_json(array: &Array, limit: usize) -> Json {
-    fn some<T>(items: &[T], limit: usize, to_json: impl Fn(&T) -> Json) -> Json {
-        if items.len() <= limit {
-            return items.iter().map(to_json).collect();
+    fn some<T>(items: impl ExactSizeIterator<Item = T>, limit: usize, to_json: impl Fn(T) -> Json) -> Json {
+        match items.len() {
+            all if all <= limit => items.map(to_json).collect(),
+            all => json!({"length": all, "first": items.take(limit).map(to_json).collect::<Json>()}),
         }
-        json!({"length": items.len(), "first": items[..limit].iter().map(to_json).collect::<Json>()})
     }
     match array {
-        Array::U8(v) => some(v, limit, |v| json!(v)),
-        Array::I8(v) => some(v, limit, |v| json!(v)),
-        Array::U16(v) => some(v, limit, |v| json!(v)),
-        Array::I16(v) => some(v, limit, |v| json!(v)),
-        Array::U32(v) => some(v, limit, |v| json!(v)),
-        Array::I32(v) => some(v, limit, |v| json!(v)),
-        Array::U64(v) => some(v, limit, |v| json!(v)),
-        Array::I64(v) => some(v, limit, |v| json!(v)),
-        Array::F32(v) => some(v, limit, |v| float_json(*v)),
-        Array::F64(v) => some(v, limit, |v| json!(v)),
-        Array::Bool(v) => some(v, limit, |v| json!(v)),
-        Array::String(v) => some(v, limit, |v| json!(v)),
-        Array::Array(v) => some(v, limit, |v| array_json(v, limit)),
+        Array::U8(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::I8(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::U16(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::I16(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::U32(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::I32(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::U64(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::I64(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::F32(v) => some(v.iter(), limit, |v| float_json(*v)),
+        Array::F64(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::Bool(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::String(v) => some(v.iter(), limit, |v| json!(v)),
+        Array::Array(v) => some(v.iter(), limit, |v| array_json(v, limit)),
     }
 }
