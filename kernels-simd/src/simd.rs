@@ -9,6 +9,7 @@
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
+use crate::ops::elementwise;
 use crate::ops::matmul_quant::{self, Form};
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::GroupScales;
@@ -128,6 +129,17 @@ pub(crate) trait Simd: Copy {
     fn to_f32(self, a: Self::I) -> Self::V;
     /// Integral f32 to i32.
     fn to_i32(self, a: Self::V) -> Self::I;
+
+    /// The largest magnitude of finite numbers.
+    #[inline(always)]
+    fn largest(self, x: &[f32; 32]) -> f32 {
+        elementwise::largest(self, x)
+    }
+    /// `x · scale`, rounded to the nearest integer, ties to even, and at most 127 in magnitude; and the sums of both halves.
+    #[inline(always)]
+    fn round_block(self, x: &[f32; 32], scale: f32) -> (ActBlock, [i32; 2]) {
+        elementwise::round_block(self, x, scale)
+    }
 
     /// Part `sub` of the line at the head of `bytes`.
     fn line(self, bytes: &[u8], sub: usize) -> Self::Line;

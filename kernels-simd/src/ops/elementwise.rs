@@ -1,7 +1,7 @@
 //! Steps on rows of activations. Rows are padded with zeros to a multiple of 16.
 
 use crate::activations::{TILE_ROWS, Tile};
-use crate::simd::Simd;
+use crate::simd::{ActBlock, Simd};
 
 use super::exp::exp;
 
@@ -76,6 +76,35 @@ pub(crate) fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f
     }
 }
 
+/// [`Simd::largest`] by vectors.
+#[inline(always)]
+pub(crate) fn largest<S: Simd>(s: S, x: &[f32; 32]) -> f32 {
+    let mut largest = s.splat(0.0);
+    for x in x.chunks_exact(S::LANES) {
+        largest = s.max(largest, s.abs(s.load(x)));
+    }
+    let mut lanes = [0.0; 16];
+    s.store(largest, &mut lanes);
+    fold(&mut lanes, f32::max)
+}
+
+/// [`Simd::round_block`] by vectors.
+#[inline(always)]
+pub(crate) fn round_block<S: Simd>(s: S, x: &[f32; 32], scale: f32) -> (ActBlock, [i32; 2]) {
+    let (scale, low, high) = (s.splat(scale), s.splat(-127.0), s.splat(127.0));
+    let mut q = [0i32; 32];
+    for (x, q) in x.chunks_exact(S::LANES).zip(q.chunks_exact_mut(S::LANES)) {
+        let v = s.round(s.mul(s.load(x), scale));
+        s.store_i32(s.to_i32(s.min(s.max(v, low), high)), q);
+    }
+    let halves = [q[..16].iter().sum(), q[16..].iter().sum()];
+    let mut bytes = [0; 32];
+    for (byte, q) in bytes.iter_mut().zip(q) {
+        *byte = q as i8;
+    }
+    (bytes, halves)
+}
+
 /// Quantises up to eight rows, `stride` apart in `x`, to the form of `quipu_quant::activations`.
 #[inline(always)]
 pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile) {
@@ -85,29 +114,12 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile)
     for r in 0..rows {
         let row = &x[r * stride..];
         for (b, x) in row.as_chunks::<32>().0.iter().take(tile.blocks).enumerate() {
-            let mut largest = s.splat(0.0);
-            for x in x.chunks_exact(S::LANES) {
-                largest = s.max(largest, s.abs(s.load(x)));
-            }
-            let mut lanes = [0.0; 16];
-            s.store(largest, &mut lanes);
-            let d = fold(&mut lanes, f32::max) / 127.0;
+            let d = s.largest(x) / 127.0;
             if d < f32::MIN_POSITIVE {
                 tile.put(b, r, [0; 32], 0.0, [0; 2], in_pairs);
                 continue;
             }
-            let inverse = s.splat(1.0 / d);
-            let (low, high) = (s.splat(-127.0), s.splat(127.0));
-            let mut q = [0i32; 32];
-            for (x, q) in x.chunks_exact(S::LANES).zip(q.chunks_exact_mut(S::LANES)) {
-                let v = s.round(s.mul(s.load(x), inverse));
-                s.store_i32(s.to_i32(s.min(s.max(v, low), high)), q);
-            }
-            let halves = [q[..16].iter().sum(), q[16..].iter().sum()];
-            let mut bytes = [0; 32];
-            for (byte, q) in bytes.iter_mut().zip(q) {
-                *byte = q as i8;
-            }
+            let (bytes, halves) = s.round_block(x, 1.0 / d);
             tile.put(b, r, bytes, d, halves, in_pairs);
         }
     }

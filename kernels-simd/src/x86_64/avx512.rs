@@ -9,7 +9,9 @@ use crate::matrix::MatMut;
 use crate::ops::matmul_quant::{Form, offset};
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::GroupScales;
-use crate::simd::{Kernel, LINE, Simd, call_with, four};
+use crate::simd::{ActBlock, Kernel, LINE, Simd, call_with, four};
+
+use super::rounding;
 
 /// Matrix instructions for tiles of more than [`TILE_ROWS`] rows of activations, or none.
 pub(crate) trait Tiles: Copy {
@@ -189,6 +191,16 @@ impl<T: Tiles> Simd for Avx512<T> {
         let out: &mut [i32; 16] = out.first_chunk_mut().expect("16 elements");
         // SAFETY: `out` is 64 writable bytes; `self` proves AVX-512F.
         unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn largest(self, x: &[f32; 32]) -> f32 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { rounding::largest(x) }
+    }
+    #[inline(always)]
+    fn round_block(self, x: &[f32; 32], scale: f32) -> (ActBlock, [i32; 2]) {
+        // SAFETY: `self` proves AVX2.
+        unsafe { rounding::round_block(x, scale) }
     }
     #[inline(always)]
     fn line(self, bytes: &[u8], _sub: usize) -> __m512i {

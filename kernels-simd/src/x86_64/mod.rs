@@ -4,5 +4,6 @@ pub(crate) mod amx;
 pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod avxvnni;
+mod rounding;
 mod tile;
 mod vectors;

@@ -8,8 +8,9 @@ use crate::matrix::MatMut;
 use crate::ops::matmul_quant::Form;
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::GroupScales;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{ActBlock, Kernel, Simd};
 
+use super::rounding;
 use super::tile::{self, Rows, Sums};
 
 /// How an instruction set multiplies codes by activations.
@@ -186,6 +187,16 @@ impl<P: Products> Simd for Avx<P> {
         let out: &mut [i32; 8] = out.first_chunk_mut().expect("8 elements");
         // SAFETY: `out` is 32 writable bytes; `self` proves AVX.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn largest(self, x: &[f32; 32]) -> f32 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { rounding::largest(x) }
+    }
+    #[inline(always)]
+    fn round_block(self, x: &[f32; 32], scale: f32) -> (ActBlock, [i32; 2]) {
+        // SAFETY: `self` proves AVX2.
+        unsafe { rounding::round_block(x, scale) }
     }
     #[inline(always)]
     fn line(self, bytes: &[u8], sub: usize) -> __m256i {
