@@ -65,8 +65,8 @@ type Logits<'a> = dyn FnMut(usize, &[f32]) + 'a;
 /// Tokens of one sequence that attention looks at together: they share every key and value that is read.
 const RUN: usize = 16;
 
-/// Tokens whose logits are computed together; bounds the memory that the vocabulary takes.
-const HEAD_ROWS: usize = 32;
+/// Logits that are computed together: those of 32 tokens for Llama 3's vocabulary, 16 MB.
+const LOGITS: usize = 32 * (128 << 10);
 
 /// Chunks that each thread finds in a product: enough to even out, few enough to keep long streams.
 const CHUNKS_PER_THREAD: usize = 4;
@@ -105,7 +105,7 @@ struct Buffers {
     attn: Vec<f32>,
     /// feed_forward.
     ffn: Vec<f32>,
-    /// vocabulary, for up to [`HEAD_ROWS`] tokens.
+    /// vocabulary, for as many tokens as [`LOGITS`] has room for.
     logits: Vec<f32>,
     /// The current product's input in int8.
     tiles: Vec<Tile>,
@@ -252,15 +252,21 @@ impl Team<'_> {
         });
     }
 
-    /// RMSNorm of `rows` rows.
+    /// RMSNorm of rows as wide as `weight`, over the first `n` elements of each.
     fn norm(&mut self, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
-        let kernels = self.kernels;
-        let width = weight.len();
-        if out.len() == width {
-            return kernels.rms_norm(x, weight, eps, n, out);
+        let (kernels, width) = (self.kernels, weight.len());
+        self.each_row(out, width, |r, out| kernels.rms_norm(&x[r * width..][..width], weight, eps, n, out));
+    }
+
+    /// Calls `f(r, row)` for every row of `x`; a single one takes less time than waking the others.
+    fn each_row(&mut self, x: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+        let rows = x.len() / width;
+        let mut x = MatMut::new(x, rows, width, width);
+        if rows == 1 {
+            return f(0, x.row(0));
         }
-        let mut rows: Vec<(&[f32], &mut [f32])> = x.chunks_exact(width).zip(out.chunks_exact_mut(width)).collect();
-        self.pool.for_items(self.locals, &mut rows, |_, _, (x, out)| kernels.rms_norm(x, weight, eps, n, out));
+        let bounds: Vec<usize> = (0..=rows).collect();
+        self.pool.for_tiles(self.locals, &mut x, &bounds, width, |_, rows, _, row| f(rows.start, row.row(0)));
     }
 }
 
@@ -334,14 +340,16 @@ impl Model {
             let input = team.input(&projections, h, n, c.embedding, d, tiles);
             team.products(&projections, input, &mut MatMut::new(qkv, n, qkv_width, qkv_width));
 
-            for (i, row) in qkv.chunks_exact_mut(qkv_width).enumerate() {
+            team.each_row(qkv, qkv_width, |i, row| {
                 let angles = &angles[i * pairs..(i + 1) * pairs];
                 let (q, kv) = row.split_at_mut(q_width);
-                let (k, v) = kv.split_at_mut(kv_width);
-                let (k, v) = (&mut k[..c.kv_heads * c.head_dim], &v[..c.kv_heads * c.head_dim]);
                 kernels.rope(&mut q[..c.heads * c.head_dim], c.head_dim, angles, scale);
-                kernels.rope(k, c.head_dim, angles, 1.0);
-                sequences[batch[i].sequence].store(layer, positions[i], k, v);
+                kernels.rope(&mut kv[..c.kv_heads * c.head_dim], c.head_dim, angles, 1.0);
+            });
+            for ((row, token), &position) in qkv.chunks_exact(qkv_width).zip(batch).zip(positions.iter()) {
+                let (k, v) = row[q_width..].split_at(kv_width);
+                let used = c.kv_heads * c.head_dim;
+                sequences[token.sequence].store(layer, position, &k[..used], &v[..used]);
             }
             attention(&mut team, c, layer, batch, sequences, positions, runs, qkv, qkv_width, attn, q_width);
 
@@ -365,7 +373,7 @@ impl Model {
         wanted.extend((0..n).filter(|&i| batch[i].logits));
         let head = weights.head();
         let width = head.matrix.groups() * 16;
-        for wanted in wanted.chunks(HEAD_ROWS) {
+        for wanted in wanted.chunks((LOGITS / width).max(1)) {
             let rows = wanted.len();
             for (r, &i) in wanted.iter().enumerate() {
                 let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
