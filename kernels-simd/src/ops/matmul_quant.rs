@@ -17,7 +17,7 @@ use crate::simd::{ActBlock, Kernel, Simd};
 
 use super::codes::{Codes, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4, Widened};
 use super::scales::{
-    FourBits, GroupScales, Lanes, Plain, Scaling, SixBitHalves, SixBitScales, SixBits, Unit, WithHalves, WithMin,
+    FourBits, GroupScales, Lanes, Plain, SUPER, Scaling, SixBitHalves, SixBitScales, SixBits, Unit, WithHalves, WithMin,
 };
 
 /// How widened codes are multiplied: all that is left of a type when its codes are bytes and its scales are f32.
@@ -317,13 +317,17 @@ impl<C: Codes, K: Scaling, F: Form, const M: usize> Kernel for Stream<'_, '_, C,
         assert!(codes.len() == blocks * C::BYTES && plane.len() == blocks / K::BLOCKS * K::BYTES);
         let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
         let mut scales = Unit::default();
-        let units = codes.chunks_exact(C::BYTES * K::BLOCKS).zip(plane.chunks_exact(K::BYTES));
-        for (i, (codes, unit)) in units.enumerate() {
-            K::widen(s, unit, &mut scales);
-            for b in 0..K::BLOCKS {
-                let (codes, scales) =
-                    (&codes[C::BYTES * b..], BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b));
-                block::<S, C, F, M>(s, codes, scales, Acts::of::<F>(tile, i * K::BLOCKS + b, rows), &mut acc);
+        // Scales of eight blocks at once, whole lines of memory: half a line between the lines of codes comes late (Zen 4, one thread, Q4_0:
+        // 24 GB/s instead of 31).
+        const { assert!(SUPER.is_multiple_of(K::BLOCKS)) };
+        let supers = codes.chunks(C::BYTES * SUPER).zip(plane.chunks(K::BYTES * (SUPER / K::BLOCKS)));
+        for (i, (codes, units)) in supers.enumerate() {
+            for (u, unit) in units.chunks_exact(K::BYTES).enumerate() {
+                K::widen(s, unit, &mut scales, u * K::BLOCKS);
+            }
+            for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
+                let scales = BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b);
+                block::<S, C, F, M>(s, codes, scales, Acts::of::<F>(tile, i * SUPER + b, rows), &mut acc);
             }
         }
         store(s, &acc, rows, &mut out);

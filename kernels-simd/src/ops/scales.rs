@@ -3,12 +3,12 @@
 use crate::simd::{LINE, Simd, u16s};
 
 /// Blocks of 32 columns in a block of 256.
-const SUPER: usize = 8;
+pub(crate) const SUPER: usize = 8;
 
 /// Scales of 16 rows side by side.
 pub(crate) type Lanes = [f32; 16];
 
-/// The scales of [`Scaling::BLOCKS`] blocks of 32 columns.
+/// The scales of eight blocks of 32 columns.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unit {
     /// What a block's integer sum is multiplied by.
@@ -35,11 +35,11 @@ pub(crate) trait Scaling {
     const MINS: usize = 0;
     /// Bytes of a unit of the scales plane.
     const BYTES: usize;
-    /// Blocks that a unit belongs to, at most [`SUPER`].
+    /// Blocks that a unit belongs to, a divisor of [`SUPER`].
     const BLOCKS: usize;
 
-    /// Widens one unit; what the type does not use stays as it is.
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit);
+    /// Widens one unit for the blocks of `out` from `at` on; what the type does not use stays as it is.
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, at: usize);
 }
 
 /// Sixteen binary16 numbers as f32.
@@ -58,8 +58,8 @@ impl Scaling for Plain {
     const BYTES: usize = 32;
     const BLOCKS: usize = 1;
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
-        widen_f16(s, unit, &mut out.d[0]);
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, at: usize) {
+        widen_f16(s, unit, &mut out.d[at]);
     }
 }
 
@@ -70,9 +70,9 @@ impl Scaling for WithMin {
     const BYTES: usize = 64;
     const BLOCKS: usize = 1;
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
-        widen_f16(s, unit, &mut out.d[0]);
-        widen_f16(s, &unit[32..], &mut out.m[0]);
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, at: usize) {
+        widen_f16(s, unit, &mut out.d[at]);
+        widen_f16(s, &unit[32..], &mut out.m[at]);
     }
 }
 
@@ -86,7 +86,7 @@ impl Scaling for SixBits {
     /// The format's 12 bytes of scales are three lines here: `a` has the six bits of scales 0–3 and `b` of minima 0–3, each with two
     /// bits of number 4–7 on top, whose other four bits are the nibbles of `c`. Products are exact: 11 bits of f16 times 6 bits.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         let packed = &unit[64..];
         let (mut scales, mut minima) = ([0; 2 * LINE], [0; 2 * LINE]);
         for sub in 0..S::SUBS {
@@ -119,7 +119,7 @@ impl Scaling for FourBits {
 
     /// A byte has a scale in its low, a minimum in its high half. Products are exact: 11 bits of f16 times 4 bits.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         let packed = &unit[64..];
         let (mut scales, mut minima) = ([0; 4 * LINE], [0; 4 * LINE]);
         for at in [0, LINE, 2 * LINE, 3 * LINE] {
@@ -156,7 +156,7 @@ impl Scaling for SixBitHalves {
     /// The format's 12 bytes of scales are three lines here: `a` has the low four bits of scales 0–3 and 8–11, `b` of 4–7 and 12–15, `c` two
     /// bits of every fourth.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         let packed = &unit[32..];
         let mut scales = [0; 4 * LINE];
         for sub in 0..S::SUBS {
@@ -189,7 +189,7 @@ impl Scaling for SixBitScales {
     /// Two bits each of scales 0–3 stand in the sixteen bytes `h0`, of 4–7 in `h1`; then the low four bits in a line, of two scales in a byte.
     /// Products are exact: 11 bits of f16 times 6 bits.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         let (high, low) = (&unit[32..64], &unit[64..]);
         // Below each of the low bytes the one that has its upper bits. The four lines have them for scales 0 and 4, 1 and 5, 2 and 6, 3 and 7;
         // what they have for others is not used.
@@ -224,7 +224,7 @@ impl Scaling for WithHalves {
     const BYTES: usize = 32 + SUPER * 32;
     const BLOCKS: usize = SUPER;
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         for g in 0..SUPER {
             widen_f16(s, unit, &mut out.d[g]);
             for half in 0..2 {
@@ -247,7 +247,7 @@ impl GroupScales {
         self.halves.clear();
         let mut unit = Unit::default();
         for bytes in plane.chunks_exact(K::BYTES) {
-            K::widen(s, bytes, &mut unit);
+            K::widen(s, bytes, &mut unit, 0);
             self.d.extend_from_slice(&unit.d[..K::BLOCKS]);
             self.m.extend_from_slice(&unit.m[..K::MINS * K::BLOCKS]);
             if K::HALVES {
