@@ -90,6 +90,14 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// There are no kernels for `isa` here.
+    pub(crate) fn isa(isa: Isa) -> LoadError {
+        let available: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
+        LoadError::Isa { isa, available: available.join(", ") }
+    }
+}
+
 /// Why a model can't read these tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
@@ -159,10 +167,7 @@ impl Engine {
         let source: Arc<dyn Source> = source.into();
         let path = || source.path().to_path_buf();
         let isa = options.isa.unwrap_or_else(Isa::best);
-        let kernels = isa.kernels().ok_or_else(|| {
-            let available: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
-            LoadError::Isa { isa, available: available.join(", ") }
-        })?;
+        let kernels = isa.kernels().ok_or_else(|| LoadError::isa(isa))?;
         let cores = Cores::here();
         let (threads, allowed) = (options.threads.unwrap_or(cores.default_threads()), cores.allowed_threads());
         if threads > allowed {

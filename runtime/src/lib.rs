@@ -1,6 +1,6 @@
 //! A model that thinks: weights, KV cache, threads, tokenizer, sampler, engine.
 //!
-//! Start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top to bottom.
+//! Start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top to bottom; [`survey`] runs it with one layer in memory at a time.
 //!
 //! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
@@ -28,6 +28,7 @@ pub mod roof;
 mod rope;
 pub mod sampler;
 pub mod softmax;
+pub mod survey;
 pub mod tokenizer;
 mod weights;
 

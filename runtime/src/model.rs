@@ -15,7 +15,7 @@ use crate::kv::{AnySegment, PAGE, Sequence};
 use crate::pool::Pool;
 use crate::product::ProductInput;
 use crate::rope::Rope;
-use crate::weights::{Linear, ModelWeights};
+use crate::weights::{Layer, Linear, ModelWeights};
 
 /// One token of a batch. Tokens of one sequence stand in order, each at the next position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ const MOST_GROUPS: usize = 8;
 
 /// Memory of one worker.
 #[derive(Default)]
-struct Local {
+pub(crate) struct Local {
     product: Scratch,
     attention: AttentionScratch,
     buffer: Vec<f32>,
@@ -94,7 +94,7 @@ fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
 
 /// Activations of one forward pass, (token, …) each, rows padded to 16. They keep their memory from pass to pass.
 #[derive(Default)]
-struct Buffers {
+pub(crate) struct Buffers {
     /// embedding: the residual stream.
     x: Vec<f32>,
     /// embedding: normed.
@@ -117,6 +117,33 @@ struct Buffers {
     wanted: Vec<usize>,
 }
 
+impl Buffers {
+    /// Gives the tokens their places in `sequences` and room in the residual stream, which is `d` wide and is returned to be filled.
+    pub(crate) fn begin(
+        &mut self,
+        rope: &Rope,
+        d: usize,
+        batch: &[BatchToken],
+        sequences: &mut [&mut Sequence],
+    ) -> &mut [f32] {
+        place(batch, sequences, &mut self.positions, &mut self.runs);
+        let pairs = rope.pairs();
+        self.angles.resize(batch.len() * pairs, [0.0; 2]);
+        for (angles, &position) in self.angles.chunks_exact_mut(pairs).zip(&self.positions) {
+            rope.angles(position, angles);
+        }
+        room(&mut self.x, batch.len() * d)
+    }
+
+    /// What of the final norm the head sees, for all of `n` tokens.
+    pub(crate) fn head_input(&mut self, team: &mut Team<'_>, c: &Config, norm: &[f32], n: usize) -> &[f32] {
+        let d = padded_rows(c.embedding);
+        let h = room(&mut self.h, n * d);
+        team.norm(&self.x[..n * d], norm, c.norm_epsilon, c.embedding, h);
+        h
+    }
+}
+
 /// A model, ready to run on a pool.
 pub(crate) struct Model {
     pub(crate) config: Config,
@@ -129,10 +156,10 @@ pub(crate) struct Model {
 }
 
 /// The pool with the workers' memory, and the kernels: what every parallel step needs.
-struct Team<'a> {
-    kernels: &'static Kernels,
-    pool: &'a mut Pool,
-    locals: &'a mut [Local],
+pub(crate) struct Team<'a> {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) pool: &'a mut Pool,
+    pub(crate) locals: &'a mut [Local],
 }
 
 impl Team<'_> {
@@ -268,6 +295,67 @@ impl Team<'_> {
         let bounds: Vec<usize> = (0..=rows).collect();
         self.pool.for_tiles(self.locals, &mut x, &bounds, width, |_, rows, _, row| f(rows.start, row.row(0)));
     }
+
+    /// One transformer block: changes the residual stream in `buffers`, which [`Buffers::begin`] has prepared, and stores keys and values.
+    /// `show` sees the inputs of its matrices.
+    pub(crate) fn layer(
+        &mut self,
+        c: &Config,
+        (layer, w): (usize, &Layer),
+        batch: &[BatchToken],
+        sequences: &mut [&mut Sequence],
+        buffers: &mut Buffers,
+        show: &mut Observer<'_>,
+    ) {
+        let n = batch.len();
+        let d = padded_rows(c.embedding);
+        let (q_width, kv_width) = (padded_rows(c.heads * c.head_dim), padded_rows(c.kv_heads * c.head_dim));
+        let qkv_width = q_width + 2 * kv_width;
+        let ff = padded_rows(c.feed_forward);
+        let scale = (1.0 / (c.head_dim as f64).sqrt()) as f32;
+        let eps = c.norm_epsilon;
+        let mut show = |input, x: &[f32], cols, stride| show(input, Rows { x, count: n, cols, stride });
+
+        let Buffers { x, h, qkv, attn, ffn, tiles, angles, positions, runs, .. } = buffers;
+        let pairs = angles.len() / n;
+        let x = room(x, n * d);
+        let h = room(h, n * d);
+        let qkv = room(qkv, n * qkv_width);
+        let attn = room(attn, n * q_width);
+        let ffn = room(ffn, n * ff);
+
+        self.norm(x, &w.attn_norm, eps, c.embedding, h);
+        show(Input::Attention(layer), h, c.embedding, d);
+        let projections = [&w.attn_q, &w.attn_k, &w.attn_v];
+        let input = self.input(&projections, h, n, c.embedding, d, tiles);
+        self.products(&projections, input, &mut MatMut::new(qkv, n, qkv_width, qkv_width));
+
+        let kernels = self.kernels;
+        self.each_row(qkv, qkv_width, |i, row| {
+            let angles = &angles[i * pairs..(i + 1) * pairs];
+            let (q, kv) = row.split_at_mut(q_width);
+            kernels.rope(&mut q[..c.heads * c.head_dim], c.head_dim, angles, scale);
+            kernels.rope(&mut kv[..c.kv_heads * c.head_dim], c.head_dim, angles, 1.0);
+        });
+        for ((row, token), &position) in qkv.chunks_exact(qkv_width).zip(batch).zip(positions.iter()) {
+            let (k, v) = row[q_width..].split_at(kv_width);
+            let used = c.kv_heads * c.head_dim;
+            sequences[token.sequence].store(layer, position, &k[..used], &v[..used]);
+        }
+        attention(self, c, layer, batch, sequences, positions, runs, qkv, qkv_width, attn, q_width);
+
+        show(Input::AttentionOutput(layer), attn, c.heads * c.head_dim, q_width);
+        let input = self.input(&[&w.attn_output], attn, n, c.heads * c.head_dim, q_width, tiles);
+        self.add_product(&w.attn_output, input, &mut MatMut::new(x, n, d, d));
+
+        self.norm(x, &w.ffn_norm, eps, c.embedding, h);
+        show(Input::FeedForward(layer), h, c.embedding, d);
+        let input = self.input(&[&w.ffn_gate, &w.ffn_up], h, n, c.embedding, d, tiles);
+        self.gated_product(&w.ffn_gate, &w.ffn_up, input, &mut MatMut::new(ffn, n, ff, ff));
+        show(Input::FeedForwardDown(layer), ffn, c.feed_forward, ff);
+        let input = self.input(&[&w.ffn_down], ffn, n, c.feed_forward, ff, tiles);
+        self.add_product(&w.ffn_down, input, &mut MatMut::new(x, n, d, d));
+    }
 }
 
 impl Model {
@@ -297,9 +385,9 @@ impl Model {
         mut logits: Option<&mut Logits<'_>>,
         mut observer: Option<&mut Observer<'_>>,
     ) {
-        let mut show = |input, x: &[f32], count, cols, stride| {
+        let mut show = |input, rows: Rows<'_>| {
             if let Some(observer) = &mut observer {
-                observer(input, Rows { x, count, cols, stride });
+                observer(input, rows);
             }
         };
         let Model { config: c, weights, kernels, pool, locals, buffers, rope } = self;
@@ -309,66 +397,21 @@ impl Model {
             return;
         }
         let d = padded_rows(c.embedding);
-        let (q_width, kv_width) = (padded_rows(c.heads * c.head_dim), padded_rows(c.kv_heads * c.head_dim));
-        let qkv_width = q_width + 2 * kv_width;
-        let ff = padded_rows(c.feed_forward);
-        let scale = (1.0 / (c.head_dim as f64).sqrt()) as f32;
-        let eps = c.norm_epsilon;
-
-        place(batch, sequences, &mut buffers.positions, &mut buffers.runs);
-        let Buffers { x, h, qkv, attn, ffn, logits: vocabulary, tiles, angles, positions, runs, wanted } = buffers;
-        let pairs = rope.pairs();
-        angles.resize(n * pairs, [0.0; 2]);
-        for (angles, &position) in angles.chunks_exact_mut(pairs).zip(positions.iter()) {
-            rope.angles(position, angles);
-        }
-
-        let x = room(x, n * d);
+        let x = buffers.begin(rope, d, batch, sequences);
         for (x, token) in x.chunks_exact_mut(d).zip(batch) {
             weights.token_embd.matrix.row(token.token as usize, &mut x[..c.embedding]);
             x[c.embedding..].fill(0.0);
         }
-        let h = room(h, n * d);
-        let qkv = room(qkv, n * qkv_width);
-        let attn = room(attn, n * q_width);
-        let ffn = room(ffn, n * ff);
 
-        for (layer, w) in weights.layers.iter().enumerate() {
-            team.norm(x, &w.attn_norm, eps, c.embedding, h);
-            show(Input::Attention(layer), h, n, c.embedding, d);
-            let projections = [&w.attn_q, &w.attn_k, &w.attn_v];
-            let input = team.input(&projections, h, n, c.embedding, d, tiles);
-            team.products(&projections, input, &mut MatMut::new(qkv, n, qkv_width, qkv_width));
-
-            team.each_row(qkv, qkv_width, |i, row| {
-                let angles = &angles[i * pairs..(i + 1) * pairs];
-                let (q, kv) = row.split_at_mut(q_width);
-                kernels.rope(&mut q[..c.heads * c.head_dim], c.head_dim, angles, scale);
-                kernels.rope(&mut kv[..c.kv_heads * c.head_dim], c.head_dim, angles, 1.0);
-            });
-            for ((row, token), &position) in qkv.chunks_exact(qkv_width).zip(batch).zip(positions.iter()) {
-                let (k, v) = row[q_width..].split_at(kv_width);
-                let used = c.kv_heads * c.head_dim;
-                sequences[token.sequence].store(layer, position, &k[..used], &v[..used]);
-            }
-            attention(&mut team, c, layer, batch, sequences, positions, runs, qkv, qkv_width, attn, q_width);
-
-            show(Input::AttentionOutput(layer), attn, n, c.heads * c.head_dim, q_width);
-            let input = team.input(&[&w.attn_output], attn, n, c.heads * c.head_dim, q_width, tiles);
-            team.add_product(&w.attn_output, input, &mut MatMut::new(x, n, d, d));
-
-            team.norm(x, &w.ffn_norm, eps, c.embedding, h);
-            show(Input::FeedForward(layer), h, n, c.embedding, d);
-            let input = team.input(&[&w.ffn_gate, &w.ffn_up], h, n, c.embedding, d, tiles);
-            team.gated_product(&w.ffn_gate, &w.ffn_up, input, &mut MatMut::new(ffn, n, ff, ff));
-            show(Input::FeedForwardDown(layer), ffn, n, c.feed_forward, ff);
-            let input = team.input(&[&w.ffn_down], ffn, n, c.feed_forward, ff, tiles);
-            team.add_product(&w.ffn_down, input, &mut MatMut::new(x, n, d, d));
+        for layer in weights.layers.iter().enumerate() {
+            team.layer(c, layer, batch, sequences, buffers, &mut show);
         }
         for token in batch {
             sequences[token.sequence].advance(1);
         }
 
+        let Buffers { x, h, logits: vocabulary, tiles, wanted, .. } = buffers;
+        let eps = c.norm_epsilon;
         wanted.clear();
         wanted.extend((0..n).filter(|&i| batch[i].logits));
         let head = weights.head();
@@ -379,7 +422,7 @@ impl Model {
                 let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
                 kernels.rms_norm(x, &weights.output_norm, eps, c.embedding, h);
             }
-            show(Input::Head, h, rows, c.embedding, d);
+            show(Input::Head, Rows { x: h, count: rows, cols: c.embedding, stride: d });
             let Some(logits) = &mut logits else { continue };
             let input = team.input(&[head], h, rows, c.embedding, d, tiles);
             let out = room(vocabulary, rows * width);

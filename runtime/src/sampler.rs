@@ -320,12 +320,13 @@ pub fn top_log_probabilities(logits: &[f32], k: usize) -> Vec<(u32, f64)> {
 /// xoshiro256++ 1.0 by David Blackman and Sebastiano Vigna (<https://prng.di.unimi.it>), its state filled by SplitMix64 as its
 /// authors advise.
 #[derive(Clone, Debug)]
-struct Xoshiro256PlusPlus {
+pub struct Xoshiro256PlusPlus {
     state: [u64; 4],
 }
 
 impl Xoshiro256PlusPlus {
-    fn new(mut seed: u64) -> Self {
+    /// The generator for a seed.
+    pub fn new(mut seed: u64) -> Self {
         let mut split_mix = || {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -344,7 +345,7 @@ impl Xoshiro256PlusPlus {
     }
 
     /// A number in [0, 1) with 53 random bits.
-    fn uniform(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 }

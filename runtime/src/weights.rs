@@ -242,24 +242,7 @@ pub(crate) fn load(
     given_up: &AtomicBool,
     progress: Progress<'_>,
 ) -> Result<ModelWeights, WeightsError> {
-    let bytes = |t: &TensorInfo| t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
-    let total = source.tensors().iter().map(bytes).sum();
-    let mapped = |t: &TensorInfo| t.layout == Layout::Packed && residence.mmap;
-    let matrices = source.tensors().iter().filter(|t| t.shape.len() > 1 && !mapped(t));
-    let sizes = matrices.filter_map(|t| PackedLayout::new(t.ty, t.rows(), t.cols())).map(|l| l.total_bytes());
-    let region = region(sizes.map(|size| size.next_multiple_of(ALIGNMENT)).sum())?;
-    let mut loader = Loader {
-        source: source.clone(),
-        pool,
-        mmap: residence.mmap,
-        given_up,
-        progress,
-        done: 0,
-        total,
-        region,
-        used: 0,
-        memory: Arc::default(),
-    };
+    let mut loader = Loader::new(source.clone(), pool, residence.mmap, given_up, progress, |_| true)?;
     let weights = loader.model(config)?;
     let Loader { region, memory, .. } = loader;
     if residence.mlock {
@@ -267,12 +250,39 @@ pub(crate) fn load(
         let locked = region.lock();
         #[cfg(not(unix))]
         let locked = Err(std::io::ErrorKind::Unsupported.into());
-        let any_mapped = source.tensors().iter().any(mapped);
+        let any_mapped = source.tensors().iter().any(|t| t.layout == Layout::Packed && residence.mmap);
         let locked = locked.and_then(|()| if any_mapped { source.lock() } else { Ok(()) });
         locked.map_err(|error| WeightsError::Lock { error })?;
     }
     memory.set(region).expect("set once");
     Ok(weights)
+}
+
+/// Reads the weights of layer `i` alone, unless `given_up` becomes true meanwhile.
+pub(crate) fn load_layer(
+    source: Arc<dyn Source>,
+    config: &Config,
+    pool: &mut Pool,
+    given_up: &AtomicBool,
+    i: usize,
+) -> Result<Layer, WeightsError> {
+    let prefix = format!("blk.{i}.");
+    let mut loader = Loader::new(source, pool, true, given_up, &|_, _| {}, |t| t.name.starts_with(&prefix))?;
+    let layer = loader.layer(config, i)?;
+    let Loader { region, memory, .. } = loader;
+    memory.set(region).expect("set once");
+    Ok(layer)
+}
+
+/// The vectors that belong to no layer: the final norm, padded to 16, and the divisors of the RoPE pairs.
+pub(crate) fn load_vectors(
+    source: Arc<dyn Source>,
+    config: &Config,
+    pool: &mut Pool,
+) -> Result<(Vec<f32>, Option<Vec<f32>>), WeightsError> {
+    let go_on = AtomicBool::new(false);
+    let mut loader = Loader::new(source, pool, true, &go_on, &|_, _| {}, |_| false)?;
+    Ok((loader.padded("output_norm.weight", config.embedding)?, loader.rope_factors(config)?))
 }
 
 /// Bytes from the beginning of a matrix in memory to where the next one may begin: no page has parts of two.
@@ -297,30 +307,33 @@ fn go_on(given_up: &AtomicBool) -> Result<(), WeightsError> {
     if given_up.load(Ordering::Relaxed) { Err(WeightsError::GivenUp) } else { Ok(()) }
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// With room for those of the source's matrices that are `wanted`.
+    fn new(
+        source: Arc<dyn Source>,
+        pool: &'a mut Pool,
+        mmap: bool,
+        given_up: &'a AtomicBool,
+        progress: Progress<'a>,
+        wanted: impl Fn(&TensorInfo) -> bool,
+    ) -> Result<Loader<'a>, WeightsError> {
+        let bytes = |t: &TensorInfo| t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
+        let total = source.tensors().iter().map(bytes).sum();
+        let mapped = |t: &TensorInfo| t.layout == Layout::Packed && mmap;
+        let matrices = source.tensors().iter().filter(|t| t.shape.len() > 1 && !mapped(t) && wanted(t));
+        let sizes = matrices.filter_map(|t| PackedLayout::new(t.ty, t.rows(), t.cols())).map(|l| l.total_bytes());
+        let region = region(sizes.map(|size| size.next_multiple_of(ALIGNMENT)).sum())?;
+        Ok(Loader { source, pool, mmap, given_up, progress, done: 0, total, region, used: 0, memory: Arc::default() })
+    }
+
     fn model(&mut self, c: &Config) -> Result<ModelWeights, WeightsError> {
         let d = c.embedding;
-        let (q, kv, ff) = (c.heads * c.head_dim, c.kv_heads * c.head_dim, c.feed_forward);
         let vocabulary = self.source.find("token_embd.weight").map(|i| self.source.tensors()[i].rows());
         let vocabulary = vocabulary.ok_or_else(|| self.missing("token_embd.weight"))?;
-        let rope_factors = match self.source.find("rope_freqs.weight") {
-            Some(_) => Some(self.vector("rope_freqs.weight", c.rope_dim / 2)?),
-            None => None,
-        };
+        let rope_factors = self.rope_factors(c)?;
         let mut layers = Vec::new();
         for i in 0..c.layers {
-            let name = |part: &str| format!("blk.{i}.{part}");
-            layers.push(Layer {
-                attn_norm: self.padded(&name("attn_norm.weight"), d)?,
-                attn_q: self.linear(&name("attn_q"), q, d)?,
-                attn_k: self.linear(&name("attn_k"), kv, d)?,
-                attn_v: self.linear(&name("attn_v"), kv, d)?,
-                attn_output: self.linear(&name("attn_output"), d, q)?,
-                ffn_norm: self.padded(&name("ffn_norm.weight"), d)?,
-                ffn_gate: self.linear(&name("ffn_gate"), ff, d)?,
-                ffn_up: self.linear(&name("ffn_up"), ff, d)?,
-                ffn_down: self.linear(&name("ffn_down"), d, ff)?,
-            });
+            layers.push(self.layer(c, i)?);
         }
         Ok(ModelWeights {
             layers,
@@ -331,6 +344,29 @@ impl Loader<'_> {
                 None => None,
             },
             rope_factors,
+        })
+    }
+
+    fn rope_factors(&mut self, c: &Config) -> Result<Option<Vec<f32>>, WeightsError> {
+        match self.source.find("rope_freqs.weight") {
+            Some(_) => self.vector("rope_freqs.weight", c.rope_dim / 2).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn layer(&mut self, c: &Config, i: usize) -> Result<Layer, WeightsError> {
+        let (d, q, kv, ff) = (c.embedding, c.heads * c.head_dim, c.kv_heads * c.head_dim, c.feed_forward);
+        let name = |part: &str| format!("blk.{i}.{part}");
+        Ok(Layer {
+            attn_norm: self.padded(&name("attn_norm.weight"), d)?,
+            attn_q: self.linear(&name("attn_q"), q, d)?,
+            attn_k: self.linear(&name("attn_k"), kv, d)?,
+            attn_v: self.linear(&name("attn_v"), kv, d)?,
+            attn_output: self.linear(&name("attn_output"), d, q)?,
+            ffn_norm: self.padded(&name("ffn_norm.weight"), d)?,
+            ffn_gate: self.linear(&name("ffn_gate"), ff, d)?,
+            ffn_up: self.linear(&name("ffn_up"), ff, d)?,
+            ffn_down: self.linear(&name("ffn_down"), d, ff)?,
         })
     }
 

@@ -38,10 +38,11 @@ use quipu_quant::TensorType;
 
 pub use mix::Mix;
 pub use pattern::TensorRule;
+pub use stream::values;
 
 use crate::gguf::{GgufWriter, OutputError, WriteError};
 use crate::imatrix::Imatrix;
-use crate::source::Source;
+use crate::source::{Source, TensorInfo};
 
 /// Which types the tensors of the output have; see the [module's table](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -231,6 +232,19 @@ pub fn write_gguf(
         }
     }
     Ok(Summary { bytes, types, warnings: plan.warnings })
+}
+
+/// Whether knowledge of activations would change what `options` make of `source`: some weights are rounded by search to a type that loses more
+/// than next to nothing.
+///
+/// # Errors
+/// Those of [`write_gguf`] that can be told from the directory.
+pub fn gains_by_calibration(source: &dyn Source, options: &ConvertOptions) -> Result<bool, ConvertError> {
+    let plan = plan::Plan::new(source, options)?;
+    let gains = |(to, &origin): (&TensorInfo, &usize)| {
+        to.ty != source.tensors()[origin].ty && !to.ty.is_float() && to.ty != TensorType::Q8_0
+    };
+    Ok(options.rounding == Rounding::Search && plan.tensors.iter().zip(&plan.origins).any(gains))
 }
 
 /// Refuses to replace a file of the checkpoint directory that is being read. (Where the source is one file, the writer sees that by

@@ -124,8 +124,11 @@ fn plain_rows(source: &dyn Source, origin: usize, rows: Range<usize>) -> Cow<'_,
     }
 }
 
-/// The values of rows; `rows` starts with a group.
-pub(super) fn values(source: &dyn Source, origin: usize, rows: Range<usize>) -> Vec<f32> {
+/// The values of `rows` of tensor number `origin`, in any layout; `rows` starts with a group of 16.
+///
+/// # Panics
+/// When `origin` or `rows` are wrong: those come from [`Source::tensors`].
+pub fn values(source: &dyn Source, origin: usize, rows: Range<usize>) -> Vec<f32> {
     let from = &source.tensors()[origin];
     let mut values = vec![0.0f32; rows.len() * from.cols()];
     if let Layout::Stored(stored) = from.layout {

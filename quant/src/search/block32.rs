@@ -3,14 +3,24 @@
 use half::f16;
 
 use super::fit::Group;
-use super::{Search, set_nearest_codes};
+use super::{Effort, Search, set_nearest_codes};
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, SUB};
 
 /// Where the search starts: values that the farthest weight's code may take, in parts of the code farthest from zero. Beyond 1 it is cut off.
 const PARTS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
 
+/// The same for a brief search.
+const BRIEF_PARTS: [f32; 4] = [0.93, 1.0, 1.09, 1.16];
+
 /// Of Q8_0 little is to be gained, and nothing far from the plain scale.
 const FINE_PARTS: [f32; 4] = [0.98, 0.99, 0.997, 1.002];
+
+fn parts(effort: Effort) -> &'static [f32] {
+    match effort {
+        Effort::Full => &PARTS,
+        Effort::Brief => &BRIEF_PARTS,
+    }
+}
 
 fn group<'a>(x: &'a [f32], w: &'a [f32]) -> Group<'a, SUB> {
     let first = |v: &'a [f32]| v.first_chunk().expect("a block of 32");
@@ -18,28 +28,34 @@ fn group<'a>(x: &'a [f32], w: &'a [f32]) -> Group<'a, SUB> {
 }
 
 /// The best scale when the weight farthest from zero may be of the sign that has one code more, or of the other.
-fn scale<B: Search>(x: &[f32], w: &[f32]) -> f16 {
+fn scale<B: Search>(x: &[f32], w: &[f32], effort: Effort) -> f16 {
+    let parts = parts(effort);
     let mut starts = [0.0; 2 * PARTS.len()];
-    for (i, part) in PARTS.iter().enumerate() {
+    for (i, part) in parts.iter().enumerate() {
         (starts[2 * i], starts[2 * i + 1]) = (part * B::CODES.lo, part * B::CODES.hi);
     }
-    f16::from_f32(group(x, w).best_scale(B::CODES, &starts))
+    f16::from_f32(group(x, w).best_scale(B::CODES, &starts[..2 * parts.len()], effort.steps()).d)
 }
 
-fn scale_and_min<B: Search>(x: &[f32], w: &[f32]) -> (f16, f16) {
-    let (d, min, _) = group(x, w).best_affine(B::CODES, &PARTS.map(|p| p * B::CODES.hi), false);
+fn scale_and_min<B: Search>(x: &[f32], w: &[f32], effort: Effort) -> (f16, f16) {
+    let parts = parts(effort);
+    let mut starts = [0.0; PARTS.len()];
+    starts.iter_mut().zip(parts).for_each(|(start, part)| *start = part * B::CODES.hi);
+    let (d, min, _) = group(x, w).best_affine(B::CODES, &starts[..parts.len()], effort.steps(), false);
     (f16::from_f32(d), f16::from_f32(min))
 }
 
 macro_rules! block_of_32 {
-    ($block:ty, |$x:ident, $w:ident, $b:ident| $scales:block) => {
+    ($block:ty, |$x:ident, $w:ident, $effort:ident, $b:ident| $scales:block) => {
         impl Search for $block {
             const COUNT_BY_SIZE: bool = true;
 
-            fn search($x: &[f32], $w: &[f32]) -> Self {
+            fn search($x: &[f32], $w: &[f32], $effort: Effort) -> Self {
                 let mut $b: Self = bytemuck::Zeroable::zeroed();
                 $scales;
-                set_nearest_codes(&mut $b, $x);
+                if $effort == Effort::Full {
+                    set_nearest_codes(&mut $b, $x);
+                }
                 $b
             }
 
@@ -49,10 +65,10 @@ macro_rules! block_of_32 {
         }
     };
 }
-block_of_32!(BlockQ4_0, |x, w, b| { b.d = scale::<Self>(x, w) });
-block_of_32!(BlockQ5_0, |x, w, b| { b.d = scale::<Self>(x, w) });
-block_of_32!(BlockQ4_1, |x, w, b| { (b.d, b.m) = scale_and_min::<Self>(x, w) });
-block_of_32!(BlockQ5_1, |x, w, b| { (b.d, b.m) = scale_and_min::<Self>(x, w) });
-block_of_32!(BlockQ8_0, |x, w, b| {
-    b.d = f16::from_f32(group(x, w).best_scale(Self::CODES, &FINE_PARTS.map(|p| p * Self::CODES.hi)))
+block_of_32!(BlockQ4_0, |x, w, effort, b| { b.d = scale::<Self>(x, w, effort) });
+block_of_32!(BlockQ5_0, |x, w, effort, b| { b.d = scale::<Self>(x, w, effort) });
+block_of_32!(BlockQ4_1, |x, w, effort, b| { (b.d, b.m) = scale_and_min::<Self>(x, w, effort) });
+block_of_32!(BlockQ5_1, |x, w, effort, b| { (b.d, b.m) = scale_and_min::<Self>(x, w, effort) });
+block_of_32!(BlockQ8_0, |x, w, effort, b| {
+    b.d = f16::from_f32(group(x, w).best_scale(Self::CODES, &FINE_PARTS.map(|p| p * Self::CODES.hi), effort.steps()).d)
 });

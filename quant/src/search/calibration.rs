@@ -6,9 +6,6 @@
 //! arXiv:2210.17323). Here within windows of [`WINDOW`] columns, so that `H` takes 256 numbers a column instead of the square of a row's
 //! length; most of the gain stays.
 
-use super::{Search, fit, search_block};
-use crate::blocks::SUB;
-
 /// Columns whose errors are made good among each other.
 pub const WINDOW: usize = 256;
 
@@ -62,65 +59,14 @@ impl Calibration {
         self.weights.len()
     }
 
-    /// Rounds a row to blocks. `x` is changed: to what had to be rounded after the errors before it.
-    pub(super) fn quantize_row<B: Search>(&self, x: &mut [f32], out: &mut [u8]) {
-        let n = B::TYPE.block_len();
-        let mut blocks = out.chunks_exact_mut(size_of::<B>());
-        for (i, (x, w)) in x.chunks_mut(WINDOW).zip(self.weights.chunks(WINDOW)).enumerate() {
-            for start in (0..x.len()).step_by(n) {
-                let Some(out) = blocks.next() else { return };
-                let mut block: B = search_block(&x[start..start + n], &w[start..start + n]);
-                if let Some(feedback) = self.feedback.get(i) {
-                    round_in_turn(&mut block, x, start, feedback);
-                }
-                out.copy_from_slice(bytemuck::bytes_of(&block));
-            }
-        }
+    /// The cost of an error in each column.
+    pub(super) fn weights(&self) -> &[f32] {
+        &self.weights
     }
-}
 
-/// Sets the block's codes column by column for its scales, each error passed on to the columns behind it. `x` is a window, in which the block
-/// begins at `start`.
-fn round_in_turn<B: Search>(block: &mut B, x: &mut [f32], start: usize, feedback: &[f32]) {
-    let n = B::TYPE.block_len();
-    if !x[start..start + n].iter().all(|x| x.is_finite()) {
-        return;
-    }
-    for sub in 0..n / SUB {
-        let (d, group, min) = block.scales(sub);
-        let (mut codes, mut errors) = ([0; SUB], [0.0; SUB]);
-        let first = start + sub * SUB;
-        let (here, later) = x[first..].split_at_mut(SUB);
-        let here: &mut [f32; SUB] = here.try_into().expect("a whole sub-block");
-        let rows = &feedback[first * WINDOW..][..SUB * WINDOW];
-        for k in 0..SUB {
-            let (d, min) = (d * f32::from(group[k / 16]), min.of(k / 16));
-            let q = B::nearest((here[k] - min) * fit::inverse(d));
-            codes[k] = B::code(q);
-            errors[k] = here[k] - (d * q + min);
-            let row = &rows[k * WINDOW + first..][..SUB];
-            for j in k + 1..SUB {
-                here[j] -= errors[k] * row[j];
-            }
-        }
-        block.set_codes(sub, &codes);
-        pass_on(&errors, rows, first + SUB, later);
-    }
-}
-
-/// Passes the errors of a sub-block on to the columns from number `from` of the window on, `later`: all errors to a few columns at a time, which
-/// stay in registers meanwhile. `rows` are the sub-block's rows of the feedback.
-fn pass_on(errors: &[f32; SUB], rows: &[f32], from: usize, later: &mut [f32]) {
-    const LANES: usize = 16;
-    for (i, x) in later.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let mut now = *x;
-        for (error, row) in errors.iter().zip(rows.chunks_exact(WINDOW)) {
-            let Some(u) = row[from + i * LANES..].first_chunk::<LANES>() else { continue };
-            for lane in 0..LANES {
-                now[lane] -= error * u[lane];
-            }
-        }
-        *x = now;
+    /// For each window `U[k][j] / U[k][k]`, 256 numbers for each of its columns `k`; empty if products are unknown.
+    pub(super) fn feedback(&self) -> &[Vec<f32>] {
+        &self.feedback
     }
 }
 

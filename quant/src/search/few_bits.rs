@@ -8,14 +8,14 @@ use half::f16;
 
 use super::fit::Codes;
 use super::super_block::{Groups, scales, scales_and_mins};
-use super::{Search, set_nearest_codes, weighted_error};
+use super::{Effort, Search, set_nearest_codes, weighted_error};
 use crate::blocks::{Block, BlockQ2_K, BlockQ3_K};
 
 impl Search for BlockQ2_K {
     const COUNT_BY_SIZE: bool = false;
 
-    fn search(x: &[f32], w: &[f32]) -> Self {
-        let found = scales_and_mins::<16, 16>(&Groups::new(x, w), Self::CODES, 15.0);
+    fn search(x: &[f32], w: &[f32], effort: Effort) -> Self {
+        let found = scales_and_mins::<16, 16>(&Groups::new(x, w), Self::CODES, 15.0, effort);
         let mut block: Self = bytemuck::Zeroable::zeroed();
         (block.d, block.dmin) = (found.d, found.dmin);
         for (to, (scale, min)) in block.scales.iter_mut().zip(found.scales.iter().zip(found.mins)) {
@@ -54,8 +54,8 @@ const DEARER: f64 = 1.1;
 impl Search for BlockQ3_K {
     const COUNT_BY_SIZE: bool = false;
 
-    fn search(x: &[f32], w: &[f32]) -> Self {
-        let (d, scales) = scales::<16, 16>(&Groups::new(x, w), Self::CODES, Codes { lo: -32.0, hi: 31.0 });
+    fn search(x: &[f32], w: &[f32], effort: Effort) -> Self {
+        let (d, scales) = scales::<16, 16>(&Groups::new(x, w), Self::CODES, Codes { lo: -32.0, hi: 31.0 }, effort);
         let mut block: Self = bytemuck::Zeroable::zeroed();
         block.d = d;
         for (i, scale) in scales.into_iter().enumerate() {

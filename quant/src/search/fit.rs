@@ -45,11 +45,19 @@ impl Grid for Codes {
     /// Up to 2²² the sum rounds to an integer, ties to even: cheaper than asking for it where that is no instruction.
     #[inline(always)]
     fn nearest(self, v: f32) -> f32 {
-        const INTEGERS: f32 = 12_582_912.0;
         let v = if v < self.lo { self.lo } else { v };
         let v = if v > self.hi { self.hi } else { v };
         (v + INTEGERS) - INTEGERS
     }
+}
+
+/// 1.5·2²³: the sum with an integer from −128 to 255 has it in its lowest byte.
+const INTEGERS: f32 = 12_582_912.0;
+
+/// The lowest byte of an integer.
+#[inline(always)]
+pub(super) fn low_byte(q: f32) -> u8 {
+    (q + INTEGERS).to_bits() as u8
 }
 
 /// Sums over a group that say all about an affine fit of given codes.
@@ -58,6 +66,14 @@ pub(super) struct Moments {
     pub w: f32,
     pub x: f32,
     pub q: f32,
+    pub qq: f32,
+    pub xq: f32,
+}
+
+/// The best scale of a group, and the sums that it is the quotient of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ScaleFit {
+    pub d: f32,
     pub qq: f32,
     pub xq: f32,
 }
@@ -125,27 +141,27 @@ impl<const N: usize> Group<'_, N> {
 
     /// The scale `d` for which `Σ w·(x − d·q)²` is least, codes being the nearest. `starts` are code values that the farthest weight
     /// may take, of both signs.
-    pub fn best_scale(self, codes: impl Grid, starts: &[f32]) -> f32 {
+    pub fn best_scale(self, codes: impl Grid, starts: &[f32], steps: usize) -> ScaleFit {
         let far = self.x.iter().fold(0.0, |far: f32, &x| if x.abs() > far.abs() { x } else { far });
         if far == 0.0 {
-            return 0.0;
+            return ScaleFit::default();
         }
-        let (mut best, mut best_gain) = (0.0, 0.0);
+        let (mut best, mut best_gain) = (ScaleFit::default(), 0.0);
         // With the best d for its codes the error is Σ w·x² less this gain.
         let mut consider = |inverse: f32| {
             let (xq, qq) = self.scale_sums(inverse, codes);
             let gain = xq * xq / qq;
             let better = gain > best_gain;
             if better {
-                (best, best_gain) = (xq / qq, gain);
+                (best, best_gain) = (ScaleFit { d: xq / qq, qq, xq }, gain);
             }
-            (best, better)
+            (best.d, better)
         };
         let mut d = 0.0;
         for start in starts {
             (d, _) = consider(start / far);
         }
-        for _ in 0..MOST_STEPS {
+        for _ in 0..steps {
             let (next, better) = consider(inverse(d));
             if !better {
                 break;
@@ -157,7 +173,7 @@ impl<const N: usize> Group<'_, N> {
 
     /// The `(d, min)` for which `Σ w·(x − d·q − min)²` is least, codes being the nearest, from 0 on. `starts` are the code values that the
     /// largest weight may take when the smallest is 0. With `below_zero`, `min` is not positive.
-    pub fn best_affine(self, codes: Codes, starts: &[f32], below_zero: bool) -> (f32, f32, Moments) {
+    pub fn best_affine(self, codes: Codes, starts: &[f32], steps: usize, below_zero: bool) -> (f32, f32, Moments) {
         let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
         for &x in self.x {
             low = if x < low { x } else { low };
@@ -185,7 +201,7 @@ impl<const N: usize> Group<'_, N> {
         for start in starts {
             (d, min, _) = consider(low, start / (high - low));
         }
-        for _ in 0..MOST_STEPS {
+        for _ in 0..steps {
             let better;
             (d, min, better) = consider(min, inverse(d));
             if !better {
@@ -195,9 +211,6 @@ impl<const N: usize> Group<'_, N> {
         best
     }
 }
-
-/// Most steps from the best start to its minimum; nearly always two or three are enough.
-const MOST_STEPS: usize = 8;
 
 impl Moments {
     /// The `(d, min)` with the least error.

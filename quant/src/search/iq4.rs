@@ -4,7 +4,7 @@ use half::f16;
 
 use super::fit::{Codes, Grid, Group};
 use super::super_block::{Groups, scales};
-use super::{Search, set_nearest_codes};
+use super::{Effort, Search, set_nearest_codes};
 use crate::blocks::{BlockIQ4_NL, BlockIQ4_XS, IQ4_VALUES, SUB};
 
 /// [`IQ4_VALUES`].
@@ -65,6 +65,9 @@ impl Grid for Values {
 /// Where the search starts: parts of the least or greatest value that the farthest weight may take.
 const PARTS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
 
+/// The same for a brief search.
+const BRIEF_PARTS: [f32; 4] = [0.93, 1.0, 1.09, 1.16];
+
 impl Search for BlockIQ4_NL {
     const COUNT_BY_SIZE: bool = true;
 
@@ -76,15 +79,19 @@ impl Search for BlockIQ4_NL {
         nearest_code(q)
     }
 
-    fn search(x: &[f32], w: &[f32]) -> Self {
+    fn search(x: &[f32], w: &[f32], effort: Effort) -> Self {
         let first = |v| <&[f32; SUB]>::try_from(v).expect("a block of 32");
+        let parts: &[f32] = if effort == Effort::Full { &PARTS } else { &BRIEF_PARTS };
         let mut starts = [0.0; 2 * PARTS.len()];
-        for (i, part) in PARTS.iter().enumerate() {
+        for (i, part) in parts.iter().enumerate() {
             (starts[2 * i], starts[2 * i + 1]) = (part * LO, part * HI);
         }
         let mut block: Self = bytemuck::Zeroable::zeroed();
-        block.d = f16::from_f32(Group { x: first(x), w: first(w) }.best_scale(Values, &starts));
-        set_nearest_codes(&mut block, x);
+        let group = Group { x: first(x), w: first(w) };
+        block.d = f16::from_f32(group.best_scale(Values, &starts[..2 * parts.len()], effort.steps()).d);
+        if effort == Effort::Full {
+            set_nearest_codes(&mut block, x);
+        }
         block
     }
 }
@@ -100,14 +107,16 @@ impl Search for BlockIQ4_XS {
         nearest_code(q)
     }
 
-    fn search(x: &[f32], w: &[f32]) -> Self {
-        let (d, scales) = scales::<8, SUB>(&Groups::new(x, w), Values, Codes { lo: -32.0, hi: 31.0 });
+    fn search(x: &[f32], w: &[f32], effort: Effort) -> Self {
+        let (d, scales) = scales::<8, SUB>(&Groups::new(x, w), Values, Codes { lo: -32.0, hi: 31.0 }, effort);
         let mut block: Self = bytemuck::Zeroable::zeroed();
         block.d = d;
         for (sub, scale) in scales.into_iter().enumerate() {
             block.set_scale(sub, scale as i8);
         }
-        set_nearest_codes(&mut block, x);
+        if effort == Effort::Full {
+            set_nearest_codes(&mut block, x);
+        }
         block
     }
 }

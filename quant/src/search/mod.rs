@@ -11,6 +11,7 @@
 
 mod block32;
 pub mod calibration;
+mod feedback;
 mod few_bits;
 mod fit;
 mod iq4;
@@ -21,6 +22,7 @@ pub(crate) use super_block::pack_6_bits;
 
 use crate::TensorType;
 use crate::blocks::{self, Block, BlockError, SUB, with_block};
+use feedback::ROWS;
 use fit::{Codes, Grid};
 
 /// Turns f32 values into blocks whose weighted squared error is as small as the search can make it.
@@ -38,20 +40,21 @@ pub fn quantize(
     dst: &mut [u8],
 ) -> Result<(), BlockError> {
     fn rows<B: Search>(cols: usize, src: &[f32], calibration: Option<&Calibration>, dst: &mut [u8]) {
-        let mut weights = vec![1.0; cols];
-        let mut shifted = vec![0.0; cols];
         let row_bytes = cols / B::TYPE.block_len() * B::TYPE.block_bytes();
+        if let Some(calibration) = calibration.filter(|c| !c.feedback().is_empty()) {
+            let together = src.chunks(ROWS * cols).zip(dst.chunks_mut(ROWS * row_bytes));
+            return together.for_each(|(x, out)| feedback::quantize_rows::<B>(calibration, x, out));
+        }
+        let mut by_size = vec![1.0; cols];
         for (x, out) in src.chunks_exact(cols).zip(dst.chunks_exact_mut(row_bytes)) {
-            match calibration {
+            let weights = match calibration {
+                Some(calibration) => calibration.weights(),
                 None => {
-                    weigh_by_size::<B>(x, &mut weights);
-                    search_blocks::<B>(x, &weights, out);
+                    weigh_by_size::<B>(x, &mut by_size);
+                    &by_size
                 }
-                Some(calibration) => {
-                    shifted.copy_from_slice(x);
-                    calibration.quantize_row::<B>(&mut shifted, out);
-                }
-            }
+            };
+            search_blocks::<B>(x, weights, out);
         }
     }
     if ty.is_float() {
@@ -64,6 +67,25 @@ pub fn quantize(
     }
     with_block!(ty, rows(cols, src, calibration, dst), float: unreachable!("handled above"));
     Ok(())
+}
+
+/// What the search for scales is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Codes are the nearest ones: what is to be gained is gained here.
+    Full,
+    /// Codes are set one by one afterwards, each after the errors before it.
+    Brief,
+}
+
+impl Effort {
+    /// Most steps from the best start to its minimum; two or three nearly always lead there.
+    fn steps(self) -> usize {
+        match self {
+            Effort::Full => 8,
+            Effort::Brief => 2,
+        }
+    }
 }
 
 /// A block type that a search is known for.
@@ -88,12 +110,12 @@ pub(crate) trait Search: Block {
 
     /// The stored code for a value that [`Search::nearest`] gave.
     fn code(q: f32) -> u8 {
-        (q as i32 + i32::from(Self::ZERO)) as u8
+        fit::low_byte(q).wrapping_add(Self::ZERO)
     }
 
     /// The block for the values `x` whose squared errors count `w`; both as long as the block. Values are finite and of a size that f16
     /// scales can hold, the largest weight is 1 and all are positive.
-    fn search(x: &[f32], w: &[f32]) -> Self;
+    fn search(x: &[f32], w: &[f32], effort: Effort) -> Self;
 
     /// The block by ggml's plain rule, where there is one.
     fn plain(_x: &[f32]) -> Option<Self> {
@@ -117,12 +139,12 @@ fn weigh_by_size<B: Search>(x: &[f32], w: &mut [f32]) {
 fn search_blocks<B: Search>(x: &[f32], w: &[f32], out: &mut [u8]) {
     let n = B::TYPE.block_len();
     for ((x, w), out) in x.chunks_exact(n).zip(w.chunks_exact(n)).zip(out.chunks_exact_mut(size_of::<B>())) {
-        out.copy_from_slice(bytemuck::bytes_of(&search_block::<B>(x, w)));
+        out.copy_from_slice(bytemuck::bytes_of(&search_block::<B>(x, w, Effort::Full)));
     }
 }
 
 /// The better one of the block that the search finds and the plain one.
-fn search_block<B: Search>(x: &[f32], w: &[f32]) -> B {
+fn search_block<B: Search>(x: &[f32], w: &[f32], effort: Effort) -> B {
     /// Below, every f16 scale is 0; above, squares leave the range of f32.
     const SIZES: std::ops::Range<f32> = 1e-12..1e15;
     /// Weights further below the largest than this count as much as this.
@@ -137,7 +159,10 @@ fn search_block<B: Search>(x: &[f32], w: &[f32]) -> B {
     if heaviest > 0.0 && heaviest.is_finite() {
         weights.iter_mut().zip(w).for_each(|(to, &w)| *to = (w / heaviest).max(LEAST));
     }
-    let found = B::search(x, weights);
+    let found = B::search(x, weights, effort);
+    if effort == Effort::Brief {
+        return found;
+    }
     match B::plain(x) {
         Some(plain) if weighted_error(&plain, x, weights) < weighted_error(&found, x, weights) => plain,
         _ => found,

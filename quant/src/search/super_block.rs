@@ -5,8 +5,8 @@
 
 use half::f16;
 
-use super::fit::{Codes, Grid, Group, Moments, inverse};
-use super::{Search, set_nearest_codes};
+use super::fit::{Codes, Grid, Group, Moments, ScaleFit, inverse};
+use super::{Effort, Search, set_nearest_codes};
 use crate::blocks::{BlockQ4_K, BlockQ5_K, BlockQ6_K};
 
 /// Rounds of integers and scale in turn. The first gains most, a third would gain hardly anything.
@@ -15,8 +15,14 @@ const ROUNDS: usize = 2;
 /// Where the search for a group with a minimum starts: values of the largest weight's code, in parts of the largest code.
 const AFFINE_PARTS: [f32; 8] = [0.92, 0.96, 0.99, 1.02, 1.05, 1.09, 1.14, 1.2];
 
+/// The same for a brief search.
+const BRIEF_AFFINE_PARTS: [f32; 2] = [1.02, 1.12];
+
 /// The same for a group with a scale alone, for both signs of the farthest weight.
 const SCALE_PARTS: [f32; 5] = [0.92, 0.97, 1.0, 1.03, 1.08];
+
+/// The same for a brief search.
+const BRIEF_SCALE_PARTS: [f32; 1] = [1.0];
 
 /// `G` groups of `N` weights.
 pub(super) struct Groups<'a, const G: usize, const N: usize> {
@@ -48,15 +54,21 @@ pub(super) fn scales_and_mins<const G: usize, const N: usize>(
     groups: &Groups<'_, G, N>,
     codes: Codes,
     top: f32,
+    effort: Effort,
 ) -> ScalesAndMins<G> {
-    let starts = AFFINE_PARTS.map(|p| p * codes.hi);
+    let parts: &[f32] = if effort == Effort::Full { &AFFINE_PARTS } else { &BRIEF_AFFINE_PARTS };
+    let mut starts = [0.0; AFFINE_PARTS.len()];
+    starts.iter_mut().zip(parts).for_each(|(start, part)| *start = part * codes.hi);
     let mut fits = [(0.0, 0.0, Moments::default()); G];
     for (g, fit) in fits.iter_mut().enumerate() {
-        *fit = groups.group(g).best_affine(codes, &starts, true);
+        *fit = groups.group(g).best_affine(codes, &starts[..parts.len()], effort.steps(), true);
     }
     let integers = Codes { lo: 0.0, hi: top };
     let mut d = fits.iter().map(|f| f.0).fold(0.0, f32::max) / top;
     let mut dmin = fits.iter().map(|f| -f.1).fold(0.0, f32::max) / top;
+    if effort == Effort::Brief {
+        return brief(&fits, integers, d, dmin);
+    }
     let mut best = ScalesAndMins { d: f16::ZERO, dmin: f16::ZERO, scales: [0.0; G], mins: [0.0; G] };
     let mut least = f32::INFINITY;
     for _ in 0..ROUNDS {
@@ -65,8 +77,7 @@ pub(super) fn scales_and_mins<const G: usize, const N: usize>(
         let (d16, dmin16) = (now.d.to_f32(), now.dmin.to_f32());
         let (to_scale, to_min) = (inverse(d16), inverse(dmin16));
         let mut error = 0.0;
-        // The normal equations of (d, dmin).
-        let (mut dd, mut dm, mut mm, mut dx, mut mx) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let mut equations = Equations::default();
         for (g, (fit_d, fit_min, fit)) in fits.iter().enumerate() {
             let group = groups.group(g);
             let ideal = integers.nearest(fit_d * to_scale);
@@ -87,23 +98,66 @@ pub(super) fn scales_and_mins<const G: usize, const N: usize>(
             error += group_error;
             let (scale, min) = (now.scales[g], now.mins[g]);
             let m = group.moments(-dmin16 * min, inverse(d16 * scale), codes);
-            dd += scale * scale * m.qq;
-            dm -= scale * min * m.q;
-            mm += min * min * m.w;
-            dx += scale * m.xq;
-            mx -= min * m.x;
+            equations.add(scale, min, &m);
         }
         if error < least {
             (least, best) = (error, now);
         }
-        let det = dd * mm - dm * dm;
-        if det > 0.0 {
-            (d, dmin) = ((dx * mm - mx * dm) / det, (dd * mx - dm * dx) / det);
-        } else if dd > 0.0 {
-            d = dx / dd;
-        }
+        (d, dmin) = equations.solve(d, dmin);
     }
     best
+}
+
+/// The integers for `(d, dmin)`, and the two numbers that suit these best; the codes of the fits stand for those to come.
+fn brief<const G: usize>(fits: &[(f32, f32, Moments); G], integers: Codes, d: f32, dmin: f32) -> ScalesAndMins<G> {
+    let mut found = ScalesAndMins { d: f16::from_f32(d), dmin: f16::from_f32(dmin), scales: [0.0; G], mins: [0.0; G] };
+    let (d16, dmin16) = (found.d.to_f32(), found.dmin.to_f32());
+    let (to_scale, to_min) = (inverse(d16), inverse(dmin16));
+    let mut equations = Equations::default();
+    for (g, (fit_d, fit_min, fit)) in fits.iter().enumerate() {
+        let scale = integers.nearest(fit_d * to_scale);
+        let min = if fit.q > 0.0 { (fit.x - d16 * scale * fit.q) / fit.w } else { *fit_min };
+        let min = integers.nearest(-min * to_min);
+        (found.scales[g], found.mins[g]) = (scale, min);
+        equations.add(scale, min, fit);
+    }
+    let (d, dmin) = equations.solve(d, dmin);
+    (found.d, found.dmin) = (f16::from_f32(d), f16::from_f32(dmin));
+    found
+}
+
+/// The normal equations of the two numbers by which integers scale and shift all groups.
+#[derive(Default)]
+struct Equations {
+    dd: f32,
+    dm: f32,
+    mm: f32,
+    dx: f32,
+    mx: f32,
+}
+
+impl Equations {
+    /// A group with these integers and the moments of its codes.
+    fn add(&mut self, scale: f32, min: f32, m: &Moments) {
+        self.dd += scale * scale * m.qq;
+        self.dm -= scale * min * m.q;
+        self.mm += min * min * m.w;
+        self.dx += scale * m.xq;
+        self.mx -= min * m.x;
+    }
+
+    /// The solution; as much of what there was as has none.
+    fn solve(&self, d: f32, dmin: f32) -> (f32, f32) {
+        let Equations { dd, dm, mm, dx, mx } = *self;
+        let det = dd * mm - dm * dm;
+        if det > 0.0 {
+            ((dx * mm - mx * dm) / det, (dd * mx - dm * dx) / det)
+        } else if dd > 0.0 {
+            (dx / dd, dmin)
+        } else {
+            (d, dmin)
+        }
+    }
 }
 
 /// The scale, and for each group the integer from `integers` that scales it.
@@ -111,18 +165,31 @@ pub(super) fn scales<const G: usize, const N: usize>(
     groups: &Groups<'_, G, N>,
     codes: impl Grid,
     integers: Codes,
+    effort: Effort,
 ) -> (f16, [f32; G]) {
+    let parts: &[f32] = if effort == Effort::Full { &SCALE_PARTS } else { &BRIEF_SCALE_PARTS };
     let mut starts = [0.0; 2 * SCALE_PARTS.len()];
-    for (i, part) in SCALE_PARTS.iter().enumerate() {
+    for (i, part) in parts.iter().enumerate() {
         (starts[2 * i], starts[2 * i + 1]) = (part * codes.lo(), part * codes.hi());
     }
-    let mut fits = [0.0; G];
+    let mut fits = [ScaleFit::default(); G];
     for (g, fit) in fits.iter_mut().enumerate() {
-        *fit = groups.group(g).best_scale(codes, &starts);
+        *fit = groups.group(g).best_scale(codes, &starts[..2 * parts.len()], effort.steps());
     }
     // The farthest one takes the integer farthest from zero.
-    let far = fits.iter().fold(0.0, |far: f32, &d| if d.abs() > far.abs() { d } else { far });
+    let far = fits.iter().fold(0.0, |far: f32, fit| if fit.d.abs() > far.abs() { fit.d } else { far });
     let mut d = far / integers.lo;
+    if effort == Effort::Brief {
+        // The codes of the fits stand for those to come.
+        let (mut scales, mut dd, mut dx) = ([0.0; G], 0.0, 0.0);
+        let to_scale = inverse(f16::from_f32(d).to_f32());
+        for (scale, fit) in scales.iter_mut().zip(&fits) {
+            *scale = integers.nearest(fit.d * to_scale);
+            dd += *scale * *scale * fit.qq;
+            dx += *scale * fit.xq;
+        }
+        return (f16::from_f32(if dd > 0.0 { dx / dd } else { d }), scales);
+    }
     let (mut best, mut least) = ((f16::ZERO, [0.0; G]), f32::INFINITY);
     for _ in 0..ROUNDS {
         let mut now = (f16::from_f32(d), [0.0; G]);
@@ -130,7 +197,7 @@ pub(super) fn scales<const G: usize, const N: usize>(
         let (mut error, mut dd, mut dx) = (0.0, 0.0, 0.0);
         for (g, fit) in fits.iter().enumerate() {
             let group = groups.group(g);
-            let ideal = integers.nearest(fit * inverse(d16));
+            let ideal = integers.nearest(fit.d * inverse(d16));
             let mut group_error = f32::INFINITY;
             for step in [0.0, -1.0, 1.0] {
                 let scale = integers.nearest(ideal + step);
@@ -172,12 +239,14 @@ macro_rules! scales_and_mins_of_6_bits {
         impl Search for $block {
             const COUNT_BY_SIZE: bool = false;
 
-            fn search(x: &[f32], w: &[f32]) -> Self {
-                let found = scales_and_mins::<8, 32>(&Groups::new(x, w), Self::CODES, 63.0);
+            fn search(x: &[f32], w: &[f32], effort: Effort) -> Self {
+                let found = scales_and_mins::<8, 32>(&Groups::new(x, w), Self::CODES, 63.0, effort);
                 let mut block: Self = bytemuck::Zeroable::zeroed();
                 (block.d, block.dmin) = (found.d, found.dmin);
                 block.scales = pack_6_bits(&found.scales, &found.mins);
-                set_nearest_codes(&mut block, x);
+                if effort == Effort::Full {
+                    set_nearest_codes(&mut block, x);
+                }
                 block
             }
         }
@@ -189,11 +258,13 @@ scales_and_mins_of_6_bits!(BlockQ5_K);
 impl Search for BlockQ6_K {
     const COUNT_BY_SIZE: bool = false;
 
-    fn search(x: &[f32], w: &[f32]) -> Self {
-        let (d, scales) = scales::<16, 16>(&Groups::new(x, w), Self::CODES, Codes { lo: -128.0, hi: 127.0 });
+    fn search(x: &[f32], w: &[f32], effort: Effort) -> Self {
+        let (d, scales) = scales::<16, 16>(&Groups::new(x, w), Self::CODES, Codes { lo: -128.0, hi: 127.0 }, effort);
         let mut block: Self = bytemuck::Zeroable::zeroed();
         (block.d, block.scales) = (d, scales.map(|s| s as i8));
-        set_nearest_codes(&mut block, x);
+        if effort == Effort::Full {
+            set_nearest_codes(&mut block, x);
+        }
         block
     }
 }

@@ -1,16 +1,19 @@
-//! What a model's matrices meet: on a text, or on what the model writes itself.
+//! What a model's matrices meet: on a text, on what the model writes itself, or on tokens drawn at random.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use quipu_formats::imatrix::Imatrix;
+use quipu_formats::source::Source;
 use quipu_runtime::config::Config;
 use quipu_runtime::model::{BatchToken, Input, Rows};
-use quipu_runtime::sampler::{Sampler, SamplerOptions};
-use quipu_runtime::tokenizer::TokenKind;
-use quipu_runtime::{Engine, LoadOptions};
+use quipu_runtime::sampler::{Sampler, SamplerOptions, Xoshiro256PlusPlus};
+use quipu_runtime::survey::survey;
+use quipu_runtime::tokenizer::{TokenKind, Tokenizer};
+use quipu_runtime::{Engine, Isa, LoadOptions};
 
 use crate::{interrupt, model, talk};
 
@@ -27,6 +30,10 @@ const OWN_TOKENS: usize = 128;
 const OWN_TEMPERATURE: f32 = 1.5;
 const OWN_TOP_K: usize = 1000;
 
+/// Texts of tokens drawn at random, and tokens of each: enough for most of what own text gains, in a small part of its time.
+const RANDOM_TEXTS: usize = 4;
+const RANDOM_TOKENS: usize = 128;
+
 /// Adds the inputs of a product to what is known of its matrices.
 fn add(imatrix: &mut Imatrix, tied: bool, input: Input, rows: Rows) {
     let name = match input {
@@ -40,8 +47,8 @@ fn add(imatrix: &mut Imatrix, tied: bool, input: Input, rows: Rows) {
     imatrix.entry(&name, rows.cols).add(rows.x, rows.count, rows.stride);
 }
 
-fn is_tied(engine: &Engine) -> bool {
-    engine.source().find("output.weight").is_none()
+fn is_tied(source: &dyn Source) -> bool {
+    source.find("output.weight").is_none()
 }
 
 /// The line that says how far it is, and the end when somebody wants it.
@@ -82,7 +89,7 @@ pub fn on_text(engine: &mut Engine, text: &str, n: usize, most: Option<usize>) -
     let mut tokens = tokenizer.encode(text, true, false);
     let pieces = (tokens.len() / n).min(most.unwrap_or(usize::MAX));
     ensure!(pieces > 0, "the text has {} tokens; at least one piece of {n} is needed", tokens.len());
-    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), pieces as u32, n as u32), is_tied(engine));
+    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), pieces as u32, n as u32), is_tied(engine.source()));
     let interrupt = interrupt::listen();
     let steps = Steps { what: "calibrating", interrupt: &interrupt, started: Instant::now(), count: pieces };
     for (i, piece) in tokens.chunks_exact_mut(n).take(pieces).enumerate() {
@@ -114,7 +121,7 @@ pub fn on_own_text(engine: &mut Engine) -> Result<Calibrated> {
         min_p: 0.0,
         ..SamplerOptions::default()
     })?;
-    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), OWN_TEXTS as u32, OWN_TOKENS as u32), is_tied(engine));
+    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), OWN_TEXTS as u32, OWN_TOKENS as u32), is_tied(engine.source()));
     let mut sequences: Vec<_> = (0..OWN_TEXTS).map(|_| engine.new_sequence()).collect();
     let mut sequences: Vec<_> = sequences.iter_mut().collect();
     let interrupt = interrupt::listen();
@@ -162,4 +169,51 @@ pub fn calibrate(path: &Path, text: Option<&str>) -> Result<Calibrated> {
         Some(text) => on_text(&mut engine, text, limit.min(PIECE), None),
         None => on_own_text(&mut engine),
     }
+}
+
+/// What the model's matrices meet on tokens drawn at random, layer by layer. The same on every machine. `None` when the model does not run here, of
+/// which the user is told.
+pub fn on_random_tokens(source: Box<dyn Source>) -> Result<Option<Imatrix>> {
+    let source: Arc<dyn Source> = source.into();
+    let layers = Config::from_metadata(source.metadata()).map_or(1, |config| config.layers);
+    let interrupt = interrupt::listen();
+    let steps = Steps { what: "calibrating", interrupt: &interrupt, started: Instant::now(), count: layers };
+    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), RANDOM_TEXTS as u32, RANDOM_TOKENS as u32), is_tied(&*source));
+    let mut observer = |input, rows: Rows| add(&mut imatrix, tied, input, rows);
+    let mut interrupted = Ok(());
+    let surveyed = random_texts(&*source).and_then(|texts| {
+        let mut progress = |done, _| {
+            if interrupted.is_ok() {
+                interrupted = steps.done(done);
+            }
+        };
+        Ok(survey(source.clone(), &texts, Isa::best(), interrupt.flag(), &mut observer, &mut progress)?)
+    });
+    match (surveyed, interrupted) {
+        (_, Err(interrupted)) => Err(interrupted),
+        (Err(_), _) if interrupt.flag().load(Ordering::Relaxed) => steps.done(1).map(|()| None),
+        (Ok(()), _) => Ok(Some(imatrix)),
+        (Err(error), _) => {
+            talk::warning(&format!(
+                "rounded without knowing what the matrices meet, since the model does not run here: {error}"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// Texts of tokens that are text, each equally likely.
+fn random_texts(source: &dyn Source) -> Result<Vec<Vec<u32>>> {
+    let tokenizer = Tokenizer::from_metadata(source.metadata())?;
+    let length = RANDOM_TOKENS.min(Config::from_metadata(source.metadata())?.context);
+    let ids = 0..tokenizer.vocab_size() as u32;
+    let text: Vec<u32> = ids.filter(|&id| tokenizer.kind(id) == TokenKind::Normal).collect();
+    ensure!(!text.is_empty(), "the vocabulary has no text");
+    let mut random = Xoshiro256PlusPlus::new(0);
+    let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+    let mut token = |i| match bos {
+        Some(bos) if i == 0 => bos,
+        _ => text[(random.uniform() * text.len() as f64) as usize],
+    };
+    Ok((0..RANDOM_TEXTS).map(|_| (0..length).map(&mut token).collect()).collect())
 }

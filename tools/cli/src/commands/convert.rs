@@ -8,13 +8,14 @@ use quipu_formats::convert::{self, ConvertError, ConvertOptions, Mix, Rounding, 
 use quipu_formats::imatrix::Imatrix;
 use quipu_quant::TensorType;
 
-use crate::calibrate::{Calibrated, calibrate};
+use crate::calibrate::{Calibrated, calibrate, on_random_tokens};
 use crate::{args, budget, interrupt, model, talk};
 
 /// Write a Hugging Face checkpoint as a GGUF file
 ///
 /// Reads the directory that `huggingface-cli download` makes: safetensors, config.json, tokenizer.json and what else lies there. The
-/// result runs here and in llama.cpp. Streams: memory stays near the size of one tensor.
+/// result runs here and in llama.cpp. Streams: memory stays near the size of one tensor, with a quantised type near that of a layer and of what is
+/// learned from running the model (see --no-calibrate).
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -54,11 +55,14 @@ pub struct RoundingArgs {
     /// What a calibration text tells about each matrix's inputs: a file by `quipu imatrix` or llama.cpp
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
-    /// Let errors make each other good, as far as what the matrices meet on TEXT tells how; without TEXT, on what the model writes itself.
-    /// Lowers the divergence from the unquantised model by a quarter to a half. The model must run here: it is loaded as it is and reads the
-    /// text (writes 4096 tokens) first
+    /// Look longer at what the matrices meet: on TEXT; without TEXT, on 4096 tokens that the model writes itself. Lowers the divergence from the
+    /// unquantised model by up to a fifth more, but takes some five times as long, and memory for the whole model as it is
     #[arg(long, value_name = "TEXT", num_args = 0..=1, require_equals = true, conflicts_with = "imatrix")]
     calibrate: Option<Option<PathBuf>>,
+    /// Do not run the model before rounding; then errors do not make each other good. Takes about as long, but memory for a few rows of weights only;
+    /// otherwise there must be room for one layer as it is, and for 1 KB for each input of each layer's four products
+    #[arg(long, conflicts_with_all = ["imatrix", "calibrate", "target_bits"])]
+    no_calibrate: bool,
     /// How weights become codes: by search for the least error, or by ggml's plain rule, to the byte (blocks of 32 only)
     #[arg(long, value_enum, default_value = "search", conflicts_with_all = ["imatrix", "calibrate"])]
     rounding: RoundingRule,
@@ -96,6 +100,11 @@ impl RoundingArgs {
             options.imatrix.get_or_insert_with(|| imatrix.into());
             if let Some(bits) = self.target_bits {
                 budget::choose_types(model::open_path(input)?, bits, &texts, &mut options)?;
+            }
+        } else if options.imatrix.is_none() && !self.no_calibrate {
+            let source = model::open_path(input)?;
+            if convert::gains_by_calibration(&*source, &options)? {
+                options.imatrix = on_random_tokens(source)?.map(Arc::new);
             }
         }
         Ok(options)

@@ -12,9 +12,9 @@ use super::convert::{RoundingArgs, parse_type, write};
 /// Best from F32, F16 or BF16: from an already quantised file the errors add up. Types with _S, _M or _L, Q2_K and IQ4 are llama.cpp's mixes:
 /// some matrices get more bits. The output matrix is Q6_K when the type has fewer than 8 bits; norms stay F32.
 ///
-/// The same bits go much further when it is known what the matrices meet: then the error of each weight is made good by those after it. With
-/// --calibrate the model is run for that, on a text or on what it writes itself; --imatrix takes it from a file by `quipu imatrix`, which
-/// serves for several types.
+/// The same bits go much further when it is known what the matrices meet: then the error of each weight is made good by those after it. For that the
+/// model is run, layer by layer, on 512 tokens drawn at random. With --calibrate it is run for longer, on a text or on what it writes itself;
+/// --imatrix takes what is known from a file by `quipu imatrix`, which serves for several types.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

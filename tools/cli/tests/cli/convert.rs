@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use quipu_formats::gguf::{GgufFile, GgufWriter};
+use quipu_formats::source::Source;
 use serde_json::Value as Json;
 
 use crate::{quipu, tales};
@@ -170,7 +172,7 @@ fn an_importance_matrix_helps_its_own_model() {
     let text = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
     quipu(["convert", arg(tales()), "-o", arg(&full)]).ok();
     quipu(["imatrix", arg(&full), "-f", text, "-o", arg(&imatrix), "-c", "256", "-q"]).ok();
-    quipu(["quantize", arg(&full), arg(&blind), "--type", "q4_k_m"]).ok();
+    quipu(["quantize", arg(&full), arg(&blind), "--type", "q4_k_m", "--no-calibrate"]).ok();
     quipu(["quantize", arg(&full), arg(&seeing), "--type", "q4_k_m", "--imatrix", arg(&imatrix)]).ok();
     let divergence = |model: &Path| {
         let report = quipu(["perplexity", arg(model), "--kl", arg(&full), "-f", text, "-c", "256", "--json"]).json();
@@ -218,4 +220,60 @@ fn a_calibration_is_the_same_everywhere() {
     assert!(message.contains("no such text"), "{message}");
     let message = quipu(["convert", model, "-o", "no.gguf", "--calibrate"]).error();
     assert!(message.contains("nothing to calibrate for"), "{message}");
+}
+
+/// Without being asked the errors of weights make each other good, by what the matrices meet on tokens drawn at random.
+#[test]
+fn rounding_knows_what_the_matrices_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
+    let full = path("bf16.gguf");
+    quipu(["convert", arg(tales()), "-o", arg(&full)]).ok();
+    let quantized = |ty: &str, options: &[&str]| {
+        let file = path(&format!("{ty}{}.gguf", options.concat()));
+        quipu([&["quantize", arg(&full), arg(&file), "--type", ty], options].concat()).ok();
+        file
+    };
+    let divergence = |model: &Path| {
+        let report = quipu(["perplexity", arg(model), "--kl", arg(&full), "-f", text, "-c", "256", "--json"]).json();
+        report["kl"].as_f64().unwrap()
+    };
+    for ty in ["q4_0", "q4_k_m", "q3_k_m"] {
+        let (seeing, blind) = (quantized(ty, &[]), quantized(ty, &["--no-calibrate"]));
+        assert_eq!(std::fs::metadata(&seeing).unwrap().len(), std::fs::metadata(&blind).unwrap().len());
+        let (seeing, blind) = (divergence(&seeing), divergence(&blind));
+        assert!(seeing < 0.9 * blind, "{ty}: {seeing}, {blind} without running the model");
+    }
+    // Nothing is to be gained, so nothing is run.
+    assert!(
+        std::fs::read(quantized("q8_0", &[])).unwrap()
+            == std::fs::read(quantized("q8_0", &["--no-calibrate"])).unwrap()
+    );
+    let (packed, direct) = (path("packed.quipu"), quantized("q4_0", &["--packed"]));
+    quipu(["pack", arg(&quantized("q4_0", &[])), arg(&packed)]).ok();
+    assert!(std::fs::read(direct).unwrap() == std::fs::read(packed).unwrap());
+}
+
+/// A model that does not run here is quantised all the same, and the user is told what it lacks.
+#[test]
+fn a_model_that_does_not_run_is_quantised() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (whole, part) = (path("whole.gguf"), path("part.gguf"));
+    quipu(["convert", arg(tales()), "-o", arg(&whole)]).ok();
+    let source = GgufFile::open(&whole).unwrap();
+    let kept = || source.tensors().iter().enumerate().filter(|(_, t)| t.name != "blk.3.ffn_norm.weight");
+    let tensors: Vec<_> = kept().map(|(_, t)| t.clone()).collect();
+    let mut writer = GgufWriter::create(&part, None, source.metadata(), &tensors).unwrap();
+    kept().for_each(|(i, t)| writer.write_tensor_part(&source.rows(i, 0..t.rows())).unwrap());
+    writer.finish().unwrap();
+
+    let (told, silent) = (path("told.gguf"), path("silent.gguf"));
+    let ended = quipu(["quantize", arg(&part), arg(&told), "--type", "q4_0"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("blk.3.ffn_norm.weight") && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+    let ended = quipu(["quantize", arg(&part), arg(&silent), "--type", "q4_0", "--no-calibrate"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    assert!(std::fs::read(told).unwrap() == std::fs::read(silent).unwrap());
 }

@@ -1,0 +1,123 @@
+//! What the matrices of a model meet, with one layer in memory at a time.
+//!
+//! A forward pass over some texts needs each layer once. So it is read, run and dropped; of the embeddings only the rows of the tokens are read, and
+//! there are no logits. Memory is that of the largest layer in the file's types and of the activations.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use quipu_formats::convert::values;
+use quipu_formats::source::Source;
+use quipu_kernels::{Isa, padded_rows};
+use quipu_quant::pack::GROUP_ROWS;
+
+use crate::config::Config;
+use crate::cores::Cores;
+use crate::engine::{EngineError, LoadError};
+use crate::kv::{KvType, PageShape, Sequence};
+use crate::model::{BatchToken, Buffers, Input, Local, Observer, Rows, Team};
+use crate::pool::Pool;
+use crate::rope::Rope;
+use crate::weights::{self, WeightsError};
+
+/// Why a model can't be surveyed.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// It can't be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It can't read the tokens.
+    #[error("{path}: {error}")]
+    Tokens {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong.
+        error: EngineError,
+    },
+}
+
+impl From<WeightsError> for SurveyError {
+    fn from(error: WeightsError) -> SurveyError {
+        SurveyError::Load(error.into())
+    }
+}
+
+/// Reads `texts` side by side and shows `observer` the inputs of all matrices. After each layer `progress` hears how many are done and how many
+/// there are. When `given_up` becomes true, it ends with [`WeightsError::GivenUp`].
+///
+/// # Errors
+/// See [`SurveyError`].
+pub fn survey(
+    source: Arc<dyn Source>,
+    texts: &[Vec<u32>],
+    isa: Isa,
+    given_up: &AtomicBool,
+    observer: &mut Observer<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(), SurveyError> {
+    let path = || source.path().to_path_buf();
+    let kernels = isa.kernels().ok_or_else(|| LoadError::isa(isa))?;
+    let config =
+        Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
+    let c = &config;
+    let tokens = |error| SurveyError::Tokens { path: path(), error };
+    let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+    if longest > c.context {
+        return Err(tokens(EngineError::ContextFull { used: 0, more: longest, context: c.context }));
+    }
+    let embeddings = source.find("token_embd.weight").filter(|&i| source.tensors()[i].cols() == c.embedding);
+    let missing = || WeightsError::Missing { path: path(), name: "token_embd.weight".into() };
+    let embeddings = embeddings.ok_or_else(missing)?;
+    let vocabulary = source.tensors()[embeddings].rows();
+
+    let of_text = |(sequence, text): (usize, &Vec<u32>)| {
+        let token = move |token| BatchToken { token, sequence, logits: false };
+        text.clone().into_iter().map(token)
+    };
+    let batch: Vec<BatchToken> = texts.iter().enumerate().flat_map(of_text).collect();
+    if batch.is_empty() {
+        return Err(tokens(EngineError::Empty));
+    }
+    if let Some(&BatchToken { token, .. }) = batch.iter().find(|t| t.token as usize >= vocabulary) {
+        return Err(tokens(EngineError::Token { token, vocabulary }));
+    }
+
+    let cores = Cores::here();
+    let mut pool = Pool::new(cores.default_threads(), &cores).map_err(LoadError::Spawn)?;
+    let (norm, rope_factors) = weights::load_vectors(source.clone(), c, &mut pool)?;
+    // What a layer says of its shape is checked before there is room for what it makes, and there are no more layers than tensors.
+    if c.layers > source.tensors().len() {
+        let name = format!("blk.{}.attn_norm.weight", c.layers - 1);
+        return Err(WeightsError::Missing { path: path(), name }.into());
+    }
+    let mut first = Some(weights::load_layer(source.clone(), c, &mut pool, given_up, 0)?);
+    let mut sequences: Vec<Sequence> =
+        texts.iter().map(|_| Sequence::new(PageShape::new(c), KvType::default())).collect();
+    let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
+    let mut locals: Vec<Local> = (0..pool.threads()).map(|_| Local::default()).collect();
+    let mut buffers = Buffers::default();
+    let d = padded_rows(c.embedding);
+    let x = buffers.begin(&Rope::new(c, rope_factors.as_deref()), d, &batch, &mut sequences);
+    for (x, token) in x.chunks_exact_mut(d).zip(&batch) {
+        let row = token.token as usize;
+        // A packed matrix is read by whole groups.
+        let start = row / GROUP_ROWS * GROUP_ROWS;
+        let rows = values(&*source, embeddings, start..row + 1);
+        x[..c.embedding].copy_from_slice(&rows[(row - start) * c.embedding..]);
+        x[c.embedding..].fill(0.0);
+    }
+    for i in 0..c.layers {
+        let layer = match first.take() {
+            Some(layer) => layer,
+            None => weights::load_layer(source.clone(), c, &mut pool, given_up, i)?,
+        };
+        let mut team = Team { kernels, pool: &mut pool, locals: &mut locals };
+        team.layer(c, (i, &layer), &batch, &mut sequences, &mut buffers, observer);
+        progress(i + 1, c.layers);
+    }
+    let mut team = Team { kernels, pool: &mut pool, locals: &mut locals };
+    let x = buffers.head_input(&mut team, c, &norm, batch.len());
+    observer(Input::Head, Rows { x, count: batch.len(), cols: c.embedding, stride: d });
+    Ok(())
+}
