@@ -6,6 +6,8 @@
 //! arXiv:2210.17323). Here within windows of [`WINDOW`] columns, so that `H` takes 256 numbers a column instead of the square of a row's
 //! length; most of the gain stays.
 
+use super::Effort;
+
 /// Columns whose errors are made good among each other.
 pub const WINDOW: usize = 256;
 
@@ -17,6 +19,9 @@ const DAMPING: f64 = 0.01;
 /// its scale. A short text then gains little instead of doing harm (measured: `docs/quantisation.md`).
 const PRIOR: f64 = WINDOW as f64;
 
+/// Inputs from which on a long search for scales is worth its time. With fewer, other inputs change more than it does (`docs/quantisation.md`).
+const MANY: f64 = 1024.0;
+
 /// The least importance of a column, in parts of the mean.
 const LEAST: f32 = 1e-4;
 
@@ -27,6 +32,8 @@ pub struct Calibration {
     weights: Vec<f32>,
     /// For each window, for each of its columns `k`, `U[k][j] / U[k][k]` for the columns `j`, 0 for `j ≤ k`. Empty if unknown.
     feedback: Vec<Vec<f32>>,
+    /// How long to search for scales where errors are fed back.
+    effort: Effort,
 }
 
 impl Calibration {
@@ -35,7 +42,7 @@ impl Calibration {
         let mean = squares.iter().sum::<f32>() / squares.len() as f32;
         let floor = if mean > 0.0 && mean.is_finite() { mean * LEAST } else { 1.0 };
         let weight = |&s: &f32| if s.is_finite() { s.max(floor) } else { floor };
-        Calibration { weights: squares.iter().map(weight).collect(), feedback: Vec::new() }
+        Calibration { weights: squares.iter().map(weight).collect(), feedback: Vec::new(), effort: Effort::Full }
     }
 
     /// From mean products over `count` inputs: `gram[256·i + j]` is that of column `i` with column `j` of its window (the upper triangle is
@@ -48,6 +55,7 @@ impl Calibration {
         let mut this = Calibration::from_squares(squares);
         let count = f64::from(count);
         let believed = count / (count + PRIOR);
+        this.effort = if count < MANY { Effort::Brief } else { Effort::Full };
         for (window, weights) in gram.chunks(WINDOW * WINDOW).zip(this.weights.chunks_mut(WINDOW)) {
             this.feedback.push(feedback(window, believed, weights)?);
         }
@@ -62,6 +70,11 @@ impl Calibration {
     /// The cost of an error in each column.
     pub(super) fn weights(&self) -> &[f32] {
         &self.weights
+    }
+
+    /// How long to search for scales where errors are fed back.
+    pub(super) fn effort(&self) -> Effort {
+        self.effort
     }
 
     /// For each window `U[k][j] / U[k][k]`, 256 numbers for each of its columns `k`; empty if products are unknown.

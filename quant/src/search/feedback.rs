@@ -5,7 +5,7 @@
 //! neighbours are.
 
 use super::calibration::{Calibration, WINDOW};
-use super::{Effort, Search, fit, search_block};
+use super::{Search, fit, search_block};
 use crate::blocks::SUB;
 
 /// Rows side by side.
@@ -31,7 +31,7 @@ pub(super) fn quantize_rows<B: Search>(calibration: &Calibration, src: &[f32], d
                 let x = &mut x[start..start + n];
                 // Only from weights and products that are none.
                 x.iter_mut().for_each(|x| *x = if x.is_finite() { *x } else { 0.0 });
-                *block = search_block(x, &weights[start..start + n], Effort::Brief);
+                *block = search_block(x, &weights[start..start + n], calibration.effort());
             }
             for sub in 0..n / SUB {
                 round_in_turn(&mut blocks, sub, &mut window, start + sub * SUB, len, feedback);

@@ -72,9 +72,9 @@ pub fn quantize(
 /// What the search for scales is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Codes are the nearest ones: what is to be gained is gained here.
+    /// All starts and rounds that gain something.
     Full,
-    /// Codes are set one by one afterwards, each after the errors before it.
+    /// A few starts: where codes are set one by one afterwards, each after the errors before it, most of the gain is there.
     Brief,
 }
 
