@@ -75,13 +75,26 @@ const CHUNKS_PER_THREAD: usize = 4;
 const MOST_GROUPS: usize = 8;
 
 /// Memory of one worker.
-#[derive(Default)]
 pub(crate) struct Local {
     product: Scratch,
     attention: AttentionScratch,
     buffer: Vec<f32>,
     state: Vec<f32>,
     visible: Vec<usize>,
+}
+
+impl Local {
+    /// With room for what one token takes: no worker allocates when it first takes a part of a step.
+    pub(crate) fn new(c: &Config) -> Local {
+        let (dim, group) = (c.head_dim, c.heads / c.kv_heads);
+        Local {
+            product: Scratch::default(),
+            attention: AttentionScratch::new(group, dim),
+            buffer: Vec::with_capacity((16 * MOST_GROUPS).max(group * dim)),
+            state: Vec::with_capacity(group * state_len(dim)),
+            visible: Vec::with_capacity(group),
+        }
+    }
 }
 
 /// `n` f32 of a buffer that grows when it must.
@@ -287,13 +300,11 @@ impl Team<'_> {
 
     /// Calls `f(r, row)` for every row of `x`; a single one takes less time than waking the others.
     fn each_row(&mut self, x: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
-        let rows = x.len() / width;
-        let mut x = MatMut::new(x, rows, width, width);
-        if rows == 1 {
-            return f(0, x.row(0));
+        if x.len() == width {
+            return f(0, x);
         }
-        let bounds: Vec<usize> = (0..=rows).collect();
-        self.pool.for_tiles(self.locals, &mut x, &bounds, width, |_, rows, _, row| f(rows.start, row.row(0)));
+        let mut rows: Vec<&mut [f32]> = x.chunks_exact_mut(width).collect();
+        self.pool.for_items(self.locals, &mut rows, |_, r, row| f(r, row));
     }
 
     /// One transformer block: changes the residual stream in `buffers`, which [`Buffers::begin`] has prepared, and stores keys and values.
@@ -360,7 +371,7 @@ impl Team<'_> {
 
 impl Model {
     pub(crate) fn new(config: Config, weights: ModelWeights, kernels: &'static Kernels, pool: Pool) -> Model {
-        let locals = (0..pool.threads()).map(|_| Local::default()).collect();
+        let locals = (0..pool.threads()).map(|_| Local::new(&config)).collect();
         let rope = Rope::new(&config, weights.rope_factors.as_deref());
         Model { config, weights, kernels, pool, locals, buffers: Buffers::default(), rope }
     }

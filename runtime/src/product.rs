@@ -11,16 +11,18 @@ pub(crate) struct ProductInput<'a> {
     pub(crate) tiles: &'a [Tile],
 }
 
-/// Most bytes of activations that a product goes through for one group of weights and then for the next. 512 rows of a wide matrix are three
-/// times that, more than a share of many a last-level cache: then every group would wait for memory.
+/// Bytes of activations that a product goes through for one group of weights and then for the next. 512 rows of a matrix with 8192 inputs are two to
+/// four times that, more than a share of many a last-level cache: then every group would wait for memory.
 const PANEL: usize = 4 << 20;
 
 impl<'a> ProductInput<'a> {
-    /// The same rows in parts of up to [`PANEL`] bytes, cut between tiles.
+    /// The same rows in the fewest parts of up to [`PANEL`] bytes, cut between tiles, all of about the same size: weights are widened for each.
     pub(crate) fn panels(self) -> impl Iterator<Item = ProductInput<'a>> {
         // The first tile is the largest one.
         let (row_bytes, tile) = self.tiles.first().map_or((self.stride * 4, 1), |t| (t.bytes() / t.rows(), t.rows()));
         let most = (PANEL / row_bytes / tile).max(1);
+        let count = if self.tiles.is_empty() { self.rows } else { self.tiles.len() };
+        let most = count.div_ceil(count.div_ceil(most));
         let (mut start, mut tiles) = (0, self.tiles.chunks(most));
         std::iter::from_fn(move || {
             let left = self.rows.checked_sub(start).filter(|left| *left > 0)?;
@@ -30,5 +32,48 @@ impl<'a> ProductInput<'a> {
             start += rows;
             Some(ProductInput { x, rows, tiles, ..self })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quipu_kernels::Isa;
+
+    use super::*;
+
+    #[test]
+    fn panels_are_all_rows_in_even_parts() {
+        let kernels = Isa::best().kernels().unwrap();
+        let (cols, rows) = (8192, 1025);
+        let x = vec![1.0; rows * cols];
+        let mut tiles = Vec::new();
+        let mut start = 0;
+        while start < rows {
+            let mut tile = Tile::default();
+            kernels.quantize(&x[start * cols..], kernels.tile_rows(rows - start), cols, cols, &mut tile);
+            start += tile.rows();
+            tiles.push(tile);
+        }
+        for tiles in [&tiles[..], &[]] {
+            let panels: Vec<_> = ProductInput { x: &x, rows, stride: cols, tiles }.panels().collect();
+            let mut start = 0;
+            for panel in &panels {
+                assert_eq!(panel.x.as_ptr(), &x[start * cols] as *const f32);
+                assert!(tiles.is_empty() || panel.tiles.iter().map(Tile::rows).sum::<usize>() == panel.rows);
+                start += panel.rows;
+            }
+            assert_eq!((start, panels.iter().map(|p| p.tiles.len()).sum::<usize>()), (rows, tiles.len()));
+            let sizes = || panels.iter().map(|p| if tiles.is_empty() { p.rows } else { p.tiles.len() });
+            assert!(
+                sizes().max().unwrap() - sizes().min().unwrap() < panels.len(),
+                "{:?}",
+                sizes().collect::<Vec<_>>()
+            );
+            let bytes = |p: &ProductInput<'_>| match p.tiles {
+                [] => p.rows * cols * 4,
+                tiles => tiles.iter().map(Tile::bytes).sum(),
+            };
+            assert!(panels.len() > 1 && panels.iter().all(|p| bytes(p) <= PANEL));
+        }
     }
 }

@@ -71,11 +71,10 @@ pub fn survey(
     let embeddings = embeddings.ok_or_else(missing)?;
     let vocabulary = source.tensors()[embeddings].rows();
 
-    let of_text = |(sequence, text): (usize, &Vec<u32>)| {
-        let token = move |token| BatchToken { token, sequence, logits: false };
-        text.clone().into_iter().map(token)
-    };
-    let batch: Vec<BatchToken> = texts.iter().enumerate().flat_map(of_text).collect();
+    let mut batch = Vec::new();
+    for (sequence, text) in texts.iter().enumerate() {
+        batch.extend(text.iter().map(|&token| BatchToken { token, sequence, logits: false }));
+    }
     if batch.is_empty() {
         return Err(tokens(EngineError::Empty));
     }
@@ -95,7 +94,7 @@ pub fn survey(
     let mut sequences: Vec<Sequence> =
         texts.iter().map(|_| Sequence::new(PageShape::new(c), KvType::default())).collect();
     let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
-    let mut locals: Vec<Local> = (0..pool.threads()).map(|_| Local::default()).collect();
+    let mut locals: Vec<Local> = (0..pool.threads()).map(|_| Local::new(c)).collect();
     let mut buffers = Buffers::default();
     let d = padded_rows(c.embedding);
     let x = buffers.begin(&Rope::new(c, rope_factors.as_deref()), d, &batch, &mut sequences);

@@ -34,8 +34,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations while the demo model writes 100 tokens, and the threads that it had.
-fn allocations(isa: Isa, threads: Option<usize>) -> (usize, usize) {
+/// Allocations while the demo model writes 100 tokens.
+fn allocations(isa: Isa, threads: Option<usize>) -> usize {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tales.gguf");
     let mut engine = load(&demo, &LoadOptions { isa: Some(isa), threads, ..LoadOptions::default() });
     let mut sequence = engine.new_sequence();
@@ -51,16 +51,15 @@ fn allocations(isa: Isa, threads: Option<usize>) -> (usize, usize) {
     while sequence.len() < 240 {
         token = next(engine.decode(&mut sequence, token).expect("it fits"));
     }
-    (CALLS.load(Relaxed) - before, engine.threads())
+    CALLS.load(Relaxed) - before
 }
 
 #[test]
 fn decoding_allocates_nothing() {
     for isa in Isa::available() {
-        assert_eq!(allocations(isa, Some(1)).0, 0, "allocations in 100 tokens on {isa}");
-        // A worker that the system did not let run makes its buffers when it first takes a part of a step.
-        let (calls, threads) = allocations(isa, None);
-        assert!(calls < 10 * threads, "{calls} allocations in 100 tokens on {isa}, {threads} threads");
+        for threads in [Some(1), None] {
+            assert_eq!(allocations(isa, threads), 0, "allocations in 100 tokens on {isa}, threads: {threads:?}");
+        }
         println!("ok: 100 tokens on {isa} without an allocation");
     }
 }

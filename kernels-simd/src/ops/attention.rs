@@ -63,6 +63,16 @@ pub struct AttentionScratch {
     state: Vec<f32>,
 }
 
+impl AttentionScratch {
+    /// With room for `rows` rows of queries; it grows for more.
+    pub fn new(rows: usize, head_dim: usize) -> AttentionScratch {
+        AttentionScratch {
+            scores: Vec::with_capacity(MOST_ROWS),
+            state: Vec::with_capacity(rows * state_len(head_dim)),
+        }
+    }
+}
+
 /// f32 of one row of state: maximum, sum, and `head_dim` weighted values, padded.
 pub fn state_len(head_dim: usize) -> usize {
     STATE_HEAD + head_dim.next_multiple_of(16)

@@ -7,7 +7,7 @@ use super::{Effort, Search, set_nearest_codes};
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, SUB};
 
 /// Where the search starts: values that the farthest weight's code may take, in parts of the code farthest from zero. Beyond 1 it is cut off.
-const PARTS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
+pub(super) const PARTS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
 
 /// The same for a brief search.
 const BRIEF_PARTS: [f32; 4] = [0.93, 1.0, 1.09, 1.16];
@@ -15,7 +15,8 @@ const BRIEF_PARTS: [f32; 4] = [0.93, 1.0, 1.09, 1.16];
 /// Of Q8_0 little is to be gained, and nothing far from the plain scale.
 const FINE_PARTS: [f32; 4] = [0.98, 0.99, 0.997, 1.002];
 
-fn parts(effort: Effort) -> &'static [f32] {
+/// Those for a search of this length.
+pub(super) fn parts(effort: Effort) -> &'static [f32] {
     match effort {
         Effort::Full => &PARTS,
         Effort::Brief => &BRIEF_PARTS,

@@ -4,7 +4,7 @@ use half::f16;
 
 use super::fit::{Codes, Grid, Group};
 use super::super_block::{Groups, scales};
-use super::{Effort, Search, set_nearest_codes};
+use super::{Effort, Search, block32, set_nearest_codes};
 use crate::blocks::{BlockIQ4_NL, BlockIQ4_XS, IQ4_VALUES, SUB};
 
 /// [`IQ4_VALUES`].
@@ -62,12 +62,6 @@ impl Grid for Values {
     }
 }
 
-/// Where the search starts: parts of the least or greatest value that the farthest weight may take.
-const PARTS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
-
-/// The same for a brief search.
-const BRIEF_PARTS: [f32; 4] = [0.93, 1.0, 1.09, 1.16];
-
 impl Search for BlockIQ4_NL {
     const COUNT_BY_SIZE: bool = true;
 
@@ -81,8 +75,8 @@ impl Search for BlockIQ4_NL {
 
     fn search(x: &[f32], w: &[f32], effort: Effort) -> Self {
         let first = |v| <&[f32; SUB]>::try_from(v).expect("a block of 32");
-        let parts: &[f32] = if effort == Effort::Full { &PARTS } else { &BRIEF_PARTS };
-        let mut starts = [0.0; 2 * PARTS.len()];
+        let parts = block32::parts(effort);
+        let mut starts = [0.0; 2 * block32::PARTS.len()];
         for (i, part) in parts.iter().enumerate() {
             (starts[2 * i], starts[2 * i + 1]) = (part * LO, part * HI);
         }

@@ -3,7 +3,6 @@
 //! A word begins as its bytes, one token each; pairs are merged in the order in which training found them.
 
 use std::collections::HashMap;
-use std::mem;
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -108,8 +107,11 @@ impl Bpe {
 
     fn merges(&self, vocab: &Vocab) -> &Merges {
         self.merges.get_or_init(|| {
-            let lines = mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
-            read_merges(&lines, vocab)
+            // They are let go only when there are merges.
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let merges = read_merges(&lines, vocab);
+            *lines = Strings::default();
+            merges
         })
     }
 
