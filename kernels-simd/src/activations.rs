@@ -16,30 +16,45 @@ pub(crate) fn tile_rows<S: Simd>(_: S, left: usize) -> usize {
 /// The activations of a block in 16 bits, and what sums of 16 bits start from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wide {
-    /// Four columns at a time, the first and the third, then the second and the fourth, which are two numbers of 16 bits each.
-    pub(crate) columns: [[i32; 8]; 2],
-    /// For the first half of the block, for the second and for the whole, `−Σ` of every four columns' first two and last two: again two
-    /// numbers of 16 bits.
-    pub(crate) minus: [i32; 3],
+    /// Those of even columns, then those of odd ones.
+    columns: [[i16; 16]; 2],
+    /// For the first half of the block, for the second and for the whole, `−Σ` of every four columns' first two and last two.
+    minus: [[i16; 2]; 3],
 }
 
 impl Wide {
-    pub(crate) const ZERO: Wide = Wide { columns: [[0; 8]; 2], minus: [0; 3] };
+    pub(crate) const ZERO: Wide = Wide { columns: [[0; 16]; 2], minus: [[0; 2]; 3] };
 
     #[inline(always)]
     fn new(q: &ActBlock) -> Wide {
-        let two = |low: i16, high: i16| i32::from(low as u16) | i32::from(high) << 16;
-        let (mut wide, mut minus) = (Wide::ZERO, [[0; 2]; 2]);
-        for (j, q) in q.as_chunks::<4>().0.iter().enumerate() {
-            let [a, b, c, d] = [i16::from(q[0]), i16::from(q[1]), i16::from(q[2]), i16::from(q[3])];
-            wide.columns[0][j] = two(a, c);
-            wide.columns[1][j] = two(b, d);
-            minus[j / 4][0] -= a + b;
-            minus[j / 4][1] -= c + d;
+        let (mut wide, mut twos) = (Wide::ZERO, [0; 16]);
+        for (i, &[even, odd]) in q.as_chunks::<2>().0.iter().enumerate() {
+            // Shifts, which a compiler turns into shifts of vectors.
+            let both = i16::from_le_bytes([even as u8, odd as u8]);
+            wide.columns[0][i] = both << 8 >> 8;
+            wide.columns[1][i] = both >> 8;
+            twos[i] = wide.columns[0][i] + wide.columns[1][i];
         }
-        let [[a, b], [c, d]] = minus;
-        wide.minus = [two(a, b), two(c, d), two(a + c, b + d)];
+        for (minus, t) in wide.minus.iter_mut().zip(twos.as_chunks::<8>().0) {
+            *minus = [-(t[0] + t[2] + t[4] + t[6]), -(t[1] + t[3] + t[5] + t[7])];
+        }
+        let [first, second, _] = wide.minus;
+        wide.minus[2] = [first[0] + second[0], first[1] + second[1]];
         wide
+    }
+
+    /// Of four columns from `4 j` on the even ones or the odd ones, two numbers of 16 bits.
+    #[inline(always)]
+    pub(crate) fn two(&self, odd: usize, j: usize) -> i32 {
+        let [low, high] = self.columns[odd].as_chunks().0[j];
+        i32::from(low as u16) | i32::from(high) << 16
+    }
+
+    /// What sums start from: the numbers for half 0 or 1 or, with 2, for the whole block.
+    #[inline(always)]
+    pub(crate) fn minus(&self, part: usize) -> i32 {
+        let [low, high] = self.minus[part];
+        i32::from(low as u16) | i32::from(high) << 16
     }
 }
 

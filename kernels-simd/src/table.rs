@@ -303,10 +303,10 @@ impl Kernels {
         call!(self.quantize(x, stride, tile));
     }
 
-    /// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for quantised weights.
+    /// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for quantised weights; the largest tiles stand first.
     ///
     /// # Panics
-    /// When the shapes disagree: the tiles' rows are `out`'s rows, their columns the weights', and `out` has 16 columns a group.
+    /// When the shapes disagree: the tiles' rows are `out`'s rows, their columns the weights', and `out` has 16 columns a group; when tiles grow.
     pub fn matmul_quant(
         &self,
         w: &Weights<'_>,
@@ -319,6 +319,7 @@ impl Kernels {
         assert_eq!(out.cols(), groups.len() * 16);
         assert_eq!(out.rows(), x.iter().map(|t| t.rows).sum::<usize>());
         assert!(x.iter().all(|t| t.rows == self.tile_rows(t.rows) && t.blocks * 32 == w.cols()));
+        assert!(x.is_sorted_by(|a, b| a.rows >= b.rows), "the largest tiles stand first");
         call!(self.matmul_quant(w, groups, x, scratch, out));
     }
 

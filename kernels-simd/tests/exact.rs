@@ -91,6 +91,8 @@ fn bits(x: &[f32]) -> Vec<u32> {
 fn quantised_products_equal_the_reference() {
     let mut random = Random(1);
     for ty in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
+        // So wide that neither all groups nor all tiles are in the cache together.
+        let wide = [(165, 8192 / 64, 33)].into_iter().filter(|_| ty == TensorType::Q4_0 || ty == TensorType::Q8_0);
         for (rows, blocks, n) in [
             (16, 1, 1),
             (32, 3, 2),
@@ -101,7 +103,10 @@ fn quantised_products_equal_the_reference() {
             (64, 4, 37),
             (33, 1, 4),
             (24, 3, 50),
-        ] {
+        ]
+        .into_iter()
+        .chain(wide)
+        {
             let cols = blocks * ty.block_len().max(64);
             let plain: Vec<Vec<u8>> = (0..rows).map(|_| random.row(ty, cols)).collect();
             let layout = PackedLayout::new(ty, rows, cols).unwrap();
@@ -243,9 +248,16 @@ fn silu_follows_the_exact_function() {
 #[test]
 fn attention_is_the_same_everywhere_and_right() {
     let mut random = Random(4);
-    for (head_dim, rows, positions) in
-        [(64usize, 4usize, 300usize), (8, 1, 128), (128, 3, 1), (64, 9, 129), (48, 2, 500)]
-    {
+    for (head_dim, rows, positions) in [
+        (64usize, 4usize, 300usize),
+        (8, 1, 128),
+        (128, 3, 1),
+        (64, 9, 129),
+        (48, 2, 500),
+        (64, 22, 150),
+        (80, 13, 140),
+        (96, 16, 20),
+    ] {
         let width = head_dim.next_multiple_of(16);
         let segments = positions.div_ceil(SEGMENT);
         let k: Vec<Vec<f32>> = (0..positions).map(|_| (0..head_dim).map(|_| random.unit()).collect()).collect();

@@ -33,8 +33,8 @@ impl Element for u16 {
     }
 }
 
-/// Rows that pass over the keys and values together.
-const MOST_ROWS: usize = 4;
+/// Most rows that pass over the keys and values together.
+const MOST_ROWS: usize = 8;
 
 /// One head's part of a page: keys as (position / 16, head_dim, 16 positions), values as (position, head_dim padded to 16).
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,8 @@ pub fn state_len(head_dim: usize) -> usize {
     STATE_HEAD + head_dim.next_multiple_of(16)
 }
 
-/// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, sixteen positions side by side.
+/// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, positions side by side: those of a whole line of sixteen, where a register has so many, else of
+/// two registers, which share the queries.
 #[inline(always)]
 fn scores<S: Simd, E: Element, const R: usize>(
     s: S,
@@ -88,18 +89,26 @@ fn scores<S: Simd, E: Element, const R: usize>(
     out: &mut [[f32; SEGMENT]],
 ) {
     let head_dim = q[0].len();
+    let vectors = const { if S::SUBS > 1 { 2 } else { 1 } };
     for (g, keys) in keys.chunks_exact(16 * head_dim).take(positions.div_ceil(16)).enumerate() {
-        for sub in 0..S::SUBS {
-            let at = sub * S::LANES;
-            let mut acc = [s.splat(0.0); R];
-            for (d, k) in keys.chunks_exact(16).enumerate() {
-                let k = E::load(s, &k[at..]);
+        for at in (0..16).step_by(vectors * S::LANES) {
+            let mut acc = [[s.splat(0.0); 2]; R];
+            for (d, k) in keys.as_chunks::<16>().0.iter().enumerate() {
+                let mut pair = [s.splat(0.0); 2];
+                for v in 0..vectors {
+                    pair[v] = E::load(s, &k[at + v * S::LANES..]);
+                }
                 for r in 0..R {
-                    acc[r] = s.fma(s.splat(q[r][d]), k, acc[r]);
+                    let q = s.splat(q[r][d]);
+                    for v in 0..vectors {
+                        acc[r][v] = s.fma(q, pair[v], acc[r][v]);
+                    }
                 }
             }
             for r in 0..R {
-                s.store(acc[r], &mut out[r][16 * g + at..]);
+                for v in 0..vectors {
+                    s.store(acc[r][v], &mut out[r][16 * g + at + v * S::LANES..]);
+                }
             }
         }
     }
@@ -190,7 +199,9 @@ fn values_any<S: Simd, E: Element, const R: usize>(
     positions: std::ops::Range<usize>,
     out: &mut [&mut [f32]; R],
 ) {
-    if S::SUBS == 1 && width.is_multiple_of(64) {
+    if S::SUBS == 1 && R == MOST_ROWS && width.is_multiple_of(32) {
+        values::<S, E, R, 2>(s, weights, segment, width, positions, out);
+    } else if S::SUBS == 1 && R < MOST_ROWS && width.is_multiple_of(64) {
         values::<S, E, R, 4>(s, weights, segment, width, positions, out);
     } else {
         values::<S, E, R, 1>(s, weights, segment, width, positions, out);
@@ -258,25 +269,34 @@ pub(crate) fn attend<S: Simd, E: Element>(
         later
     };
     scores.resize(MOST_ROWS, [0.0; SEGMENT]);
-    let at_once = if S::UNROLL { MOST_ROWS } else { 1 };
-    let tiles = queries.q.chunks(at_once * head_dim).zip(queries.visible.chunks(at_once));
-    for ((q, visible), state) in tiles.zip(fresh.chunks_mut(at_once * len)) {
-        let queries = Queries { q, visible, head_dim };
+    let mut done = 0;
+    while done < queries.visible.len() {
+        let rows = match queries.visible.len() - done {
+            _ if !S::UNROLL => 1,
+            // Sixteen sums each: so many registers are there only where they are wide, too.
+            MOST_ROWS.. if S::SUBS == 1 => MOST_ROWS,
+            left => left.min(4),
+        };
+        let next = done + rows;
+        let queries = Queries {
+            q: &queries.q[done * head_dim..next * head_dim],
+            visible: &queries.visible[done..next],
+            head_dim,
+        };
+        let state = &mut fresh[done * len..next * len];
         macro_rules! rows {
-            ($rows:literal) => {
-                s.call(Rows::<E, $rows> { queries, segment, scratch: scores, state })
+            ($rows:expr) => {
+                s.call(Rows::<E, { $rows }> { queries, segment, scratch: scores, state })
             };
         }
-        if S::UNROLL {
-            match visible.len() {
-                4 => rows!(4),
-                3 => rows!(3),
-                2 => rows!(2),
-                _ => rows!(1),
-            }
-        } else {
-            rows!(1);
+        match rows {
+            MOST_ROWS => rows!(MOST_ROWS),
+            4 => rows!(4),
+            3 => rows!(3),
+            2 => rows!(2),
+            _ => rows!(1),
         }
+        done = next;
     }
     if !first {
         for (into, from) in state.chunks_exact_mut(len).zip(later.chunks_exact(len)) {

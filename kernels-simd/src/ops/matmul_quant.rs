@@ -8,6 +8,7 @@
 //! starting the integer sum at `−offset·Σq`.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use quipu_quant::TensorType;
 
@@ -80,9 +81,20 @@ pub(crate) const fn widened<S: Simd, F: Form>() -> usize {
 /// Memory that a worker keeps between products.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
+    groups: Vec<WidenedGroup>,
+}
+
+/// Codes and scales of a group of 16 outputs, widened to what is multiplied.
+#[derive(Clone, Debug, Default)]
+struct WidenedGroup {
     scales: GroupScales,
     codes: Vec<u8>,
 }
+
+/// Bytes of widened codes that several groups have together, and of the activations that pass by all of them before the next do: both stay in the
+/// second-level cache, and the activations, megabytes of them, come from the third only once for all these groups.
+const WIDENED: usize = 560 << 10;
+const PASSING: usize = 256 << 10;
 
 /// The scales of one block.
 #[derive(Clone, Copy)]
@@ -278,22 +290,25 @@ pub(crate) fn group_tile<S: Simd, F: Form>(
     store(s, &acc, TILE_ROWS, out);
 }
 
-/// [`Simd::group_tile`] or, where `LARGE`, [`Simd::large_tiles`].
-struct Tiles<'a, 'o, F, const LARGE: bool> {
-    codes: &'a [u8],
-    scales: &'a GroupScales,
+/// One group of 16 outputs for full tiles.
+struct Tiles<'a, 'o, F> {
+    group: &'a WidenedGroup,
     tiles: &'a [Tile],
     out: MatMut<'o>,
     form: PhantomData<F>,
 }
 
-impl<F: Form, const LARGE: bool> Kernel for Tiles<'_, '_, F, LARGE> {
+impl<F: Form> Kernel for Tiles<'_, '_, F> {
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        if LARGE {
-            s.large_tiles::<F>(self.codes, self.scales, self.tiles, &mut self.out);
-        } else {
-            s.group_tile::<F>(self.codes, self.scales, &self.tiles[0], &mut self.out);
+    fn run<S: Simd>(self, s: S) {
+        let Tiles { group: WidenedGroup { scales, codes }, tiles, mut out, .. } = self;
+        if S::FULL_TILE > TILE_ROWS {
+            s.large_tiles::<F>(codes, scales, tiles, &mut out);
+            return;
+        }
+        for (i, tile) in tiles.iter().enumerate() {
+            let mut out = out.part(i * TILE_ROWS..(i + 1) * TILE_ROWS, 0..16);
+            s.group_tile::<F>(codes, scales, tile, &mut out);
         }
     }
 }
@@ -338,14 +353,14 @@ impl<C: Codes, K: Scaling, F: Form, const M: usize> Kernel for Stream<'_, '_, C,
 struct Widen<'a, C, K, F> {
     codes: &'a [u8],
     plane: &'a [u8],
-    scratch: &'a mut Scratch,
+    out: &'a mut WidenedGroup,
     ty: PhantomData<(C, K, F)>,
 }
 
 impl<C: Codes, K: Scaling, F: Form> Kernel for Widen<'_, C, K, F> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Scratch { scales, codes } = self.scratch;
+        let WidenedGroup { scales, codes } = self.out;
         scales.widen::<S, K>(s, self.plane);
         codes.resize(self.codes.len() / C::BYTES * const { widened::<S, F>() }, 0);
         for (b, block) in self.codes.chunks_exact(C::BYTES).enumerate() {
@@ -356,47 +371,57 @@ impl<C: Codes, K: Scaling, F: Form> Kernel for Widen<'_, C, K, F> {
     }
 }
 
-/// All tiles against one group: for full tiles scales and codes are widened once and first.
+/// The product of `groups` with `tiles`, full ones first.
 #[inline(always)]
-fn group<S: Simd, C: Codes, K: Scaling, F: Form>(
+fn product<S: Simd, C: Codes, K: Scaling, F: Form>(
     s: S,
-    (quants, plane): (&[u8], &[u8]),
-    scratch: &mut Scratch,
+    w: &Weights<'_>,
+    groups: Range<usize>,
     tiles: &[Tile],
+    scratch: &mut Scratch,
     out: &mut MatMut<'_>,
-    col: usize,
 ) {
     const { assert!(C::BITS == F::BITS && K::MINS == F::MINS && K::HALVES == F::HALVES) };
-    if S::UNROLL && tiles.iter().any(|tile| tile.rows == S::FULL_TILE) {
-        s.call(Widen { codes: quants, plane, scratch, ty: PhantomData::<(C, K, F)> });
-    }
-    let Scratch { scales, codes } = scratch;
-    let (mut row, mut rest) = (0, tiles);
-    while let [tile, ..] = rest {
-        macro_rules! stream {
-            ($rows:literal) => {{
-                let out = out.part(row..row + tile.rows, col..col + 16);
-                s.call(Stream::<C, K, F, $rows> { codes: quants, plane, tile, out, ty: PhantomData });
-            }};
-        }
-        macro_rules! full {
-            ($large:literal, $tiles:expr) => {{
-                let tiles: &[Tile] = $tiles;
-                let out = out.part(row..row + tiles.len() * S::FULL_TILE, col..col + 16);
-                s.call(Tiles::<F, $large> { codes, scales, tiles, out, form: PhantomData });
-            }};
-        }
-        let mut done = 1;
-        if !S::UNROLL {
-            stream!(0);
-        } else if tile.rows == S::FULL_TILE {
-            if S::FULL_TILE > TILE_ROWS {
-                done = rest.iter().take_while(|tile| tile.rows == S::FULL_TILE).count();
-                full!(true, &rest[..done]);
-            } else {
-                full!(false, &rest[..1]);
+    let full = tiles.iter().take_while(|tile| S::UNROLL && tile.rows == S::FULL_TILE).count();
+    let (full, rest) = tiles.split_at(full);
+    let start = groups.start;
+    if let [tile, ..] = full {
+        let at_once = (WIDENED / (tile.blocks * const { widened::<S, F>() })).max(1);
+        let passing = (PASSING / tile.bytes()).max(1);
+        for first in groups.clone().step_by(at_once) {
+            let groups = first..groups.end.min(first + at_once);
+            scratch.groups.resize_with(scratch.groups.len().max(groups.len()), WidenedGroup::default);
+            for (g, out) in groups.clone().zip(&mut scratch.groups) {
+                let (codes, plane) = w.group(g);
+                s.call(Widen { codes, plane, out, ty: PhantomData::<(C, K, F)> });
             }
-        } else {
+            let mut row = 0;
+            for tiles in full.chunks(passing) {
+                let rows = row..row + tiles.len() * S::FULL_TILE;
+                row = rows.end;
+                for (g, group) in groups.clone().zip(&scratch.groups) {
+                    let col = 16 * (g - start);
+                    let out = out.part(rows.clone(), col..col + 16);
+                    s.call(Tiles { group, tiles, out, form: PhantomData::<F> });
+                }
+            }
+        }
+    }
+    for (i, g) in groups.enumerate() {
+        let (codes, plane) = w.group(g);
+        let mut row = full.len() * S::FULL_TILE;
+        for tile in rest {
+            let out = out.part(row..row + tile.rows, 16 * i..16 * i + 16);
+            row += tile.rows;
+            macro_rules! stream {
+                ($rows:literal) => {
+                    s.call(Stream::<C, K, F, $rows> { codes, plane, tile, out, ty: PhantomData })
+                };
+            }
+            if !S::UNROLL {
+                stream!(0);
+                continue;
+            }
             match tile.rows {
                 1 => stream!(1),
                 2 => stream!(2),
@@ -407,8 +432,6 @@ fn group<S: Simd, C: Codes, K: Scaling, F: Form>(
                 }
             }
         }
-        row += done * tile.rows;
-        rest = &rest[done..];
     }
 }
 
@@ -417,28 +440,30 @@ fn group<S: Simd, C: Codes, K: Scaling, F: Form>(
 pub(crate) fn matmul<S: Simd>(
     s: S,
     w: &Weights<'_>,
-    groups: std::ops::Range<usize>,
+    groups: Range<usize>,
     tiles: &[Tile],
     scratch: &mut Scratch,
     out: &mut MatMut<'_>,
 ) {
     use TensorType::*;
-    for (i, g) in groups.enumerate() {
-        let (planes, col) = (w.group(g), 16 * i);
-        match w.ty() {
-            Q4_0 => group::<S, Packed4, Plain, Scaled<4>>(s, planes, scratch, tiles, out, col),
-            Q4_1 => group::<S, Packed4, WithMin, Affine<4>>(s, planes, scratch, tiles, out, col),
-            Q4_K => group::<S, Packed4, SixBits, Affine<4>>(s, planes, scratch, tiles, out, col),
-            Q5_0 => group::<S, Packed5, Plain, Scaled<5>>(s, planes, scratch, tiles, out, col),
-            Q5_1 => group::<S, Packed5, WithMin, Affine<5>>(s, planes, scratch, tiles, out, col),
-            Q5_K => group::<S, Packed5, SixBits, Affine<5>>(s, planes, scratch, tiles, out, col),
-            Q2_K => group::<S, Packed2, FourBits, HalvedAffine<2>>(s, planes, scratch, tiles, out, col),
-            Q3_K => group::<S, Packed3, SixBitHalves, Halved<3>>(s, planes, scratch, tiles, out, col),
-            Q6_K => group::<S, Packed6, WithHalves, Halved<6>>(s, planes, scratch, tiles, out, col),
-            Q8_0 => group::<S, Packed8, Plain, Scaled<8>>(s, planes, scratch, tiles, out, col),
-            IQ4_NL => group::<S, Table4, Plain, Scaled<8>>(s, planes, scratch, tiles, out, col),
-            IQ4_XS => group::<S, Table4, SixBitScales, Scaled<8>>(s, planes, scratch, tiles, out, col),
-            F32 | F16 | BF16 => unreachable!("float weights go through matmul_float"),
-        }
+    macro_rules! product {
+        ($codes:ty, $scales:ty, $form:ty) => {
+            product::<S, $codes, $scales, $form>(s, w, groups, tiles, scratch, out)
+        };
+    }
+    match w.ty() {
+        Q4_0 => product!(Packed4, Plain, Scaled<4>),
+        Q4_1 => product!(Packed4, WithMin, Affine<4>),
+        Q4_K => product!(Packed4, SixBits, Affine<4>),
+        Q5_0 => product!(Packed5, Plain, Scaled<5>),
+        Q5_1 => product!(Packed5, WithMin, Affine<5>),
+        Q5_K => product!(Packed5, SixBits, Affine<5>),
+        Q2_K => product!(Packed2, FourBits, HalvedAffine<2>),
+        Q3_K => product!(Packed3, SixBitHalves, Halved<3>),
+        Q6_K => product!(Packed6, WithHalves, Halved<6>),
+        Q8_0 => product!(Packed8, Plain, Scaled<8>),
+        IQ4_NL => product!(Table4, Plain, Scaled<8>),
+        IQ4_XS => product!(Table4, SixBitScales, Scaled<8>),
+        F32 | F16 | BF16 => unreachable!("float weights go through matmul_float"),
     }
 }

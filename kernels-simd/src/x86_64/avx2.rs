@@ -68,7 +68,7 @@ fn wide_sums<const N: usize>(cpu: Avx2, codes: &[u8], rows: Rows<'_>) -> Sums {
             let line = &codes[LINE * (2 * j + odd)..];
             let lines = [cpu.line(line, 0), cpu.line(line, 1)];
             for r in 0..ROWS {
-                let act = cpu.splat_i32(rows.wide[r].columns[odd][j]);
+                let act = cpu.splat_i32(rows.wide[r].two(odd, j));
                 for part in 0..2 {
                     // SAFETY: an `Avx2` exists, so this CPU has AVX2; the operands are values.
                     unsafe {
@@ -137,7 +137,7 @@ impl Products for Maddubs {
             const { assert!(F::BITS == 8 || F::HALVES != (N == 4) || fits_i16::<F>(N)) };
             for r in 0..ROWS {
                 if centre != 0 {
-                    let minus = rows.wide[r].minus[if N == 8 { 2 } else { from / 16 }];
+                    let minus = rows.wide[r].minus(if N == 8 { 2 } else { from / 16 });
                     let start =
                         _mm256_sll_epi16(pin(_mm256_set1_epi32(minus)), _mm_cvtsi32_si128(centre.ilog2() as i32));
                     sums[r] = [start; 2];
