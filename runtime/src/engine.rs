@@ -1,8 +1,8 @@
 //! A model with its tokenizer, on a fixed number of threads.
 
 use std::panic::resume_unwind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_kernels::Isa;
@@ -10,7 +10,7 @@ use quipu_kernels::Isa;
 use crate::config::Config;
 use crate::cores::Cores;
 use crate::kv::{KvType, PageShape, Sequence};
-use crate::model::{BatchToken, Model, Observer};
+use crate::model::{BatchToken, Logits, Model, Observer};
 use crate::pool::Pool;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{self, Progress, Residence, WeightsError};
@@ -268,7 +268,7 @@ impl Engine {
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.model.forward(batch, sequences, Some(logits), None);
+        self.model.forward(batch, sequences, Some(Logits::InOrder(logits)), None);
         Ok(())
     }
 
@@ -284,7 +284,7 @@ impl Engine {
         observer: &mut Observer<'_>,
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.model.forward(batch, sequences, Some(logits), Some(observer));
+        self.model.forward(batch, sequences, Some(Logits::InOrder(logits)), Some(observer));
         Ok(())
     }
 
@@ -317,10 +317,18 @@ impl Engine {
     /// See [`EngineError`].
     pub fn prefill(&mut self, sequence: &mut Sequence, tokens: &[u32]) -> Result<&[f32], EngineError> {
         let mut last = std::mem::take(&mut self.logits);
-        let read = self.read(sequence, tokens, |i| i + 1 == tokens.len(), &mut |_, logits| {
+        let mut keep = |_, logits: &[f32]| {
             last.clear();
             last.extend_from_slice(logits);
-        });
+        };
+        let read = self.read(
+            sequence,
+            tokens,
+            |i| i + 1 == tokens.len(),
+            |model, _, batch, sequence| {
+                model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut keep)), None);
+            },
+        );
         self.logits = last;
         read.map(|()| self.logits.as_slice())
     }
@@ -341,24 +349,46 @@ impl Engine {
         &mut self,
         sequence: &mut Sequence,
         tokens: &[u32],
-        logits: impl FnMut(usize, &[f32]),
+        mut logits: impl FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
-        self.score_from(sequence, tokens, 0, logits)
+        self.read(
+            sequence,
+            tokens,
+            |_| true,
+            |model, start, batch, sequence| {
+                let mut see = |i, values: &[f32]| logits(start + i, values);
+                model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut see)), None);
+            },
+        )
     }
 
-    /// As [`Engine::score`], but calls `logits` for token number `first` and those after it only: the others cost no product with the
-    /// vocabulary.
+    /// Reads `tokens` and calls `f(i, logits)` after token number `first` and after each later one: the others cost no product with the vocabulary.
+    /// Returns what it made of them, in order; the workers call it side by side.
     ///
     /// # Errors
     /// See [`EngineError`].
-    pub fn score_from(
+    pub fn score_each<T: Send + Sync>(
         &mut self,
         sequence: &mut Sequence,
         tokens: &[u32],
         first: usize,
-        mut logits: impl FnMut(usize, &[f32]),
-    ) -> Result<(), EngineError> {
-        self.read(sequence, tokens, |i| i >= first, &mut logits)
+        f: impl Fn(usize, &[f32]) -> T + Sync,
+    ) -> Result<Vec<T>, EngineError> {
+        let found: Vec<OnceLock<T>> = (first..tokens.len()).map(|_| OnceLock::new()).collect();
+        self.read(
+            sequence,
+            tokens,
+            |i| i >= first,
+            |model, start, batch, sequence| {
+                let see = |i: usize, logits: &[f32]| {
+                    let i = start + i;
+                    // Each token is shown once.
+                    let _ = found[i - first].set(f(i, logits));
+                };
+                model.forward(batch, &mut [sequence], Some(Logits::SideBySide(&see)), None);
+            },
+        )?;
+        Ok(found.into_iter().filter_map(OnceLock::into_inner).collect())
     }
 
     /// Reads `tokens` and shows `observer` the inputs of all matrices.
@@ -371,23 +401,23 @@ impl Engine {
         tokens: &[u32],
         observer: &mut Observer<'_>,
     ) -> Result<(), EngineError> {
-        self.check_room(sequence, tokens.len())?;
-        for chunk in tokens.chunks(self.batch) {
-            let token = |&token| BatchToken { token, sequence: 0, logits: true };
-            let batch: Vec<_> = chunk.iter().map(token).collect();
-            self.check(&batch, &[sequence])?;
-            self.model.forward(&batch, &mut [sequence], None, Some(observer));
-        }
-        Ok(())
+        self.read(
+            sequence,
+            tokens,
+            |_| true,
+            |model, _, batch, sequence| {
+                model.forward(batch, &mut [sequence], None, Some(observer));
+            },
+        )
     }
 
-    /// Reads `tokens` in batches.
+    /// Reads `tokens` in batches: `forward(model, start, batch, sequence)` for those from number `start` on.
     fn read(
         &mut self,
         sequence: &mut Sequence,
         tokens: &[u32],
         wanted: impl Fn(usize) -> bool,
-        logits: &mut dyn FnMut(usize, &[f32]),
+        mut forward: impl FnMut(&mut Model, usize, &[BatchToken], &mut Sequence),
     ) -> Result<(), EngineError> {
         if tokens.is_empty() {
             return Err(EngineError::Empty);
@@ -399,7 +429,8 @@ impl Engine {
             batch.clear();
             let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
             batch.extend(chunk.iter().enumerate().map(token));
-            self.forward(&batch, &mut [sequence], &mut |i, values| logits(start + i, values))?;
+            self.check(&batch, &[sequence])?;
+            forward(&mut self.model, start, &batch, sequence);
         }
         self.tokens = batch;
         Ok(())

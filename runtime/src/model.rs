@@ -59,8 +59,13 @@ pub struct Rows<'a> {
 /// Who wants to see the inputs of all matrices.
 pub type Observer<'a> = dyn FnMut(Input, Rows<'_>) + 'a;
 
-/// Who wants to see the logits of a token of the batch.
-type Logits<'a> = dyn FnMut(usize, &[f32]) + 'a;
+/// Who wants to see the logits of tokens of the batch: `(token of the batch, values)`.
+pub(crate) enum Logits<'a> {
+    /// One token after the other.
+    InOrder(&'a mut dyn FnMut(usize, &[f32])),
+    /// Several at once: the workers call it.
+    SideBySide(&'a (dyn Fn(usize, &[f32]) + Sync)),
+}
 
 /// Tokens of one sequence that attention looks at together: they share every key and value that is read.
 const RUN: usize = 16;
@@ -384,7 +389,7 @@ impl Model {
         self.kernels
     }
 
-    /// Reads `batch` into `sequences` and calls `logits(i, values)` for every token `i` of the batch that wants them, in order; without
+    /// Reads `batch` into `sequences` and shows `logits` those of every token of the batch that wants them; without
     /// `logits` the product with the vocabulary is left out. `observer` sees the inputs of all matrices, those of the head for the tokens that
     /// want logits.
     ///
@@ -393,7 +398,7 @@ impl Model {
         &mut self,
         batch: &[BatchToken],
         sequences: &mut [&mut Sequence],
-        mut logits: Option<&mut Logits<'_>>,
+        mut logits: Option<Logits<'_>>,
         mut observer: Option<&mut Observer<'_>>,
     ) {
         let mut show = |input, rows: Rows<'_>| {
@@ -438,8 +443,10 @@ impl Model {
             let input = team.input(&[head], h, rows, c.embedding, d, tiles);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
-            for (&i, out) in wanted.iter().zip(out.chunks_exact(width)) {
-                logits(i, &out[..weights.vocabulary()]);
+            let row = |r: usize| &out[r * width..][..weights.vocabulary()];
+            match logits {
+                Logits::InOrder(see) => wanted.iter().enumerate().for_each(|(r, &i)| see(i, row(r))),
+                Logits::SideBySide(see) => team.pool.for_each(team.locals, rows, |_, r| see(wanted[r], row(r))),
             }
         }
     }

@@ -10,7 +10,6 @@ use quipu_formats::source::Source;
 use quipu_quant::TensorType;
 use quipu_runtime::softmax::divergence;
 use quipu_runtime::{Engine, LoadOptions};
-use rayon::prelude::*;
 
 use crate::calibrate::Steps;
 use crate::{interrupt, talk};
@@ -95,17 +94,15 @@ fn losses(
     options: &ConvertOptions,
 ) -> Result<Vec<f64>> {
     let mut engine = load(source, options, &[])?;
-    let base = predictions(&mut engine, texts)?;
-    let vocabulary = engine.vocabulary();
+    let base = predictions(&mut engine, texts, |_, _, logits| logits.to_vec())?;
     drop(engine);
     let interrupt = interrupt::listen();
     let steps = Steps { what: "choosing types", interrupt: &interrupt, started: Instant::now(), count: parts.len() };
     let mut losses = Vec::new();
     for (n, part) in parts.iter().enumerate() {
         let mut engine = load(source, options, part)?;
-        let found = predictions(&mut engine, texts)?;
-        let places = base.par_chunks_exact(vocabulary).zip(found.par_chunks_exact(vocabulary));
-        let each: Vec<f64> = places.map(|(base, found)| divergence(base, found)).collect();
+        let each = predictions(&mut engine, texts, |text, place, logits| divergence(&base[text][place], logits))?;
+        let each = each.concat();
         let loss = each.iter().sum::<f64>() / each.len() as f64;
         ensure!(loss.is_finite(), "{}: the model's logits are not finite numbers", source.path().display());
         losses.push(loss.max(0.0));
@@ -120,15 +117,18 @@ fn load(source: &Arc<dyn Source>, options: &ConvertOptions, types: &[(usize, Ten
     Engine::load(Box::new(rounded), &load, &|_, _| {}).context("cannot choose types: that takes a model that runs here")
 }
 
-/// The logits of all places that count.
-fn predictions(engine: &mut Engine, texts: &[&[u32]]) -> Result<Vec<f32>> {
-    let mut logits = Vec::new();
-    for text in texts {
+/// What `see(text, place, logits)` makes of the predictions at all places that count, text by text.
+fn predictions<T: Send + Sync>(
+    engine: &mut Engine,
+    texts: &[&[u32]],
+    see: impl Fn(usize, usize, &[f32]) -> T + Sync,
+) -> Result<Vec<Vec<T>>> {
+    let mut predictions = Vec::new();
+    for (t, text) in texts.iter().enumerate() {
         let text = &text[..text.len().min(TOKENS)];
-        let mut sequence = engine.new_sequence();
-        engine
-            .score_from(&mut sequence, text, text.len() / 2, |_, row| logits.extend_from_slice(row))
-            .context("cannot read the text")?;
+        let (mut sequence, first) = (engine.new_sequence(), text.len() / 2);
+        let found = engine.score_each(&mut sequence, text, first, |i, logits| see(t, i - first, logits));
+        predictions.push(found.context("cannot read the text")?);
     }
-    Ok(logits)
+    Ok(predictions)
 }

@@ -4,8 +4,6 @@ use anyhow::{Context, Result, ensure};
 use quipu_runtime::Engine;
 use quipu_runtime::softmax::log_probability;
 use quipu_runtime::tokenizer::Tokenizer;
-use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::statistics::Mean;
 
@@ -43,34 +41,27 @@ impl Pieces {
     }
 }
 
-/// Reads a piece and leaves in `logits` what the model predicts at all places of its second half; `nll` gets the negative log-likelihoods of
-/// what stands there, which `threads` compute.
-pub fn predict(
+/// Reads a piece and calls `see(place, logits)` for what the model predicts at each place of its second half, several at once; returns what that
+/// made of them. `nll` gets the negative log-likelihoods of what stands there.
+pub fn predict<T: Send + Sync>(
     engine: &mut Engine,
-    threads: &ThreadPool,
     piece: &[u32],
-    logits: &mut Vec<f32>,
     nll: &mut Mean,
-) -> Result<()> {
+    see: impl Fn(usize, &[f32]) -> T + Sync,
+) -> Result<Vec<T>> {
     let first = piece.len() / 2;
-    logits.clear();
     let mut sequence = engine.new_sequence();
-    engine
-        .score_from(&mut sequence, piece, first, |position, row| {
-            if position + 1 < piece.len() {
-                logits.extend_from_slice(row);
-            }
+    let found = engine
+        .score_each(&mut sequence, piece, first, |i, logits| {
+            let next = *piece.get(i + 1)?;
+            Some((-log_probability(logits, next), see(i - first, logits)))
         })
         .context("cannot score the text")?;
-    let places = logits.par_chunks_exact(engine.vocabulary()).zip(&piece[first + 1..]);
-    let found: Vec<f64> = threads.install(|| places.map(|(row, &next)| -log_probability(row, next)).collect());
-    found.into_iter().for_each(|value| nll.add(value));
-    Ok(())
-}
-
-/// Threads for what is computed besides the model, as many as it has itself.
-pub fn threads(engine: &Engine) -> Result<ThreadPool> {
-    ThreadPoolBuilder::new().num_threads(engine.threads()).build().context("cannot start threads")
+    let add = |(value, seen)| {
+        nll.add(value);
+        seen
+    };
+    Ok(found.into_iter().flatten().map(add).collect())
 }
 
 /// What two models must have in common for their predictions to compare.

@@ -1,7 +1,6 @@
 //! Means with their errors, and what two distributions over the vocabulary have to do with each other.
 
 use quipu_runtime::softmax;
-use rayon::prelude::*;
 
 /// The mean of some numbers, with its standard error.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +34,19 @@ impl Mean {
     }
 }
 
+/// How far a model's prediction is from a base model's at one place.
+pub struct Place {
+    kl: f64,
+    same_top: bool,
+}
+
+impl Place {
+    /// From the logits of both.
+    pub fn new(base: &[f32], model: &[f32]) -> Place {
+        Place { kl: softmax::divergence(base, model), same_top: top(base) == top(model) }
+    }
+}
+
 /// How far a model's predictions are from those of a base model.
 #[derive(Debug, Default)]
 pub struct Divergence {
@@ -44,13 +56,11 @@ pub struct Divergence {
 }
 
 impl Divergence {
-    /// Several places: the logits of both models there, `vocabulary` for each. The threads of the rayon pool at hand share the work.
-    pub fn add(&mut self, base: &[f32], model: &[f32], vocabulary: usize) {
-        let places = base.par_chunks_exact(vocabulary).zip(model.par_chunks_exact(vocabulary));
-        let found: Vec<_> = places.map(|(b, m)| (softmax::divergence(b, m), top(b) == top(m))).collect();
-        for (kl, same_top) in found {
-            self.kl.push(kl);
-            self.same_top += usize::from(same_top);
+    /// Several places.
+    pub fn add(&mut self, places: &[Place]) {
+        for place in places {
+            self.kl.push(place.kl);
+            self.same_top += usize::from(place.same_top);
         }
     }
 
@@ -113,7 +123,7 @@ mod tests {
         let logits = |p: &[f64]| p.iter().map(|p| p.ln() as f32 + 7.0).collect::<Vec<_>>();
         let (p, q) = (logits(&[0.5, 0.25, 0.25]), logits(&[0.25, 0.5, 0.25]));
         let mut divergence = Divergence::default();
-        divergence.add(&[p.clone(), p.clone()].concat(), &[q, p].concat(), 3);
+        divergence.add(&[Place::new(&p, &q), Place::new(&p, &p)]);
         // ½·ln 2 − ¼·ln 2, and nothing.
         let expected = 0.25 * 2f64.ln();
         assert!((divergence.mean().value() - expected / 2.0).abs() < 1e-6);

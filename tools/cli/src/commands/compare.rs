@@ -15,8 +15,8 @@ use serde_json::{Value as Json, json};
 use super::bench::speeds;
 use crate::args::{self, IsaArgs, ResidenceArgs};
 use crate::plot::{self, Point};
-use crate::predict::{Pieces, predict, same_vocabulary, seconds_left, threads};
-use crate::statistics::{Divergence, Mean};
+use crate::predict::{Pieces, predict, same_vocabulary, seconds_left};
+use crate::statistics::{Divergence, Mean, Place};
 use crate::{model, out, talk};
 
 /// Compare files of one model: size, bits per weight, perplexity, divergence from the best of them, speed
@@ -234,10 +234,15 @@ impl Reference {
     fn write(&mut self, base: &mut Engine, what: &str) -> Result<Mean> {
         let size = (self.pieces.iter().len() * self.pieces.places() * self.vocabulary * 4) as f64 / 1e9;
         let file = &mut self.logits;
-        read_pieces(base, &self.pieces, what, |logits| {
-            file.write_all(bytemuck::cast_slice(logits)).with_context(|| {
-                format!("cannot write {size:.1} GB of predictions to a temporary file; TMPDIR may name another place")
-            })
+        read_pieces(&self.pieces, what, |piece, nll| {
+            for logits in predict(base, piece, nll, |_, logits| logits.to_vec())? {
+                file.write_all(bytemuck::cast_slice(&logits)).with_context(|| {
+                    format!(
+                        "cannot write {size:.1} GB of predictions to a temporary file; TMPDIR may name another place"
+                    )
+                })?;
+            }
+            Ok(())
         })
     }
 
@@ -247,28 +252,22 @@ impl Reference {
         let (file, vocabulary) = (&mut self.logits, self.vocabulary);
         file.rewind().context(UNREADABLE)?;
         let (mut divergence, mut base) = (Divergence::default(), vec![0.0f32; self.pieces.places() * vocabulary]);
-        let nll = read_pieces(engine, &self.pieces, what, |logits| {
+        let nll = read_pieces(&self.pieces, what, |piece, nll| {
             file.read_exact(bytemuck::cast_slice_mut(&mut base)).context(UNREADABLE)?;
-            divergence.add(&base, logits, vocabulary);
+            let compare = |place, logits: &[f32]| Place::new(&base[place * vocabulary..][..vocabulary], logits);
+            divergence.add(&predict(engine, piece, nll, compare)?);
             Ok(())
         })?;
         Ok((nll, divergence))
     }
 }
 
-/// Reads all pieces; `piece` gets the logits of all places of one.
-fn read_pieces(
-    engine: &mut Engine,
-    pieces: &Pieces,
-    what: &str,
-    mut piece: impl FnMut(&[f32]) -> Result<()> + Send,
-) -> Result<Mean> {
-    let (started, count, mut nll, mut logits) = (Instant::now(), pieces.iter().len(), Mean::default(), Vec::new());
-    let threads = threads(engine)?;
-    for (i, tokens) in pieces.iter().enumerate() {
-        predict(engine, &threads, tokens, &mut logits, &mut nll)?;
+/// Lets `read` predict all pieces, with progress.
+fn read_pieces(pieces: &Pieces, what: &str, mut read: impl FnMut(&[u32], &mut Mean) -> Result<()>) -> Result<Mean> {
+    let (started, count, mut nll) = (Instant::now(), pieces.iter().len(), Mean::default());
+    for (i, piece) in pieces.iter().enumerate() {
+        read(piece, &mut nll)?;
         ensure!(nll.value().is_finite(), "{what}: piece {}: the model's logits are not finite numbers", i + 1);
-        threads.install(|| piece(&logits))?;
         let left = seconds_left(started.elapsed().as_secs_f64(), i + 1, count);
         talk::note_part(&format!("\r\x1b[K{what}: piece {} of {count}, {left}", i + 1));
     }

@@ -7,8 +7,8 @@ use quipu_runtime::Engine;
 use serde_json::json;
 
 use crate::args::{self, ModelArgs};
-use crate::predict::{Pieces, predict, same_vocabulary, seconds_left, threads};
-use crate::statistics::{Divergence, Mean};
+use crate::predict::{Pieces, predict, same_vocabulary, seconds_left};
+use crate::statistics::{Divergence, Mean, Place};
 use crate::{model, out, talk};
 
 /// Measure how well a model predicts a text, as llama.cpp's tool does
@@ -56,14 +56,14 @@ pub fn run(args: Args) -> Result<()> {
     let text = Pieces::new(engine.tokenizer(), &text, n, args.chunks)?;
     let pieces = text.iter().len();
     let (mut nll, mut base_nll, mut divergence) = (Mean::default(), Mean::default(), Divergence::default());
-    let (mut logits, mut base_logits) = (Vec::new(), Vec::new());
-    let threads = threads(&engine)?;
     let started = std::time::Instant::now();
     for (i, piece) in text.iter().enumerate() {
-        predict(&mut engine, &threads, piece, &mut logits, &mut nll)?;
         if let Some(base) = &mut base {
-            predict(base, &threads, piece, &mut base_logits, &mut base_nll)?;
-            threads.install(|| divergence.add(&base_logits, &logits, engine.vocabulary()));
+            let expected = predict(base, piece, &mut base_nll, |_, logits| logits.to_vec())?;
+            let compare = |place: usize, logits: &[f32]| Place::new(&expected[place], logits);
+            divergence.add(&predict(&mut engine, piece, &mut nll, compare)?);
+        } else {
+            predict(&mut engine, piece, &mut nll, |_, _| ())?;
         }
         let finite = nll.value().is_finite() && (base.is_none() || base_nll.value().is_finite());
         ensure!(finite, "piece {}: the model's logits are not finite numbers", i + 1);
