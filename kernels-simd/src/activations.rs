@@ -42,7 +42,10 @@ impl Wide {
         wide.minus[2] = [first[0] + second[0], first[1] + second[1]];
         wide
     }
+}
 
+#[cfg(target_arch = "x86_64")]
+impl Wide {
     /// Of four columns from `4 j` on the even ones or the odd ones, two numbers of 16 bits.
     #[inline(always)]
     pub(crate) fn two(&self, odd: usize, j: usize) -> i32 {

@@ -10,7 +10,7 @@ use std::arch::{aarch64::*, asm};
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
 use crate::ops::matmul_quant::Form;
-use crate::ops::scales::GroupScales;
+use crate::ops::scales::{GroupScales, Lanes};
 use crate::simd::{ActBlock, LINE, Simd};
 
 use super::vectors::{Arm, Products};
@@ -61,9 +61,9 @@ pub(super) struct Blocks<'a> {
     d: &'a [[f32; TILE_ROWS]],
     /// For each block as many as there are minima, like `mins`.
     weighted: &'a [[f32; TILE_ROWS]],
-    scales: &'a [[f32; 16]],
-    mins: &'a [[f32; 16]],
-    halves: &'a [[[f32; 16]; 2]],
+    scales: &'a [Lanes],
+    mins: &'a [Lanes],
+    halves: &'a [[Lanes; 2]],
     sub: usize,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Blocks<'a> {
         b: usize,
         cancel: &'b mut float32x4_t,
     ) -> Block<'b> {
-        let rows = |x: &[f32; 16]| cpu.load(&x.as_chunks::<4>().0[self.sub]);
+        let rows = |x: &Lanes| cpu.load(&x.as_chunks::<4>().0[self.sub]);
         let acts_rows = |x: &[f32; TILE_ROWS]| [cpu.load(x), cpu.load(&x[4..])];
         let (scales, d) = (rows(&self.scales[b]), acts_rows(&self.d[b]));
         let halves = if F::HALVES { [rows(&self.halves[b][0]), rows(&self.halves[b][1])] } else { [scales; 2] };

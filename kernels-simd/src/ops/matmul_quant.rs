@@ -14,7 +14,7 @@ use quipu_quant::TensorType;
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
-use crate::simd::{ActBlock, Kernel, Simd};
+use crate::simd::{ActBlock, Kernel, LINE, Simd};
 
 use super::codes::{Codes, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4, Widened};
 use super::scales::{
@@ -82,13 +82,35 @@ pub(crate) const fn widened<S: Simd, F: Form>() -> usize {
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     groups: Vec<WidenedGroup>,
+    unit: Unit,
 }
 
 /// Codes and scales of a group of 16 outputs, widened to what is multiplied.
 #[derive(Clone, Debug, Default)]
 struct WidenedGroup {
     scales: GroupScales,
-    codes: Vec<u8>,
+    codes: Lines,
+}
+
+/// Lines of codes, each in one line of the cache.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl Lines {
+    /// Room for `bytes`, some of which may be old ones.
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        self.memory.resize(bytes + LINE - 1, 0);
+        self.start = self.memory.as_ptr().align_offset(LINE);
+        &mut self.memory[self.start..][..bytes]
+    }
+
+    /// What [`Lines::room`] made room for.
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..][..self.memory.len() + 1 - LINE]
+    }
 }
 
 /// Bytes of widened codes that several groups have together, and of the activations that pass by all of them before the next do: both stay in the
@@ -109,7 +131,7 @@ impl<'a> BlockScales<'a> {
     /// Those of block `b`; what the type does not have stands in for itself and is not looked at.
     #[inline(always)]
     pub(crate) fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], halves: &'a [[Lanes; 2]], b: usize) -> BlockScales<'a> {
-        const NO_HALVES: &[Lanes; 2] = &[[0.0; 16]; 2];
+        const NO_HALVES: &[Lanes; 2] = &[Lanes::ZERO; 2];
         BlockScales {
             d: &d[b],
             m: &m[F::MINS * b..][..F::MINS],
@@ -303,12 +325,12 @@ impl<F: Form> Kernel for Tiles<'_, '_, F> {
     fn run<S: Simd>(self, s: S) {
         let Tiles { group: WidenedGroup { scales, codes }, tiles, mut out, .. } = self;
         if S::FULL_TILE > TILE_ROWS {
-            s.large_tiles::<F>(codes, scales, tiles, &mut out);
+            s.large_tiles::<F>(codes.bytes(), scales, tiles, &mut out);
             return;
         }
         for (i, tile) in tiles.iter().enumerate() {
             let mut out = out.part(i * TILE_ROWS..(i + 1) * TILE_ROWS, 0..16);
-            s.group_tile::<F>(codes, scales, tile, &mut out);
+            s.group_tile::<F>(codes.bytes(), scales, tile, &mut out);
         }
     }
 }
@@ -319,6 +341,8 @@ struct Stream<'a, 'o, C, K, F, const M: usize> {
     codes: &'a [u8],
     plane: &'a [u8],
     tile: &'a Tile,
+    /// Where scales are widened to. Not the kernel's own: to fill it with zeros first would take as long as a short row.
+    scales: &'a mut Unit,
     out: MatMut<'o>,
     ty: PhantomData<(C, K, F)>,
 }
@@ -326,22 +350,21 @@ struct Stream<'a, 'o, C, K, F, const M: usize> {
 impl<C: Codes, K: Scaling, F: Form, const M: usize> Kernel for Stream<'_, '_, C, K, F, M> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Stream { codes, plane, tile, mut out, .. } = self;
+        let Stream { codes, plane, tile, scales: unit, mut out, .. } = self;
         let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
         assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
         assert!(codes.len() == blocks * C::BYTES && plane.len() == blocks / K::BLOCKS * K::BYTES);
         let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
-        let mut scales = Unit::default();
         // Scales of eight blocks at once, whole lines of memory: half a line between the lines of codes comes late (Zen 4, one thread, Q4_0:
         // 24 GB/s instead of 31).
         const { assert!(SUPER.is_multiple_of(K::BLOCKS)) };
         let supers = codes.chunks(C::BYTES * SUPER).zip(plane.chunks(K::BYTES * (SUPER / K::BLOCKS)));
         for (i, (codes, units)) in supers.enumerate() {
-            for (u, unit) in units.chunks_exact(K::BYTES).enumerate() {
-                K::widen(s, unit, &mut scales, u * K::BLOCKS);
+            for (u, bytes) in units.chunks_exact(K::BYTES).enumerate() {
+                K::widen(s, bytes, unit, u * K::BLOCKS);
             }
             for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
-                let scales = BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b);
+                let scales = BlockScales::of::<F>(&unit.d, &unit.m, &unit.halves, b);
                 block::<S, C, F, M>(s, codes, scales, Acts::of::<F>(tile, i * SUPER + b, rows), &mut acc);
             }
         }
@@ -362,7 +385,7 @@ impl<C: Codes, K: Scaling, F: Form> Kernel for Widen<'_, C, K, F> {
     fn run<S: Simd>(self, s: S) {
         let WidenedGroup { scales, codes } = self.out;
         scales.widen::<S, K>(s, self.plane);
-        codes.resize(self.codes.len() / C::BYTES * const { widened::<S, F>() }, 0);
+        let codes = codes.room(self.codes.len() / C::BYTES * const { widened::<S, F>() });
         for (b, block) in self.codes.chunks_exact(C::BYTES).enumerate() {
             for sub in 0..S::SUBS {
                 s.store_codes::<F>(&C::lines(s, block, sub), codes, b, sub);
@@ -415,7 +438,14 @@ fn product<S: Simd, C: Codes, K: Scaling, F: Form>(
             row += tile.rows;
             macro_rules! stream {
                 ($rows:literal) => {
-                    s.call(Stream::<C, K, F, $rows> { codes, plane, tile, out, ty: PhantomData })
+                    s.call(Stream::<C, K, F, $rows> {
+                        codes,
+                        plane,
+                        tile,
+                        scales: &mut scratch.unit,
+                        out,
+                        ty: PhantomData,
+                    })
                 };
             }
             if !S::UNROLL {

@@ -1,12 +1,35 @@
 //! The scales plane of a row group, widened to what the block loop multiplies with.
 
+use std::ops::{Deref, DerefMut};
+
 use crate::simd::{LINE, Simd, u16s};
 
 /// Blocks of 32 columns in a block of 256.
 pub(crate) const SUPER: usize = 8;
 
-/// Scales of 16 rows side by side.
-pub(crate) type Lanes = [f32; 16];
+/// Scales of 16 rows side by side, in one line of the cache: loads that need two lines take twice as long.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Lanes([f32; 16]);
+
+impl Lanes {
+    pub(crate) const ZERO: Lanes = Lanes([0.0; 16]);
+}
+
+impl Deref for Lanes {
+    type Target = [f32];
+    #[inline(always)]
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Lanes {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
 
 /// The scales of eight blocks of 32 columns.
 #[derive(Clone, Debug, Default)]
