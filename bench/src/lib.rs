@@ -119,14 +119,7 @@ impl Activations {
     /// `rows` random rows of `cols` elements.
     pub fn new(kernels: &Kernels, rows: usize, cols: usize) -> Activations {
         let x = Random::default().numbers(rows * cols);
-        let (mut tiles, mut start) = (Vec::new(), 0);
-        while start < rows {
-            let n = kernels.tile_rows(rows - start);
-            let mut tile = Tile::default();
-            kernels.quantize(&x[start * cols..], n, cols, cols, &mut tile);
-            tiles.push(tile);
-            start += n;
-        }
+        let tiles = kernels.tiles(&x, rows, cols);
         Activations { x, tiles }
     }
 }

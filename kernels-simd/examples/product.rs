@@ -3,7 +3,7 @@
 //! Multiplies OUTPUTS × COLS weights by ROWS rows of activations, twice: whoever watches takes the second time, when all memory is
 //! there. The numbers mean nothing.
 
-use quipu_kernels::{Isa, MatMut, Scratch, Tile, Weights};
+use quipu_kernels::{Isa, MatMut, Scratch, Weights};
 use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
 
@@ -19,13 +19,7 @@ fn main() {
     let bytes: Vec<u8> = (0..layout.total_bytes()).map(|i| ((i * 2_654_435_761) >> 13) as u8 & 0x3b).collect();
     let weights = Weights::new(layout, &bytes).expect("as many bytes as the layout says");
     let x: Vec<f32> = (0..rows * cols).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
-    let (mut tiles, mut at) = (Vec::new(), 0);
-    while at < rows {
-        let mut tile = Tile::default();
-        kernels.quantize(&x[at * cols..], kernels.tile_rows(rows - at), cols, cols, &mut tile);
-        at += tile.rows();
-        tiles.push(tile);
-    }
+    let tiles = kernels.tiles(&x, rows, cols);
     let width = weights.groups() * 16;
     let (mut out, mut scratch) = (vec![0.0; rows * width], Scratch::default());
     for _ in 0..2 {

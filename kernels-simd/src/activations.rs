@@ -49,16 +49,21 @@ impl Wide {
     /// Of four columns from `4 j` on the even ones or the odd ones, two numbers of 16 bits.
     #[inline(always)]
     pub(crate) fn two(&self, odd: usize, j: usize) -> i32 {
-        let [low, high] = self.columns[odd].as_chunks().0[j];
-        i32::from(low as u16) | i32::from(high) << 16
+        pair(self.columns[odd].as_chunks().0[j])
     }
 
     /// What sums start from: the numbers for half 0 or 1 or, with 2, for the whole block.
     #[inline(always)]
     pub(crate) fn minus(&self, part: usize) -> i32 {
-        let [low, high] = self.minus[part];
-        i32::from(low as u16) | i32::from(high) << 16
+        pair(self.minus[part])
     }
+}
+
+/// Two numbers of 16 bits in one of 32.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn pair([low, high]: [i16; 2]) -> i32 {
+    i32::from(low as u16) | i32::from(high) << 16
 }
 
 /// As many activation rows as there are kernels for ([`Kernels::tile_rows`](crate::Kernels::tile_rows)), in the int8 form of

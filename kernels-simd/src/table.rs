@@ -303,6 +303,22 @@ impl Kernels {
         call!(self.quantize(x, stride, tile));
     }
 
+    /// Quantises `rows` rows of `cols` activations (a multiple of 32), one after the other in `x`, in tiles as [`Kernels::matmul_quant`] takes
+    /// them: the largest first.
+    ///
+    /// # Panics
+    /// When `x` is too short or `cols` not as said.
+    pub fn tiles(&self, x: &[f32], rows: usize, cols: usize) -> Vec<Tile> {
+        let (mut tiles, mut start) = (Vec::new(), 0);
+        while start < rows {
+            let mut tile = Tile::default();
+            self.quantize(&x[start * cols..], self.tile_rows(rows - start), cols, cols, &mut tile);
+            start += tile.rows;
+            tiles.push(tile);
+        }
+        tiles
+    }
+
     /// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for quantised weights; the largest tiles stand first.
     ///
     /// # Panics

@@ -2,9 +2,7 @@
 
 use std::sync::Once;
 
-use quipu_kernels::{
-    AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Tile, Weights, state_len,
-};
+use quipu_kernels::{AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Weights, state_len};
 use quipu_quant::TensorType;
 use quipu_quant::blocks::f16_scales;
 use quipu_quant::dot::{QuantizedRow, dot, dot_f32};
@@ -119,14 +117,7 @@ fn quantised_products_equal_the_reference() {
                 .flat_map(|x| plain.iter().map(|row| dot(ty, row, &x)).collect::<Vec<_>>())
                 .collect();
             for k in all() {
-                let mut tiles = Vec::new();
-                let mut at = 0;
-                while at < n {
-                    let mut tile = Tile::default();
-                    k.quantize(&x[at * cols..], k.tile_rows(n - at), cols, cols, &mut tile);
-                    at += tile.rows();
-                    tiles.push(tile);
-                }
+                let tiles = k.tiles(&x, n, cols);
                 let width = weights.groups() * 16;
                 let mut out = vec![f32::NAN; n * width];
                 // The groups in two goes, to see that a range starts where it says.

@@ -388,7 +388,7 @@ impl Engine {
                 model.forward(batch, &mut [sequence], Some(Logits::SideBySide(&see)), None);
             },
         )?;
-        Ok(found.into_iter().filter_map(OnceLock::into_inner).collect())
+        Ok(found.into_iter().map(|found| found.into_inner().expect("every token from `first` on was shown")).collect())
     }
 
     /// Reads `tokens` and shows `observer` the inputs of all matrices.

@@ -46,14 +46,7 @@ mod tests {
         let kernels = Isa::best().kernels().unwrap();
         let (cols, rows) = (8192, 1025);
         let x = vec![1.0; rows * cols];
-        let mut tiles = Vec::new();
-        let mut start = 0;
-        while start < rows {
-            let mut tile = Tile::default();
-            kernels.quantize(&x[start * cols..], kernels.tile_rows(rows - start), cols, cols, &mut tile);
-            start += tile.rows();
-            tiles.push(tile);
-        }
+        let tiles = kernels.tiles(&x, rows, cols);
         for tiles in [&tiles[..], &[]] {
             let panels: Vec<_> = ProductInput { x: &x, rows, stride: cols, tiles }.panels().collect();
             let mut start = 0;

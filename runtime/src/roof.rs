@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use memmap2::MmapMut;
-use quipu_kernels::{Int8Loop, Isa, Kernels, MatMut, Scratch, Tile, Weights};
+use quipu_kernels::{Int8Loop, Isa, Kernels, MatMut, Scratch, Weights};
 use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
 
@@ -106,15 +106,7 @@ impl Roof {
         // Zeros take as long as anything else.
         let packed = vec![0; layout.total_bytes()];
         let x = vec![0.0; rows * COLS];
-        let mut tiles = Vec::new();
-        let mut start = 0;
-        while start < rows {
-            let n = kernels.tile_rows(rows - start);
-            let mut tile = Tile::default();
-            kernels.quantize(&x[start * COLS..], n, COLS, COLS, &mut tile);
-            tiles.push(tile);
-            start += n;
-        }
+        let tiles = kernels.tiles(&x, rows, COLS);
         let run = |repetitions: usize| {
             let weights = Weights::new(layout, &packed).expect("as long as the layout says");
             let (mut out, mut scratch) = (vec![0.0; rows * 16 * GROUPS], Scratch::default());

@@ -60,6 +60,20 @@ fn the_demo_models_logits_are_one_number() {
     }
 }
 
+/// Whoever looks at the logits side by side sees what one who looks at them in order sees, in whatever batches the tokens are read.
+#[test]
+fn logits_side_by_side_are_those_in_order() {
+    let mut engine = load(&demo(), &LoadOptions { batch: 16, ..LoadOptions::default() });
+    let (tokens, mut sequence, mut rows) = (tokens(&engine), engine.new_sequence(), Vec::new());
+    engine.score(&mut sequence, &tokens, |i, row| rows.push((i, row.to_vec()))).expect("the text fits");
+    for first in [0, 17, tokens.len() - 1, tokens.len()] {
+        let mut sequence = engine.new_sequence();
+        let found =
+            engine.score_each(&mut sequence, &tokens, first, |i, row| (i, row.to_vec())).expect("the text fits");
+        assert!(found == rows[first..], "from token {first} on");
+    }
+}
+
 #[test]
 fn the_demo_models_tale_is_one_tale() {
     let mut engine = load(&demo(), &LoadOptions::default());

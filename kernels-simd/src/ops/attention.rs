@@ -273,7 +273,7 @@ pub(crate) fn attend<S: Simd, E: Element>(
     while done < queries.visible.len() {
         let rows = match queries.visible.len() - done {
             _ if !S::UNROLL => 1,
-            // Sixteen sums each: so many registers are there only where they are wide, too.
+            // Their sums are 16 registers at a time where one has sixteen lanes; with narrower ones they would be 32 or more.
             MOST_ROWS.. if S::SUBS == 1 => MOST_ROWS,
             left => left.min(4),
         };

@@ -163,3 +163,40 @@ impl Codes for Widened {
         lines
     }
 }
+
+/// Memory for widened codes, each of whose lines is one line of the cache: loads that need two take twice as long.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines {
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl Lines {
+    /// Room for `bytes`, some of which may be old ones.
+    pub(crate) fn room(&mut self, bytes: usize) -> &mut [u8] {
+        self.memory.resize(bytes + LINE - 1, 0);
+        self.start = self.memory.as_ptr().align_offset(LINE);
+        &mut self.memory[self.start..][..bytes]
+    }
+
+    /// What [`Lines::room`] made room for.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..][..self.memory.len() + 1 - LINE]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_lines_of_the_cache() {
+        let mut lines = Lines::default();
+        for bytes in [0, LINE, 1000 * LINE, 3 * LINE] {
+            let room = lines.room(bytes);
+            room.fill(bytes as u8);
+            assert_eq!((room.len(), room.as_ptr().align_offset(LINE)), (bytes, 0));
+            assert_eq!(lines.bytes(), vec![bytes as u8; bytes]);
+        }
+    }
+}

@@ -14,9 +14,9 @@ use quipu_quant::TensorType;
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
-use crate::simd::{ActBlock, Kernel, LINE, Simd};
+use crate::simd::{ActBlock, Kernel, Simd};
 
-use super::codes::{Codes, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4, Widened};
+use super::codes::{Codes, Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4, Widened};
 use super::scales::{
     FourBits, GroupScales, Lanes, Plain, SUPER, Scaling, SixBitHalves, SixBitScales, SixBits, Unit, WithHalves, WithMin,
 };
@@ -92,30 +92,11 @@ struct WidenedGroup {
     codes: Lines,
 }
 
-/// Lines of codes, each in one line of the cache.
-#[derive(Clone, Debug, Default)]
-struct Lines {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl Lines {
-    /// Room for `bytes`, some of which may be old ones.
-    fn room(&mut self, bytes: usize) -> &mut [u8] {
-        self.memory.resize(bytes + LINE - 1, 0);
-        self.start = self.memory.as_ptr().align_offset(LINE);
-        &mut self.memory[self.start..][..bytes]
-    }
-
-    /// What [`Lines::room`] made room for.
-    fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..][..self.memory.len() + 1 - LINE]
-    }
-}
-
-/// Bytes of widened codes that several groups have together, and of the activations that pass by all of them before the next do: both stay in the
-/// second-level cache, and the activations, megabytes of them, come from the third only once for all these groups.
+/// Bytes of widened codes that several groups have together: they stay in the second-level cache while the activations pass by.
 const WIDENED: usize = 560 << 10;
+
+/// Bytes of the activations that pass by all of these groups before the next do: there, too. So megabytes of activations come from the third level
+/// or from memory only once for all these groups.
 const PASSING: usize = 256 << 10;
 
 /// The scales of one block.
@@ -394,6 +375,39 @@ impl<C: Codes, K: Scaling, F: Form> Kernel for Widen<'_, C, K, F> {
     }
 }
 
+/// The product of `groups` with full tiles.
+#[inline(always)]
+fn full_tiles<S: Simd, C: Codes, K: Scaling, F: Form>(
+    s: S,
+    w: &Weights<'_>,
+    groups: Range<usize>,
+    tiles: &[Tile],
+    widened_groups: &mut Vec<WidenedGroup>,
+    out: &mut MatMut<'_>,
+) {
+    let [tile, ..] = tiles else { return };
+    let at_once = (WIDENED / (tile.blocks * const { widened::<S, F>() })).max(1);
+    let passing = (PASSING / tile.bytes()).max(1);
+    for first in groups.clone().step_by(at_once) {
+        let together = first..groups.end.min(first + at_once);
+        if widened_groups.len() < together.len() {
+            widened_groups.resize_with(together.len(), WidenedGroup::default);
+        }
+        for (g, out) in together.clone().zip(&mut *widened_groups) {
+            let (codes, plane) = w.group(g);
+            s.call(Widen { codes, plane, out, ty: PhantomData::<(C, K, F)> });
+        }
+        for (i, tiles) in tiles.chunks(passing).enumerate() {
+            let row = i * passing * S::FULL_TILE;
+            for (g, group) in together.clone().zip(&*widened_groups) {
+                let col = 16 * (g - groups.start);
+                let out = out.part(row..row + tiles.len() * S::FULL_TILE, col..col + 16);
+                s.call(Tiles { group, tiles, out, form: PhantomData::<F> });
+            }
+        }
+    }
+}
+
 /// The product of `groups` with `tiles`, full ones first.
 #[inline(always)]
 fn product<S: Simd, C: Codes, K: Scaling, F: Form>(
@@ -407,29 +421,7 @@ fn product<S: Simd, C: Codes, K: Scaling, F: Form>(
     const { assert!(C::BITS == F::BITS && K::MINS == F::MINS && K::HALVES == F::HALVES) };
     let full = tiles.iter().take_while(|tile| S::UNROLL && tile.rows == S::FULL_TILE).count();
     let (full, rest) = tiles.split_at(full);
-    let start = groups.start;
-    if let [tile, ..] = full {
-        let at_once = (WIDENED / (tile.blocks * const { widened::<S, F>() })).max(1);
-        let passing = (PASSING / tile.bytes()).max(1);
-        for first in groups.clone().step_by(at_once) {
-            let groups = first..groups.end.min(first + at_once);
-            scratch.groups.resize_with(scratch.groups.len().max(groups.len()), WidenedGroup::default);
-            for (g, out) in groups.clone().zip(&mut scratch.groups) {
-                let (codes, plane) = w.group(g);
-                s.call(Widen { codes, plane, out, ty: PhantomData::<(C, K, F)> });
-            }
-            let mut row = 0;
-            for tiles in full.chunks(passing) {
-                let rows = row..row + tiles.len() * S::FULL_TILE;
-                row = rows.end;
-                for (g, group) in groups.clone().zip(&scratch.groups) {
-                    let col = 16 * (g - start);
-                    let out = out.part(rows.clone(), col..col + 16);
-                    s.call(Tiles { group, tiles, out, form: PhantomData::<F> });
-                }
-            }
-        }
-    }
+    full_tiles::<S, C, K, F>(s, w, groups.clone(), full, &mut scratch.groups, out);
     for (i, g) in groups.enumerate() {
         let (codes, plane) = w.group(g);
         let mut row = full.len() * S::FULL_TILE;

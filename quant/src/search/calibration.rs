@@ -224,6 +224,18 @@ mod tests {
         }
     }
 
+    /// What few inputs tell is not worth a long search.
+    #[test]
+    fn many_inputs_are_worth_a_long_search() {
+        for (count, effort) in
+            [(512.0, Effort::Brief), (1023.0, Effort::Brief), (1024.0, Effort::Full), (4096.0, Effort::Full)]
+        {
+            let calibration = Calibration::from_products(&[1.0; 64], &vec![0.0; 64 * WINDOW], count).unwrap();
+            assert_eq!(calibration.effort(), effort, "{count} inputs");
+        }
+        assert_eq!(Calibration::from_squares(&[1.0; 64]).effort(), Effort::Full);
+    }
+
     /// With fewer inputs than a window has directions, what they say of most directions is chance.
     #[test]
     fn a_few_inputs_do_no_harm() {
