@@ -117,10 +117,10 @@ pub(crate) trait Simd: Copy {
     fn scale_by_power_of_two(self, v: Self::V, n: Self::V) -> Self::V;
 
     fn splat_i32(self, x: i32) -> Self::I;
-    /// `x << by` in all lanes, for an `x` that comes from memory and a constant `by`.
+    /// `x · 2^by` in all lanes, for an `x` that comes from memory and a constant `by`; nothing is lost where that is negative.
     #[inline(always)]
-    fn splat_shifted(self, x: i32, by: u32) -> Self::I {
-        self.splat_i32(x << by)
+    fn splat_shifted(self, x: i32, by: i32) -> Self::I {
+        self.splat_i32(if by < 0 { x >> -by } else { x << by })
     }
     fn load_i32(self, x: &[i32]) -> Self::I;
     fn store_i32(self, v: Self::I, out: &mut [i32]);

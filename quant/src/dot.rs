@@ -1,23 +1,17 @@
 //! The reference dot product. It is the definition: every kernel must give the same bits.
 //!
-//! A row is walked in blocks of 32 columns, ascending, with one chain of fused multiply-adds from +0. Within a block the
-//! products are summed as integers, exactly.
+//! A row is walked in blocks of 32 columns, ascending, with one chain of fused multiply-adds from +0. Within a block, or each half of it
+//! where that has a scale of its own, the products are summed as integers, exactly.
 
 use crate::{
     TensorType,
     activations::{self, BLOCK},
-    blocks::{Block, Min, read_blocks, with_block},
+    blocks::{Block, Min, Scale, read_blocks, with_block},
 };
 use half::{bf16, f16};
 
-/// The magnitude below which every integer is an f32.
-const EXACT_F32: i32 = 1 << 24;
-// The largest integer sums of a block: bytes of Q8_0 (a file may hold −128; IQ4's values are none larger), and the values of Q2_K, Q3_K and
-// Q6_K times their scales.
-const _: () = assert!(32 * 128 * activations::MAX as i32 <= EXACT_F32);
-const _: () = assert!(32 * 3 * 15 * activations::MAX as i32 <= EXACT_F32);
-const _: () = assert!(32 * 4 * 32 * activations::MAX as i32 <= EXACT_F32);
-const _: () = assert!(32 * 32 * 128 * activations::MAX as i32 <= EXACT_F32);
+// The largest sum of a block, of bytes of Q8_0 (a file may hold −128), is below the magnitude up to which every integer is an f32.
+const _: () = assert!(32 * 128 * activations::MAX as i32 <= 1 << 24);
 
 /// A row of activations as [`activations::quantize`] makes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,8 +39,9 @@ impl QuantizedRow {
 
 /// Dot product of a weight row of a block type with quantised activations.
 ///
-/// For each 32 columns, with the weights as [`crate::blocks::Weights32`] and `S` the exact integer sum of
-/// `group · q · x.q`: `acc = fma(d · x.d, S, acc)`, and then for types with a minimum `acc = fma(min, x.d · x.sum, acc)`. Where the halves
+/// For each 32 columns, with the weights as [`crate::blocks::Weights32`] and `S` the exact integer sum of `q · x.q`:
+/// `acc = fma(scale · x.d, S, acc)`; where the halves have scales of their own, with a sum `S` for each,
+/// `acc = fma(fma(scale₁, S₁, scale₀ · S₀), x.d, acc)`. Then for types with a minimum `acc = fma(min, x.d · x.sum, acc)`; where the halves
 /// have minima of their own, that is done for the first 16 columns, with the sum of their `x.q` alone, and then for the other 16.
 ///
 /// # Panics
@@ -64,7 +59,13 @@ fn dot_blocks<B: Block>(row: &[u8], x: &QuantizedRow) -> f32 {
             let i = b * subs + sub;
             let w = block.weights(sub);
             let (d, q) = (x.d[i], &x.q[i * BLOCK..(i + 1) * BLOCK]);
-            acc = (w.d * d).mul_add(integer_sum(&w.q, w.group, q) as f32, acc);
+            acc = match w.scale {
+                Scale::One(scale) => (scale * d).mul_add(integer_sum(&w.q, q), acc),
+                Scale::Halves([first, second]) => {
+                    let (w, q) = (w.q.split_at(BLOCK / 2), q.split_at(BLOCK / 2));
+                    second.mul_add(integer_sum(w.1, q.1), first * integer_sum(w.0, q.0)).mul_add(d, acc)
+                }
+            };
             match w.min {
                 Min::None => {}
                 Min::One(min) => acc = min.mul_add(d * x.sum[i] as f32, acc),
@@ -80,12 +81,9 @@ fn dot_blocks<B: Block>(row: &[u8], x: &QuantizedRow) -> f32 {
     acc
 }
 
-/// `Σ group[k / 16] · w[k] · x[k]`.
-fn integer_sum(w: &[i8; BLOCK], group: [i8; 2], x: &[i8]) -> i32 {
-    let half = |h: usize| -> i32 {
-        (16 * h..16 * h + 16).map(|k| i32::from(w[k]) * i32::from(x[k])).sum::<i32>() * i32::from(group[h])
-    };
-    half(0) + half(1)
+/// `Σ w[k] · x[k]`, exactly.
+fn integer_sum(w: &[i8], x: &[i8]) -> f32 {
+    w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum::<i32>() as f32
 }
 
 /// Dot product of a weight row of a float type with f32 activations: one chain `acc = fma(w[k], x[k], acc)` from +0, k

@@ -67,7 +67,7 @@ def with_f16(blocks, offset, value):
 
 
 def take_apart(name, blocks):
-    """For every 32 weights: integer values, scale, two integer group scales, what is added (None, one number or one for each half)."""
+    """For every 32 weights: integer values, scale or one for each half, what is added (None, one number or one for each half)."""
     halves = F16_SCALES[name]
     ones = with_f16(blocks, halves[0], 1)
     if len(halves) == 2:
@@ -76,13 +76,13 @@ def take_apart(name, blocks):
     if name == "Q6_K":
         scales = blocks[:, 192:208].view(np.int8).reshape(-1, 2).astype(int)
         ones[:, 192:208] = 1
-        return dequantize(name, ones).reshape(-1, 32), np.repeat(d, 8), scales, None
+        return dequantize(name, ones).reshape(-1, 32), np.repeat(d, 8)[:, None] * scales.astype(f32), None
     if name == "Q2_K":
         ones[:, :16] = 1
         q = dequantize(name, ones).reshape(-1, 32)
         dmin = blocks[:, 82:84].copy().view(np.float16).astype(f32)
         scales, mins = blocks[:, :16] & 15, blocks[:, :16] >> 4
-        return q, np.repeat(d, 8), scales.reshape(-1, 2).astype(int), -(dmin * mins).astype(f32).reshape(-1, 2)
+        return q, (d[:, None] * scales).astype(f32).reshape(-1, 2), -(dmin * mins).astype(f32).reshape(-1, 2)
     if name in ("Q3_K", "IQ4_XS"):
         # Scales of one: 33 in the 6-bit fields. Then codes that all stand for one number, to see the scales.
         at = slice(96, 108) if name == "Q3_K" else slice(2, 8)
@@ -96,11 +96,11 @@ def take_apart(name, blocks):
             codes[:, 8:] = 0xAA
         scales = dequantize(name, codes).reshape(-1, 2, 16)[:, :, 0] / number
         if name == "Q3_K":
-            return q, np.repeat(d, 8), scales.astype(int), None
-        return q, np.repeat(d, 8) * scales[:, 0], np.ones((len(q), 2), int), None
+            return q, np.repeat(d, 8)[:, None] * scales, None
+        return q, np.repeat(d, 8) * scales[:, 0], None
     if not name.endswith("K"):
         m = blocks[:, 2:4].copy().view(np.float16).astype(f32)[:, 0] if len(halves) == 2 else None
-        return dequantize(name, ones).reshape(-1, 32), d, np.ones((len(blocks), 2), int), m
+        return dequantize(name, ones).reshape(-1, 32), d, m
     # Scales of one and minima of zero in the 6-bit fields: bytes 0..4 and the low halves of 8..12.
     ones[:, 4:16] = np.array([1] * 4 + [0] * 4 + [1] * 4, dtype=np.uint8)
     q = dequantize(name, ones).reshape(-1, 32)
@@ -109,17 +109,19 @@ def take_apart(name, blocks):
     minima = dequantize(name, with_f16(codes, 0, 0)).reshape(-1, 32)[:, 0]
     codes[:, -128:] = 0x11
     scales = dequantize(name, with_f16(codes, 2, 0)).reshape(-1, 32)[:, 0]
-    return q, scales, np.ones((len(q), 2), int), minima
+    return q, scales, minima
 
 
 def dot(name, blocks, activations, fma):
-    q, d, groups, minima = take_apart(name, blocks)
+    q, d, minima = take_apart(name, blocks)
+    assert d.dtype == np.float32
     acc = f32(0)
     for b, (x, x_d, x_sum) in enumerate(zip(*activations)):
-        products = (q[b].astype(int) * x.astype(int)).reshape(2, 16).sum(axis=1)
-        s = int((products * groups[b]).sum())
-        assert abs(s) < 2**24
-        acc = fma(d[b] * x_d, f32(s), acc)
+        first, second = (q[b].astype(int) * x.astype(int)).reshape(2, 16).sum(axis=1)
+        if d.ndim == 1:
+            acc = fma(d[b] * x_d, f32(first + second), acc)
+        else:
+            acc = fma(fma(d[b, 1], f32(second), d[b, 0] * f32(first)), x_d, acc)
         if minima is not None and minima.ndim == 1:
             acc = fma(minima[b], x_d * f32(x_sum), acc)
         elif minima is not None:

@@ -134,7 +134,7 @@ macro_rules! row {
             l5 = in(vreg) $values[5],
             l6 = in(vreg) $values[6],
             l7 = in(vreg) $values[7],
-            dw = in(vreg) $block.scales,
+            dw = in(vreg) $block.scales[0],
             $($operands)*
             options(pure, readonly, nostack, preserves_flags),
         )
@@ -154,26 +154,24 @@ impl RowProducts for Sdot {
         // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them. Reads a static, the row of
         // `block.acts` and `block.cancel`.
         unsafe {
-            if F::HALVES {
-                // `s0 · S0 + s1 · S1` as `(s0 - s1) · S0 + s1 · (S0 + S1)`: one sum that goes on, one number to take off it and one
-                // product less. All are integers up to 2²⁴, so nothing is rounded.
+            if F::SCALES == 2 {
+                // The first sum is 2²³ · 1.5 too large in its product and nowhere else, so that is rounded but once and to the right number.
                 row!(acc, values, FROM, block, [
                     "ldur {a:q}, [{acts}, #{next}]",
                     "ldur {both:q}, [{cancel}]",
-                    "fmla {both:v}.4s, {sum:v}.4s, {difference:v}.4s",
+                    "fmla {both:v}.4s, {sum:v}.4s, {dw:v}.4s",
+                    "ldur {sum:q}, [{start}]",
                     "sdot {sum:v}.4s, {l4:v}.16b, {a:v}.4b[0]",
                     "sdot {sum:v}.4s, {l5:v}.16b, {a:v}.4b[1]",
                     "sdot {sum:v}.4s, {l6:v}.16b, {a:v}.4b[2]",
                     "sdot {sum:v}.4s, {l7:v}.16b, {a:v}.4b[3]",
-                    "fmul {a:v}.4s, {dw:v}.4s, {d:v}.s[{lane}]",
                     "fsub {sum:v}.4s, {sum:v}.4s, {magic:v}.4s",
                     "fmla {both:v}.4s, {sum:v}.4s, {second:v}.4s",
-                    "fmla {acc:v}.4s, {a:v}.4s, {both:v}.4s",
+                    "fmla {acc:v}.4s, {both:v}.4s, {d:v}.s[{lane}]",
                 ]
                     both = out(vreg) _,
                     cancel = in(reg) block.cancel,
-                    difference = in(vreg) block.difference,
-                    second = in(vreg) block.halves[1],
+                    second = in(vreg) block.scales[1],
                     d = in(vreg) d,
                     lane = const LANE,
                 );

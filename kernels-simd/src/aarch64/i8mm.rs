@@ -128,6 +128,19 @@ unsafe fn load_anew(from: [*const float32x4_t; 2]) -> [float32x4_t; 2] {
     [x0, x1]
 }
 
+/// What two sums start from.
+///
+/// # Safety
+/// None but that of NEON.
+#[inline(always)]
+unsafe fn magic() -> [int32x4_t; 2] {
+    // SAFETY: both pointers are to a static of sixteen bytes.
+    unsafe {
+        let [m0, m1] = load_anew([(&raw const MAGIC_BITS).cast(); 2]);
+        [vreinterpretq_s32_f32(m0), vreinterpretq_s32_f32(m1)]
+    }
+}
+
 /// Four numbers of output rows as the sums have them: one pair of rows, each twice, then the other.
 #[inline(always)]
 fn twice(rows: float32x4_t) -> [float32x4_t; 2] {
@@ -153,8 +166,7 @@ unsafe fn by_pairs<F: Form>(cpu: I8mm, codes: &[u8], scales: &GroupScales, tile:
             let mut cancel = cpu.splat(0.0);
             let x = blocks.block::<Smmla, F>(cpu, b, &mut cancel);
             let (v, acts) = (&x.values, x.acts);
-            let dw = twice(x.scales);
-            let (difference, scale1, cancel) = (twice(x.difference), twice(x.halves[1]), twice(*x.cancel));
+            let (dw, second, cancel) = (twice(x.scales[0]), twice(x.scales[1]), twice(*x.cancel));
             let minima = [twice(x.mins[0]), twice(x.mins[1])];
             let [d, weighted, first_half, second_half] = &paired[b];
             let weighted = if F::MINS == 2 { [first_half, second_half] } else { [weighted; 2] };
@@ -162,23 +174,23 @@ unsafe fn by_pairs<F: Form>(cpu: I8mm, codes: &[u8], scales: &GroupScales, tile:
                 ($p:literal) => {
                     // SAFETY: an `I8mm` exists, so this CPU has the instructions; the caller enabled them.
                     unsafe {
-                        let [m0, m1] = load_anew([(&raw const MAGIC_BITS).cast(); 2]);
-                        let start = [vreinterpretq_s32_f32(m0), vreinterpretq_s32_f32(m1)];
-                        let first = smmla::<{ 64 * $p }>(start, [[v[0], v[1]], [v[4], v[5]]], acts);
+                        let mut sums = smmla::<{ 64 * $p }>(magic(), [[v[0], v[1]], [v[4], v[5]]], acts);
                         let mut halves = [x.magic; 2];
-                        if F::HALVES {
+                        if F::SCALES == 2 {
                             halves = load_anew([&raw const cancel[0], &raw const cancel[1]]);
                             for r in 0..2 {
-                                halves[r] = vfmaq_f32(halves[r], vreinterpretq_f32_s32(first[r]), difference[r]);
+                                halves[r] = vfmaq_f32(halves[r], vreinterpretq_f32_s32(sums[r]), dw[r]);
                             }
+                            sums = magic();
                         }
-                        let both = smmla::<{ 64 * $p + 32 }>(first, [[v[2], v[3]], [v[6], v[7]]], acts);
+                        let sums = smmla::<{ 64 * $p + 32 }>(sums, [[v[2], v[3]], [v[6], v[7]]], acts);
                         for r in 0..2 {
-                            let mut sum = from_magic(cpu, both[r]);
-                            if F::HALVES {
-                                sum = vfmaq_f32(halves[r], sum, scale1[r]);
-                            }
-                            acc[$p][r] = cpu.fma(cpu.mul(dw[r], cpu.load(&d[$p])), sum, acc[$p][r]);
+                            let (sum, d) = (from_magic(cpu, sums[r]), cpu.load(&d[$p]));
+                            acc[$p][r] = if F::SCALES == 2 {
+                                cpu.fma(cpu.fma(sum, second[r], halves[r]), d, acc[$p][r])
+                            } else {
+                                cpu.fma(cpu.mul(dw[r], d), sum, acc[$p][r])
+                            };
                             for i in 0..F::MINS {
                                 acc[$p][r] = cpu.fma(minima[i][r], cpu.load(&weighted[i][$p]), acc[$p][r]);
                             }

@@ -222,14 +222,15 @@ impl RowProducts for Smlal {
         // SAFETY: NEON is part of every AArch64 target of this crate; reads the 32 bytes of the row.
         unsafe {
             let acts = [vld1q_s8(acts[..16].as_ptr()), vld1q_s8(acts[16..32].as_ptr())];
-            let sum = if F::HALVES {
+            let mut acc = if F::SCALES == 2 {
                 let exact = |lines, acts| cpu.to_f32(rows(four_lines(None, lines, acts, max)));
-                let [s0, s1] = block.halves;
-                tile::scaled_halves(exact(&first, acts[0]), exact(&next, acts[1]), s0, s1)
+                let sum = vmulq_f32(exact(&first, acts[0]), block.scales[0]);
+                let sum = vfmaq_f32(sum, exact(&next, acts[1]), block.scales[1]);
+                vfmaq_laneq_f32::<LANE>(acc, sum, d)
             } else {
-                cpu.to_f32(rows(eight_lines(&first, &next, acts, max)))
+                let sum = cpu.to_f32(rows(eight_lines(&first, &next, acts, max)));
+                vfmaq_f32(acc, vmulq_laneq_f32::<LANE>(block.scales[0], d), sum)
             };
-            let mut acc = vfmaq_f32(acc, vmulq_laneq_f32::<LANE>(block.scales, d), sum);
             for i in 0..F::MINS {
                 acc = vfmaq_laneq_f32::<LANE>(acc, block.mins[i], weighted[i]);
             }

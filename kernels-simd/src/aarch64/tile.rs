@@ -61,9 +61,9 @@ pub(super) struct Blocks<'a> {
     d: &'a [[f32; TILE_ROWS]],
     /// For each block as many as there are minima, like `mins`.
     weighted: &'a [[f32; TILE_ROWS]],
+    /// For each block as many as there are scales.
     scales: &'a [Lanes],
     mins: &'a [Lanes],
-    halves: &'a [[Lanes; 2]],
     sub: usize,
 }
 
@@ -77,17 +77,12 @@ pub(super) struct Block<'a> {
     pub(super) d: [float32x4_t; 2],
     /// For each minimum and row of activations what that is multiplied by.
     pub(super) weighted: [[float32x4_t; 2]; 2],
-    /// The scales of the weights.
-    pub(super) scales: float32x4_t,
+    /// The scales of the weights: one, or one for each half of the block.
+    pub(super) scales: [float32x4_t; 2],
     /// Their minima: one, or one for each half of the block.
     pub(super) mins: [float32x4_t; 2],
-    /// The integer scales of the halves of the block.
-    pub(super) halves: [float32x4_t; 2],
-    /// The first of them minus the second: with it `s0 · S0 + s1 · S1` is `(s0 - s1) · S0 + s1 · (S0 + S1)`, where one sum goes on
-    /// after its first half has been used. That product stays below 2²⁴, too, so nothing is rounded.
-    pub(super) difference: float32x4_t,
-    /// `-difference ·` [`MAGIC`]: takes off what a sum that is [`MAGIC`] too large adds to a product with `difference`. In memory, to
-    /// be loaded for each row, since a copy of a register would take a pipe that multiplies.
+    /// The first half's scale times `-`[`MAGIC`], exactly: takes off what a sum that is [`MAGIC`] too large adds to a product with that scale.
+    /// In memory, to be loaded for each row, since a copy of a register would take a pipe that multiplies.
     pub(super) cancel: &'a float32x4_t,
     /// [`MAGIC`].
     pub(super) magic: float32x4_t,
@@ -109,9 +104,8 @@ impl<'a> Blocks<'a> {
             acts: &acts[..n],
             d: &tile.d.as_chunks().0[..n],
             weighted: &tile.weighted::<F>().as_chunks().0[..F::MINS * n],
-            scales: &scales.d[..n],
+            scales: &scales.d[..F::SCALES * n],
             mins: &scales.m[..F::MINS * n],
-            halves: if F::HALVES { &scales.halves[..n] } else { &[] },
             sub,
         }
     }
@@ -132,12 +126,13 @@ impl<'a> Blocks<'a> {
     ) -> Block<'b> {
         let rows = |x: &Lanes| cpu.load(&x.as_chunks::<4>().0[self.sub]);
         let acts_rows = |x: &[f32; TILE_ROWS]| [cpu.load(x), cpu.load(&x[4..])];
-        let (scales, d) = (rows(&self.scales[b]), acts_rows(&self.d[b]));
-        let halves = if F::HALVES { [rows(&self.halves[b][0]), rows(&self.halves[b][1])] } else { [scales; 2] };
-        if F::HALVES {
-            *cancel = cpu.mul(cpu.sub(halves[1], halves[0]), cpu.splat(MAGIC));
+        let d = acts_rows(&self.d[b]);
+        let mut scales = [rows(&self.scales[F::SCALES * b]); 2];
+        if F::SCALES == 2 {
+            scales[1] = rows(&self.scales[2 * b + 1]);
+            *cancel = cpu.mul(scales[0], cpu.splat(-MAGIC));
         }
-        let (mut weighted, mut mins) = ([d; 2], [scales; 2]);
+        let (mut weighted, mut mins) = ([d; 2], scales);
         for i in 0..F::MINS {
             weighted[i] = acts_rows(&self.weighted[F::MINS * b + i]);
             mins[i] = rows(&self.mins[F::MINS * b + i]);
@@ -149,8 +144,6 @@ impl<'a> Blocks<'a> {
             weighted,
             scales,
             mins,
-            halves,
-            difference: cpu.sub(halves[0], halves[1]),
             cancel,
             magic: cpu.splat(MAGIC),
         }
@@ -252,28 +245,10 @@ pub(super) unsafe fn by_rows<P: RowProducts, F: Form>(
     }
 }
 
-/// `s0 · scale0 + s1 · scale1`. All are integers and the result is at most 2²⁴ (see `quipu_quant::dot`), so nothing is rounded, and
-/// f32 is faster here than i32, whose products fewer pipes have.
-///
-/// # Safety
-/// None but that of NEON.
-#[inline(always)]
-pub(super) unsafe fn scaled_halves(
-    s0: float32x4_t,
-    s1: float32x4_t,
-    scale0: float32x4_t,
-    scale1: float32x4_t,
-) -> float32x4_t {
-    // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.
-    unsafe { vfmaq_f32(vmulq_f32(s1, scale1), s0, scale0) }
-}
-
 /// 1.5 · 2²³: the f32 from 2²³ to 2²⁴ are 1 apart, so an integer of magnitude up to 2²² that is added to the bits of this number is
 /// added to its value.
 const MAGIC: f32 = 12_582_912.0;
 const _: () = assert!(32 * 128 * 127 <= 1 << 22);
-// Sixteen codes of Q6_K times the difference of two of its scales.
-const _: () = assert!(16 * 32 * 127 * 255 < 1 << 24);
 
 /// Sixteen bytes that begin a register.
 #[repr(align(16))]

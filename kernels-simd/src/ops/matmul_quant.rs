@@ -1,7 +1,8 @@
 //! Quantised weights × int8 activations.
 //!
-//! For every output, 32-blocks in ascending order: `acc ← fma(d_w·d_x, f32(S_b), acc)` with the exact integer sum `S_b`, and for
-//! types with a minimum `acc ← fma(m_w, d_x·Σq, acc)`, or that for either half: the arithmetic of `quipu_quant::dot`.
+//! For every output, 32-blocks in ascending order: `acc ← fma(d_w·d_x, f32(S_b), acc)` with the exact integer sum `S_b`, or with a sum and a
+//! scale for each half `acc ← fma(fma(d_1, f32(S_1), d_0·f32(S_0)), d_x, acc)`, and for types with a minimum `acc ← fma(m_w, d_x·Σq, acc)`,
+//! or that for either half: the arithmetic of `quipu_quant::dot`.
 //!
 //! Lanes are output rows. A block's eight lines of codes are held in registers while the rows of a [`Tile`] pass by, and the
 //! offset of the codes (8 for Q4_0, 128 for Q8_0 where the CPU multiplies unsigned bytes) is taken back at no cost by
@@ -12,55 +13,56 @@ use std::ops::Range;
 
 use quipu_quant::TensorType;
 
-use crate::activations::{TILE_ROWS, Tile};
+use crate::activations::{HALVES_OFFSET, TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
 use crate::simd::{ActBlock, Kernel, Simd};
 
 use super::codes::{Codes, Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4, Widened};
 use super::scales::{
-    FourBits, GroupScales, Lanes, Plain, SUPER, Scaling, SixBitHalves, SixBitScales, SixBits, Unit, WithHalves, WithMin,
+    EightBitHalves, FourBits, GroupScales, Lanes, Plain, SUPER, Scaling, SixBitHalves, SixBitScales, SixBits, Unit,
+    WithMin,
 };
 
 /// How widened codes are multiplied: all that is left of a type when its codes are bytes and its scales are f32.
 pub(crate) trait Form {
     /// Bits of a code; 8 stands for what [`Simd::bytes`] makes.
     const BITS: u32;
+    /// Scales of a block: one, or one for each half.
+    const SCALES: usize;
     /// Minima that are added: none, one, or one for each half of a block.
     const MINS: usize;
-    /// Whether the halves of a block have integer scales of their own.
-    const HALVES: bool;
 }
 
 /// Codes of `BITS` bits and a scale.
 pub(crate) struct Scaled<const BITS: u32>;
 impl<const BITS: u32> Form for Scaled<BITS> {
     const BITS: u32 = BITS;
+    const SCALES: usize = 1;
     const MINS: usize = 0;
-    const HALVES: bool = false;
 }
 
 /// Codes of `BITS` bits, a scale and a minimum.
 pub(crate) struct Affine<const BITS: u32>;
 impl<const BITS: u32> Form for Affine<BITS> {
     const BITS: u32 = BITS;
+    const SCALES: usize = 1;
     const MINS: usize = 1;
-    const HALVES: bool = false;
 }
 
-/// Codes of `BITS` bits, a scale and integer scales for the halves of a block.
+/// Codes of `BITS` bits and scales for the halves of a block.
 pub(crate) struct Halved<const BITS: u32>;
 impl<const BITS: u32> Form for Halved<BITS> {
     const BITS: u32 = BITS;
+    const SCALES: usize = 2;
     const MINS: usize = 0;
-    const HALVES: bool = true;
 }
 
-/// Codes of `BITS` bits, a scale, and integer scales and minima for the halves of a block.
+/// Codes of `BITS` bits, and scales and minima for the halves of a block.
 pub(crate) struct HalvedAffine<const BITS: u32>;
 impl<const BITS: u32> Form for HalvedAffine<BITS> {
     const BITS: u32 = BITS;
+    const SCALES: usize = 2;
     const MINS: usize = 2;
-    const HALVES: bool = true;
 }
 
 /// What is added to the values of a block to make codes: nothing or a power of two. A type has either an offset or a minimum.
@@ -102,22 +104,17 @@ const PASSING: usize = 256 << 10;
 /// The scales of one block.
 #[derive(Clone, Copy)]
 pub(crate) struct BlockScales<'a> {
-    d: &'a Lanes,
-    /// As many as there are minima.
+    /// [`Form::SCALES`].
+    pub(crate) d: &'a [Lanes],
+    /// [`Form::MINS`].
     m: &'a [Lanes],
-    pub(crate) halves: &'a [Lanes; 2],
 }
 
 impl<'a> BlockScales<'a> {
-    /// Those of block `b`; what the type does not have stands in for itself and is not looked at.
+    /// Those of block `b`.
     #[inline(always)]
-    pub(crate) fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], halves: &'a [[Lanes; 2]], b: usize) -> BlockScales<'a> {
-        const NO_HALVES: &[Lanes; 2] = &[Lanes::ZERO; 2];
-        BlockScales {
-            d: &d[b],
-            m: &m[F::MINS * b..][..F::MINS],
-            halves: if F::HALVES { &halves[b] } else { NO_HALVES },
-        }
+    pub(crate) fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], b: usize) -> BlockScales<'a> {
+        BlockScales { d: &d[F::SCALES * b..][..F::SCALES], m: &m[F::MINS * b..][..F::MINS] }
     }
 }
 
@@ -126,8 +123,8 @@ impl<'a> BlockScales<'a> {
 pub(crate) struct Acts<'a> {
     pub(crate) q: &'a [ActBlock],
     d: &'a [f32],
-    pub(crate) halves: &'a [[i32; 2]],
     pub(crate) minus: &'a [i32],
+    pub(crate) minus_halves: &'a [[i32; 2]],
     /// (minimum, row).
     weighted: &'a [f32],
 }
@@ -140,11 +137,22 @@ impl<'a> Acts<'a> {
         Acts {
             q: &tile.q[at.clone()],
             d: &tile.d[at.clone()],
-            halves: &tile.halves[at.clone()],
-            minus: &tile.minus[at],
+            minus: &tile.minus[at.clone()],
+            minus_halves: &tile.minus_halves[at],
             weighted: &tile.weighted::<F>()[F::MINS * b * rows..][..F::MINS * rows],
         }
     }
+}
+
+/// What a sum starts from so that `offset` is taken from all codes; `minus` is [`Tile::minus`] or, where halves have scales, one of
+/// [`Tile::minus_halves`].
+#[inline(always)]
+pub(crate) fn start<S: Simd, F: Form>(s: S, minus: i32, offset: i32) -> S::I {
+    if offset == 0 {
+        return s.splat_i32(0);
+    }
+    let included = if F::SCALES == 2 { HALVES_OFFSET } else { 1 };
+    s.splat_shifted(minus, offset.ilog2() as i32 - included.ilog2() as i32)
 }
 
 /// `acc` and the products of part `sub` of a block, whose codes are `lines`, with row `m` of `acts`.
@@ -161,33 +169,29 @@ fn row<S: Simd, F: Form>(
     let offset = const { offset::<S, F>() };
     let at = sub * S::LANES;
     let q = &acts.q[m];
-    let sum = if F::HALVES {
-        let ([first, second], [h0, h1]) = (scales.halves, acts.halves[m]);
+    let sum = if F::SCALES == 2 {
         let (l0, l1) = (lines.first_chunk::<4>(), lines.last_chunk::<4>());
         let (Some(l0), Some(l1)) = (l0, l1) else { unreachable!("eight lines") };
-        let (init0, init1) = (s.splat_i32(-offset * h0), s.splat_i32(-offset * h1));
+        let [minus0, minus1] = acts.minus_halves[m];
+        let (start0, start1) = (start::<S, F>(s, minus0, offset), start::<S, F>(s, minus1, offset));
         let (s0, s1) = match F::BITS {
-            0..=4 => (s.dot::<4, 4>(init0, l0, &q[..16]), s.dot::<4, 4>(init1, l1, &q[16..])),
-            _ => (s.dot::<4, 6>(init0, l0, &q[..16]), s.dot::<4, 6>(init1, l1, &q[16..])),
+            0..=4 => (s.dot::<4, 4>(start0, l0, &q[..16]), s.dot::<4, 4>(start1, l1, &q[16..])),
+            _ => (s.dot::<4, 6>(start0, l0, &q[..16]), s.dot::<4, 6>(start1, l1, &q[16..])),
         };
-        let (s0, s1) = (s.to_f32(s0), s.to_f32(s1));
-        // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded; products of i32 are slow on many CPUs.
-        s.fma(s0, s.load(&first[at..]), s.mul(s1, s.load(&second[at..])))
+        s.fma(s.to_f32(s1), s.load(&scales.d[1][at..]), s.mul(s.to_f32(s0), s.load(&scales.d[0][at..])))
     } else {
-        let init = match offset {
-            0 => s.splat_i32(0),
-            _ => s.splat_shifted(acts.minus[m], offset.trailing_zeros()),
-        };
+        let start = start::<S, F>(s, acts.minus[m], offset);
         s.to_f32(match F::BITS {
-            4 => s.dot::<8, 4>(init, lines, q),
-            5 => s.dot::<8, 5>(init, lines, q),
-            _ => s.dot::<8, 8>(init, lines, q),
+            4 => s.dot::<8, 4>(start, lines, q),
+            5 => s.dot::<8, 5>(start, lines, q),
+            _ => s.dot::<8, 8>(start, lines, q),
         })
     };
     scaled::<S, F>(s, sum, at, scales, acts, m, acc)
 }
 
-/// `acc` and the integer sums `sum` of a block for outputs `at..at + LANES` and row `m` of `acts`, scaled; and the minima.
+/// `acc` and the sums `sum` of a block for outputs `at..at + LANES` and row `m` of `acts`, scaled; and the minima. `sum` are integers or,
+/// where the halves have scales, the integers of both times those.
 #[inline(always)]
 pub(crate) fn scaled<S: Simd, F: Form>(
     s: S,
@@ -198,7 +202,11 @@ pub(crate) fn scaled<S: Simd, F: Form>(
     m: usize,
     acc: S::V,
 ) -> S::V {
-    let mut acc = s.fma(s.mul(s.load(&scales.d[at..]), s.splat(acts.d[m])), sum, acc);
+    let d = s.splat(acts.d[m]);
+    let mut acc = match F::SCALES {
+        1 => s.fma(s.mul(s.load(&scales.d[0][at..]), d), sum, acc),
+        _ => s.fma(sum, d, acc),
+    };
     for i in 0..F::MINS {
         acc = s.fma(s.load(&scales.m[i][at..]), s.splat(acts.weighted[i * acts.q.len() + m]), acc);
     }
@@ -284,10 +292,10 @@ pub(crate) fn group_tile<S: Simd, F: Form>(
 ) {
     let blocks = tile.blocks;
     assert!(tile.rows == TILE_ROWS && tile.q.len() == blocks * TILE_ROWS);
-    assert!(codes.len() == blocks * Widened::BYTES && scales.d.len() == blocks);
+    assert!(codes.len() == blocks * Widened::BYTES && scales.d.len() == F::SCALES * blocks);
     let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
     for (b, codes) in codes.chunks_exact(Widened::BYTES).enumerate() {
-        let scales = BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b);
+        let scales = BlockScales::of::<F>(&scales.d, &scales.m, b);
         block::<S, Widened, F, TILE_ROWS>(s, codes, scales, Acts::of::<F>(tile, b, TILE_ROWS), &mut acc);
     }
     store(s, &acc, TILE_ROWS, out);
@@ -345,7 +353,7 @@ impl<C: Codes, K: Scaling, F: Form, const M: usize> Kernel for Stream<'_, '_, C,
                 K::widen(s, bytes, unit, u * K::BLOCKS);
             }
             for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
-                let scales = BlockScales::of::<F>(&unit.d, &unit.m, &unit.halves, b);
+                let scales = BlockScales::of::<F>(&unit.d, &unit.m, b);
                 block::<S, C, F, M>(s, codes, scales, Acts::of::<F>(tile, i * SUPER + b, rows), &mut acc);
             }
         }
@@ -418,7 +426,7 @@ fn product<S: Simd, C: Codes, K: Scaling, F: Form>(
     scratch: &mut Scratch,
     out: &mut MatMut<'_>,
 ) {
-    const { assert!(C::BITS == F::BITS && K::MINS == F::MINS && K::HALVES == F::HALVES) };
+    const { assert!(C::BITS == F::BITS && K::SCALES == F::SCALES && K::MINS == F::MINS) };
     let full = tiles.iter().take_while(|tile| S::UNROLL && tile.rows == S::FULL_TILE).count();
     let (full, rest) = tiles.split_at(full);
     full_tiles::<S, C, K, F>(s, w, groups.clone(), full, &mut scratch.groups, out);
@@ -482,7 +490,7 @@ pub(crate) fn matmul<S: Simd>(
         Q5_K => product!(Packed5, SixBits, Affine<5>),
         Q2_K => product!(Packed2, FourBits, HalvedAffine<2>),
         Q3_K => product!(Packed3, SixBitHalves, Halved<3>),
-        Q6_K => product!(Packed6, WithHalves, Halved<6>),
+        Q6_K => product!(Packed6, EightBitHalves, Halved<6>),
         Q8_0 => product!(Packed8, Plain, Scaled<8>),
         IQ4_NL => product!(Table4, Plain, Scaled<8>),
         IQ4_XS => product!(Table4, SixBitScales, Scaled<8>),

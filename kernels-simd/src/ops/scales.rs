@@ -12,10 +12,6 @@ pub(crate) const SUPER: usize = 8;
 #[repr(align(64))]
 pub(crate) struct Lanes([f32; 16]);
 
-impl Lanes {
-    pub(crate) const ZERO: Lanes = Lanes([0.0; 16]);
-}
-
 impl Deref for Lanes {
     type Target = [f32];
     #[inline(always)]
@@ -34,12 +30,10 @@ impl DerefMut for Lanes {
 /// The scales of eight blocks of 32 columns.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unit {
-    /// What a block's integer sum is multiplied by.
-    pub(crate) d: [Lanes; SUPER],
+    /// What integer sums are multiplied by: [`Scaling::SCALES`] for each block.
+    pub(crate) d: [Lanes; 2 * SUPER],
     /// What `d·Σq` of the activations is multiplied by: [`Scaling::MINS`] for each block.
     pub(crate) m: [Lanes; 2 * SUPER],
-    /// Integers that the sums of the halves of a block are multiplied by, for [`Scaling::HALVES`].
-    pub(crate) halves: [[Lanes; 2]; SUPER],
 }
 
 /// The scales of a group, block by block; what its type does not have is empty.
@@ -47,13 +41,12 @@ pub(crate) struct Unit {
 pub(crate) struct GroupScales {
     pub(crate) d: Vec<Lanes>,
     pub(crate) m: Vec<Lanes>,
-    pub(crate) halves: Vec<[Lanes; 2]>,
 }
 
 /// How a block's sum becomes part of an output, and how the scales for that are stored.
 pub(crate) trait Scaling {
-    /// Integer scales for the two halves of a block.
-    const HALVES: bool = false;
+    /// Scales of a block: one, or one for each half.
+    const SCALES: usize = 1;
     /// Minima that are added: none, one, or one for each half of a block.
     const MINS: usize = 0;
     /// Bytes of a unit of the scales plane.
@@ -135,7 +128,7 @@ impl Scaling for SixBits {
 /// A scale and a minimum of which each half of a block has four bits: Q2_K.
 pub(crate) struct FourBits;
 impl Scaling for FourBits {
-    const HALVES: bool = true;
+    const SCALES: usize = 2;
     const MINS: usize = 2;
     const BYTES: usize = 64 + 4 * LINE;
     const BLOCKS: usize = SUPER;
@@ -157,13 +150,9 @@ impl Scaling for FourBits {
             let at = sub * S::LANES;
             let d = s.load_f16(&d[at..]);
             let minus = s.mul(s.splat(-1.0), s.load_f16(&dmin[at..]));
-            for g in 0..SUPER {
-                s.store(d, &mut out.d[g][at..]);
-                for half in 0..2 {
-                    let i = 2 * g + half;
-                    s.store(s.load_u8(&scales[16 * i + at..]), &mut out.halves[g][half][at..]);
-                    s.store(s.mul(minus, s.load_u8(&minima[16 * i + at..])), &mut out.m[i][at..]);
-                }
+            for g in 0..2 * SUPER {
+                s.store(s.mul(d, s.load_u8(&scales[16 * g + at..])), &mut out.d[g][at..]);
+                s.store(s.mul(minus, s.load_u8(&minima[16 * g + at..])), &mut out.m[g][at..]);
             }
         }
     }
@@ -172,12 +161,12 @@ impl Scaling for FourBits {
 /// A scale of which each half of a block has six bits around 32: Q3_K.
 pub(crate) struct SixBitHalves;
 impl Scaling for SixBitHalves {
-    const HALVES: bool = true;
+    const SCALES: usize = 2;
     const BYTES: usize = 32 + 3 * LINE;
     const BLOCKS: usize = SUPER;
 
     /// The format's 12 bytes of scales are three lines here: `a` has the low four bits of scales 0–3 and 8–11, `b` of 4–7 and 12–15, `c` two
-    /// bits of every fourth.
+    /// bits of every fourth. Products are exact: 11 bits of f16 times 6 bits.
     #[inline(always)]
     fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         let packed = &unit[32..];
@@ -189,15 +178,13 @@ impl Scaling for SixBitHalves {
             s.store_line(s.or_bits::<2, 4>(s.high_nibbles(a), c, 4), &mut scales[2 * LINE..], sub);
             s.store_line(s.or_bits::<2, 4>(s.high_nibbles(b), c, 6), &mut scales[3 * LINE..], sub);
         }
-        let zero = s.splat(32.0);
-        for g in 0..SUPER {
-            widen_f16(s, unit, &mut out.d[g]);
-            for half in 0..2 {
-                for sub in 0..S::SUBS {
-                    let at = sub * S::LANES;
-                    let scale = s.load_u8(&scales[16 * (2 * g + half) + at..]);
-                    s.store(s.sub(scale, zero), &mut out.halves[g][half][at..]);
-                }
+        let d = u16s(unit);
+        for sub in 0..S::SUBS {
+            let at = sub * S::LANES;
+            let (d, zero) = (s.load_f16(&d[at..]), s.splat(32.0));
+            for g in 0..2 * SUPER {
+                let scale = s.load_u8(&scales[16 * g + at..]);
+                s.store(s.mul(d, s.sub(scale, zero)), &mut out.d[g][at..]);
             }
         }
     }
@@ -241,21 +228,21 @@ impl Scaling for SixBitScales {
 }
 
 /// A scale, of which each half of a block has eight bits: Q6_K.
-pub(crate) struct WithHalves;
-impl Scaling for WithHalves {
-    const HALVES: bool = true;
+pub(crate) struct EightBitHalves;
+impl Scaling for EightBitHalves {
+    const SCALES: usize = 2;
     const BYTES: usize = 32 + SUPER * 32;
     const BLOCKS: usize = SUPER;
+
+    /// Products are exact: 11 bits of f16 times 8 bits.
     #[inline(always)]
     fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
-        for g in 0..SUPER {
-            widen_f16(s, unit, &mut out.d[g]);
-            for half in 0..2 {
-                for sub in 0..S::SUBS {
-                    let at = sub * S::LANES;
-                    let bytes = &unit[32 * (g + 1) + 16 * half + at..];
-                    s.store(s.load_i8(bytes), &mut out.halves[g][half][at..]);
-                }
+        let (d, scales) = (u16s(unit), &unit[32..]);
+        for sub in 0..S::SUBS {
+            let at = sub * S::LANES;
+            let d = s.load_f16(&d[at..]);
+            for g in 0..2 * SUPER {
+                s.store(s.mul(d, s.load_i8(&scales[16 * g + at..])), &mut out.d[g][at..]);
             }
         }
     }
@@ -267,15 +254,11 @@ impl GroupScales {
     pub(crate) fn widen<S: Simd, K: Scaling>(&mut self, s: S, plane: &[u8]) {
         self.d.clear();
         self.m.clear();
-        self.halves.clear();
         let mut unit = Unit::default();
         for bytes in plane.chunks_exact(K::BYTES) {
             K::widen(s, bytes, &mut unit, 0);
-            self.d.extend_from_slice(&unit.d[..K::BLOCKS]);
+            self.d.extend_from_slice(&unit.d[..K::SCALES * K::BLOCKS]);
             self.m.extend_from_slice(&unit.m[..K::MINS * K::BLOCKS]);
-            if K::HALVES {
-                self.halves.extend_from_slice(&unit.halves[..K::BLOCKS]);
-            }
         }
     }
 }

@@ -18,8 +18,8 @@
 //! | multiplying, cycles | 16 | 16 | 32 |
 //! | stores, cycles | 16 | 16 | 32 |
 //! | loads: both tiles, sums, scales; cycles | (16 + 8 + 16 + 16) / 2 = 28 | 36 | 44 |
-//! | vector operations, cycles | 16 · 3 / 2 = 24 | 32 | 16 · 6 / 2 = 48 |
-//! | multiplications a cycle, all overlapped | 290 | 230 | 170 |
+//! | vector operations, cycles | 16 · 3 / 2 = 24 | 32 | 16 · 5 / 2 = 40 |
+//! | multiplications a cycle, all overlapped | 290 | 230 | 190 |
 //!
 //! against 1024 of products alone and about 93, 85 and 73 of the kernel for `vpdpbusd`. With 8 rows a tile the lines would be loaded twice as
 //! often; two groups at once, or 32 rows, would need 32 registers for outputs alone. To overlap, four products are under way: tiles 0 to 3 take
@@ -192,16 +192,15 @@ macro_rules! store {
 #[inline(always)]
 fn large_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
     // Products for each block: one, or one for either half.
-    let parts = const { if F::HALVES { 2 } else { 1 } };
+    let parts = F::SCALES;
     let lines = 8 / parts;
     // SAFETY: an `Amx` exists, so this CPU has AMX and the system lets this process use it.
     let _shape = unsafe { Shape::configure(lines as u8, 4 * lines as u8) };
     for (i, tile) in tiles.iter().enumerate() {
         let blocks = tile.blocks;
         assert!(tile.rows == ROWS && tile.q.len() == blocks * ROWS && codes.len() == blocks * 8 * LINE);
-        assert!(tile.d.len() == blocks * ROWS && scales.d.len() == blocks);
+        assert!(tile.d.len() == blocks * ROWS && scales.d.len() == F::SCALES * blocks);
         assert!(tile.weighted::<F>().len() == F::MINS * blocks * ROWS && scales.m.len() == F::MINS * blocks);
-        assert!(!F::HALVES || scales.halves.len() == blocks);
         let mut acc = [cpu.splat(0.0); ROWS];
         let mut sums = [Sums([[0; 16]; ROWS]); DEPTH];
         let products = blocks * parts;
@@ -224,7 +223,7 @@ fn large_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[T
                     }
                     if done < products && done % parts == parts - 1 {
                         let b = done / parts;
-                        if F::HALVES {
+                        if F::SCALES == 2 {
                             scale::<F>(cpu, b, [&sums[$i & 2], &sums[$i | 1]], scales, tile, &mut acc);
                         } else {
                             scale::<F>(cpu, b, [&sums[$i], &sums[$i]], scales, tile, &mut acc);
@@ -254,7 +253,8 @@ fn scale<F: Form>(
     tile: &Tile,
     acc: &mut [__m512; ROWS],
 ) {
-    let dw = cpu.load(&scales.d[b]);
+    let dw = cpu.load(&scales.d[F::SCALES * b]);
+    let second_dw = cpu.load(&scales.d[F::SCALES * b + F::SCALES - 1]);
     let d: &[f32; ROWS] = tile.d[ROWS * b..].first_chunk().expect("a number per row");
     // Both are empty where there is no minimum.
     let weighted: &[[f32; ROWS]] = &tile.weighted::<F>().as_chunks().0[F::MINS * b..][..F::MINS];
@@ -262,16 +262,14 @@ fn scale<F: Form>(
     for i in 0..F::MINS {
         minima[i] = cpu.load(&scales.m[F::MINS * b + i]);
     }
-    let [scale0, scale1] =
-        if F::HALVES { [cpu.load(&scales.halves[b][0]), cpu.load(&scales.halves[b][1])] } else { [dw; 2] };
     for m in 0..ROWS {
-        let mut sum = cpu.to_f32(cpu.load_i32(&sums.0[m]));
-        if F::HALVES {
-            // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded.
-            let s1 = cpu.to_f32(cpu.load_i32(&second.0[m]));
-            sum = cpu.fma(sum, scale0, cpu.mul(s1, scale1));
-        }
-        acc[m] = cpu.fma(cpu.mul(dw, cpu.splat(d[m])), sum, acc[m]);
+        let (sum, d) = (cpu.to_f32(cpu.load_i32(&sums.0[m])), cpu.splat(d[m]));
+        acc[m] = if F::SCALES == 2 {
+            let second = cpu.to_f32(cpu.load_i32(&second.0[m]));
+            cpu.fma(cpu.fma(second, second_dw, cpu.mul(sum, dw)), d, acc[m])
+        } else {
+            cpu.fma(cpu.mul(dw, d), sum, acc[m])
+        };
         for i in 0..F::MINS {
             acc[m] = cpu.fma(minima[i], cpu.splat(weighted[i][m]), acc[m]);
         }

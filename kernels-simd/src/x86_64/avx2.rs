@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use crate::ops::matmul_quant::{Form, offset};
+use crate::ops::matmul_quant::{Form, offset, start};
 use crate::ops::roof::{self, Int8Loop};
 use crate::simd::{Kernel, LINE, Simd, call_with, four};
 
@@ -134,7 +134,7 @@ impl Products for Maddubs {
             let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
             let centre = const { centre::<F>() };
             // Only types with halves come with four lines.
-            const { assert!(F::BITS == 8 || F::HALVES != (N == 4) || fits_i16::<F>(N)) };
+            const { assert!(F::BITS == 8 || (F::SCALES == 2) != (N == 4) || fits_i16::<F>(N)) };
             for r in 0..ROWS {
                 if centre != 0 {
                     let minus = rows.wide[r].minus(if N == 8 { 2 } else { from / 16 });
@@ -158,7 +158,7 @@ impl Products for Maddubs {
                 for part in 0..2 {
                     sums[r][part] = _mm256_madd_epi16(sums[r][part], _mm256_set1_epi16(1));
                     if extra != 0 {
-                        let minus = cpu.splat_shifted(rows.minus[r], extra.ilog2());
+                        let minus = start::<_, F>(cpu, rows.minus[r], extra);
                         sums[r][part] = _mm256_sub_epi32(sums[r][part], minus);
                     }
                 }

@@ -137,9 +137,16 @@ impl<T: Tiles> Simd for Avx512<T> {
     }
 
     #[inline(always)]
-    fn splat_shifted(self, x: i32, by: u32) -> __m512i {
+    fn splat_shifted(self, x: i32, by: i32) -> __m512i {
         // SAFETY: `self` proves AVX-512F; the operands are values.
-        unsafe { _mm512_sll_epi32(_mm512_set1_epi32(x), _mm_cvtsi32_si128(by as i32)) }
+        unsafe {
+            let x = _mm512_set1_epi32(x);
+            match by {
+                0 => x,
+                1.. => _mm512_sll_epi32(x, _mm_cvtsi32_si128(by)),
+                _ => _mm512_sra_epi32(x, _mm_cvtsi32_si128(-by)),
+            }
+        }
     }
     #[inline(always)]
     fn load(self, x: &[f32]) -> __m512 {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::ops::matmul_quant::{Form, offset};
+use crate::ops::matmul_quant::{Form, offset, start};
 use crate::simd::{Kernel, LINE, Simd, call_with, four};
 
 use super::tile::{ROWS, Rows, Sums};
@@ -49,11 +49,8 @@ impl Products for Dpbusd {
         let offset = const { offset::<AvxVnni, F>() };
         let mut sums = [[cpu.splat_i32(0); 2]; ROWS];
         for r in 0..ROWS {
-            if offset != 0 && N == 8 {
-                sums[r] = [cpu.splat_shifted(rows.minus[r], offset.trailing_zeros()); 2];
-            } else if offset != 0 {
-                sums[r] = [cpu.splat_i32(-offset * rows.halves[r][from / 16]); 2];
-            }
+            let minus = if N == 8 { rows.minus[r] } else { rows.minus_halves[r][from / 16] };
+            sums[r] = [start::<_, F>(cpu, minus, offset); 2];
         }
         for j in 0..N {
             let lines = [cpu.line(&codes[LINE * j..], 0), cpu.line(&codes[LINE * j..], 1)];

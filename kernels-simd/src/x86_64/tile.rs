@@ -24,8 +24,8 @@ pub(super) type Sums = [[__m256i; 2]; ROWS];
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub(super) q: &'a [ActBlock; ROWS],
-    pub(super) halves: &'a [[i32; 2]; ROWS],
     pub(super) minus: &'a [i32; ROWS],
+    pub(super) minus_halves: &'a [[i32; 2]; ROWS],
     /// Zeros but for [`Products::WIDE`].
     pub(super) wide: &'a [Wide; ROWS],
 }
@@ -38,8 +38,8 @@ impl<'a> Rows<'a> {
         let rows = || {
             Some(Rows {
                 q: acts.q[first..].first_chunk()?,
-                halves: acts.halves[first..].first_chunk()?,
                 minus: acts.minus[first..].first_chunk()?,
+                minus_halves: acts.minus_halves[first..].first_chunk()?,
                 wide: if P::WIDE { wide[first..].first_chunk()? } else { NOT_WIDE },
             })
         };
@@ -72,7 +72,7 @@ pub(super) fn store_codes<P: Products, F: Form>(
     }
 }
 
-/// The sums of block `codes`, before the scales of the block: integers.
+/// The sums of block `codes`: integers, or where its halves have scales, the integers of both times those.
 #[inline(always)]
 fn sums<P: Products, F: Form>(
     cpu: Avx<P>,
@@ -81,21 +81,20 @@ fn sums<P: Products, F: Form>(
     rows: Rows<'_>,
 ) -> [[__m256; 2]; ROWS] {
     let mut out = [[cpu.splat(0.0); 2]; ROWS];
-    if !F::HALVES {
+    if F::SCALES == 1 {
         let sums = P::sums::<F, 8>(cpu, codes, rows, 0);
         for r in 0..ROWS {
             out[r] = [cpu.to_f32(sums[r][0]), cpu.to_f32(sums[r][1])];
         }
         return out;
     }
-    for half in [1, 0] {
+    for half in 0..2 {
         let sums = P::sums::<F, 4>(cpu, &codes[4 * LINE * half..], rows, 16 * half);
         for part in 0..2 {
-            let scale = cpu.load(&scales.halves[half][8 * part..]);
+            let scale = cpu.load(&scales.d[half][8 * part..]);
             for r in 0..ROWS {
                 let sum = cpu.to_f32(sums[r][part]);
-                // Integers up to 2²⁴ (see `quipu_quant::dot`), so nothing is rounded.
-                out[r][part] = if half == 1 { cpu.mul(sum, scale) } else { cpu.fma(sum, scale, out[r][part]) };
+                out[r][part] = if half == 0 { cpu.mul(sum, scale) } else { cpu.fma(sum, scale, out[r][part]) };
             }
         }
     }
@@ -113,10 +112,10 @@ pub(super) fn group_tile<P: Products, F: Form>(
 ) {
     let (blocks, bytes) = (tile.blocks, const { widened::<Avx<P>, F>() });
     assert!(tile.rows == TILE_ROWS && tile.q.len() == blocks * TILE_ROWS);
-    assert!(codes.len() == blocks * bytes && scales.d.len() == blocks);
+    assert!(codes.len() == blocks * bytes && scales.d.len() == F::SCALES * blocks);
     let mut acc = [[cpu.splat(0.0); 2]; TILE_ROWS];
     for (b, codes) in codes.chunks_exact(bytes).enumerate() {
-        let scales = BlockScales::of::<F>(&scales.d, &scales.m, &scales.halves, b);
+        let scales = BlockScales::of::<F>(&scales.d, &scales.m, b);
         let acts = Acts::of::<F>(tile, b, TILE_ROWS);
         let wide = if P::WIDE { &tile.wide[b * TILE_ROWS..][..TILE_ROWS] } else { &[] };
         for first in (0..TILE_ROWS).step_by(ROWS) {

@@ -133,9 +133,16 @@ impl<P: Products> Simd for Avx<P> {
         tile::group_tile::<P, F>(self, codes, scales, tile, out);
     }
     #[inline(always)]
-    fn splat_shifted(self, x: i32, by: u32) -> __m256i {
+    fn splat_shifted(self, x: i32, by: i32) -> __m256i {
         // SAFETY: `self` proves AVX2; the operands are values.
-        unsafe { _mm256_sll_epi32(pin(_mm256_set1_epi32(x)), _mm_cvtsi32_si128(by as i32)) }
+        unsafe {
+            let x = pin(_mm256_set1_epi32(x));
+            match by {
+                0 => x,
+                1.. => _mm256_sll_epi32(x, _mm_cvtsi32_si128(by)),
+                _ => _mm256_sra_epi32(x, _mm_cvtsi32_si128(-by)),
+            }
+        }
     }
     #[inline(always)]
     fn load(self, x: &[f32]) -> __m256 {

@@ -5,7 +5,7 @@ use std::{mem::offset_of, ops::Range};
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Block, Min, SUB};
+use super::{Block, Min, SUB, Scale};
 use crate::TensorType;
 
 /// `w = d · scale · q − dmin · min`, q of 2 bits, scale and min of 4 bits for each 16 weights.
@@ -109,10 +109,11 @@ impl Block for BlockQ2_K {
         set_bits(&mut self.qs.as_chunks_mut().0[sub / 4], 2 * (sub % 4), 0x03, codes);
     }
 
-    fn scales(&self, sub: usize) -> (f32, [i8; 2], Min) {
+    fn scales(&self, sub: usize) -> (Scale, Min) {
         let packed = [self.scales[2 * sub], self.scales[2 * sub + 1]];
         let min = |packed: u8| -(self.dmin.to_f32() * f32::from(packed >> 4));
-        (self.d.to_f32(), packed.map(|packed| (packed & 0x0f) as i8), Min::Halves(packed.map(min)))
+        let scale = |packed: u8| self.d.to_f32() * f32::from(packed & 0x0f);
+        (Scale::Halves(packed.map(scale)), Min::Halves(packed.map(min)))
     }
 }
 
@@ -142,8 +143,9 @@ impl Block for BlockQ3_K {
         set_bits(&mut self.hmask, sub, 1, &codes.map(|c| c >> 2));
     }
 
-    fn scales(&self, sub: usize) -> (f32, [i8; 2], Min) {
-        (self.d.to_f32(), [self.scale(2 * sub), self.scale(2 * sub + 1)], Min::None)
+    fn scales(&self, sub: usize) -> (Scale, Min) {
+        let scales = [self.scale(2 * sub), self.scale(2 * sub + 1)];
+        (Scale::Halves(scales.map(|scale| self.d.to_f32() * f32::from(scale))), Min::None)
     }
 }
 
@@ -162,7 +164,7 @@ impl Block for BlockQ4_K {
         set_bits(bytes_of_pair_mut(&mut self.qs, sub), 4 * (sub % 2), 0x0f, codes);
     }
 
-    fn scales(&self, sub: usize) -> (f32, [i8; 2], Min) {
+    fn scales(&self, sub: usize) -> (Scale, Min) {
         scale_and_min(self.d, self.dmin, &self.scales, sub)
     }
 }
@@ -185,7 +187,7 @@ impl Block for BlockQ5_K {
         set_bits(&mut self.qh, sub, 1, &codes.map(|c| c >> 4));
     }
 
-    fn scales(&self, sub: usize) -> (f32, [i8; 2], Min) {
+    fn scales(&self, sub: usize) -> (Scale, Min) {
         scale_and_min(self.d, self.dmin, &self.scales, sub)
     }
 }
@@ -218,22 +220,23 @@ impl Block for BlockQ6_K {
         set_bits(&mut self.qh.as_chunks_mut().0[high_bytes], high_shift, 0x03, &codes.map(|c| c >> 4));
     }
 
-    fn scales(&self, sub: usize) -> (f32, [i8; 2], Min) {
-        (self.d.to_f32(), [self.scales[2 * sub], self.scales[2 * sub + 1]], Min::None)
+    fn scales(&self, sub: usize) -> (Scale, Min) {
+        let scales = [self.scales[2 * sub], self.scales[2 * sub + 1]];
+        (Scale::Halves(scales.map(|scale| self.d.to_f32() * f32::from(scale))), Min::None)
     }
 }
 
 /// Scale and (negated) minimum of sub-block `sub`. The 6-bit numbers of sub-blocks 0..4 are the low bits of bytes 0..4
 /// (scales) and 4..8 (minima); those of 4..8 have their low 4 bits in the halves of bytes 8..12 and their upper 2 bits
 /// at the top of bytes 0..4 and 4..8.
-fn scale_and_min(d: f16, dmin: f16, packed: &[u8; 12], sub: usize) -> (f32, [i8; 2], Min) {
+fn scale_and_min(d: f16, dmin: f16, packed: &[u8; 12], sub: usize) -> (Scale, Min) {
     let (scale, min) = if sub < 4 {
         (packed[sub] & 0x3f, packed[sub + 4] & 0x3f)
     } else {
         let low = packed[sub + 4];
         (low & 0x0f | packed[sub - 4] >> 6 << 4, low >> 4 | packed[sub] >> 6 << 4)
     };
-    (d.to_f32() * f32::from(scale), [1, 1], Min::One(-(dmin.to_f32() * f32::from(min))))
+    (Scale::One(d.to_f32() * f32::from(scale)), Min::One(-(dmin.to_f32() * f32::from(min))))
 }
 
 /// The 32 bytes of `qs` that sub-blocks `2·c` and `2·c + 1` share.

@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Block, Min, SUB, join_nibbles, split_nibbles};
+use super::{Block, Min, SUB, Scale, join_nibbles, split_nibbles};
 use crate::TensorType;
 
 /// `w = d · (q − 8)`, q of 4 bits.
@@ -96,8 +96,8 @@ impl Block for BlockQ4_0 {
         self.qs = join_nibbles(codes);
     }
 
-    fn scales(&self, _: usize) -> (f32, [i8; 2], Min) {
-        (self.d.to_f32(), [1, 1], Min::None)
+    fn scales(&self, _: usize) -> (Scale, Min) {
+        (Scale::One(self.d.to_f32()), Min::None)
     }
 }
 
@@ -115,8 +115,8 @@ impl Block for BlockQ4_1 {
         self.qs = join_nibbles(codes);
     }
 
-    fn scales(&self, _: usize) -> (f32, [i8; 2], Min) {
-        (self.d.to_f32(), [1, 1], Min::One(self.m.to_f32()))
+    fn scales(&self, _: usize) -> (Scale, Min) {
+        (Scale::One(self.d.to_f32()), Min::One(self.m.to_f32()))
     }
 }
 
@@ -135,8 +135,8 @@ impl Block for BlockQ5_0 {
         self.qh = fifth_bits(codes);
     }
 
-    fn scales(&self, _: usize) -> (f32, [i8; 2], Min) {
-        (self.d.to_f32(), [1, 1], Min::None)
+    fn scales(&self, _: usize) -> (Scale, Min) {
+        (Scale::One(self.d.to_f32()), Min::None)
     }
 }
 
@@ -155,8 +155,8 @@ impl Block for BlockQ5_1 {
         self.qh = fifth_bits(codes);
     }
 
-    fn scales(&self, _: usize) -> (f32, [i8; 2], Min) {
-        (self.d.to_f32(), [1, 1], Min::One(self.m.to_f32()))
+    fn scales(&self, _: usize) -> (Scale, Min) {
+        (Scale::One(self.d.to_f32()), Min::One(self.m.to_f32()))
     }
 }
 
@@ -174,8 +174,8 @@ impl Block for BlockQ8_0 {
         self.qs = bytemuck::cast(*codes);
     }
 
-    fn scales(&self, _: usize) -> (f32, [i8; 2], Min) {
-        (self.d.to_f32(), [1, 1], Min::None)
+    fn scales(&self, _: usize) -> (Scale, Min) {
+        (Scale::One(self.d.to_f32()), Min::None)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{mem::offset_of, ops::Range};
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Block, Min, SUB, join_nibbles, split_nibbles};
+use super::{Block, Min, SUB, Scale, join_nibbles, split_nibbles};
 use crate::TensorType;
 
 /// What the codes stand for (`kvalues_iq4nl` in `ggml-common.h`), ascending.
@@ -59,8 +59,8 @@ impl Block for BlockIQ4_NL {
         self.qs = join_nibbles(codes);
     }
 
-    fn scales(&self, _: usize) -> (f32, [i8; 2], Min) {
-        (self.d.to_f32(), [1, 1], Min::None)
+    fn scales(&self, _: usize) -> (Scale, Min) {
+        (Scale::One(self.d.to_f32()), Min::None)
     }
 
     fn value(code: u8) -> i8 {
@@ -93,11 +93,11 @@ impl Block for BlockIQ4_XS {
         self.qs.as_chunks_mut().0[sub] = join_nibbles(codes);
     }
 
-    fn scales(&self, sub: usize) -> (f32, [i8; 2], Min) {
+    fn scales(&self, sub: usize) -> (Scale, Min) {
         let low = self.scales_l[sub / 2] >> (4 * (sub % 2)) & 0x0f;
         let high = self.scales_h[sub / 4] >> (2 * (sub % 4)) & 0x03;
         let scale = (low | high << 4) as i8 - 32;
-        (self.d.to_f32() * f32::from(scale), [1, 1], Min::None)
+        (Scale::One(self.d.to_f32() * f32::from(scale)), Min::None)
     }
 
     fn value(code: u8) -> i8 {

@@ -46,17 +46,34 @@ pub enum BlockError {
     },
 }
 
-/// 32 consecutive weights, whatever the format: `w[k] = (d · group[k / 16]) · q[k] + min`, the minimum perhaps that of the half.
+/// 32 consecutive weights, whatever the format: `w[k] = scale · q[k] + min`, either of them perhaps that of the half.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights32 {
     /// The integer values: codes less their zero point, or what a table has for them; −128..=127.
     pub q: [i8; SUB],
-    /// Scale. For Q4_K, Q5_K and IQ4_XS the block's scale times the sub-block's, which is exact in f32.
-    pub d: f32,
-    /// Integer scales of the two halves; 1 for every type but Q2_K, Q3_K and Q6_K.
-    pub group: [i8; 2],
+    /// What the integers are multiplied by.
+    pub scale: Scale,
     /// What is added to the weights.
     pub min: Min,
+}
+
+/// What 32 integers are multiplied by. In a block of 256, that is its f16 scale times an integer of at most 8 bits, which f32 holds exactly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// The same for all.
+    One(f32),
+    /// For each half its own: Q2_K, Q3_K, Q6_K.
+    Halves([f32; 2]),
+}
+
+impl Scale {
+    /// The scale of half `half`.
+    pub fn of(self, half: usize) -> f32 {
+        match self {
+            Scale::One(scale) => scale,
+            Scale::Halves(scales) => scales[half],
+        }
+    }
 }
 
 /// What is added to 32 weights. (ggml subtracts the minima of K-quants; they are negated here.)
@@ -101,8 +118,8 @@ pub trait Block: Pod {
     /// Inverse of [`Block::codes`]. Codes must fit in [`Block::BITS`]; the rest of the block stays as it is.
     fn set_codes(&mut self, sub: usize, codes: &[u8; SUB]);
 
-    /// `(d, group, min)` of [`Weights32`] for sub-block `sub`.
-    fn scales(&self, sub: usize) -> (f32, [i8; 2], Min);
+    /// Scale and minimum of [`Weights32`] for sub-block `sub`.
+    fn scales(&self, sub: usize) -> (Scale, Min);
 
     /// The integer that `code` stands for.
     fn value(code: u8) -> i8 {
@@ -111,8 +128,8 @@ pub trait Block: Pod {
 
     /// Sub-block `sub` with codes and scales put together.
     fn weights(&self, sub: usize) -> Weights32 {
-        let (d, group, min) = self.scales(sub);
-        Weights32 { q: self.codes(sub).map(Self::value), d, group, min }
+        let (scale, min) = self.scales(sub);
+        Weights32 { q: self.codes(sub).map(Self::value), scale, min }
     }
 
     /// Writes the f32 values of the block; `out` has one place for each weight.
@@ -120,9 +137,8 @@ pub trait Block: Pod {
         for (sub, out) in out.chunks_exact_mut(SUB).enumerate() {
             let w = self.weights(sub);
             for (half, out) in out.chunks_exact_mut(SUB / 2).enumerate() {
-                let d = w.d * f32::from(w.group[half]);
                 for (k, out) in out.iter_mut().enumerate() {
-                    let product = d * f32::from(w.q[half * SUB / 2 + k]);
+                    let product = w.scale.of(half) * f32::from(w.q[half * SUB / 2 + k]);
                     *out = if w.min == Min::None { product } else { product + w.min.of(half) };
                 }
             }

@@ -56,9 +56,9 @@ fn round_in_turn<B: Search>(
     // Of the halves of the sub-block, for each row.
     let (mut scales, mut inverses, mut mins) = ([[0.0; ROWS]; 2], [[0.0; ROWS]; 2], [[0.0; ROWS]; 2]);
     for (r, block) in blocks.iter().enumerate() {
-        let (d, group, min) = block.scales(sub);
+        let (scale, min) = block.scales(sub);
         for half in 0..2 {
-            scales[half][r] = d * f32::from(group[half]);
+            scales[half][r] = scale.of(half);
             inverses[half][r] = fit::inverse(scales[half][r]);
             mins[half][r] = min.of(half);
         }

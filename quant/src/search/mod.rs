@@ -189,8 +189,8 @@ fn weighted_error<B: Block>(block: &B, x: &[f32], w: &[f32]) -> f64 {
 /// Sets the codes of all sub-blocks to the nearest ones for the block's scales.
 fn set_nearest_codes<B: Search>(block: &mut B, x: &[f32]) {
     for (sub, x) in x.as_chunks::<SUB>().0.iter().enumerate() {
-        let (d, group, min) = block.scales(sub);
-        let inverse = group.map(|g| fit::inverse(d * f32::from(g)));
+        let (scale, min) = block.scales(sub);
+        let inverse = [fit::inverse(scale.of(0)), fit::inverse(scale.of(1))];
         let mut codes = [0; SUB];
         for k in 0..SUB {
             codes[k] = B::code(B::nearest((x[k] - min.of(k / 16)) * inverse[k / 16]));
