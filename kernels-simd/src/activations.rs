@@ -1,6 +1,6 @@
 //! Activations on their way into a product: f32 rows, and their int8 form in tiles.
 
-use crate::ops::matmul_quant::Form;
+use crate::ops::form::Form;
 use crate::simd::{ActBlock, Simd};
 
 /// Rows of a full tile, but for instruction sets that make it larger ([`Simd::FULL_TILE`]).
@@ -176,5 +176,31 @@ impl Tile {
             + size_of_val(&self.weighted_halves[..])
             + size_of_val(&self.wide[..])
             + size_of_val(&self.paired[..])
+    }
+}
+
+/// Quantised activations of one block, row by row: see [`Tile`].
+#[derive(Clone, Copy)]
+pub(crate) struct Acts<'a> {
+    pub(crate) q: &'a [ActBlock],
+    pub(crate) d: &'a [f32],
+    pub(crate) minus: &'a [i32],
+    pub(crate) minus_halves: &'a [[i32; 2]],
+    /// (minimum, row).
+    pub(crate) weighted: &'a [f32],
+}
+
+impl<'a> Acts<'a> {
+    /// Those of block `b` of a tile with `rows` rows.
+    #[inline(always)]
+    pub(crate) fn of<F: Form>(tile: &'a Tile, b: usize, rows: usize) -> Acts<'a> {
+        let at = b * rows..(b + 1) * rows;
+        Acts {
+            q: &tile.q[at.clone()],
+            d: &tile.d[at.clone()],
+            minus: &tile.minus[at.clone()],
+            minus_halves: &tile.minus_halves[at],
+            weighted: &tile.weighted::<F>()[F::MINS * b * rows..][..F::MINS * rows],
+        }
     }
 }

@@ -10,7 +10,8 @@
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
 use crate::ops::elementwise;
-use crate::ops::matmul_quant::{self, Form};
+use crate::ops::form::Form;
+use crate::ops::matmul_quant;
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::GroupScales;
 

@@ -4,7 +4,7 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Form;
+use crate::ops::form::Form;
 use crate::ops::scales::GroupScales;
 use crate::simd::{Kernel, call_with};
 
@@ -155,7 +155,7 @@ impl RowProducts for Sdot {
         // `block.acts` and `block.cancel`.
         unsafe {
             if F::SCALES == 2 {
-                // The first sum is 2²³ · 1.5 too large in its product and nowhere else, so that is rounded but once and to the right number.
+                // The first sum is `magic` too large; with `cancel` added its product with the scale is right, and rounded once.
                 row!(acc, values, FROM, block, [
                     "ldur {a:q}, [{acts}, #{next}]",
                     "ldur {both:q}, [{cancel}]",

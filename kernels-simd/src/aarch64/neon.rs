@@ -8,7 +8,7 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Form;
+use crate::ops::form::Form;
 use crate::ops::scales::GroupScales;
 use crate::simd::{Kernel, Simd, call_with};
 

@@ -9,7 +9,7 @@ use std::arch::{aarch64::*, asm};
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Form;
+use crate::ops::form::Form;
 use crate::ops::scales::{GroupScales, Lanes};
 use crate::simd::{ActBlock, LINE, Simd};
 

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{Form, offset};
+use crate::ops::form::{Form, offset};
 use crate::ops::scales::GroupScales;
 use crate::simd::{Kernel, Simd};
 

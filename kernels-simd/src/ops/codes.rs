@@ -8,7 +8,7 @@ use crate::simd::{LINE, Simd};
 ///
 /// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
 pub(crate) trait Codes {
-    /// See [`Form::BITS`](super::matmul_quant::Form::BITS).
+    /// See [`Form::BITS`](super::form::Form::BITS).
     const BITS: u32;
     /// Bytes of a block of 16 rows × 32 columns.
     const BYTES: usize;

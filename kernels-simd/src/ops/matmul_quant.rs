@@ -13,72 +13,16 @@ use std::ops::Range;
 
 use quipu_quant::TensorType;
 
-use crate::activations::{HALVES_OFFSET, TILE_ROWS, Tile};
+use crate::activations::{Acts, TILE_ROWS, Tile};
 use crate::matrix::{MatMut, Weights};
-use crate::simd::{ActBlock, Kernel, Simd};
+use crate::simd::{Kernel, Simd};
 
 use super::codes::{Codes, Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4, Widened};
+use super::form::{Affine, Form, Halved, HalvedAffine, Scaled, offset, start, widened};
 use super::scales::{
-    EightBitHalves, FourBits, GroupScales, Lanes, Plain, SUPER, Scaling, SixBitHalves, SixBitScales, SixBits, Unit,
-    WithMin,
+    BlockScales, EightBitHalves, FourBits, GroupScales, Plain, SUPER, Scaling, SixBitHalves, SixBitScales, SixBits,
+    Unit, WithMin,
 };
-
-/// How widened codes are multiplied: all that is left of a type when its codes are bytes and its scales are f32.
-pub(crate) trait Form {
-    /// Bits of a code; 8 stands for what [`Simd::bytes`] makes.
-    const BITS: u32;
-    /// Scales of a block: one, or one for each half.
-    const SCALES: usize;
-    /// Minima that are added: none, one, or one for each half of a block.
-    const MINS: usize;
-}
-
-/// Codes of `BITS` bits and a scale.
-pub(crate) struct Scaled<const BITS: u32>;
-impl<const BITS: u32> Form for Scaled<BITS> {
-    const BITS: u32 = BITS;
-    const SCALES: usize = 1;
-    const MINS: usize = 0;
-}
-
-/// Codes of `BITS` bits, a scale and a minimum.
-pub(crate) struct Affine<const BITS: u32>;
-impl<const BITS: u32> Form for Affine<BITS> {
-    const BITS: u32 = BITS;
-    const SCALES: usize = 1;
-    const MINS: usize = 1;
-}
-
-/// Codes of `BITS` bits and scales for the halves of a block.
-pub(crate) struct Halved<const BITS: u32>;
-impl<const BITS: u32> Form for Halved<BITS> {
-    const BITS: u32 = BITS;
-    const SCALES: usize = 2;
-    const MINS: usize = 0;
-}
-
-/// Codes of `BITS` bits, and scales and minima for the halves of a block.
-pub(crate) struct HalvedAffine<const BITS: u32>;
-impl<const BITS: u32> Form for HalvedAffine<BITS> {
-    const BITS: u32 = BITS;
-    const SCALES: usize = 2;
-    const MINS: usize = 2;
-}
-
-/// What is added to the values of a block to make codes: nothing or a power of two. A type has either an offset or a minimum.
-pub(crate) const fn offset<S: Simd, F: Form>() -> i32 {
-    assert!(S::BYTE_OFFSET.count_ones() <= 1);
-    match F::BITS {
-        _ if F::MINS > 0 => 0,
-        8 => S::BYTE_OFFSET,
-        bits => 1 << (bits - 1),
-    }
-}
-
-/// Bytes of a block of 16 rows × 32 columns in the memory that [`Simd::store_codes`] fills.
-pub(crate) const fn widened<S: Simd, F: Form>() -> usize {
-    if S::WIDE && F::BITS == 8 { 2 * Widened::BYTES } else { Widened::BYTES }
-}
 
 /// Memory that a worker keeps between products.
 #[derive(Clone, Debug, Default)]
@@ -100,60 +44,6 @@ const WIDENED: usize = 560 << 10;
 /// Bytes of the activations that pass by all of these groups before the next do: there, too. So megabytes of activations come from the third level
 /// or from memory only once for all these groups.
 const PASSING: usize = 256 << 10;
-
-/// The scales of one block.
-#[derive(Clone, Copy)]
-pub(crate) struct BlockScales<'a> {
-    /// [`Form::SCALES`].
-    pub(crate) d: &'a [Lanes],
-    /// [`Form::MINS`].
-    m: &'a [Lanes],
-}
-
-impl<'a> BlockScales<'a> {
-    /// Those of block `b`.
-    #[inline(always)]
-    pub(crate) fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], b: usize) -> BlockScales<'a> {
-        BlockScales { d: &d[F::SCALES * b..][..F::SCALES], m: &m[F::MINS * b..][..F::MINS] }
-    }
-}
-
-/// Quantised activations of one block, row by row: see [`Tile`].
-#[derive(Clone, Copy)]
-pub(crate) struct Acts<'a> {
-    pub(crate) q: &'a [ActBlock],
-    d: &'a [f32],
-    pub(crate) minus: &'a [i32],
-    pub(crate) minus_halves: &'a [[i32; 2]],
-    /// (minimum, row).
-    weighted: &'a [f32],
-}
-
-impl<'a> Acts<'a> {
-    /// Those of block `b` of a tile with `rows` rows.
-    #[inline(always)]
-    pub(crate) fn of<F: Form>(tile: &'a Tile, b: usize, rows: usize) -> Acts<'a> {
-        let at = b * rows..(b + 1) * rows;
-        Acts {
-            q: &tile.q[at.clone()],
-            d: &tile.d[at.clone()],
-            minus: &tile.minus[at.clone()],
-            minus_halves: &tile.minus_halves[at],
-            weighted: &tile.weighted::<F>()[F::MINS * b * rows..][..F::MINS * rows],
-        }
-    }
-}
-
-/// What a sum starts from so that `offset` is taken from all codes; `minus` is [`Tile::minus`] or, where halves have scales, one of
-/// [`Tile::minus_halves`].
-#[inline(always)]
-pub(crate) fn start<S: Simd, F: Form>(s: S, minus: i32, offset: i32) -> S::I {
-    if offset == 0 {
-        return s.splat_i32(0);
-    }
-    let included = if F::SCALES == 2 { HALVES_OFFSET } else { 1 };
-    s.splat_shifted(minus, offset.ilog2() as i32 - included.ilog2() as i32)
-}
 
 /// `acc` and the products of part `sub` of a block, whose codes are `lines`, with row `m` of `acts`.
 #[inline(always)]

@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod codes;
 pub(crate) mod elementwise;
 pub(crate) mod exp;
+pub(crate) mod form;
 pub(crate) mod matmul_float;
 pub(crate) mod matmul_quant;
 pub(crate) mod roof;

@@ -4,6 +4,8 @@ use std::ops::{Deref, DerefMut};
 
 use crate::simd::{LINE, Simd, u16s};
 
+use super::form::Form;
+
 /// Blocks of 32 columns in a block of 256.
 pub(crate) const SUPER: usize = 8;
 
@@ -41,6 +43,23 @@ pub(crate) struct Unit {
 pub(crate) struct GroupScales {
     pub(crate) d: Vec<Lanes>,
     pub(crate) m: Vec<Lanes>,
+}
+
+/// The scales of one block.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockScales<'a> {
+    /// [`Form::SCALES`].
+    pub(crate) d: &'a [Lanes],
+    /// [`Form::MINS`].
+    pub(crate) m: &'a [Lanes],
+}
+
+impl<'a> BlockScales<'a> {
+    /// Those of block `b`.
+    #[inline(always)]
+    pub(crate) fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], b: usize) -> BlockScales<'a> {
+        BlockScales { d: &d[F::SCALES * b..][..F::SCALES], m: &m[F::MINS * b..][..F::MINS] }
+    }
 }
 
 /// How a block's sum becomes part of an output, and how the scales for that are stored.

@@ -30,7 +30,7 @@ use std::hint::black_box;
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Form;
+use crate::ops::form::Form;
 use crate::ops::roof::Int8Loop;
 use crate::ops::scales::GroupScales;
 use crate::simd::{ActBlock, Kernel, LINE, Simd, call_with};

@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use crate::ops::matmul_quant::{Form, offset, start};
+use crate::ops::form::{Form, offset, start};
 use crate::ops::roof::{self, Int8Loop};
 use crate::simd::{Kernel, LINE, Simd, call_with, four};
 

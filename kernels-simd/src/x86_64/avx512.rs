@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{Form, offset};
+use crate::ops::form::{Form, offset};
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::GroupScales;
 use crate::simd::{ActBlock, Kernel, LINE, Simd, call_with, four};

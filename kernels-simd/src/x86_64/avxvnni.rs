@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::ops::matmul_quant::{Form, offset, start};
+use crate::ops::form::{Form, offset, start};
 use crate::simd::{Kernel, LINE, Simd, call_with, four};
 
 use super::tile::{ROWS, Rows, Sums};

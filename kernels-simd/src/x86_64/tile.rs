@@ -6,10 +6,11 @@
 
 use std::arch::x86_64::*;
 
-use crate::activations::{TILE_ROWS, Tile, Wide};
+use crate::activations::{Acts, TILE_ROWS, Tile, Wide};
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::{Acts, BlockScales, Form, scaled, widened};
-use crate::ops::scales::GroupScales;
+use crate::ops::form::{Form, widened};
+use crate::ops::matmul_quant::scaled;
+use crate::ops::scales::{BlockScales, GroupScales};
 use crate::simd::{ActBlock, LINE, Simd};
 
 use super::vectors::{Avx, Products};

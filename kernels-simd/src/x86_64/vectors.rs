@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::activations::Tile;
 use crate::matrix::MatMut;
-use crate::ops::matmul_quant::Form;
+use crate::ops::form::Form;
 use crate::ops::roof::{self, Int8Loop};
 use crate::ops::scales::GroupScales;
 use crate::simd::{ActBlock, Kernel, Simd};
