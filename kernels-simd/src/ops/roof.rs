@@ -23,7 +23,7 @@ pub(crate) fn read<S: Simd>(s: S, x: &[u8]) -> i32 {
     lanes.iter().fold(0, |a, &b| a.wrapping_add(b))
 }
 
-/// How [`int8`] can go about it. Sums wait for each other, so there must be many; registers are few. Which is faster is the CPU's matter.
+/// How `int8` can go about it. Sums wait for each other, so there must be many; registers are few. Which is faster is the CPU's matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Int8Loop {
     /// Eight lines of codes, four rows of activations.

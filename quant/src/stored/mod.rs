@@ -4,7 +4,7 @@
 //! - `iq`: the grids' types IQ1 to IQ3 (`grids`: the grids themselves). `few_levels`: ternary, binary and 4-bit floating-point types.
 //! - `recode`: from these to blocks that have kernels.
 //!
-//! All of them come down to integers ([`Scales`]): codes, small scales for 16 weights each, one number for the block. That is what makes
+//! All of them come down to integers (`Scales`): codes, small scales for 16 weights each, one number for the block. That is what makes
 //! recoding close to free of loss: it hands integers over, where quantising the values anew would round them.
 
 mod few_levels;
