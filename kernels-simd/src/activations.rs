@@ -9,6 +9,7 @@ pub(crate) const TILE_ROWS: usize = 8;
 /// What [`Tile::minus_halves`] are multiplied by: the offset of the codes of Q6_K, whose two sums for each block then start from memory. One shift
 /// for each block of other types costs nothing, two shifts cost AVX-512 5 %.
 pub(crate) const HALVES_OFFSET: i32 = 32;
+const _: () = assert!(HALVES_OFFSET.is_positive() && HALVES_OFFSET.count_ones() == 1);
 
 /// Rows of the next tile when `left` rows are left: a power of two.
 #[inline(always)]

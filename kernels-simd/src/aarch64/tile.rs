@@ -83,7 +83,7 @@ pub(super) struct Block<'a> {
     pub(super) mins: [float32x4_t; 2],
     /// The first half's scale times `-`[`MAGIC`], exactly: takes off what a sum that is [`MAGIC`] too large adds to a product with that scale.
     /// In memory, to be loaded for each row, since a copy of a register would take a pipe that multiplies. (An infinite scale, which only a
-    /// broken file has, makes this NaN, where other instruction sets may have an infinity.)
+    /// broken file has, makes this NaN, where decoding and other instruction sets may have an infinity; and −0 becomes +0, which sums swallow.)
     pub(super) cancel: &'a float32x4_t,
     /// [`MAGIC`].
     pub(super) magic: float32x4_t,

@@ -21,7 +21,7 @@
 //! | vector operations, cycles | 16 · 3 / 2 = 24 | 32 | 16 · 5 / 2 = 40 |
 //! | multiplications a cycle, all overlapped | 290 | 230 | 190 |
 //!
-//! against 1024 of products alone and about 93, 85 and 73 of the kernel for `vpdpbusd`. With 8 rows a tile the lines would be loaded twice as
+//! against 1024 of products alone and about 93, 85 and 79 of the kernel for `vpdpbusd`. With 8 rows a tile the lines would be loaded twice as
 //! often; two groups at once, or 32 rows, would need 32 registers for outputs alone. To overlap, four products are under way: tiles 0 to 3 take
 //! sums in turn, and a sum is stored when three more products have been started.
 
