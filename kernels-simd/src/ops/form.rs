@@ -15,37 +15,22 @@ pub(crate) trait Form {
     const MINS: usize;
 }
 
+/// The only implementation: the types below are its forms.
+pub(crate) struct Of<const BITS: u32, const SCALES: usize, const MINS: usize>;
+impl<const BITS: u32, const SCALES: usize, const MINS: usize> Form for Of<BITS, SCALES, MINS> {
+    const BITS: u32 = BITS;
+    const SCALES: usize = SCALES;
+    const MINS: usize = MINS;
+}
+
 /// Codes of `BITS` bits and a scale.
-pub(crate) struct Scaled<const BITS: u32>;
-impl<const BITS: u32> Form for Scaled<BITS> {
-    const BITS: u32 = BITS;
-    const SCALES: usize = 1;
-    const MINS: usize = 0;
-}
-
+pub(crate) type Scaled<const BITS: u32> = Of<BITS, 1, 0>;
 /// Codes of `BITS` bits, a scale and a minimum.
-pub(crate) struct Affine<const BITS: u32>;
-impl<const BITS: u32> Form for Affine<BITS> {
-    const BITS: u32 = BITS;
-    const SCALES: usize = 1;
-    const MINS: usize = 1;
-}
-
+pub(crate) type Affine<const BITS: u32> = Of<BITS, 1, 1>;
 /// Codes of `BITS` bits and scales for the halves of a block.
-pub(crate) struct Halved<const BITS: u32>;
-impl<const BITS: u32> Form for Halved<BITS> {
-    const BITS: u32 = BITS;
-    const SCALES: usize = 2;
-    const MINS: usize = 0;
-}
-
+pub(crate) type Halved<const BITS: u32> = Of<BITS, 2, 0>;
 /// Codes of `BITS` bits, and scales and minima for the halves of a block.
-pub(crate) struct HalvedAffine<const BITS: u32>;
-impl<const BITS: u32> Form for HalvedAffine<BITS> {
-    const BITS: u32 = BITS;
-    const SCALES: usize = 2;
-    const MINS: usize = 2;
-}
+pub(crate) type HalvedAffine<const BITS: u32> = Of<BITS, 2, 2>;
 
 /// What is added to the values of a block to make codes: nothing or a power of two. A type has either an offset or a minimum.
 pub(crate) const fn offset<S: Simd, F: Form>() -> i32 {
@@ -62,8 +47,8 @@ pub(crate) const fn widened<S: Simd, F: Form>() -> usize {
     if S::WIDE && F::BITS == 8 { 2 * Widened::BYTES } else { Widened::BYTES }
 }
 
-/// What a sum starts from so that `offset` is taken from all codes; `minus` is [`Tile::minus`](crate::activations::Tile::minus) or, where halves have scales, one of
-/// [`Tile::minus_halves`](crate::activations::Tile::minus_halves).
+/// What a sum starts from so that `offset` is taken from all codes; `minus` is what a [`Tile`](crate::activations::Tile) has as `minus` or, where
+/// halves have scales, as `minus_halves`.
 #[inline(always)]
 pub(crate) fn start<S: Simd, F: Form>(s: S, minus: i32, offset: i32) -> S::I {
     if offset == 0 {

@@ -28,11 +28,12 @@
 use std::arch::{asm, x86_64::*};
 use std::hint::black_box;
 
-use crate::activations::Tile;
+use crate::activations::{Acts, Tile};
 use crate::matrix::MatMut;
 use crate::ops::form::Form;
+use crate::ops::matmul_quant::scaled;
 use crate::ops::roof::Int8Loop;
-use crate::ops::scales::GroupScales;
+use crate::ops::scales::{BlockScales, GroupScales};
 use crate::simd::{ActBlock, Kernel, LINE, Simd, call_with};
 
 use super::avx512::{Avx512, Tiles};
@@ -253,25 +254,13 @@ fn scale<F: Form>(
     tile: &Tile,
     acc: &mut [__m512; ROWS],
 ) {
-    let dw = cpu.load(&scales.d[F::SCALES * b]);
-    let second_dw = cpu.load(&scales.d[F::SCALES * b + F::SCALES - 1]);
-    let d: &[f32; ROWS] = tile.d[ROWS * b..].first_chunk().expect("a number per row");
-    // Both are empty where there is no minimum.
-    let weighted: &[[f32; ROWS]] = &tile.weighted::<F>().as_chunks().0[F::MINS * b..][..F::MINS];
-    let mut minima = [dw; 2];
-    for i in 0..F::MINS {
-        minima[i] = cpu.load(&scales.m[F::MINS * b + i]);
-    }
+    let (scales, acts) = (BlockScales::of::<F>(&scales.d, &scales.m, b), Acts::of::<F>(tile, b, ROWS));
     for m in 0..ROWS {
-        let (sum, d) = (cpu.to_f32(cpu.load_i32(&sums.0[m])), cpu.splat(d[m]));
-        acc[m] = if F::SCALES == 2 {
+        let mut sum = cpu.to_f32(cpu.load_i32(&sums.0[m]));
+        if F::SCALES == 2 {
             let second = cpu.to_f32(cpu.load_i32(&second.0[m]));
-            cpu.fma(cpu.fma(second, second_dw, cpu.mul(sum, dw)), d, acc[m])
-        } else {
-            cpu.fma(cpu.mul(dw, d), sum, acc[m])
-        };
-        for i in 0..F::MINS {
-            acc[m] = cpu.fma(minima[i], cpu.splat(weighted[i][m]), acc[m]);
+            sum = cpu.fma(second, cpu.load(&scales.d[1]), cpu.mul(sum, cpu.load(&scales.d[0])));
         }
+        acc[m] = scaled::<_, F>(cpu, sum, 0, scales, acts, m, acc[m]);
     }
 }
