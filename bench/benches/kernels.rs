@@ -1,7 +1,7 @@
 //! Every kernel on every instruction set of this CPU, on one thread.
 //!
-//! What walks through memory is shown in GB/s, what computes in elements per second: for products and attention an element is one
-//! multiplication (Gelem/s = GMAC/s). Beside them, under `roof`, what the core can do at best.
+//! What walks through memory is shown in GB/s, what computes in elements per second: for products and attention an
+//! element is one multiplication (Gelem/s = GMAC/s). Beside them, under `roof`, what the core can do at best.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -141,7 +141,8 @@ fn elementwise(c: &mut Criterion) {
     }
 }
 
-/// One segment of one head: 4 queries are a decode step of a model with four query heads to a kv head, 64 are 16 tokens of its prompt.
+/// One segment of one head: 4 queries are a decode step of a model with four query heads to a kv head, 64 are 16 tokens
+/// of its prompt.
 fn attention(c: &mut Criterion) {
     let mut group = c.benchmark_group("attend");
     let mut random = Random::default();

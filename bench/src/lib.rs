@@ -1,7 +1,7 @@
 //! What the benches work on: weights and activations without meaning, of any type and size.
 //!
-//! - `benches/kernels.rs`: every kernel on every instruction set, in GB/s and multiplications per second. `cargo bench -p quipu-bench`
-//!   runs all; a part by its name: `cargo bench -p quipu-bench -- matmul/q4_0/avx2`.
+//! - `benches/kernels.rs`: every kernel on every instruction set, in GB/s and multiplications per second. `cargo bench
+//!   -p quipu-bench` runs all; a part by its name: `cargo bench -p quipu-bench -- matmul/q4_0/avx2`.
 //! - `compare`: Quipu and a `llama-bench` in turns on one model.
 //!
 //! A whole model beside the machine's own limits is the matter of `quipu bench`.
@@ -49,8 +49,8 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// `groups` × 16 rows of `cols` weights: random codes, and scales of ordinary size, since arithmetic on denormal numbers would be
-    /// slow. All groups are the same.
+    /// `groups` × 16 rows of `cols` weights: random codes, and scales of ordinary size, since arithmetic on denormal
+    /// numbers would be slow. All groups are the same.
     ///
     /// # Errors
     /// When there is no memory.

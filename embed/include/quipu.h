@@ -38,7 +38,8 @@ typedef enum {
   QUIPU_STOP_CALLBACK = 4,
 } quipu_stop;
 
-// A model, loaded. Several threads may hold it, but only one call at a time works on it; the others get QUIPU_STATUS_BUSY.
+// A model, loaded. Several threads may hold it, but only one call at a time works on it; the others get
+// QUIPU_STATUS_BUSY.
 typedef struct quipu_model quipu_model;
 
 // How a text is to be continued. quipu_params_default() fills it.
@@ -77,15 +78,17 @@ typedef struct {
   uint32_t threads;
   // Tokens that prompt and answer may have together; 0: the model's own limit. Memory is taken as the text grows.
   uint32_t context;
-  // The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that the CPU has.
+  // The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that
+  // the CPU has.
   const char *isa;
 } quipu_options;
 
-// Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during the call only.
-// `user` is what quipu_generate() was given. To go on, return 0; anything else ends the text.
+// Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during
+// the call only. `user` is what quipu_generate() was given. To go on, return 0; anything else ends the text.
 //
-// It is called once for each token, also when a token adds no text yet (`len` is 0), and before and while a long prompt is read, with
-// `len` 0, so that reading can be stopped too. It must return: no C++ exception, no longjmp. It must not free the model.
+// It is called once for each token, also when a token adds no text yet (`len` is 0), and before and while a long
+// prompt is read, with `len` 0, so that reading can be stopped too. It must return: no C++ exception, no longjmp. It
+// must not free the model.
 typedef int (*quipu_callback)(const char *text, size_t len, void *user);
 
 // What quipu_generate() did.
@@ -111,36 +114,38 @@ extern "C" {
 // The library's version, as in "0.1.0". It lives for ever.
 const char *quipu_version(void);
 
-// A sentence about the last call of this thread that failed; "" if none did. It lives until the next failure on the same thread.
+// A sentence about the last call of this thread that failed; "" if none did. It lives until the next failure on the
+// same thread.
 const char *quipu_last_error(void);
 
 // The defaults for quipu_generate().
 quipu_params quipu_params_default(void);
 
-// Loads the model at `path`: a GGUF file, a packed file, a Hugging Face directory, or the word "demo". `options` may be NULL. On success
-// `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
+// Loads the model at `path`: a GGUF file, a packed file, a Hugging Face directory, or the word "demo". `options` may
+// be NULL. On success `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
 //
 // # Safety
-// `path` and `options->isa` are C strings (or null); `options` and `model` point to what their types say (or are null).
-quipu_status quipu_open(const char *path,
-                        const quipu_options *options,
-                        quipu_model **model);
+// `path` and `options->isa` are C strings (or null); `options` and `model` point to what their types say (or are
+// null).
+quipu_status quipu_open(const char *path, const quipu_options *options, quipu_model **model);
 
-// What a user should know about the model although it was loaded, a line for each thing; "" if nothing, or if `model` is NULL. So far that is
-// one thing: tensors of a type that is run as another, which takes more memory than the file. The text lives as long as the model.
+// What a user should know about the model although it was loaded, a line for each thing; "" if nothing, or if `model`
+// is NULL. So far that is one thing: tensors of a type that is run as another, which takes more memory than the file.
+// The text lives as long as the model.
 //
 // # Safety
 // `model` came from quipu_open() and has not been freed, or is null.
 const char *quipu_warnings(const quipu_model *model);
 
-// Continues `prompt` and calls `callback` with the text, piece by piece. `params` may be NULL for the defaults, `report` may be NULL.
+// Continues `prompt` and calls `callback` with the text, piece by piece. `params` may be NULL for the defaults,
+// `report` may be NULL.
 //
-// The model remembers the last text: a prompt that begins with it (a conversation that has grown) is read from where they differ.
-// That changes the time that it takes, never the result.
+// The model remembers the last text: a prompt that begins with it (a conversation that has grown) is read from where
+// they differ. That changes the time that it takes, never the result.
 //
 // # Safety
-// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params`, its stop strings and `report` are what their
-// types say (or null). `callback` does what its type asks.
+// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params`, its stop strings and
+// `report` are what their types say (or null). `callback` does what its type asks.
 quipu_status quipu_generate(const quipu_model *model,
                             const char *prompt,
                             const quipu_params *params,

@@ -1,8 +1,8 @@
 //! Quipu as a library for C and whatever can call C: open a model, generate text, free it.
 //!
-//! This file is the whole border; `include/quipu.h` is made from it. Nothing is decided here: `quipu-runtime` does the work. What the
-//! border adds: pointers and texts from outside are checked, errors become a [`Status`] and a sentence ([`quipu_last_error`]), and no
-//! panic leaves the library. The documentation is written for readers of the header.
+//! This file is the whole border; `include/quipu.h` is made from it. Nothing is decided here: `quipu-runtime` does the
+//! work. What the border adds: pointers and texts from outside are checked, errors become a [`Status`] and a sentence
+//! ([`quipu_last_error`]), and no panic leaves the library. The documentation is written for readers of the header.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -58,7 +58,8 @@ pub struct Options {
     pub threads: u32,
     /// Tokens that prompt and answer may have together; 0: the model's own limit. Memory is taken as the text grows.
     pub context: u32,
-    /// The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that the CPU has.
+    /// The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that
+    /// the CPU has.
     pub isa: *const c_char,
 }
 
@@ -112,14 +113,16 @@ pub struct Report {
     pub stop: Stop,
 }
 
-/// Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during the call only.
-/// `user` is what quipu_generate() was given. To go on, return 0; anything else ends the text.
+/// Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during
+/// the call only. `user` is what quipu_generate() was given. To go on, return 0; anything else ends the text.
 ///
-/// It is called once for each token, also when a token adds no text yet (`len` is 0), and before and while a long prompt is read, with
-/// `len` 0, so that reading can be stopped too. It must return: no C++ exception, no longjmp. It must not free the model.
+/// It is called once for each token, also when a token adds no text yet (`len` is 0), and before and while a long
+/// prompt is read, with `len` 0, so that reading can be stopped too. It must return: no C++ exception, no longjmp. It
+/// must not free the model.
 pub type Callback = Option<unsafe extern "C" fn(text: *const c_char, len: usize, user: *mut c_void) -> c_int>;
 
-/// A model, loaded. Several threads may hold it, but only one call at a time works on it; the others get QUIPU_STATUS_BUSY.
+/// A model, loaded. Several threads may hold it, but only one call at a time works on it; the others get
+/// QUIPU_STATUS_BUSY.
 pub struct Model {
     state: Mutex<State>,
     warnings: CString,
@@ -197,7 +200,8 @@ pub extern "C" fn quipu_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// A sentence about the last call of this thread that failed; "" if none did. It lives until the next failure on the same thread.
+/// A sentence about the last call of this thread that failed; "" if none did. It lives until the next failure on the
+/// same thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn quipu_last_error() -> *const c_char {
     LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
@@ -228,11 +232,12 @@ fn saturate(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Loads the model at `path`: a GGUF file, a packed file, a Hugging Face directory, or the word "demo". `options` may be NULL. On success
-/// `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
+/// Loads the model at `path`: a GGUF file, a packed file, a Hugging Face directory, or the word "demo". `options` may
+/// be NULL. On success `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
 ///
 /// # Safety
-/// `path` and `options->isa` are C strings (or null); `options` and `model` point to what their types say (or are null).
+/// `path` and `options->isa` are C strings (or null); `options` and `model` point to what their types say (or are
+/// null).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options, model: *mut *mut Model) -> Status {
     guarded(|| {
@@ -258,8 +263,9 @@ pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options
     })
 }
 
-/// What a user should know about the model although it was loaded, a line for each thing; "" if nothing, or if `model` is NULL. So far that is
-/// one thing: tensors of a type that is run as another, which takes more memory than the file. The text lives as long as the model.
+/// What a user should know about the model although it was loaded, a line for each thing; "" if nothing, or if `model`
+/// is NULL. So far that is one thing: tensors of a type that is run as another, which takes more memory than the file.
+/// The text lives as long as the model.
 ///
 /// # Safety
 /// `model` came from quipu_open() and has not been freed, or is null.
@@ -288,14 +294,15 @@ unsafe fn load_options(options: &Options) -> Result<LoadOptions, Failure> {
     })
 }
 
-/// Continues `prompt` and calls `callback` with the text, piece by piece. `params` may be NULL for the defaults, `report` may be NULL.
+/// Continues `prompt` and calls `callback` with the text, piece by piece. `params` may be NULL for the defaults,
+/// `report` may be NULL.
 ///
-/// The model remembers the last text: a prompt that begins with it (a conversation that has grown) is read from where they differ.
-/// That changes the time that it takes, never the result.
+/// The model remembers the last text: a prompt that begins with it (a conversation that has grown) is read from where
+/// they differ. That changes the time that it takes, never the result.
 ///
 /// # Safety
-/// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params`, its stop strings and `report` are what their
-/// types say (or null). `callback` does what its type asks.
+/// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params`, its stop strings and
+/// `report` are what their types say (or null). `callback` does what its type asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quipu_generate(
     model: *const Model,

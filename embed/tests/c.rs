@@ -1,7 +1,7 @@
 //! A C program uses the library, linked in both ways, and gets what the Rust API gives.
 //!
-//! `CC` names the compiler (`cc` by default); it must compile for the target of this test. `QUIPU_RUNNER` is the command that runs what it
-//! makes (an emulator with its options).
+//! `CC` names the compiler (`cc` by default); it must compile for the target of this test. `QUIPU_RUNNER` is the
+//! command that runs what it makes (an emulator with its options).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,9 +1,10 @@
 //! Importance matrices: what activations a model's matrices met on a calibration text.
 //!
-//! The file is llama.cpp's GGUF imatrix (`general.type = "imatrix"`): for a matrix NAME the tensors `NAME.in_sum2`, the sum of the squares of
-//! each input column, and `NAME.counts`, how many inputs were summed. Quipu adds `NAME.in_products`, F32 of shape \[256, columns\]: row `i` has
-//! the sums of column `i` times each column of its window of 256, which lets errors be fed back (`quipu_quant::search::calibration`). Matrices
-//! with the same input share it: those of q, k and v stand under `attn_q`, those of gate and up under `ffn_gate`. Others ignore it.
+//! The file is llama.cpp's GGUF imatrix (`general.type = "imatrix"`): for a matrix NAME the tensors `NAME.in_sum2`, the
+//! sum of the squares of each input column, and `NAME.counts`, how many inputs were summed. Quipu adds
+//! `NAME.in_products`, F32 of shape \[256, columns\]: row `i` has the sums of column `i` times each column of its
+//! window of 256, which lets errors be fed back (`quipu_quant::search::calibration`). Matrices with the same input
+//! share it: those of q, k and v stand under `attn_q`, those of gate and up under `ffn_gate`. Others ignore it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -90,7 +91,8 @@ impl Statistics {
         self.count += rows as f32;
     }
 
-    /// The mean square of what the `errors` of a row's weights add to its output; products reach as far as their windows.
+    /// The mean square of what the `errors` of a row's weights add to its output; products reach as far as their
+    /// windows.
     pub fn output_error(&self, errors: &[f32]) -> f64 {
         let sum = if self.products.is_empty() {
             let squares = self.squares.iter().zip(errors);
@@ -149,7 +151,8 @@ impl Imatrix {
         self.entries.entry(name.into()).or_insert_with(|| Statistics::new(cols))
     }
 
-    /// What is known of the inputs of matrix `name`: under its own name or under that of another one with the same input.
+    /// What is known of the inputs of matrix `name`: under its own name or under that of another one with the same
+    /// input.
     pub fn find(&self, name: &str) -> Option<&Statistics> {
         let shared = || self.entries.get(&primary(name)?);
         let own = self.entries.get(name);

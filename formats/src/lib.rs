@@ -1,6 +1,7 @@
 //! Files: GGUF, safetensors, Hugging Face directories, and the way from one to another.
 //!
-//! - [`source`]: what every kind of model file looks like from above: metadata, a tensor directory, rows of bytes. Start here.
+//! - [`source`]: what every kind of model file looks like from above: metadata, a tensor directory, rows of bytes.
+//!   Start here.
 //! - [`gguf`]: the container, read (v2, v3; mapped, checked) and written (v3).
 //! - [`safetensors`]: one file of tensors, checked.
 //! - [`hf`]: a Hugging Face directory seen as a GGUF: names, metadata, tokenizer and row order translated.

@@ -110,7 +110,8 @@ impl MappedFile {
         &self.path
     }
 
-    /// Advises the system about the bytes in `range`. A hint: where the system knows no such hint, or refuses it, nothing happens.
+    /// Advises the system about the bytes in `range`. A hint: where the system knows no such hint, or refuses it,
+    /// nothing happens.
     ///
     /// Only whole pages inside `range` are given up by [`Advice::DontNeed`], so neighbours keep theirs.
     ///
@@ -164,9 +165,10 @@ pub(crate) fn irregular(meta: &std::fs::Metadata) -> Option<&'static str> {
 
 #[allow(unsafe_code)]
 fn map_read_only(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the mapping is private and read-only, so this process never changes the bytes behind a `&[u8]`. Another process
-    // that rewrites or shortens the file while we read it can; no file mapping can prevent that. What that could do here is bounded:
-    // the header is copied out and checked once, and no bit pattern of tensor data is an invalid value.
+    // SAFETY: the mapping is private and read-only, so this process never changes the bytes behind a `&[u8]`. Another
+    // process that rewrites or shortens the file while we read it can; no file mapping can prevent that. What that
+    // could do here is bounded: the header is copied out and checked once, and no bit pattern of tensor data is an
+    // invalid value.
     unsafe { Mmap::map(file) }
 }
 
@@ -178,14 +180,15 @@ fn advise(map: &Mmap, range: Range<usize>, advice: Advice) {
         Advice::Sequential => map.advise_range(memmap2::Advice::Sequential, range.start, range.len()),
         Advice::WillNeed => map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()),
         Advice::DontNeed => {
-            // A multiple of every page size in use (4, 16 and 64 KiB), so that rounding inward always meets page borders.
+            // A multiple of every page size in use (4, 16 and 64 KiB), so that rounding inward always meets page
+            // borders.
             const PAGE: usize = 64 << 10;
             let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
             if start >= end {
                 return;
             }
-            // SAFETY: the pages belong to a read-only mapping of a file and are never dirty: the next access finds the same
-            // bytes in the file again.
+            // SAFETY: the pages belong to a read-only mapping of a file and are never dirty: the next access finds the
+            // same bytes in the file again.
             unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) }
         }
     };

@@ -1,9 +1,9 @@
 //! safetensors: one file of tensors, read strictly.
 //!
-//! The format (<https://github.com/huggingface/safetensors#format>): eight bytes with the length of the header, the header (a
-//! JSON object of `name → {dtype, shape, data_offsets}`, and `__metadata__`, a map from strings to strings), then one buffer which
-//! the tensors fill exactly, without holes and without overlap. Whatever breaks one of these rules is refused by name, before
-//! anything is allocated by its word.
+//! The format (<https://github.com/huggingface/safetensors#format>): eight bytes with the length of the header, the
+//! header (a JSON object of `name → {dtype, shape, data_offsets}`, and `__metadata__`, a map from strings to strings),
+//! then one buffer which the tensors fill exactly, without holes and without overlap. Whatever breaks one of these
+//! rules is refused by name, before anything is allocated by its word.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -97,8 +97,8 @@ pub enum SafetensorsFault {
 
 macro_rules! dtypes {
     ($($name:ident $bits:literal),* $(,)?) => {
-        /// A number type of the format, under its own name. Quipu computes with F32, F16 and BF16; the others are known so that
-        /// files that have them can be checked and refused by name.
+        /// A number type of the format, under its own name. Quipu computes with F32, F16 and BF16; the others are known
+        /// so that files that have them can be checked and refused by name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[allow(missing_docs, non_camel_case_types)]
         pub enum Dtype { $($name),* }
@@ -358,7 +358,8 @@ impl RawHeader {
     }
 }
 
-/// Reads a [`RawHeader`]; `key` is the entry being read and `duplicate` a key of `__metadata__` met twice, for the messages.
+/// Reads a [`RawHeader`]; `key` is the entry being read and `duplicate` a key of `__metadata__` met twice, for the
+/// messages.
 struct HeaderSeed<'a> {
     header: &'a mut RawHeader,
     key: &'a mut Option<String>,

@@ -20,7 +20,8 @@ pub enum Layout {
     Packed,
     /// Row after row in a type without kernels, which is recoded on the way in (see `quipu_quant::stored`).
     Stored(StoredType),
-    /// Rows interleaved as llama.cpp once did, made plain on the way in (see `quipu_quant::interleaved`). Read, never written.
+    /// Rows interleaved as llama.cpp once did, made plain on the way in (see `quipu_quant::interleaved`). Read, never
+    /// written.
     Interleaved(InterleavedType),
 }
 
@@ -48,7 +49,8 @@ impl TensorInfo {
         self.shape[1..].iter().product()
     }
 
-    /// The bytes of the whole tensor in its layout; `None` when rows are no whole number of blocks or the size overflows.
+    /// The bytes of the whole tensor in its layout; `None` when rows are no whole number of blocks or the size
+    /// overflows.
     pub fn byte_len(&self) -> Option<usize> {
         match self.layout {
             Layout::Plain | Layout::Interleaved(_) => self.ty.row_bytes(self.cols())?.checked_mul(self.rows()),
@@ -69,8 +71,8 @@ impl TensorInfo {
 
 /// A model file, or what can stand for one: GGUF metadata, a tensor directory, the rows of each tensor.
 ///
-/// A Hugging Face directory implements this too, under GGUF's names, so that loading, converting, quantising and packing
-/// each have one way in.
+/// A Hugging Face directory implements this too, under GGUF's names, so that loading, converting, quantising and
+/// packing each have one way in.
 pub trait Source: Sync + Send {
     /// Where it comes from, for messages.
     fn path(&self) -> &Path;
@@ -81,8 +83,9 @@ pub trait Source: Sync + Send {
     /// The tensor directory, in file order.
     fn tensors(&self) -> &[TensorInfo];
 
-    /// The bytes of `rows` of tensor number `index` in its type, one after the other: borrowed from the mapping where they lie there as they
-    /// are, computed where they must be (row order, number type, [`Layout::Stored`], [`Layout::Interleaved`]). Not for [`Layout::Packed`].
+    /// The bytes of `rows` of tensor number `index` in its type, one after the other: borrowed from the mapping where
+    /// they lie there as they are, computed where they must be (row order, number type, [`Layout::Stored`],
+    /// [`Layout::Interleaved`]). Not for [`Layout::Packed`].
     ///
     /// # Panics
     /// When `index`, `rows` or the layout are wrong: those come from [`Source::tensors`], not from outside.

@@ -193,8 +193,8 @@ fn packed_tensors_stand_in_the_order_of_the_forward_pass() {
     assert_eq!(found, names);
 }
 
-/// However the work was cut into chunks, the result is that of the whole tensor quantised at once; plain, packed, and from
-/// packed sources alike.
+/// However the work was cut into chunks, the result is that of the whole tensor quantised at once; plain, packed, and
+/// from packed sources alike.
 #[test]
 fn every_path_gives_the_same_bytes() {
     let bench = Bench::new();
@@ -404,8 +404,8 @@ fn single_tensors_may_have_types_of_their_own() {
     );
 }
 
-/// Written and read again an importance matrix is the same; q, k and v share their input; it changes what is written; one of another
-/// model is refused.
+/// Written and read again an importance matrix is the same; q, k and v share their input; it changes what is written;
+/// one of another model is refused.
 #[test]
 fn importance_matrices() {
     let bench = Bench::new();

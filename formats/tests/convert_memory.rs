@@ -1,4 +1,5 @@
-//! A conversion holds a few chunks of each thread, never a tensor. Alone in its program, since it asks for the peak of the process.
+//! A conversion holds a few chunks of each thread, never a tensor. Alone in its program, since it asks for the peak of
+//! the process.
 #![cfg(target_os = "linux")]
 
 use std::borrow::Cow;

@@ -412,7 +412,8 @@ fn the_honest_file_opens() {
         assert_eq!(file.range(1), bytes.len() - 36..bytes.len());
         assert_eq!(file.rows(1, 1..2).len(), 18);
     }
-    // The deepest nesting that is allowed, and a packed tensor with its padding rows: a Q4_0 group of 16 rows × 32 is 256 + 32 bytes.
+    // The deepest nesting that is allowed, and a packed tensor with its padding rows: a Q4_0 group of 16 rows × 32 is
+    // 256 + 32 bytes.
     assert!(open(file(&[key("k", ARRAY, nest(8))], &[], 0)).is_ok());
     let t = tensor("t", &[32, 17], 0x5150_0002, 0);
     assert!(open(aligned_file(16384, &packed_keys("r16k4", 1), std::slice::from_ref(&t), 2 * 288)).is_ok());

@@ -1,7 +1,7 @@
 //! One quantised product, for tools that watch instructions: `product ISA TYPE OUTPUTS COLS ROWS`.
 //!
-//! Multiplies OUTPUTS × COLS weights by ROWS rows of activations, twice: whoever watches takes the second time, when all memory is
-//! there. The numbers mean nothing.
+//! Multiplies OUTPUTS × COLS weights by ROWS rows of activations, twice: whoever watches takes the second time, when
+//! all memory is there. The numbers mean nothing.
 
 use quipu_kernels::{Isa, MatMut, Scratch, Weights};
 use quipu_quant::TensorType;

@@ -6,8 +6,8 @@ use crate::simd::{ActBlock, Simd};
 /// Rows of a full tile, but for instruction sets that make it larger ([`Simd::FULL_TILE`]).
 pub(crate) const TILE_ROWS: usize = 8;
 
-/// What [`Tile::minus_halves`] are multiplied by: the offset of the codes of Q6_K, whose two sums for each block then start from memory. One shift
-/// for each block of other types costs nothing, two shifts cost AVX-512 5 %.
+/// What [`Tile::minus_halves`] are multiplied by: the offset of the codes of Q6_K, whose two sums for each block then
+/// start from memory. One shift for each block of other types costs nothing, two shifts cost AVX-512 5 %.
 pub(crate) const HALVES_OFFSET: i32 = 32;
 const _: () = assert!(HALVES_OFFSET.is_positive() && HALVES_OFFSET.count_ones() == 1);
 
@@ -23,7 +23,8 @@ pub(crate) fn tile_rows<S: Simd>(_: S, left: usize) -> usize {
 pub(crate) struct Wide {
     /// Those of even columns, then those of odd ones.
     columns: [[i16; 16]; 2],
-    /// For the first half of the block, for the second and for the whole, `−Σ` of every four columns' first two and last two.
+    /// For the first half of the block, for the second and for the whole, `−Σ` of every four columns' first two and
+    /// last two.
     minus: [[i16; 2]; 3],
 }
 
@@ -71,8 +72,8 @@ fn pair([low, high]: [i16; 2]) -> i32 {
     i32::from(low as u16) | i32::from(high) << 16
 }
 
-/// As many activation rows as there are kernels for ([`Kernels::tile_rows`](crate::Kernels::tile_rows)), in the int8 form of
-/// `quipu_quant::activations`, block by block, rows side by side.
+/// As many activation rows as there are kernels for ([`Kernels::tile_rows`](crate::Kernels::tile_rows)), in the int8
+/// form of `quipu_quant::activations`, block by block, rows side by side.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
     pub(crate) rows: usize,
@@ -119,8 +120,8 @@ impl Tile {
         self.paired.resize(if in_pairs { self.blocks } else { 0 }, [[[0.0; 4]; TILE_ROWS / 2]; 4]);
     }
 
-    /// Stores the values of row `row` in block `block`, their scale and the sums of their halves. A tile in pairs of rows has, for
-    /// each block and each two rows, 8 columns of the one and 8 of the other in turn.
+    /// Stores the values of row `row` in block `block`, their scale and the sums of their halves. A tile in pairs of
+    /// rows has, for each block and each two rows, 8 columns of the one and 8 of the other in turn.
     #[inline(always)]
     pub(crate) fn put(&mut self, block: usize, row: usize, q: ActBlock, d: f32, halves: [i32; 2], in_pairs: bool) {
         let at = block * self.rows;

@@ -1,14 +1,15 @@
 //! What this CPU can do.
 //!
-//! Asked of the hardware (CPUID and XGETBV) or the system (`getauxval`, `sysctlbyname`) itself, so that the answer does not
-//! depend on the standard library's feature detection and covers what that lacks.
+//! Asked of the hardware (CPUID and XGETBV) or the system (`getauxval`, `sysctlbyname`) itself, so that the answer does
+//! not depend on the standard library's feature detection and covers what that lacks.
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use arm::arm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::x86;
 
-/// A feature that an instruction set asks for, by the name in the manufacturer's manual, and whether it can be used here.
+/// A feature that an instruction set asks for, by the name in the manufacturer's manual, and whether it can be used
+/// here.
 pub type Feature = (&'static str, bool);
 
 /// What this CPU says of itself: its name, if it tells one, and the features that matter here.
@@ -128,15 +129,17 @@ mod x86 {
     /// XCR0: the state components of tiles, their configuration and their contents.
     const TILES: u64 = 0b11 << 17;
 
-    /// Asks the system to let this process, with all threads to come, use tiles. Linux gives the 8 KB for their contents only to those who
-    /// ask (`Documentation/arch/x86/xstate.rst`); a process that may not have them runs on the instruction sets without.
+    /// Asks the system to let this process, with all threads to come, use tiles. Linux gives the 8 KB for their
+    /// contents only to those who ask (`Documentation/arch/x86/xstate.rst`); a process that may not have them runs on
+    /// the instruction sets without.
     #[cfg(target_os = "linux")]
     fn tile_permission() -> bool {
         const ARCH_PRCTL: i64 = 158;
         const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
         const XTILEDATA: u64 = 18;
         let status: i64;
-        // SAFETY: Linux's system call, which takes two numbers, touches no memory and leaves all registers but these three.
+        // SAFETY: Linux's system call, which takes two numbers, touches no memory and leaves all registers but these
+        // three.
         unsafe {
             std::arch::asm!(
                 "syscall",
@@ -170,7 +173,8 @@ mod x86 {
         let eax71 = leaf(7, 1).map_or(0, |leaf| leaf.eax);
         let ymm = saved & 0b110 == 0b110;
         let zmm = saved & 0b1110_0110 == 0b1110_0110;
-        // Tiles as the kernels configure them: palette 1 has eight of 16 rows of 64 bytes, and the products take all of that.
+        // Tiles as the kernels configure them: palette 1 has eight of 16 rows of 64 bytes, and the products take all of
+        // that.
         let palette = leaf(0x1d, 1).is_some_and(|leaf| leaf.ebx == 8 << 16 | 64 && leaf.ecx & 0xffff == 16);
         let products = leaf(0x1e, 0).is_some_and(|leaf| leaf.ebx & 0xff >= 16 && leaf.ebx >> 8 & 0xffff >= 64);
         let tile = saved & TILES == TILES && bit(edx7, 24) && palette;

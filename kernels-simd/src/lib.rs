@@ -1,8 +1,8 @@
 //! Arithmetic: every intrinsic of the project.
 //!
-//! Start with [`Kernels`]: the operations that a Llama needs, as a table per instruction set ([`Isa`]). All tables give the
-//! same bits; what those bits are is defined by `quipu-quant` for products with quantised weights and by the portable
-//! table for the rest.
+//! Start with [`Kernels`]: the operations that a Llama needs, as a table per instruction set ([`Isa`]). All tables give
+//! the same bits; what those bits are is defined by `quipu-quant` for products with quantised weights and by the
+//! portable table for the rest.
 //!
 //! - `simd`: the vector vocabulary, implemented by `portable` and by a file per instruction set (`x86_64`, `aarch64`).
 //! - `ops`: the operations, written once over that vocabulary.

@@ -1,11 +1,12 @@
 //! The vocabulary of the generic kernels: one native vector and what can be done with it.
 //!
-//! The kernels in [`crate::ops`] are written once over this trait. Sixteen *lanes* (see the design) are `16 / LANES` native
-//! vectors, so one source gives the same sums in the same order on every instruction set; an implementation only says how
-//! wide its vectors are and which instruction does what.
+//! The kernels in [`crate::ops`] are written once over this trait. Sixteen *lanes* (see the design) are `16 / LANES`
+//! native vectors, so one source gives the same sums in the same order on every instruction set; an implementation only
+//! says how wide its vectors are and which instruction does what.
 //!
-//! A value of an implementing type is the proof that this CPU has the instructions: it can be had only from a constructor
-//! that checked. All methods are `inline(always)` and end up inside the `#[target_feature]` functions of the ISA's table.
+//! A value of an implementing type is the proof that this CPU has the instructions: it can be had only from a
+//! constructor that checked. All methods are `inline(always)` and end up inside the `#[target_feature]` functions of
+//! the ISA's table.
 
 use crate::activations::{TILE_ROWS, Tile};
 use crate::matrix::MatMut;
@@ -20,8 +21,8 @@ pub(crate) type ActBlock = [i8; 32];
 
 /// Four activations as one 32-bit lane.
 ///
-/// Like the other helpers here it is spelled out: `array::map` and `from_fn` are functions of the standard library that LLVM may
-/// leave out of line, and then they run without the ISA's features in the middle of the hottest loop.
+/// Like the other helpers here it is spelled out: `array::map` and `from_fn` are functions of the standard library that
+/// LLVM may leave out of line, and then they run without the ISA's features in the middle of the hottest loop.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn four(acts: &[i8; 4]) -> i32 {
@@ -118,7 +119,8 @@ pub(crate) trait Simd: Copy {
     fn scale_by_power_of_two(self, v: Self::V, n: Self::V) -> Self::V;
 
     fn splat_i32(self, x: i32) -> Self::I;
-    /// `x · 2^by` in all lanes, for an `x` that comes from memory and a constant `by`; nothing is lost where that is negative.
+    /// `x · 2^by` in all lanes, for an `x` that comes from memory and a constant `by`; nothing is lost where that is
+    /// negative.
     #[inline(always)]
     fn splat_shifted(self, x: i32, by: i32) -> Self::I {
         self.splat_i32(if by < 0 { x >> -by } else { x << by })
@@ -136,7 +138,8 @@ pub(crate) trait Simd: Copy {
     fn largest(self, x: &[f32; 32]) -> f32 {
         elementwise::largest(self, x)
     }
-    /// `x · scale`, rounded to the nearest integer, ties to even, and at most 127 in magnitude; and the sums of both halves.
+    /// `x · scale`, rounded to the nearest integer, ties to even, and at most 127 in magnitude; and the sums of both
+    /// halves.
     #[inline(always)]
     fn round_block(self, x: &[f32; 32], scale: f32) -> (ActBlock, [i32; 2]) {
         elementwise::round_block(self, x, scale)
@@ -159,19 +162,20 @@ pub(crate) trait Simd: Copy {
     /// Signed bytes as codes for [`Simd::dot`] with `BITS = 8`: every byte plus [`Simd::BYTE_OFFSET`].
     fn bytes(self, line: Self::Line) -> Self::Line;
 
-    /// `init + Σ` over lines `j` and bytes `i` of `lines[j][row][i] · acts[4j + i]`, per row. The codes are unsigned and below
-    /// `2^BITS`; for `BITS = 8` they are what [`Simd::bytes`] made. `N` is 8 or 4 and `acts` has `4 N` elements.
+    /// `init + Σ` over lines `j` and bytes `i` of `lines[j][row][i] · acts[4j + i]`, per row. The codes are unsigned
+    /// and below `2^BITS`; for `BITS = 8` they are what [`Simd::bytes`] made. `N` is 8 or 4 and `acts` has `4 N`
+    /// elements.
     fn dot<const N: usize, const BITS: u32>(self, init: Self::I, lines: &[Self::Line; N], acts: &[i8]) -> Self::I;
 
     /// Whether quantised activations of a full tile stand in pairs of rows: see [`Tile::put`].
     const PAIRS_ROWS: bool = false;
 
-    /// Whether full tiles have activations in 16 bits, too ([`Wide`](crate::activations::Wide)), and codes of 8 bits are widened to 16 for them
-    /// by [`Simd::store_codes`].
+    /// Whether full tiles have activations in 16 bits, too ([`Wide`](crate::activations::Wide)), and codes of 8 bits
+    /// are widened to 16 for them by [`Simd::store_codes`].
     const WIDE: bool = false;
 
-    /// Stores part `sub` of the lines of block `block`, which are codes of the form `F`, in `codes`, which has room for all blocks of a
-    /// group, for [`Simd::group_tile`].
+    /// Stores part `sub` of the lines of block `block`, which are codes of the form `F`, in `codes`, which has room for
+    /// all blocks of a group, for [`Simd::group_tile`].
     #[inline(always)]
     fn store_codes<F: Form>(self, lines: &[Self::Line; 8], codes: &mut [u8], block: usize, sub: usize) {
         let codes = &mut codes[8 * LINE * block..][..8 * LINE];
@@ -180,16 +184,17 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// One group of 16 outputs for tiles of [`Simd::FULL_TILE`] rows where those are more than [`TILE_ROWS`]: their rows are those of
-    /// `out`. `codes` are as [`Simd::store_codes`] stored them.
+    /// One group of 16 outputs for tiles of [`Simd::FULL_TILE`] rows where those are more than [`TILE_ROWS`]: their
+    /// rows are those of `out`. `codes` are as [`Simd::store_codes`] stored them.
     #[inline(always)]
     fn large_tiles<F: Form>(self, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
         let _ = (codes, scales, tiles, out);
         unreachable!("no tile is larger than a full one");
     }
 
-    /// Does `kernel` in a function of its own that is compiled for this instruction set. All else is inlined into the functions of the
-    /// table; products have dozens of kernels, and LLVM takes far more time for one function with all of them than for each alone.
+    /// Does `kernel` in a function of its own that is compiled for this instruction set. All else is inlined into the
+    /// functions of the table; products have dozens of kernels, and LLVM takes far more time for one function with all
+    /// of them than for each alone.
     fn call<K: Kernel>(self, kernel: K);
 
     /// [`roof::int8`], or a loop of what is faster.

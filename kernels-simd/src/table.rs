@@ -102,8 +102,8 @@ impl Isa {
         }
     }
 
-    /// The features that it takes and that cannot be used here: this CPU lacks them, or the system does not save their registers.
-    /// Empty when [`Isa::kernels`] has kernels.
+    /// The features that it takes and that cannot be used here: this CPU lacks them, or the system does not save their
+    /// registers. Empty when [`Isa::kernels`] has kernels.
     pub fn missing(self) -> Vec<&'static str> {
         let (_, features) = cpu();
         self.needs().iter().copied().filter(|name| !features.contains(&(*name, true))).collect()
@@ -243,8 +243,8 @@ macro_rules! instantiate {
     (@one $token:expr, $features:literal; fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = |$s:ident| $body:expr) => {
         #[target_feature(enable = $features)]
         fn $name($($arg: $ty),*) $(-> $ret)? {
-            // SAFETY: the features of the token are enabled for this function, which is only called through a table that
-            // `Isa::kernels` gives after checking for them.
+            // SAFETY: the features of the token are enabled for this function, which is only called through a table
+            // that `Isa::kernels` gives after checking for them.
             let $s = unsafe { $token };
             $body
         }
@@ -287,7 +287,8 @@ impl Kernels {
         self.isa
     }
 
-    /// Rows of the next tile when `left` rows are left: the largest power of two of them that this instruction set has a kernel for.
+    /// Rows of the next tile when `left` rows are left: the largest power of two of them that this instruction set has
+    /// a kernel for.
     pub fn tile_rows(&self, left: usize) -> usize {
         call!(self.tile_rows(left))
     }
@@ -303,8 +304,8 @@ impl Kernels {
         call!(self.quantize(x, stride, tile));
     }
 
-    /// Quantises `rows` rows of `cols` activations (a multiple of 32), one after the other in `x`, in tiles as [`Kernels::matmul_quant`] takes
-    /// them: the largest first.
+    /// Quantises `rows` rows of `cols` activations (a multiple of 32), one after the other in `x`, in tiles as
+    /// [`Kernels::matmul_quant`] takes them: the largest first.
     ///
     /// # Panics
     /// When `x` is too short or `cols` not as said.
@@ -319,10 +320,12 @@ impl Kernels {
         tiles
     }
 
-    /// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for quantised weights; the largest tiles stand first.
+    /// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for quantised weights; the largest
+    /// tiles stand first.
     ///
     /// # Panics
-    /// When the shapes disagree: the tiles' rows are `out`'s rows, their columns the weights', and `out` has 16 columns a group; when tiles grow.
+    /// When the shapes disagree: the tiles' rows are `out`'s rows, their columns the weights', and `out` has 16 columns
+    /// a group; when tiles grow.
     pub fn matmul_quant(
         &self,
         w: &Weights<'_>,
@@ -432,12 +435,14 @@ impl Kernels {
         call!(self.finish(state, out));
     }
 
-    /// `Σ exp(x − max)` in eight lanes, each in ascending order; for `x` up to `max`. An exponential is within 10⁻¹⁴ of its value.
+    /// `Σ exp(x − max)` in eight lanes, each in ascending order; for `x` up to `max`. An exponential is within 10⁻¹⁴ of
+    /// its value.
     pub fn exp_sum(&self, x: &[f32], max: f64) -> f64 {
         call!(self.exp_sum(x, max))
     }
 
-    /// With `p = exp(base − max[0])` and `q = exp(model − max[1])`: `Σ p`, `Σ q` and `Σ p·(ln p − ln q)`, as [`Kernels::exp_sum`].
+    /// With `p = exp(base − max[0])` and `q = exp(model − max[1])`: `Σ p`, `Σ q` and `Σ p·(ln p − ln q)`, as
+    /// [`Kernels::exp_sum`].
     ///
     /// # Panics
     /// When the lengths differ.
@@ -451,8 +456,8 @@ impl Kernels {
         call!(self.read(x))
     }
 
-    /// Multiplies codes of `bits` bits (4 or 8) with int8 activations, all at hand, `rounds` times over. Returns how many
-    /// multiplications those were: timed, the most that the instruction set can do.
+    /// Multiplies codes of `bits` bits (4 or 8) with int8 activations, all at hand, `rounds` times over. Returns how
+    /// many multiplications those were: timed, the most that the instruction set can do.
     pub fn int8_loop(&self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
         call!(self.int8_loop(bits, how, rounds))
     }

@@ -26,8 +26,8 @@ impl Random {
     fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
-    /// Activations of widely varying size, with blocks of zeros, of numbers too small to have a scale, and of the largest number alone, in
-    /// either sign: no sums are larger.
+    /// Activations of widely varying size, with blocks of zeros, of numbers too small to have a scale, and of the
+    /// largest number alone, in either sign: no sums are larger.
     fn activations(&mut self, n: usize) -> Vec<f32> {
         let mut x: Vec<f32> = (0..n).map(|_| self.unit()).collect();
         for block in x.chunks_mut(32) {

@@ -1,7 +1,7 @@
 //! The reference dot product. It is the definition: every kernel must give the same bits.
 //!
-//! A row is walked in blocks of 32 columns, ascending, with one chain of fused multiply-adds from +0. Within a block, or each half of it
-//! where that has a scale of its own, the products are summed as integers, exactly.
+//! A row is walked in blocks of 32 columns, ascending, with one chain of fused multiply-adds from +0. Within a block,
+//! or each half of it where that has a scale of its own, the products are summed as integers, exactly.
 
 use crate::{
     TensorType,
@@ -10,7 +10,8 @@ use crate::{
 };
 use half::{bf16, f16};
 
-// The largest sum of a block, of bytes of Q8_0 (a file may hold −128), is below the magnitude up to which every integer is an f32.
+// The largest sum of a block, of bytes of Q8_0 (a file may hold −128), is below the magnitude up to which every integer
+// is an f32.
 const _: () = assert!(32 * 128 * activations::MAX as i32 <= 1 << 24);
 
 /// A row of activations as [`activations::quantize`] makes it.
@@ -40,9 +41,10 @@ impl QuantizedRow {
 /// Dot product of a weight row of a block type with quantised activations.
 ///
 /// For each 32 columns, with the weights as [`crate::blocks::Weights32`] and `S` the exact integer sum of `q · x.q`:
-/// `acc = fma(scale · x.d, S, acc)`; where the halves have scales of their own, with a sum `S` for each,
-/// `acc = fma(fma(scale₁, S₁, scale₀ · S₀), x.d, acc)`. Then for types with a minimum `acc = fma(min, x.d · x.sum, acc)`; where the halves
-/// have minima of their own, that is done for the first 16 columns, with the sum of their `x.q` alone, and then for the other 16.
+/// `acc = fma(scale · x.d, S, acc)`; where the halves have scales of their own, with a sum `S` for each, `acc =
+/// fma(fma(scale₁, S₁, scale₀ · S₀), x.d, acc)`. Then for types with a minimum `acc = fma(min, x.d · x.sum, acc)`;
+/// where the halves have minima of their own, that is done for the first 16 columns, with the sum of their `x.q` alone,
+/// and then for the other 16.
 ///
 /// # Panics
 /// When `ty` is a float type or `row` does not have as many weights as `x`.

@@ -1,11 +1,11 @@
 //! R16·K4: the one layout that every instruction set reads.
 //!
-//! Sixteen rows stand side by side: a *line* of 64 bytes has 4 consecutive columns of 16 rows, byte `4·r + i` for row `r`
-//! and column `i`. The lanes of a vector are then rows, whatever its width, and no sum crosses lanes.
+//! Sixteen rows stand side by side: a *line* of 64 bytes has 4 consecutive columns of 16 rows, byte `4·r + i` for row
+//! `r` and column `i`. The lanes of a vector are then rows, whatever its width, and no sum crosses lanes.
 //!
 //! A packed tensor is a plane of codes ("quants"), padded with zeros to a multiple of 64 bytes, then a plane of scales.
-//! Both are ordered by group of 16 rows, then by column. The rows that fill up the last group are zeros. Everything is a
-//! permutation of the plain bits: [`unpack`] gives back the plain rows byte for byte.
+//! Both are ordered by group of 16 rows, then by column. The rows that fill up the last group are zeros. Everything is
+//! a permutation of the plain bits: [`unpack`] gives back the plain rows byte for byte.
 //!
 //! Codes of 32 columns, with `code[r][k]` as stored in the block ([`Block::codes`]), in lines:
 //!
@@ -18,10 +18,11 @@
 //! | Q5_0, Q5_1, Q5_K | 4 + 1 | low 4 bits as for Q4_0; then bit j (of 8) is bit 4 of `code[r][4j + i]` |
 //! | Q6_K | 4 + 2 | low 4 bits as for Q4_0; then in line t bits 2u..2u + 2 are the upper bits of `code[r][4(4t + u) + i]` |
 //!
-//! So a code of `b` bits takes `b` lines. F32, F16 and BF16 have for each column the values of the 16 rows, and no scales.
+//! So a code of `b` bits takes `b` lines. F32, F16 and BF16 have for each column the values of the 16 rows, and no
+//! scales.
 //!
-//! Scales of one block (32 or 256 columns): first each f16 scale as f16\[16\], in the order d, m or d, dmin; then, for the
-//! blocks of 256, each byte of the block's `scales` (IQ4_XS: `scales_h`, `scales_l`) as u8\[16\].
+//! Scales of one block (32 or 256 columns): first each f16 scale as f16\[16\], in the order d, m or d, dmin; then, for
+//! the blocks of 256, each byte of the block's `scales` (IQ4_XS: `scales_h`, `scales_l`) as u8\[16\].
 
 use crate::{
     TensorType,
@@ -77,8 +78,8 @@ pub struct PackedLayout {
 }
 
 impl PackedLayout {
-    /// The layout of `rows` × `cols` weights, or `None` when one is zero, `cols` is no whole number of blocks, or a size
-    /// overflows.
+    /// The layout of `rows` × `cols` weights, or `None` when one is zero, `cols` is no whole number of blocks, or a
+    /// size overflows.
     pub fn new(ty: TensorType, rows: usize, cols: usize) -> Option<PackedLayout> {
         if rows == 0 || cols == 0 {
             return None;

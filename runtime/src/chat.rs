@@ -1,8 +1,8 @@
 //! Chat templates: a conversation becomes the text that the model was trained on.
 //!
-//! A template is a Jinja program that came with the model. It is rendered as Hugging Face's `apply_chat_template` renders it:
-//! blocks trimmed, `raise_exception`, `strftime_now`, `tojson` as Python's `json.dumps`, Python's string methods, loop controls,
-//! `{% generation %}`. `tests/chat.rs` compares the two.
+//! A template is a Jinja program that came with the model. It is rendered as Hugging Face's `apply_chat_template`
+//! renders it: blocks trimmed, `raise_exception`, `strftime_now`, `tojson` as Python's `json.dumps`, Python's string
+//! methods, loop controls, `{% generation %}`. `tests/chat.rs` compares the two.
 
 mod date;
 mod json;
@@ -18,8 +18,8 @@ use serde_json::{Map, Value as Json};
 
 pub use date::DateTime;
 
-/// Instructions that one rendering may take. Llama's templates need some thousands; a template that loops without end must not
-/// hang the program.
+/// Instructions that one rendering may take. Llama's templates need some thousands; a template that loops without end
+/// must not hang the program.
 const FUEL: u64 = 5_000_000;
 
 /// One turn of a conversation.
@@ -98,8 +98,8 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Parses `source`. `bos` and `eos` are the texts of the model's tokens, `bos_token` and `eos_token` in the template; a
-    /// missing one is undefined there and prints nothing.
+    /// Parses `source`. `bos` and `eos` are the texts of the model's tokens, `bos_token` and `eos_token` in the
+    /// template; a missing one is undefined there and prints nothing.
     ///
     /// # Errors
     /// [`ChatError::Syntax`] with the line.
@@ -115,11 +115,12 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// The conversation as one text, with the special tokens spelled out; tokenise it with them parsed and without adding
-    /// a BOS (see [`one_bos`]).
+    /// The conversation as one text, with the special tokens spelled out; tokenise it with them parsed and without
+    /// adding a BOS (see [`one_bos`]).
     ///
     /// # Errors
-    /// [`ChatError::Refused`] when the template says so, [`ChatError::Render`] when it fails, [`ChatError::Empty`] without messages.
+    /// [`ChatError::Refused`] when the template says so, [`ChatError::Render`] when it fails, [`ChatError::Empty`]
+    /// without messages.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String, ChatError> {
         if messages.is_empty() {
             return Err(ChatError::Empty);
@@ -175,8 +176,8 @@ fn environment(source: &str) -> Result<Environment<'static>, Error> {
     Ok(environment)
 }
 
-/// Hugging Face's `{% generation %}…{% endgeneration %}` marks what the assistant said, for training. Here it is only a scope of
-/// its own, which is what `{% with %}` makes.
+/// Hugging Face's `{% generation %}…{% endgeneration %}` marks what the assistant said, for training. Here it is only a
+/// scope of its own, which is what `{% with %}` makes.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -194,8 +195,8 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// A message as the template sees it. Null fields are left out, as Hugging Face does: many templates fail on a null where they
-/// handle a missing key.
+/// A message as the template sees it. Null fields are left out, as Hugging Face does: many templates fail on a null
+/// where they handle a missing key.
 fn message_value(message: &Message) -> Value {
     let mut fields = vec![("role", Value::from(message.role.as_str()))];
     let others = [("content", &message.content)].into_iter().chain(message.extra.iter().map(|(k, v)| (k.as_str(), v)));
@@ -215,8 +216,8 @@ fn describe(error: &Error) -> String {
     text.replace('\n', " ")
 }
 
-/// Makes sure that `tokens`, a conversation tokenised without adding anything, begin with one BOS if the model wants one (`add`),
-/// and never with two: templates that write the BOS themselves and tokenizers that add it meet here.
+/// Makes sure that `tokens`, a conversation tokenised without adding anything, begin with one BOS if the model wants
+/// one (`add`), and never with two: templates that write the BOS themselves and tokenizers that add it meet here.
 pub fn one_bos(tokens: &mut Vec<u32>, bos: Option<u32>, add: bool) {
     let Some(bos) = bos else { return };
     let present = tokens.iter().take_while(|&&t| t == bos).count();

@@ -1,9 +1,9 @@
 //! Which of the machine's cores the threads should run on.
 //!
-//! Phones and some laptops have cores of two or three kinds. A forward pass is a chain of short steps that end together, so a slow core
-//! adds little, and costs the fast ones memory bandwidth and, on a phone, heat: by default there is one thread for each fast core that
-//! this process may use, and no other. Linux and Android tell by files what they know of their cores; where nothing is told all
-//! count as fast. The results do not depend on any of this.
+//! Phones and some laptops have cores of two or three kinds. A forward pass is a chain of short steps that end
+//! together, so a slow core adds little, and costs the fast ones memory bandwidth and, on a phone, heat: by default
+//! there is one thread for each fast core that this process may use, and no other. Linux and Android tell by files what
+//! they know of their cores; where nothing is told all count as fast. The results do not depend on any of this.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -33,9 +33,9 @@ impl Measure {
 
     /// A core is fast from this part of the strongest core's figure on, in percent.
     ///
-    /// Phones with a single prime core have two to four more that are nearly as good, at 60 to 90 % of its capacity; little cores are
-    /// below 55 % (a Cortex-A55 beside an A76 at 52 % at most). In clock rates all cores lie closer together: big ones from 80 %
-    /// on, little ones mostly below 78 %.
+    /// Phones with a single prime core have two to four more that are nearly as good, at 60 to 90 % of its capacity;
+    /// little cores are below 55 % (a Cortex-A55 beside an A76 at 52 % at most). In clock rates all cores lie closer
+    /// together: big ones from 80 % on, little ones mostly below 78 %.
     fn percent(self) -> u64 {
         match self {
             Measure::CoreType => 100,
@@ -50,7 +50,8 @@ impl Measure {
 pub struct Cores {
     /// CPUs that are switched on, whoever may use them; `None` where the system does not tell.
     pub online: Option<usize>,
-    /// The CPUs among them that this process may run on (`taskset`, cpusets), by number; empty where the system does not tell.
+    /// The CPUs among them that this process may run on (`taskset`, cpusets), by number; empty where the system does
+    /// not tell.
     pub allowed: Vec<usize>,
     /// CPUs' worth of time that the control groups leave to this process, if they limit it.
     pub quota: Option<f64>,
@@ -66,8 +67,8 @@ impl Cores {
         Cores::read(Path::new("/"), std::thread::available_parallelism().map_or(1, NonZero::get))
     }
 
-    /// Reads the files of a system whose root directory is `root`. No more than `parallelism` threads can run at once, whatever
-    /// they say.
+    /// Reads the files of a system whose root directory is `root`. No more than `parallelism` threads can run at once,
+    /// whatever they say.
     fn read(root: &Path, parallelism: usize) -> Cores {
         let system = System { root };
         let online = system.list("sys/devices/system/cpu/online");
@@ -116,8 +117,8 @@ impl Cores {
         (cpus(fast), cpus(slow))
     }
 
-    /// The CPUs that `threads` threads should keep to: the fast ones when they are enough and there are slow ones besides, otherwise
-    /// `None`, for wherever the system puts them.
+    /// The CPUs that `threads` threads should keep to: the fast ones when they are enough and there are slow ones
+    /// besides, otherwise `None`, for wherever the system puts them.
     pub fn home(&self, threads: usize) -> Option<Vec<usize>> {
         let (fast, slow) = self.divide();
         (!slow.is_empty() && threads <= fast.len()).then_some(fast)

@@ -73,15 +73,15 @@ impl Cost {
         self.layers.bytes + self.head.bytes
     }
 
-    /// Bytes that decoding `tokens` tokens reads after `depth` others: the weights each time, and the keys and values up to
-    /// and with the token's own.
+    /// Bytes that decoding `tokens` tokens reads after `depth` others: the weights each time, and the keys and values
+    /// up to and with the token's own.
     pub fn decode_bytes(&self, depth: u64, tokens: u64) -> u64 {
         let positions = tokens * depth + tokens * (tokens + 1) / 2;
         tokens * self.decode_weight_bytes() + positions * self.position_bytes
     }
 
-    /// Multiplications with weights for a prompt of `tokens` tokens, of which only the last wants logits. Attention is not
-    /// counted: it computes with f32.
+    /// Multiplications with weights for a prompt of `tokens` tokens, of which only the last wants logits. Attention is
+    /// not counted: it computes with f32.
     pub fn prefill_macs(&self, tokens: u64) -> u64 {
         tokens * self.layers.macs + self.head.macs
     }

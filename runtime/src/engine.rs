@@ -184,8 +184,8 @@ impl Engine {
         let config =
             Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
         let mut pool = Pool::new(threads, &cores)?;
-        // Side by side: on its own, a vocabulary of 128,000 pieces would be a good part of a short start. And nobody waits for the weights
-        // of a model without a tokenizer.
+        // Side by side: on its own, a vocabulary of 128,000 pieces would be a good part of a short start. And nobody
+        // waits for the weights of a model without a tokenizer.
         let no_tokenizer = AtomicBool::new(false);
         let (tokenizer, weights) = std::thread::scope(|scope| {
             let read = || read_tokenizer(&*source).inspect_err(|_| no_tokenizer.store(true, Ordering::Relaxed));
@@ -256,8 +256,8 @@ impl Engine {
         Sequence::new(PageShape::new(&self.model.config), self.kv_type)
     }
 
-    /// Reads a batch of tokens into several sequences at once and calls `logits(i, values)` for every token of the batch that
-    /// wants them, in order.
+    /// Reads a batch of tokens into several sequences at once and calls `logits(i, values)` for every token of the
+    /// batch that wants them, in order.
     ///
     /// # Errors
     /// See [`EngineError`]; then no sequence has changed.
@@ -272,7 +272,8 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`Engine::forward`], and shows `observer` the inputs of all matrices, those of the head for the tokens that want logits.
+    /// As [`Engine::forward`], and shows `observer` the inputs of all matrices, those of the head for the tokens that
+    /// want logits.
     ///
     /// # Errors
     /// See [`EngineError`]; then no sequence has changed.
@@ -362,8 +363,8 @@ impl Engine {
         )
     }
 
-    /// Reads `tokens` and calls `f(i, logits)` after token number `first` and after each later one: the others cost no product with the vocabulary.
-    /// Returns what it made of them, in order; the workers call it side by side.
+    /// Reads `tokens` and calls `f(i, logits)` after token number `first` and after each later one: the others cost no
+    /// product with the vocabulary. Returns what it made of them, in order; the workers call it side by side.
     ///
     /// # Errors
     /// See [`EngineError`].

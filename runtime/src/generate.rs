@@ -8,7 +8,8 @@ use crate::kv::Sequence;
 use crate::sampler::{Sampler, SamplerError, SamplerOptions, StopMatcher, log_probability};
 use crate::tokenizer::{TextStream, Tokenizer};
 
-/// Tokens of a prompt that are read at once. Between two such pieces the caller may stop; the result does not depend on them.
+/// Tokens of a prompt that are read at once. Between two such pieces the caller may stop; the result does not depend on
+/// them.
 const PIECE: usize = 512;
 
 /// How to continue a text.
@@ -76,8 +77,8 @@ pub enum GenerateError {
     },
 }
 
-/// The tokens of a prompt: those of the text, after one BOS if the model wants it. No EOS: the text goes on. With `parse_special` the
-/// names of special tokens in it stand for those tokens.
+/// The tokens of a prompt: those of the text, after one BOS if the model wants it. No EOS: the text goes on. With
+/// `parse_special` the names of special tokens in it stand for those tokens.
 pub fn prompt_tokens(tokenizer: &Tokenizer, text: &str, parse_special: bool) -> Vec<u32> {
     let mut tokens = tokenizer.encode(text, false, parse_special);
     one_bos(&mut tokens, tokenizer.bos(), tokenizer.add_bos());
@@ -89,11 +90,11 @@ pub fn prompt_tokens(tokenizer: &Tokenizer, text: &str, parse_special: bool) -> 
 pub struct Written {
     /// The token.
     pub id: u32,
-    /// The text that is certain now. It may be less than the token's own (a character in pieces, the beginning of a stop string), or
-    /// more, when earlier text was held back.
+    /// The text that is certain now. It may be less than the token's own (a character in pieces, the beginning of a
+    /// stop string), or more, when earlier text was held back.
     pub text: String,
-    /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature; if
-    /// [`GenerateOptions::logprobs`] asked for it.
+    /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature;
+    /// if [`GenerateOptions::logprobs`] asked for it.
     pub logprob: Option<f64>,
 }
 
@@ -126,11 +127,11 @@ pub struct Generation<'a> {
 }
 
 impl<'a> Generation<'a> {
-    /// Reads `tokens`, of which `sequence` may hold a beginning already, and makes ready to continue them. The `tokenizer` is the
-    /// engine's.
+    /// Reads `tokens`, of which `sequence` may hold a beginning already, and makes ready to continue them. The
+    /// `tokenizer` is the engine's.
     ///
-    /// `keep_going` is asked now and then with the tokens read and those to read; when it says no, the generation has ended with
-    /// [`StopReason::Cancelled`] before its first token, and the sequence holds what was read so far.
+    /// `keep_going` is asked now and then with the tokens read and those to read; when it says no, the generation has
+    /// ended with [`StopReason::Cancelled`] before its first token, and the sequence holds what was read so far.
     ///
     /// # Errors
     /// See [`GenerateError`].
@@ -185,7 +186,8 @@ impl<'a> Generation<'a> {
         Ok(generation)
     }
 
-    /// The next token, or nothing when the text has ended. The token that ends it (`<|eot_id|>`) is not part of the text.
+    /// The next token, or nothing when the text has ended. The token that ends it (`<|eot_id|>`) is not part of the
+    /// text.
     ///
     /// # Errors
     /// See [`GenerateError`].
@@ -241,8 +243,8 @@ impl<'a> Generation<'a> {
         self.prefill
     }
 
-    /// Feeding back what was written, and sampling. The first token comes from the prompt's logits and the last is not fed
-    /// back, so of `n` tokens written `n - 1` went through the model.
+    /// Feeding back what was written, and sampling. The first token comes from the prompt's logits and the last is not
+    /// fed back, so of `n` tokens written `n - 1` went through the model.
     pub fn decode(&self) -> Span {
         self.decode
     }

@@ -21,8 +21,8 @@ pub enum KvType {
     F32,
 }
 
-/// The sizes that lay out a page: (layer, kv head) → keys (position / 16, head_dim, 16 positions), then values (position,
-/// head_dim padded to 16).
+/// The sizes that lay out a page: (layer, kv head) → keys (position / 16, head_dim, 16 positions), then values
+/// (position, head_dim padded to 16).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageShape {
     layers: usize,
@@ -156,7 +156,8 @@ impl Sequence {
         self.len += n;
     }
 
-    /// Stores keys and values (kv heads × head_dim each) of one layer at `position`, which [`Sequence::reserve`] made room for.
+    /// Stores keys and values (kv heads × head_dim each) of one layer at `position`, which [`Sequence::reserve`] made
+    /// room for.
     pub(crate) fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
         let at = position % PAGE;
         match Arc::make_mut(&mut self.pages[position / PAGE]) {

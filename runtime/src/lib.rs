@@ -1,14 +1,18 @@
 //! A model that thinks: weights, KV cache, threads, tokenizer, sampler, engine.
 //!
-//! Start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top to bottom; [`survey`] runs it with one layer in memory at a time.
+//! Start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top to
+//! bottom; [`survey`] runs it with one layer in memory at a time.
 //!
 //! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
-//! - [`cores`]: which cores the threads run on; [`machine`]: what else the system says about the machine; [`roof`]: what it can do at best; [`cost`]: what a model asks of it.
-//! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits to probabilities. [`generate`]: the loop that writes.
+//! - [`cores`]: which cores the threads run on; [`machine`]: what else the system says about the machine; [`roof`]:
+//!   what it can do at best; [`cost`]: what a model asks of it.
+//! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits
+//!   to probabilities. [`generate`]: the loop that writes.
 //!
-//! Number formats are `quipu-quant`'s matter, files `quipu-formats`', arithmetic `quipu-kernels`'. `unsafe` stands in `pool` only.
+//! Number formats are `quipu-quant`'s matter, files `quipu-formats`', arithmetic `quipu-kernels`'. `unsafe` stands in
+//! `pool` only.
 #![deny(unsafe_code)]
 
 pub mod chat;

@@ -1,4 +1,5 @@
-//! What the system says about this machine and this process, but for its cores ([`crate::cores`]). Every answer is optional: systems differ in what they tell.
+//! What the system says about this machine and this process, but for its cores ([`crate::cores`]). Every answer is
+//! optional: systems differ in what they tell.
 //!
 //! Linux and Android tell by files (proc(5), sysfs, cgroups(7)); elsewhere most answers are `None`.
 
@@ -56,7 +57,8 @@ pub fn reset_peak_memory() -> bool {
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// Whether large pages back ordinary memory: the word in brackets of the system's setting, `always`, `madvise` or `never`.
+/// Whether large pages back ordinary memory: the word in brackets of the system's setting, `always`, `madvise` or
+/// `never`.
 pub fn transparent_huge_pages() -> Option<String> {
     let setting = read("/sys/kernel/mm/transparent_hugepage/enabled")?;
     let (_, rest) = setting.split_once('[')?;

@@ -1,10 +1,11 @@
 //! The forward pass.
 //!
-//! It reads from top to bottom like the paper (Touvron et al. 2023, Llama; Ainslie et al. 2023, GQA). A batch is a list of
-//! (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are the same call.
+//! It reads from top to bottom like the paper (Touvron et al. 2023, Llama; Ainslie et al. 2023, GQA). A batch is a list
+//! of (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are the
+//! same call.
 //!
-//! Everything is computed per token and per output in an order that does not depend on the batch, its chunks or the threads,
-//! so neither do the bits of the result.
+//! Everything is computed per token and per output in an order that does not depend on the batch, its chunks or the
+//! threads, so neither do the bits of the result.
 
 use std::ops::Range;
 
@@ -136,7 +137,8 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// Gives the tokens their places in `sequences` and room in the residual stream, which is `d` wide and is returned to be filled.
+    /// Gives the tokens their places in `sequences` and room in the residual stream, which is `d` wide and is returned
+    /// to be filled.
     pub(crate) fn begin(
         &mut self,
         rope: &Rope,
@@ -312,8 +314,8 @@ impl Team<'_> {
         self.pool.for_items(self.locals, &mut rows, |_, r, row| f(r, row));
     }
 
-    /// One transformer block: changes the residual stream in `buffers`, which [`Buffers::begin`] has prepared, and stores keys and values.
-    /// `show` sees the inputs of its matrices.
+    /// One transformer block: changes the residual stream in `buffers`, which [`Buffers::begin`] has prepared, and
+    /// stores keys and values. `show` sees the inputs of its matrices.
     pub(crate) fn layer(
         &mut self,
         c: &Config,
@@ -390,10 +392,11 @@ impl Model {
     }
 
     /// Reads `batch` into `sequences` and shows `logits` those of every token of the batch that wants them; without
-    /// `logits` the product with the vocabulary is left out. `observer` sees the inputs of all matrices, those of the head for the tokens that
-    /// want logits.
+    /// `logits` the product with the vocabulary is left out. `observer` sees the inputs of all matrices, those of the
+    /// head for the tokens that want logits.
     ///
-    /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in the context.
+    /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in
+    /// the context.
     pub(crate) fn forward(
         &mut self,
         batch: &[BatchToken],
@@ -452,8 +455,8 @@ impl Model {
     }
 }
 
-/// Gives every token its position, makes room for it, and cuts the batch into attention's runs: up to [`RUN`] neighbours of
-/// one sequence.
+/// Gives every token its position, makes room for it, and cuts the batch into attention's runs: up to [`RUN`]
+/// neighbours of one sequence.
 fn place(batch: &[BatchToken], sequences: &mut [&mut Sequence], positions: &mut Vec<usize>, runs: &mut Vec<usize>) {
     positions.clear();
     runs.clear();
@@ -471,8 +474,8 @@ fn place(batch: &[BatchToken], sequences: &mut [&mut Sequence], positions: &mut 
     }
 }
 
-/// Causal attention: one task per run of tokens and kv head, which reads each key and value once for all query heads that
-/// share it.
+/// Causal attention: one task per run of tokens and kv head, which reads each key and value once for all query heads
+/// that share it.
 #[allow(clippy::too_many_arguments)]
 fn attention(
     team: &mut Team<'_>,

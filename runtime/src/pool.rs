@@ -1,16 +1,17 @@
 //! The worker pool of the forward pass.
 //!
-//! A token is hundreds of small parallel steps. Workers wait for the next one spinning, so that a step costs well under a
-//! microsecond; after some tens of microseconds without work they park. The caller is worker 0. Work is cut into numbered
-//! chunks; each worker has a contiguous share of them, the same for every token, and helps the others when it is done. A step
-//! ends when all chunks are done, not when all workers have come: one that the system does not let run holds nobody up.
+//! A token is hundreds of small parallel steps. Workers wait for the next one spinning, so that a step costs well under
+//! a microsecond; after some tens of microseconds without work they park. The caller is worker 0. Work is cut into
+//! numbered chunks; each worker has a contiguous share of them, the same for every token, and helps the others when it
+//! is done. A step ends when all chunks are done, not when all workers have come: one that the system does not let run
+//! holds nobody up.
 //!
 //! Only the order of execution depends on threads: every chunk computes its own part of the output.
 //!
-//! On a machine with fast and slow cores the workers keep to the fast ones ([`Cores::home`]). They share them as a set, so that the system
-//! still spreads the work; a later, smaller set that the system or the user imposes on the process takes precedence, and a system that
-//! refuses leaves the workers where they are. The caller's thread is not ours to bind: kept busy, it is moved to a fast core by the
-//! scheduler, and until then the others do its share.
+//! On a machine with fast and slow cores the workers keep to the fast ones ([`Cores::home`]). They share them as a set,
+//! so that the system still spreads the work; a later, smaller set that the system or the user imposes on the process
+//! takes precedence, and a system that refuses leaves the workers where they are. The caller's thread is not ours to
+//! bind: kept busy, it is moved to a fast core by the scheduler, and until then the others do its share.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -108,8 +109,8 @@ impl Pool {
             return step(0);
         }
         let mut step_ref: &Step<'_> = step;
-        // Only the lifetime changes. A worker uses the pointer between joining and leaving, and this function does not return
-        // before the step is closed and all have left, not even when the step panics here.
+        // Only the lifetime changes. A worker uses the pointer between joining and leaving, and this function does not
+        // return before the step is closed and all have left, not even when the step panics here.
         shared.step.store((&raw mut step_ref).cast(), Relaxed);
         let number = (shared.state.0.load(Relaxed) >> 32) + 1;
         // SeqCst with the worker's `parked`: either it sees the new step, or we see that it parked.
@@ -176,7 +177,8 @@ impl Pool {
         });
     }
 
-    /// Cuts `out` at the rows `bounds` and every `width` columns and calls `f(local, rows, columns, tile)` for every tile.
+    /// Cuts `out` at the rows `bounds` and every `width` columns and calls `f(local, rows, columns, tile)` for every
+    /// tile.
     ///
     /// # Panics
     /// When `bounds` do not rise from row to row inside `out`.
@@ -294,8 +296,8 @@ fn work(shared: &Shared, index: usize) {
             continue;
         }
         seen = state >> 32;
-        // SAFETY: the step was published before its number, and as long as this worker counts among those that have joined,
-        // `Pool::run` keeps alive what the pointer points to.
+        // SAFETY: the step was published before its number, and as long as this worker counts among those that have
+        // joined, `Pool::run` keeps alive what the pointer points to.
         let step: &Step<'_> = unsafe { *shared.step.load(Relaxed) };
         if catch_unwind(AssertUnwindSafe(|| step(index))).is_err() {
             shared.panicked.store(true, Relaxed);

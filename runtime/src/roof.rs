@@ -1,7 +1,7 @@
 //! The machine's own limits, measured: how fast it reads memory, how fast it multiplies.
 //!
-//! Decode is a walk through memory and prefill is int8 arithmetic, so these are the roof over a model's speed. Every figure is the
-//! best of several runs: what once was reached is possible, and less is somebody else's doing.
+//! Decode is a walk through memory and prefill is int8 arithmetic, so these are the roof over a model's speed. Every
+//! figure is the best of several runs: what once was reached is possible, and less is somebody else's doing.
 
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,8 @@ pub struct Roof {
     pool: Pool,
 }
 
-/// How long one run of a loop takes: long enough for the clock and for the threads to come, short enough to find a moment without
-/// disturbance.
+/// How long one run of a loop takes: long enough for the clock and for the threads to come, short enough to find a
+/// moment without disturbance.
 const RUN: Duration = Duration::from_millis(10);
 /// Runs of a loop.
 const RUNS: usize = 15;
@@ -56,8 +56,8 @@ impl Roof {
         Ok(Roof { kernels: isa.kernels().ok_or(RoofError::Isa(isa))?, pool: Pool::new(threads, &Cores::here())? })
     }
 
-    /// Bytes per second that all threads together read from memory, from pages of the size that `huge` asks for, if the system has
-    /// them.
+    /// Bytes per second that all threads together read from memory, from pages of the size that `huge` asks for, if the
+    /// system has them.
     ///
     /// # Errors
     /// When there is no memory to read from.
@@ -84,8 +84,8 @@ impl Roof {
         Ok(size_of_val(parts) as f64 / best.as_secs_f64())
     }
 
-    /// Multiplications per second of int8 activations with codes of weights of type `ty`, everything in registers; for the float
-    /// types of f32.
+    /// Multiplications per second of int8 activations with codes of weights of type `ty`, everything in registers; for
+    /// the float types of f32.
     pub fn multiply_peak(&mut self, ty: TensorType) -> f64 {
         let kernels = self.kernels;
         if ty.is_float() {
@@ -98,8 +98,8 @@ impl Roof {
         long.max(wide)
     }
 
-    /// Multiplications per second of `rows` rows of activations with a matrix of type `ty` that lies in the cache: what the kernels
-    /// make of the peak.
+    /// Multiplications per second of `rows` rows of activations with a matrix of type `ty` that lies in the cache: what
+    /// the kernels make of the peak.
     pub fn product(&mut self, ty: TensorType, rows: usize) -> f64 {
         let kernels = self.kernels;
         let layout = PackedLayout::new(ty, 16 * GROUPS, COLS).expect("whole blocks of every type");

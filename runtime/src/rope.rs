@@ -9,7 +9,8 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// `base^(−2i/dim)`, divided by the linear factor and by `factors` (`rope_freqs.weight`, Llama 3's scaling), one per pair.
+    /// `base^(−2i/dim)`, divided by the linear factor and by `factors` (`rope_freqs.weight`, Llama 3's scaling), one
+    /// per pair.
     pub(crate) fn new(config: &Config, factors: Option<&[f32]>) -> Rope {
         let dim = config.rope_dim as f64;
         let frequencies = (0..config.rope_dim / 2)

@@ -1,8 +1,8 @@
 //! From logits to a token: penalties, truncation, temperature, a seeded draw. And where a text stops.
 //!
 //! The steps and their order are those of llama.cpp's default chain: penalties → top-k → top-p → min-p → temperature →
-//! draw. The result is the same on every machine: candidates are ordered by (logit descending, id ascending), sums run in
-//! a fixed order in f64, `exp` and `log` are `libm`'s pure-Rust ones, and the generator is written out below.
+//! draw. The result is the same on every machine: candidates are ordered by (logit descending, id ascending), sums run
+//! in a fixed order in f64, `exp` and `log` are `libm`'s pure-Rust ones, and the generator is written out below.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
@@ -21,7 +21,8 @@ pub struct SamplerOptions {
     pub top_p: f32,
     /// Keeps tokens at least `min_p` times as likely as the likeliest; 0 keeps all.
     pub min_p: f32,
-    /// Divides positive and multiplies other logits of tokens seen lately (Keskar et al., CTRL, 2019); 1 changes nothing.
+    /// Divides positive and multiplies other logits of tokens seen lately (Keskar et al., CTRL, 2019); 1 changes
+    /// nothing.
     pub repeat_penalty: f32,
     /// Taken from the logit of a token once for each time it was seen lately; 0 changes nothing.
     pub frequency_penalty: f32,
@@ -196,7 +197,8 @@ impl Sampler {
         token.ok_or(SamplerError::NoCandidate { count })
     }
 
-    /// As ggml's `llama_sampler_penalties`: `l ← l > 0 ? l / repeat : l · repeat`, then `l ← l − (count · frequency + presence)`.
+    /// As ggml's `llama_sampler_penalties`: `l ← l > 0 ? l / repeat : l · repeat`, then `l ← l − (count · frequency +
+    /// presence)`.
     fn penalise<'a>(&self, logits: &[f32], out: &'a mut Vec<f32>) -> &'a [f32] {
         let o = &self.options;
         out.clear();
@@ -234,8 +236,8 @@ impl Sampler {
 
     /// Top-k: makes the likeliest tokens above -∞ the candidates, sorted when fewer than all.
     ///
-    /// One pass with a bar that rises: whoever is not above the `top_k`-th best so far cannot be among the best, since among equals the
-    /// lower id wins and ids ascend.
+    /// One pass with a bar that rises: whoever is not above the `top_k`-th best so far cannot be among the best, since
+    /// among equals the lower id wins and ids ascend.
     fn collect(&mut self, logits: &[f32]) {
         let (k, candidates) = (self.options.top_k, &mut self.candidates);
         candidates.clear();
@@ -258,9 +260,9 @@ impl Sampler {
 
     /// Top-p and min-p. Afterwards the candidates are sorted, and at least one is left.
     ///
-    /// Most of a vocabulary need not be sorted. Min-p cuts a tail of the sorted candidates, and top-p's sum is taken before it cuts, so the
-    /// two may change places. And what lies below the `n`-th part of the probability that top-p may leave out is left out: all of it
-    /// together is less than that.
+    /// Most of a vocabulary need not be sorted. Min-p cuts a tail of the sorted candidates, and top-p's sum is taken
+    /// before it cuts, so the two may change places. And what lies below the `n`-th part of the probability that top-p
+    /// may leave out is left out: all of it together is less than that.
     fn truncate(&mut self) {
         let o = &self.options;
         let candidates = &mut self.candidates;
@@ -317,8 +319,8 @@ pub fn top_log_probabilities(logits: &[f32], k: usize) -> Vec<(u32, f64)> {
     candidates.iter().map(|c| (c.id, f64::from(c.logit) - norm)).collect()
 }
 
-/// xoshiro256++ 1.0 by David Blackman and Sebastiano Vigna (<https://prng.di.unimi.it>), its state filled by SplitMix64 as its
-/// authors advise.
+/// xoshiro256++ 1.0 by David Blackman and Sebastiano Vigna (<https://prng.di.unimi.it>), its state filled by SplitMix64
+/// as its authors advise.
 #[derive(Clone, Debug)]
 pub struct Xoshiro256PlusPlus {
     state: [u64; 4],
@@ -370,10 +372,11 @@ impl StopMatcher {
         Ok(StopMatcher { stops, held: String::new() })
     }
 
-    /// Takes the next piece of text; gives what is certain to come before any stop string, and whether one has been reached.
+    /// Takes the next piece of text; gives what is certain to come before any stop string, and whether one has been
+    /// reached.
     ///
-    /// Of several stop strings, the one that is complete first counts, and of those that end together the longest; so it
-    /// does not matter in which pieces the text arrives. After a stop, call nothing more.
+    /// Of several stop strings, the one that is complete first counts, and of those that end together the longest; so
+    /// it does not matter in which pieces the text arrives. After a stop, call nothing more.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
         let matches =

@@ -35,8 +35,8 @@ pub fn log_probability(logits: &[f32], id: u32) -> f64 {
     }
 }
 
-/// The Kullback-Leibler divergence `Σ p·(ln p − ln q)` of the softmax `q` of `model` from the softmax `p` of `base`, in nats. Both have the same
-/// length and finite values.
+/// The Kullback-Leibler divergence `Σ p·(ln p − ln q)` of the softmax `q` of `model` from the softmax `p` of `base`, in
+/// nats. Both have the same length and finite values.
 pub fn divergence(base: &[f32], model: &[f32]) -> f64 {
     let max = [base, model].map(|logits| f64::from(largest(logits)));
     let [sum_p, sum_q, weighted] = kernels().divergence_sums(base, model, max);

@@ -1,7 +1,8 @@
 //! What the matrices of a model meet, with one layer in memory at a time.
 //!
-//! A forward pass over some texts needs each layer once. So it is read, run and dropped; of the embeddings only the rows of the tokens are read, and
-//! there are no logits. Memory is that of the largest layer in the file's types and of the activations.
+//! A forward pass over some texts needs each layer once. So it is read, run and dropped; of the embeddings only the
+//! rows of the tokens are read, and there are no logits. Memory is that of the largest layer in the file's types and of
+//! the activations.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,8 +44,8 @@ impl From<WeightsError> for SurveyError {
     }
 }
 
-/// Reads `texts` side by side and shows `observer` the inputs of all matrices. After each layer `progress` hears how many are done and how many
-/// there are. When `given_up` becomes true, it ends with [`WeightsError::GivenUp`].
+/// Reads `texts` side by side and shows `observer` the inputs of all matrices. After each layer `progress` hears how
+/// many are done and how many there are. When `given_up` becomes true, it ends with [`WeightsError::GivenUp`].
 ///
 /// # Errors
 /// See [`SurveyError`].
@@ -85,7 +86,8 @@ pub fn survey(
     let cores = Cores::here();
     let mut pool = Pool::new(cores.default_threads(), &cores).map_err(LoadError::Spawn)?;
     let (norm, rope_factors) = weights::load_vectors(source.clone(), c, &mut pool)?;
-    // What a layer says of its shape is checked before there is room for what it makes, and there are no more layers than tensors.
+    // What a layer says of its shape is checked before there is room for what it makes, and there are no more layers
+    // than tensors.
     if c.layers > source.tensors().len() {
         let name = format!("blk.{}.attn_norm.weight", c.layers - 1);
         return Err(WeightsError::Missing { path: path(), name }.into());

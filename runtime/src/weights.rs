@@ -82,7 +82,8 @@ pub enum WeightsError {
 /// What becomes of the file's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Residence {
-    /// Weights of a packed file are used where they are mapped; otherwise they are copied into memory, as plain ones always are.
+    /// Weights of a packed file are used where they are mapped; otherwise they are copied into memory, as plain ones
+    /// always are.
     pub mmap: bool,
     /// The system may not take the weights out of memory.
     pub mlock: bool,
@@ -135,7 +136,8 @@ impl Matrix {
 pub(crate) struct Linear {
     /// outputs × inputs.
     pub(crate) matrix: Matrix,
-    /// A factor of all outputs: files with NVFP4 have one for each matrix, since the type's own scales reach no farther than 448.
+    /// A factor of all outputs: files with NVFP4 have one for each matrix, since the type's own scales reach no farther
+    /// than 448.
     scale: Option<f32>,
     /// outputs, padded to 16.
     bias: Option<Vec<f32>>,
@@ -290,8 +292,9 @@ const ALIGNMENT: usize = 16 << 10;
 
 /// Memory for matrices one after the other. Only what is written to is taken from the system.
 ///
-/// Decode reads every byte once per token: with 4 KiB pages it waits for the TLB, so huge ones are asked for. Those are 2 MiB, and a matrix
-/// with memory of its own would end in up to 2 MiB of small pages. A system that does not offer huge pages loses only that.
+/// Decode reads every byte once per token: with 4 KiB pages it waits for the TLB, so huge ones are asked for. Those are
+/// 2 MiB, and a matrix with memory of its own would end in up to 2 MiB of small pages. A system that does not offer
+/// huge pages loses only that.
 fn region(size: usize) -> Result<MmapMut, WeightsError> {
     let memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
     #[cfg(target_os = "linux")]
@@ -299,7 +302,8 @@ fn region(size: usize) -> Result<MmapMut, WeightsError> {
     Ok(memory)
 }
 
-/// Source bytes that are packed or copied before the file's pages are let go: as many as a load takes beyond the weights.
+/// Source bytes that are packed or copied before the file's pages are let go: as many as a load takes beyond the
+/// weights.
 const SLAB: usize = 16 << 20;
 
 /// Asked before every slab: on a slow disk a model of gigabytes takes minutes.

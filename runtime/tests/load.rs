@@ -61,7 +61,8 @@ fn a_bad_tokenizer_is_refused_before_the_weights_are_loaded() {
     assert!(part < 0.5, "{part} of the weights");
 }
 
-/// Memory is taken for tensors of two dimensions; a matrix of one row that claims to be a vector must not be packed beyond it.
+/// Memory is taken for tensors of two dimensions; a matrix of one row that claims to be a vector must not be packed
+/// beyond it.
 #[test]
 fn a_vector_is_no_matrix() {
     let dir = tempfile::tempdir().unwrap();

@@ -44,7 +44,8 @@ fn draws_follow_the_softmax() {
         let n = 40_000;
         let got = shares(SamplerOptions { temperature, ..plain() }, &logits, n);
         for (got, want) in got.iter().zip(softmax(&scaled)) {
-            // Five standard deviations of a binomial share: a right sampler fails this once in a million runs; the seed is fixed.
+            // Five standard deviations of a binomial share: a right sampler fails this once in a million runs; the seed
+            // is fixed.
             let bound = 5.0 * (want * (1.0 - want) / n as f64).sqrt();
             assert!((got - want).abs() < bound, "temperature {temperature}: share {got}, probability {want}");
         }
@@ -120,7 +121,8 @@ fn a_seed_fixes_the_draws() {
     assert_ne!(draw(7), draw(8));
 }
 
-/// Guards the promise that a seed gives the same tokens on every machine and in every version: these draws must never change.
+/// Guards the promise that a seed gives the same tokens on every machine and in every version: these draws must never
+/// change.
 #[test]
 fn golden_draws() {
     let logits: Vec<f32> = (0..1000).map(|i| ((i * 7919 % 1000) as f32).sqrt() / 4.0).collect();

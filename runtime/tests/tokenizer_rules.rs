@@ -1,5 +1,5 @@
-//! The rules of a vocabulary, on vocabularies small enough to see through: what is refused, what is forgiven, and in which order things
-//! happen.
+//! The rules of a vocabulary, on vocabularies small enough to see through: what is refused, what is forgiven, and in
+//! which order things happen.
 
 use quipu_formats::gguf::{Array, Metadata, Value};
 use quipu_runtime::tokenizer::{TextStream, Tokenizer, TokenizerError};

@@ -1,4 +1,5 @@
-//! llama.cpp's own test vectors: texts and the ids that Hugging Face's tokenizers give for them (ggml-vocab-*.gguf, .inp, .out).
+//! llama.cpp's own test vectors: texts and the ids that Hugging Face's tokenizers give for them (ggml-vocab-*.gguf,
+//! .inp, .out).
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! The first and only program of the emulated machine: runs every test binary in /tests, says how each ended, and leaves.
+//! The first and only program of the emulated machine: runs every test binary in /tests, says how each ended, and
+//! leaves.
 //!
 //! Its end makes the kernel restart, which is what `run` waits for.
 

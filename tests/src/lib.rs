@@ -1,8 +1,8 @@
 //! What the tests that cross crates share: where fixtures lie, how a model is loaded, how logits are compared.
 //!
-//! The tests are in `tests/tests`, one file for each claim. Their references come from outside: `tests/data` holds the small ones,
-//! `tests/refs` the scripts that make or fetch the others, into the directory that `QUIPU_REFS` names. A test whose reference is
-//! missing prints a line that starts with `SKIPPED`.
+//! The tests are in `tests/tests`, one file for each claim. Their references come from outside: `tests/data` holds the
+//! small ones, `tests/refs` the scripts that make or fetch the others, into the directory that `QUIPU_REFS` names. A
+//! test whose reference is missing prints a line that starts with `SKIPPED`.
 #![forbid(unsafe_code)]
 
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! `bench/compare`: medians and ratios of two engines in turns. The engines are stand-ins with known speeds; that the script reads what
-//! the real `quipu` prints is tested with the binary.
+//! `bench/compare`: medians and ratios of two engines in turns. The engines are stand-ins with known speeds; that the
+//! script reads what the real `quipu` prints is tested with the binary.
 #![cfg(unix)]
 
 use std::fs;
@@ -26,7 +26,8 @@ fn executable(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A stand-in in Python: writes down its letter and arguments, and prints what `report(n, threads, depth)` gives at its n-th call.
+/// A stand-in in Python: writes down its letter and arguments, and prints what `report(n, threads, depth)` gives at its
+/// n-th call.
 fn stand_in(directory: &Path, name: &str, report: &str) -> PathBuf {
     let path = directory.join(name);
     let log = directory.join("log");

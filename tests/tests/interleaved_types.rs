@@ -1,5 +1,6 @@
-//! Files in which llama.cpp interleaved the rows of Q4_0 are the Q4_0 files that it made of the same model: the same rows, the same logits,
-//! and plain for every reader once they are written again. `tests/refs/interleaved.sh` made them with a llama-quantize of October 2024.
+//! Files in which llama.cpp interleaved the rows of Q4_0 are the Q4_0 files that it made of the same model: the same
+//! rows, the same logits, and plain for every reader once they are written again. `tests/refs/interleaved.sh` made them
+//! with a llama-quantize of October 2024.
 
 use std::sync::atomic::AtomicBool;
 

@@ -1,4 +1,5 @@
-//! A token allocates nothing: what decoding needs is there after the first one, but for a page of the KV cache every 128 positions.
+//! A token allocates nothing: what decoding needs is there after the first one, but for a page of the KV cache every
+//! 128 positions.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;

@@ -1,7 +1,8 @@
-//! The promise across machines: what the demo model makes of a fixed text is one number, on every architecture and instruction set.
+//! The promise across machines: what the demo model makes of a fixed text is one number, on every architecture and
+//! instruction set.
 //!
-//! The constants guard the promise and say nothing about quality. They change only with the arithmetic that the design fixes, or with
-//! the model; then all machines have to agree on the new ones.
+//! The constants guard the promise and say nothing about quality. They change only with the arithmetic that the design
+//! fixes, or with the model; then all machines have to agree on the new ones.
 
 use std::path::{Path, PathBuf};
 
@@ -60,7 +61,8 @@ fn the_demo_models_logits_are_one_number() {
     }
 }
 
-/// Whoever looks at the logits side by side sees what one who looks at them in order sees, in whatever batches the tokens are read.
+/// Whoever looks at the logits side by side sees what one who looks at them in order sees, in whatever batches the
+/// tokens are read.
 #[test]
 fn logits_side_by_side_are_those_in_order() {
     let mut engine = load(&demo(), &LoadOptions { batch: 16, ..LoadOptions::default() });

@@ -1,5 +1,5 @@
-//! The promise: same file and tokens, same logits to the bit, whatever the threads, the chunks of the prompt, the other sequences of
-//! the batch, the instruction set, and whether the file is packed.
+//! The promise: same file and tokens, same logits to the bit, whatever the threads, the chunks of the prompt, the other
+//! sequences of the batch, the instruction set, and whether the file is packed.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

@@ -1,11 +1,12 @@
 //! A real chat model, SmolLM2-135M-Instruct in Q4_1, against llama.cpp on the same file.
 //!
-//! Activations are rounded to 8 bits before every quantised product. A change in the last bit of a float moves some value over a
-//! rounding boundary and thirty layers carry that on: llama.cpp with and without flash attention differs from itself by 0.037 on
-//! average and 0.18 at most in the logprobs of these tokens, and exact arithmetic with the same rounding, from embeddings disturbed
-//! by one part in a million, lies 0.033 to 0.043 from it on average and up to 0.24 at most (`tests/data/smollm2/logprobs.json`, by
-//! `tests/refs/smollm2_reference.py`). So what can be asked of Quipu on this file: the mean within 0.05, the spread that of the
-//! rounding. With weights in F32 nothing is rounded, and there every logprob has to be exact.
+//! Activations are rounded to 8 bits before every quantised product. A change in the last bit of a float moves some
+//! value over a rounding boundary and thirty layers carry that on: llama.cpp with and without flash attention differs
+//! from itself by 0.037 on average and 0.18 at most in the logprobs of these tokens, and exact arithmetic with the same
+//! rounding, from embeddings disturbed by one part in a million, lies 0.033 to 0.043 from it on average and up to 0.24
+//! at most (`tests/data/smollm2/logprobs.json`, by `tests/refs/smollm2_reference.py`). So what can be asked of Quipu on
+//! this file: the mean within 0.05, the spread that of the rounding. With weights in F32 nothing is rounded, and there
+//! every logprob has to be exact.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

@@ -1,4 +1,5 @@
-//! Models with tensors of types that have no kernels run: as the types that run in their place, near the values that are stored.
+//! Models with tensors of types that have no kernels run: as the types that run in their place, near the values that
+//! are stored.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

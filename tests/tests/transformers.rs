@@ -1,8 +1,9 @@
-//! Logits as Hugging Face's transformers computes them in float64, from the checkpoint's directory and from what Quipu converts it to.
+//! Logits as Hugging Face's transformers computes them in float64, from the checkpoint's directory and from what Quipu
+//! converts it to.
 //!
-//! The bound for floats is a few times the error that transformers itself makes in float32: any mistake in RoPE, in the order of
-//! heads, in a mask or in a bias moves logits (which spread over three units) by far more. Quantised
-//! files lose what the same rounding of weights and activations costs there, and no more.
+//! The bound for floats is a few times the error that transformers itself makes in float32: any mistake in RoPE, in the
+//! order of heads, in a mask or in a bias moves logits (which spread over three units) by far more. Quantised files
+//! lose what the same rounding of weights and activations costs there, and no more.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

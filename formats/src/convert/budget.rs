@@ -1,11 +1,12 @@
 //! Types under a size budget: the matrices that lose most by coarse types get the fine ones.
 //!
-//! How much a model loses when a matrix is rounded differs by a factor of a hundred from matrix to matrix, and no rule by name and layer foretells
-//! it. What can be relied on: the loss grows with the square of the errors, and losses of several matrices add up. So
+//! How much a model loses when a matrix is rounded differs by a factor of a hundred from matrix to matrix, and no rule
+//! by name and layer foretells it. What can be relied on: the loss grows with the square of the errors, and losses of
+//! several matrices add up. So
 //!
 //! - [`Candidates::errors`] rounds some rows of each matrix to each type and measures the squared error of the outputs;
-//! - whoever can run the model measures the loss of each of the [`parts`] when that alone is rounded ([`Rounded`]), and so gives these errors a
-//!   common unit;
+//! - whoever can run the model measures the loss of each of the [`parts`] when that alone is rounded ([`Rounded`]), and
+//!   so gives these errors a common unit;
 //! - [`choose`] finds the types.
 
 use std::borrow::Cow;
@@ -58,8 +59,9 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// The number of the candidate that it takes when the loss of rounding it is measured: not the one that loses nothing, and else the nearest
-    /// to `bits` for each weight. A much coarser one would be misleading, since large losses grow more slowly than squared errors.
+    /// The number of the candidate that it takes when the loss of rounding it is measured: not the one that loses
+    /// nothing, and else the nearest to `bits` for each weight. A much coarser one would be misleading, since large
+    /// losses grow more slowly than squared errors.
     pub fn probe(&self, bits: f64) -> usize {
         let distance = |i: &usize| (self.candidates[*i].ty.bits_per_weight() - bits).abs();
         let lossy = (0..self.candidates.len()).filter(|&i| Some(self.candidates[i].ty) != self.kept);
@@ -79,7 +81,8 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Those for converting `source` with `options`, but for their `types`: the matrices that none of the rules for single tensors is for.
+    /// Those for converting `source` with `options`, but for their `types`: the matrices that none of the rules for
+    /// single tensors is for.
     ///
     /// # Errors
     /// As for [`write_gguf`](super::write_gguf).
@@ -119,8 +122,8 @@ impl Candidates {
         (bytes as u64).saturating_sub(self.other_bytes)
     }
 
-    /// For each matrix and each of its candidates the squared error of the outputs, summed over sampled rows, mean over inputs; without an
-    /// importance matrix that of the weights. Only errors of one matrix compare with each other.
+    /// For each matrix and each of its candidates the squared error of the outputs, summed over sampled rows, mean over
+    /// inputs; without an importance matrix that of the weights. Only errors of one matrix compare with each other.
     ///
     /// # Errors
     /// When a weight cannot be rounded.
@@ -187,8 +190,8 @@ fn rounded(ty: TensorType, cols: usize, values: &[f32], calibration: Option<&Cal
     back
 }
 
-/// Which matrices are measured together: each by itself, or in a deep model those of one kind in neighbouring layers. The first layers and the
-/// last one differ most from the others.
+/// Which matrices are measured together: each by itself, or in a deep model those of one kind in neighbouring layers.
+/// The first layers and the last one differ most from the others.
 pub fn parts(matrices: &[Matrix]) -> Vec<Vec<usize>> {
     if matrices.len() <= MOST_PARTS {
         return (0..matrices.len()).map(|i| vec![i]).collect();
@@ -208,11 +211,12 @@ pub fn parts(matrices: &[Matrix]) -> Vec<Vec<usize>> {
     parts.into_values().collect()
 }
 
-/// For each matrix one of its `(bytes, loss)`, so that the bytes are at most `budget` together and the losses as small as steps along the lower
-/// convex hulls make them; `None` when the budget is too small for anything. A larger budget never gives a larger loss.
+/// For each matrix one of its `(bytes, loss)`, so that the bytes are at most `budget` together and the losses as small
+/// as steps along the lower convex hulls make them; `None` when the budget is too small for anything. A larger budget
+/// never gives a larger loss.
 ///
-/// Each matrix begins with the smallest; then the steps are taken that gain most for a byte, as far as they fit (the Lagrangian relaxation of the
-/// knapsack problem: Everett 1963; the last bytes go to smaller steps).
+/// Each matrix begins with the smallest; then the steps are taken that gain most for a byte, as far as they fit (the
+/// Lagrangian relaxation of the knapsack problem: Everett 1963; the last bytes go to smaller steps).
 pub fn choose(matrices: &[Vec<(u64, f64)>], budget: u64) -> Option<Vec<usize>> {
     let hulls: Vec<Vec<usize>> = matrices.iter().map(|m| hull(m)).collect();
     let first = |(m, hull): (&Vec<(u64, f64)>, &Vec<usize>)| Some(m[*hull.first()?].0);
@@ -262,7 +266,8 @@ fn hull(candidates: &[(u64, f64)]) -> Vec<usize> {
     hull
 }
 
-/// A model of which some matrices were rounded: their values as F32, so that nothing but the rounding of weights differs.
+/// A model of which some matrices were rounded: their values as F32, so that nothing but the rounding of weights
+/// differs.
 pub struct Rounded {
     source: Arc<dyn Source>,
     infos: Vec<TensorInfo>,

@@ -1,8 +1,8 @@
 //! Mixes: files whose tensors have several types, under the names that people know from llama.cpp.
 //!
-//! Which tensor has which type are facts of llama.cpp (`llama_tensor_get_type_impl` in `llama-quant.cpp`, for the architecture `llama`), so
-//! that files of one name have one size. `n` is the number of layers, `i` that of a tensor's layer; a layer is *favoured* if `i < n/8`,
-//! `i ≥ 7n/8` or `(i − n/8) mod 3 = 2`, divisions being whole.
+//! Which tensor has which type are facts of llama.cpp (`llama_tensor_get_type_impl` in `llama-quant.cpp`, for the
+//! architecture `llama`), so that files of one name have one size. `n` is the number of layers, `i` that of a tensor's
+//! layer; a layer is *favoured* if `i < n/8`, `i ≥ 7n/8` or `(i − n/8) mod 3 = 2`, divisions being whole.
 //!
 //! | mix | most | `attn_v` | `ffn_down` | `attn_output` |
 //! | --- | --- | --- | --- | --- |
@@ -17,9 +17,10 @@
 //! | IQ4_NL, IQ4_XS | as named | Q5_K with 4 queries to a key or more | without an imatrix Q5_K where `i < n/8` | |
 //! | Q4_0, Q5_0 with an imatrix | as named | | Q4_1, Q5_1 where `i < n/8` | |
 //!
-//! The head is Q6_K in all of them: `output.weight`, or `token_embd.weight` where that is missing. An embedding that is not the head is of the
-//! mix's most common type. Models of 80 layers with grouped queries have their small `attn_v` in Q5_K where it would be Q3_K or Q4_K. Where the
-//! rows of a tensor are no multiple of 256, Q4_0 stands for Q2_K and Q3_K, Q5_0 for Q4_K, Q5_1 for Q5_K, Q8_0 for Q6_K, IQ4_NL for IQ4_XS.
+//! The head is Q6_K in all of them: `output.weight`, or `token_embd.weight` where that is missing. An embedding that is
+//! not the head is of the mix's most common type. Models of 80 layers with grouped queries have their small `attn_v` in
+//! Q5_K where it would be Q3_K or Q4_K. Where the rows of a tensor are no multiple of 256, Q4_0 stands for Q2_K and
+//! Q3_K, Q5_0 for Q4_K, Q5_1 for Q5_K, Q8_0 for Q6_K, IQ4_NL for IQ4_XS.
 
 use quipu_quant::TensorType::{self, *};
 

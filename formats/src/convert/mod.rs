@@ -1,4 +1,5 @@
-//! Any source written as a GGUF: `quipu convert`, `quipu quantize` and `quipu pack` are this with different sources and options.
+//! Any source written as a GGUF: `quipu convert`, `quipu quantize` and `quipu pack` are this with different sources and
+//! options.
 //!
 //! Which type a tensor takes when the output is to be of type T:
 //!
@@ -12,15 +13,17 @@
 //!
 //! Mixes of types have a table of their own: [`mix`]. [`ConvertOptions::tensors`] goes before both.
 //!
-//! [`TypeRule::Keep`] leaves all types as they are, except that tensors of one dimension are F32 here too. In a packed file every
-//! `*.weight` of two dimensions is packed, whatever its type, and the tensors stand in the order in which a forward pass reads them.
+//! [`TypeRule::Keep`] leaves all types as they are, except that tensors of one dimension are F32 here too. In a packed
+//! file every `*.weight` of two dimensions is packed, whatever its type, and the tensors stand in the order in which a
+//! forward pass reads them.
 //!
-//! A tensor that keeps its type keeps its bytes; interleaved rows become plain. One that changes it goes through f32; from one quantised type
-//! to another that loses more than the new type alone would, which is worth a warning. A type without kernels is packed as the one that runs
-//! in its place, without that detour ([`quipu_quant::stored`]).
+//! A tensor that keeps its type keeps its bytes; interleaved rows become plain. One that changes it goes through f32;
+//! from one quantised type to another that loses more than the new type alone would, which is worth a warning. A type
+//! without kernels is packed as the one that runs in its place, without that detour ([`quipu_quant::stored`]).
 //!
-//! Everything streams: a few chunks of rows for each thread are in memory at a time, and the pages of the source are given
-//! back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind its quants.
+//! Everything streams: a few chunks of rows for each thread are in memory at a time, and the pages of the source are
+//! given back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind
+//! its quants.
 
 pub mod budget;
 pub mod mix;
@@ -71,7 +74,8 @@ pub enum Rounding {
 pub struct ConvertOptions {
     /// The types.
     pub types: TypeRule,
-    /// Types for single tensors, whatever `types` says; of several that match the first counts. For `*.weight` of two dimensions or more.
+    /// Types for single tensors, whatever `types` says; of several that match the first counts. For `*.weight` of two
+    /// dimensions or more.
     pub tensors: Vec<TensorRule>,
     /// Matrices in the R16·K4 layout, for Quipu alone; else plain, for every reader of GGUF.
     pub packed: bool,
@@ -79,7 +83,8 @@ pub struct ConvertOptions {
     pub rounding: Rounding,
     /// What the rounding by search knows of activations.
     pub imatrix: Option<Arc<Imatrix>>,
-    /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`]), so that the sizes are the same.
+    /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`]), so that the sizes are the
+    /// same.
     pub imatrix_types: bool,
 }
 
@@ -234,8 +239,8 @@ pub fn write_gguf(
     Ok(Summary { bytes, types, warnings: plan.warnings })
 }
 
-/// Whether knowledge of activations would change what `options` make of `source`: some weights are rounded by search to a type that loses more
-/// than next to nothing.
+/// Whether knowledge of activations would change what `options` make of `source`: some weights are rounded by search to
+/// a type that loses more than next to nothing.
 ///
 /// # Errors
 /// Those of [`write_gguf`] that can be told from the directory.
@@ -247,8 +252,8 @@ pub fn gains_by_calibration(source: &dyn Source, options: &ConvertOptions) -> Re
     Ok(options.rounding == Rounding::Search && plan.tensors.iter().zip(&plan.origins).any(gains))
 }
 
-/// Refuses to replace a file of the checkpoint directory that is being read. (Where the source is one file, the writer sees that by
-/// its inode.)
+/// Refuses to replace a file of the checkpoint directory that is being read. (Where the source is one file, the writer
+/// sees that by its inode.)
 fn refuse_checkpoint_file(out: &Path, source: &Path) -> Result<(), WriteError> {
     let Ok(target) = out.canonicalize() else { return Ok(()) };
     let inside = source.is_dir() && source.canonicalize().is_ok_and(|dir| target.parent() == Some(&dir));

@@ -1,7 +1,8 @@
 //! The order of tensors in a packed file: that in which a forward pass reads them, so that reading ahead is reading on.
 
-/// A key that sorts tensors by name: rope factors, the layers, what else there is, the final norm, the head, the embedding. (The embedding
-/// is needed first, but only a row of it; where it is the head too, all of it is needed last.)
+/// A key that sorts tensors by name: rope factors, the layers, what else there is, the final norm, the head, the
+/// embedding. (The embedding is needed first, but only a row of it; where it is the head too, all of it is needed
+/// last.)
 pub(super) fn forward_order(name: &str) -> impl Ord + use<> {
     let layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
     if let Some((number, rest)) = layer

@@ -60,7 +60,8 @@ impl Plan {
                 warn_not_whole_blocks(&mut warnings, wanted, ty, &from.name);
             }
             if ty != from.ty && !ty.is_float() {
-                // Embeddings that are not the output matrix too are looked up, not multiplied: there is nothing to know of their inputs.
+                // Embeddings that are not the output matrix too are looked up, not multiplied: there is nothing to know
+                // of their inputs.
                 let is_multiplied = is_head || from.name != "token_embd.weight";
                 uncalibrated += usize::from(!is_calibrated(options, from)? && is_multiplied);
                 if options.rounding == Rounding::Plain && !has_plain_rule(ty) {
@@ -187,7 +188,8 @@ fn most_common_type(tensors: &[TensorInfo]) -> Option<TensorType> {
     TensorType::ALL.into_iter().max_by_key(|&ty| -> u128 { bytes_of(ty) }).filter(|_| !tensors.is_empty())
 }
 
-/// llama.cpp's number for a file that is mostly of this type (`enum llama_ftype` in `llama.h`). Of Q2_K, Q4_K and Q5_K there are mixes only.
+/// llama.cpp's number for a file that is mostly of this type (`enum llama_ftype` in `llama.h`). Of Q2_K, Q4_K and Q5_K
+/// there are mixes only.
 fn file_type(ty: TensorType) -> Option<u32> {
     use TensorType::*;
     Some(match ty {

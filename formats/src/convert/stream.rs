@@ -16,10 +16,12 @@ use super::{ConvertError, Progress, Rounding};
 use crate::gguf::{GgufWriter, OutputFile, WriteError};
 use crate::source::{Layout, Source, TensorInfo};
 
-/// Weights of a chunk, about. Half a MiB as f32: it stays in the second-level cache on its way from one format to the next.
+/// Weights of a chunk, about. Half a MiB as f32: it stays in the second-level cache on its way from one format to the
+/// next.
 const CHUNK_WEIGHTS: usize = 128 << 10;
 
-/// Chunks after which the source's pages of a large tensor are given back, without waiting for its end: at most 64 MiB of them.
+/// Chunks after which the source's pages of a large tensor are given back, without waiting for its end: at most 64 MiB
+/// of them.
 const RELEASE_EVERY: usize = 128;
 
 /// A piece of work whose results follow each other in the output.
@@ -176,7 +178,8 @@ fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Part<'static> {
 /// From values to blocks.
 struct Rounder {
     rounding: Rounding,
-    /// For each tensor of the output, while it is being written, what the importance matrix says, in the form that rounding takes.
+    /// For each tensor of the output, while it is being written, what the importance matrix says, in the form that
+    /// rounding takes.
     calibrations: Vec<Mutex<Option<Arc<Calibration>>>>,
 }
 
@@ -231,12 +234,14 @@ pub(super) fn check_range(
     }
 }
 
-/// The first value that F16, or the f16 scale of a block, could not hold. F32 and BF16 have room for all and keep them as they are.
+/// The first value that F16, or the f16 scale of a block, could not hold. F32 and BF16 have room for all and keep them
+/// as they are.
 fn out_of_range(ty: TensorType, values: &[f32]) -> Option<usize> {
     if matches!(ty, TensorType::F32 | TensorType::BF16) {
         return None;
     }
-    // From here on f16 rounds to infinity. Scales are no larger than the largest weight. Written so that NaN is found too.
+    // From here on f16 rounds to infinity. Scales are no larger than the largest weight. Written so that NaN is found
+    // too.
     const LIMIT: f32 = 65520.0;
     let fits = |v: &f32| v.abs() < LIMIT;
     // Without an early exit the common case is one pass at full speed.

@@ -44,7 +44,8 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// `count` things of at least `each` bytes, when the rest of the file can hold them. Asked before anything is allocated for them.
+    /// `count` things of at least `each` bytes, when the rest of the file can hold them. Asked before anything is
+    /// allocated for them.
     pub fn count(&self, count: u64, each: usize, place: Place) -> Result<usize, GgufFault> {
         let left = self.file.len() - self.at;
         let needed = usize::try_from(count).ok().and_then(|n| n.checked_mul(each));
@@ -169,7 +170,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Elements that take more memory than bytes in the file are allocated ahead only this far; beyond it the vector grows as they turn out to be there.
+/// Elements that take more memory than bytes in the file are allocated ahead only this far; beyond it the vector grows
+/// as they turn out to be there.
 const MODEST: usize = 1 << 16;
 
 fn bool_of(byte: u8, key: &str) -> Result<bool, GgufFault> {

@@ -74,8 +74,8 @@ impl GgufFile {
         self.header.ranges[index].clone()
     }
 
-    /// The bytes of tensor number `index` in its layout. In a mapped file they start at a multiple of [`GgufFile::alignment`]
-    /// (or of the page, if that is less); in one held in memory they may start anywhere.
+    /// The bytes of tensor number `index` in its layout. In a mapped file they start at a multiple of
+    /// [`GgufFile::alignment`] (or of the page, if that is less); in one held in memory they may start anywhere.
     ///
     /// # Panics
     /// When there is no such tensor.

@@ -55,8 +55,8 @@ pub enum OutputError {
     },
 }
 
-/// An output file under construction: a temporary file in the target's directory, renamed over the target by [`OutputFile::finish`].
-/// Dropped before that, it leaves no trace, and whatever had the target's name still has it.
+/// An output file under construction: a temporary file in the target's directory, renamed over the target by
+/// [`OutputFile::finish`]. Dropped before that, it leaves no trace, and whatever had the target's name still has it.
 ///
 /// A target that exists and is no regular file (a device, a pipe) is written to as it is.
 #[derive(Debug)]
@@ -106,7 +106,8 @@ impl OutputFile {
         builder.prefix(&prefix).suffix(".tmp");
         #[cfg(unix)]
         {
-            // Readable by whom the umask allows, like any file that a program writes; temporary files are the owner's alone.
+            // Readable by whom the umask allows, like any file that a program writes; temporary files are the owner's
+            // alone.
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
@@ -134,7 +135,8 @@ impl OutputFile {
         if let Err(e) = file.persist(&target) {
             return Err(OutputError::Place { path, source: e.error });
         }
-        // The new name itself is on the disk once the directory is. Not every system can do this; the file is complete either way.
+        // The new name itself is on the disk once the directory is. Not every system can do this; the file is complete
+        // either way.
         if let Ok(dir) = File::open(directory(&target)) {
             let _ = dir.sync_all();
         }

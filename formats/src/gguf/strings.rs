@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Index;
 
-/// A list of strings, one after the other in memory. A tokenizer has hundreds of thousands; apart, making and dropping them would take
-/// longer than reading them.
+/// A list of strings, one after the other in memory. A tokenizer has hundreds of thousands; apart, making and dropping
+/// them would take longer than reading them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Strings {
     text: String,

@@ -64,8 +64,8 @@ impl From<io::Error> for WriteError {
     }
 }
 
-/// A GGUF being written: the header first, then the tensors' bytes in the order of the directory, in parts of any size that do not
-/// cross tensors.
+/// A GGUF being written: the header first, then the tensors' bytes in the order of the directory, in parts of any size
+/// that do not cross tensors.
 #[derive(Debug)]
 pub struct GgufWriter<W> {
     out: W,
@@ -80,7 +80,8 @@ pub struct GgufWriter<W> {
 }
 
 impl<W: Write> GgufWriter<W> {
-    /// Writes the header of a file with these keys and tensors to `out`. Types, layouts and shapes are those of the bytes to come.
+    /// Writes the header of a file with these keys and tensors to `out`. Types, layouts and shapes are those of the
+    /// bytes to come.
     pub fn new(mut out: W, metadata: &Metadata, tensors: &[TensorInfo]) -> Result<Self, WriteError> {
         let (header, alignment, sizes) = header(metadata, tensors)?;
         out.write_all(&header)?;

@@ -1,15 +1,15 @@
 //! A Hugging Face directory as if it were a GGUF.
 //!
-//! [`HfDirectory`] opens what `save_pretrained` writes for a Llama (config.json, safetensors in one file or several, the tokenizer's
-//! files) and shows it as a [`Source`]: GGUF's tensor names and row order, GGUF's metadata keys. So the runtime can run it and the
-//! converter can write it without knowing where it came from. Weights stay mapped; only the rows of q and k, whose order differs,
-//! and vectors, which GGUF keeps in F32, are computed when they are asked for.
+//! [`HfDirectory`] opens what `save_pretrained` writes for a Llama (config.json, safetensors in one file or several,
+//! the tokenizer's files) and shows it as a [`Source`]: GGUF's tensor names and row order, GGUF's metadata keys. So the
+//! runtime can run it and the converter can write it without knowing where it came from. Weights stay mapped; only the
+//! rows of q and k, whose order differs, and vectors, which GGUF keeps in F32, are computed when they are asked for.
 //!
-//! Where to start reading: [`LlamaConfig`] (config.json), `tensors.rs` (names, shapes, what is done to each), `rope.rs` (the row
-//! order), [`tokenizer`] (the vocabulary and everything around it).
+//! Where to start reading: [`LlamaConfig`] (config.json), `tensors.rs` (names, shapes, what is done to each), `rope.rs`
+//! (the row order), [`tokenizer`] (the vocabulary and everything around it).
 //!
-//! What llama.cpp's converter writes for the same directory is the model for keys, types and values; where the two differ, the code
-//! says why.
+//! What llama.cpp's converter writes for the same directory is the model for keys, types and values; where the two
+//! differ, the code says why.
 
 mod config;
 mod json;
@@ -97,8 +97,8 @@ impl HfError {
     }
 }
 
-/// An open Hugging Face directory of a Llama, checked: every tensor that config.json implies is there with the right shape, and
-/// nothing else is.
+/// An open Hugging Face directory of a Llama, checked: every tensor that config.json implies is there with the right
+/// shape, and nothing else is.
 ///
 /// Bytes that [`Source::rows`] borrows may start at any address, since safetensors does not align tensors.
 #[derive(Debug)]
@@ -112,7 +112,8 @@ pub struct HfDirectory {
 }
 
 impl HfDirectory {
-    /// Opens the directory `dir`: reads the small files, maps the weights and checks everything but the weights' values.
+    /// Opens the directory `dir`: reads the small files, maps the weights and checks everything but the weights'
+    /// values.
     pub fn open(dir: &Path) -> Result<HfDirectory, HfError> {
         match std::fs::metadata(dir) {
             Ok(meta) if meta.is_dir() => {}

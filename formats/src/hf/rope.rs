@@ -6,9 +6,9 @@ use super::config::{LlamaConfig, RopeScaling};
 
 /// The row of a Hugging Face q or k projection that GGUF has as row `row`, for heads of `head_dim` rows.
 ///
-/// Hugging Face turns element `i` of a head together with `i + head_dim/2`; GGUF's `llama` architecture, like Meta's own code, turns
-/// neighbours. So of each head GGUF row `2i` is Hugging Face's `i`, and `2i + 1` is `i + head_dim/2`. (llama.cpp's converter says
-/// `reshape(heads, 2, head_dim/2, cols).swapaxes(1, 2)`.)
+/// Hugging Face turns element `i` of a head together with `i + head_dim/2`; GGUF's `llama` architecture, like Meta's
+/// own code, turns neighbours. So of each head GGUF row `2i` is Hugging Face's `i`, and `2i + 1` is `i + head_dim/2`.
+/// (llama.cpp's converter says `reshape(heads, 2, head_dim/2, cols).swapaxes(1, 2)`.)
 pub(super) fn hf_row(row: usize, head_dim: usize) -> usize {
     let (head, within) = (row / head_dim, row % head_dim);
     head * head_dim + within % 2 * (head_dim / 2) + within / 2
@@ -16,8 +16,9 @@ pub(super) fn hf_row(row: usize, head_dim: usize) -> usize {
 
 /// `rope_freqs.weight`, by which the `head_dim/2` RoPE frequencies are divided; `None` unless the scaling is Llama 3's.
 ///
-/// With the wavelength `λ = 2π · theta^(2i/head_dim)`: 1 where `λ < original/high`, `factor` where `λ > original/low`, else
-/// `1 / ((1 − s)/factor + s)` with `s = (original/λ − low) / (high − low)` (transformers, `_compute_llama3_parameters`).
+/// With the wavelength `λ = 2π · theta^(2i/head_dim)`: 1 where `λ < original/high`, `factor` where `λ > original/low`,
+/// else `1 / ((1 − s)/factor + s)` with `s = (original/λ − low) / (high − low)` (transformers,
+/// `_compute_llama3_parameters`).
 pub(super) fn llama3_factors(config: &LlamaConfig) -> Option<Vec<f32>> {
     let RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_context } =
         config.rope_scaling

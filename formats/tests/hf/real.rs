@@ -64,12 +64,13 @@ fn the_checkpoints_that_transformers_wrote() {
 /// Keys, types, values and tensor bytes against llama.cpp's converter, all but the differences named here.
 #[test]
 fn what_llama_cpps_converter_writes() {
-    // The name is made prettier there; the version is added here by the GGUF writer, if anything is quantised; BERT's separator.
+    // The name is made prettier there; the version is added here by the GGUF writer, if anything is quantised; BERT's
+    // separator.
     let common = ["general.name", "general.quantization_version", "tokenizer.ggml.add_sep_token"];
     // llama.cpp finds <|eot_id|> by its text when it loads.
     let three = ["tokenizer.ggml.eot_token_id"];
-    // Without a tokenizer.model llama.cpp gives every piece the score -1000 (so it merges nothing rightly) and takes <unk> for a
-    // control token; the space prefix is what it assumes anyway.
+    // Without a tokenizer.model llama.cpp gives every piece the score -1000 (so it merges nothing rightly) and takes
+    // <unk> for a control token; the space prefix is what it assumes anyway.
     let two = ["tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.add_space_prefix"];
     for (name, differing) in [("tiny-llama3-bf16", three.as_slice()), ("tiny-llama2-f16", &two)] {
         let data = workspace().join("tests/data");
@@ -141,8 +142,8 @@ fn scores_from_merges_order_pieces_as_sentencepiece_does() {
     assert_same_order(&ours, &theirs);
 }
 
-/// The same of Llama 2's vocabulary, whose merges are listed here as transformers lists them: all pairs of pieces that make a
-/// piece, by its score.
+/// The same of Llama 2's vocabulary, whose merges are listed here as transformers lists them: all pairs of pieces that
+/// make a piece, by its score.
 #[test]
 fn scores_from_merges_order_llama_2s_pieces() {
     let Some(path) = shared("data/vocab/ggml-vocab-llama-spm.gguf") else { return };

@@ -178,7 +178,8 @@ fn feed_forward_biases() {
 
 #[test]
 fn llama3_factors_are_those_of_the_formula() {
-    // Llama 3.1's own figures; the expected ones were computed with transformers 5.23: inv_freq without scaling over inv_freq with.
+    // Llama 3.1's own figures; the expected ones were computed with transformers 5.23: inv_freq without scaling over
+    // inv_freq with.
     let rope = json!({"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
     let mut llama = Llama::new().set("rope_parameters", rope).set("head_dim", json!(128));
     for n in 0..LAYERS {

@@ -1,4 +1,5 @@
-//! The dot product instructions of ARMv8.2: `sdot` multiplies 4 rows × 4 columns by 4 activations picked from a register.
+//! The dot product instructions of ARMv8.2: `sdot` multiplies 4 rows × 4 columns by 4 activations picked from a
+//! register.
 
 use std::arch::{aarch64::*, asm};
 
@@ -104,10 +105,12 @@ impl Products for Sdot {
     call_with!(DotProd, "neon,dotprod");
 }
 
-/// A row of a full tile in assembly: the sum over the first lines, then what is given, with more operands if it needs them.
+/// A row of a full tile in assembly: the sum over the first lines, then what is given, with more operands if it needs
+/// them.
 ///
-/// All of it is one block, for the compiler would put the sums of all rows first, and there are too few registers for them. Loads
-/// are single, and each sum's start is loaded: what is scarce on a Cortex-A76 are slots to issue from and pipes that multiply.
+/// All of it is one block, for the compiler would put the sums of all rows first, and there are too few registers for
+/// them. Loads are single, and each sum's start is loaded: what is scarce on a Cortex-A76 are slots to issue from and
+/// pipes that multiply.
 macro_rules! row {
     ($acc:ident, $values:ident, $from:expr, $block:ident, [$($template:literal,)*] $($operands:tt)*) => {
         asm!(
@@ -151,11 +154,12 @@ impl RowProducts for Sdot {
         weighted: [float32x4_t; 2],
     ) -> float32x4_t {
         let values = &block.values;
-        // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them. Reads a static, the row of
-        // `block.acts` and `block.cancel`.
+        // SAFETY: a `DotProd` exists, so this CPU has the instructions; the caller has enabled them. Reads a static,
+        // the row of `block.acts` and `block.cancel`.
         unsafe {
             if F::SCALES == 2 {
-                // The first sum is `magic` too large; with `cancel` added its product with the scale is right, and rounded once.
+                // The first sum is `magic` too large; with `cancel` added its product with the scale is right, and
+                // rounded once.
                 row!(acc, values, FROM, block, [
                     "ldur {a:q}, [{acts}, #{next}]",
                     "ldur {both:q}, [{cancel}]",

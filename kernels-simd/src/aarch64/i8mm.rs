@@ -1,7 +1,8 @@
-//! The int8 matrix instructions of ARMv8.6: `smmla` multiplies 2 rows of weights × 8 columns by 2 rows of activations × 8 columns.
+//! The int8 matrix instructions of ARMv8.6: `smmla` multiplies 2 rows of weights × 8 columns by 2 rows of activations ×
+//! 8 columns.
 //!
-//! They pay where activations come in pairs of rows, in full tiles; fewer rows go by `sdot`. The activations of a full tile stand
-//! in pairs of rows from the start, and so do expanded codes, so there is nothing to shuffle.
+//! They pay where activations come in pairs of rows, in full tiles; fewer rows go by `sdot`. The activations of a full
+//! tile stand in pairs of rows from the start, and so do expanded codes, so there is nothing to shuffle.
 
 use std::arch::{aarch64::*, asm};
 
@@ -67,11 +68,12 @@ impl Products for Smmla {
     call_with!(I8mm, "neon,dotprod,i8mm");
 }
 
-/// Sixteen columns of a pair of rows of activations, from `FROM` on, against two pairs of output rows: for the output rows `2r` and
-/// `2r + 1`, `sums[r][2i + j] + Σ_k values[r][8i + k] · acts[8j + k]`. (The intrinsics are not stable.)
+/// Sixteen columns of a pair of rows of activations, from `FROM` on, against two pairs of output rows: for the output
+/// rows `2r` and `2r + 1`, `sums[r][2i + j] + Σ_k values[r][8i + k] · acts[8j + k]`. (The intrinsics are not stable.)
 ///
 /// # Safety
-/// The CPU has the int8 matrix instructions, and they are enabled where this is inlined; `acts` has 32 bytes from `FROM` on.
+/// The CPU has the int8 matrix instructions, and they are enabled where this is inlined; `acts` has 32 bytes from
+/// `FROM` on.
 #[inline(always)]
 unsafe fn smmla<const FROM: usize>(
     sums: [int32x4_t; 2],

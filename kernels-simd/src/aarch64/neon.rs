@@ -1,8 +1,8 @@
-//! ARMv8.0 without the dot product: bytes are multiplied into i16 lanes (`smull`, `smlal`) and summed there for as long as they
-//! fit.
+//! ARMv8.0 without the dot product: bytes are multiplied into i16 lanes (`smull`, `smlal`) and summed there for as long
+//! as they fit.
 //!
-//! A native vector is 4 rows × 4 columns, so an i16 accumulator of eight lanes has two rows × 4 columns, and a lane takes one
-//! product of each line.
+//! A native vector is 4 rows × 4 columns, so an i16 accumulator of eight lanes has two rows × 4 columns, and a lane
+//! takes one product of each line.
 
 use std::arch::{aarch64::*, asm};
 
@@ -45,8 +45,8 @@ type Narrow = [int16x8_t; 2];
 
 /// The products of two lines with the activations `4·AT..4·AT + 8` of `acts`, summed.
 ///
-/// In assembly, because the compiler would copy the activations of several lines before it multiplies, more than the registers
-/// hold.
+/// In assembly, because the compiler would copy the activations of several lines before it multiplies, more than the
+/// registers hold.
 #[inline(always)]
 fn two_lines<const AT: usize>(lines: [int8x16_t; 2], acts: int8x16_t) -> Narrow {
     let (bottom, top);

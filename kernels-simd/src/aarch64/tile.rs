@@ -1,7 +1,8 @@
 //! Full tiles: eight rows of activations, which is where the time of a prompt goes.
 //!
-//! The generic kernel takes a block for all sixteen output rows, so its sums do not fit into the registers. These go through all
-//! columns with four output rows: eight lines of codes, one sum for each row of activations, and room to multiply in.
+//! The generic kernel takes a block for all sixteen output rows, so its sums do not fit into the registers. These go
+//! through all columns with four output rows: eight lines of codes, one sum for each row of activations, and room to
+//! multiply in.
 //!
 //! Their codes ([`store_codes`]) are values already, without an offset, and stand in the order in which they are read.
 
@@ -81,9 +82,10 @@ pub(super) struct Block<'a> {
     pub(super) scales: [float32x4_t; 2],
     /// Their minima: one, or one for each half of the block.
     pub(super) mins: [float32x4_t; 2],
-    /// The first half's scale times `-`[`MAGIC`], exactly: takes off what a sum that is [`MAGIC`] too large adds to a product with that scale.
-    /// In memory, to be loaded for each row, since a copy of a register would take a pipe that multiplies. (An infinite scale, which only a
-    /// broken file has, makes this NaN, where decoding and other instruction sets may have an infinity; and −0 becomes +0, which sums swallow.)
+    /// The first half's scale times `-`[`MAGIC`], exactly: takes off what a sum that is [`MAGIC`] too large adds to a
+    /// product with that scale. In memory, to be loaded for each row, since a copy of a register would take a pipe that
+    /// multiplies. (An infinite scale, which only a broken file has, makes this NaN, where decoding and other
+    /// instruction sets may have an infinity; and −0 becomes +0, which sums swallow.)
     pub(super) cancel: &'a float32x4_t,
     /// [`MAGIC`].
     pub(super) magic: float32x4_t,
@@ -192,8 +194,8 @@ pub(super) const fn magnitude<F: Form>() -> i32 {
 
 /// Products by rows of activations.
 pub(super) trait RowProducts: Products {
-    /// `acc` and the products of `block` for the row of activations that begins at byte `FROM` and whose numbers are `LANE` in `d`
-    /// and, for each minimum, `weighted`.
+    /// `acc` and the products of `block` for the row of activations that begins at byte `FROM` and whose numbers are
+    /// `LANE` in `d` and, for each minimum, `weighted`.
     ///
     /// # Safety
     /// What `cpu` stands for is enabled where this is inlined.
@@ -246,8 +248,8 @@ pub(super) unsafe fn by_rows<P: RowProducts, F: Form>(
     }
 }
 
-/// 1.5 · 2²³: the f32 from 2²³ to 2²⁴ are 1 apart, so an integer of magnitude up to 2²² that is added to the bits of this number is
-/// added to its value.
+/// 1.5 · 2²³: the f32 from 2²³ to 2²⁴ are 1 apart, so an integer of magnitude up to 2²² that is added to the bits of
+/// this number is added to its value.
 const MAGIC: f32 = 12_582_912.0;
 const _: () = assert!(32 * 128 * 127 <= 1 << 22);
 
@@ -255,8 +257,8 @@ const _: () = assert!(32 * 128 * 127 <= 1 << 22);
 #[repr(align(16))]
 pub(super) struct Aligned(#[expect(dead_code, reason = "read through a pointer")] [i32; 4]);
 
-/// The bits of [`MAGIC`] in all lanes, for an integer sum to start from. Loaded each time, since the pipes that load have time and
-/// those that could copy a register are the ones that multiply.
+/// The bits of [`MAGIC`] in all lanes, for an integer sum to start from. Loaded each time, since the pipes that load
+/// have time and those that could copy a register are the ones that multiply.
 pub(super) static MAGIC_BITS: Aligned = Aligned([MAGIC.to_bits() as i32; 4]);
 
 /// The integer that was summed up from [`MAGIC_BITS`].

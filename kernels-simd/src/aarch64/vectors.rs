@@ -1,4 +1,5 @@
-//! NEON's four lanes, the same for all AArch64 instruction sets, which differ in how they multiply bytes ([`Products`]).
+//! NEON's four lanes, the same for all AArch64 instruction sets, which differ in how they multiply bytes
+//! ([`Products`]).
 
 use std::arch::aarch64::*;
 use std::marker::PhantomData;
@@ -66,7 +67,8 @@ impl<P: Products> Arm<P> {
     }
 }
 
-/// Bytes moved up by `up` bits, or down if that is negative. (A shift by a register would take more time and one more instruction.)
+/// Bytes moved up by `up` bits, or down if that is negative. (A shift by a register would take more time and one more
+/// instruction.)
 #[inline(always)]
 fn shifted(bytes: uint8x16_t, up: i32) -> uint8x16_t {
     // SAFETY: NEON is part of every AArch64 target of this crate; the operand is a value.

@@ -1,8 +1,8 @@
 //! Attention over one segment of the KV cache, and the merging of segments.
 //!
-//! A segment is a fixed run of positions ([`SEGMENT`]), counted from position 0, with its own maximum, sum and weighted values
-//! (online softmax: Milakov & Gimelshein 2018); segments merge in ascending order. So neither the split of the work nor the
-//! chunking of a prompt changes a bit.
+//! A segment is a fixed run of positions ([`SEGMENT`]), counted from position 0, with its own maximum, sum and weighted
+//! values (online softmax: Milakov & Gimelshein 2018); segments merge in ascending order. So neither the split of the
+//! work nor the chunking of a prompt changes a bit.
 
 use crate::simd::{Kernel, Simd};
 
@@ -36,7 +36,8 @@ impl Element for u16 {
 /// Most rows that pass over the keys and values together.
 const MOST_ROWS: usize = 8;
 
-/// One head's part of a page: keys as (position / 16, head_dim, 16 positions), values as (position, head_dim padded to 16).
+/// One head's part of a page: keys as (position / 16, head_dim, 16 positions), values as (position, head_dim padded to
+/// 16).
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a, E> {
     /// `SEGMENT · head_dim` keys.
@@ -78,8 +79,8 @@ pub fn state_len(head_dim: usize) -> usize {
     STATE_HEAD + head_dim.next_multiple_of(16)
 }
 
-/// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, positions side by side: those of a whole line of sixteen, where a register has so many, else of
-/// two registers, which share the queries.
+/// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, positions side by side: those of a whole line of sixteen, where a
+/// register has so many, else of two registers, which share the queries.
 #[inline(always)]
 fn scores<S: Simd, E: Element, const R: usize>(
     s: S,
@@ -273,7 +274,8 @@ pub(crate) fn attend<S: Simd, E: Element>(
     while done < queries.visible.len() {
         let rows = match queries.visible.len() - done {
             _ if !S::UNROLL => 1,
-            // Their sums are 16 registers at a time where one has sixteen lanes; with narrower ones they would be 32 or more.
+            // Their sums are 16 registers at a time where one has sixteen lanes; with narrower ones they would be 32 or
+            // more.
             MOST_ROWS.. if S::SUBS == 1 => MOST_ROWS,
             left => left.min(4),
         };

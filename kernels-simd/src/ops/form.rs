@@ -1,4 +1,5 @@
-//! The forms that types take when they are multiplied: what is left of a type when its codes are bytes and its scales are f32.
+//! The forms that types take when they are multiplied: what is left of a type when its codes are bytes and its scales
+//! are f32.
 
 use crate::activations::HALVES_OFFSET;
 use crate::simd::Simd;
@@ -32,7 +33,8 @@ pub(crate) type Halved<const BITS: u32> = Of<BITS, 2, 0>;
 /// Codes of `BITS` bits, and scales and minima for the halves of a block.
 pub(crate) type HalvedAffine<const BITS: u32> = Of<BITS, 2, 2>;
 
-/// What is added to the values of a block to make codes: nothing or a power of two. A type has either an offset or a minimum.
+/// What is added to the values of a block to make codes: nothing or a power of two. A type has either an offset or a
+/// minimum.
 pub(crate) const fn offset<S: Simd, F: Form>() -> i32 {
     assert!(S::BYTE_OFFSET.count_ones() <= 1);
     match F::BITS {
@@ -47,8 +49,8 @@ pub(crate) const fn widened<S: Simd, F: Form>() -> usize {
     if S::WIDE && F::BITS == 8 { 2 * Widened::BYTES } else { Widened::BYTES }
 }
 
-/// What a sum starts from so that `offset` is taken from all codes; `minus` is what a [`Tile`](crate::activations::Tile) has as `minus` or, where
-/// halves have scales, as `minus_halves`.
+/// What a sum starts from so that `offset` is taken from all codes; `minus` is what a
+/// [`Tile`](crate::activations::Tile) has as `minus` or, where halves have scales, as `minus_halves`.
 #[inline(always)]
 pub(crate) fn start<S: Simd, F: Form>(s: S, minus: i32, offset: i32) -> S::I {
     if offset == 0 {

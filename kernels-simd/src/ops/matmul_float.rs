@@ -127,7 +127,8 @@ fn matmul_of<S: Simd, E: Element>(
     }
 }
 
-/// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for float weights; rows of `x` are `stride` apart.
+/// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for float weights; rows of `x` are `stride`
+/// apart.
 #[inline(always)]
 pub(crate) fn matmul<S: Simd>(
     s: S,

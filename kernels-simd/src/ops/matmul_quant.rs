@@ -1,12 +1,12 @@
 //! Quantised weights × int8 activations.
 //!
-//! For every output, 32-blocks in ascending order: `acc ← fma(d_w·d_x, f32(S_b), acc)` with the exact integer sum `S_b`, or with a sum and a
-//! scale for each half `acc ← fma(fma(d_1, f32(S_1), d_0·f32(S_0)), d_x, acc)`, and for types with a minimum `acc ← fma(m_w, d_x·Σq, acc)`,
-//! or that for either half: the arithmetic of `quipu_quant::dot`.
+//! For every output, 32-blocks in ascending order: `acc ← fma(d_w·d_x, f32(S_b), acc)` with the exact integer sum
+//! `S_b`, or with a sum and a scale for each half `acc ← fma(fma(d_1, f32(S_1), d_0·f32(S_0)), d_x, acc)`, and for
+//! types with a minimum `acc ← fma(m_w, d_x·Σq, acc)`, or that for either half: the arithmetic of `quipu_quant::dot`.
 //!
-//! Lanes are output rows. A block's eight lines of codes are held in registers while the rows of a [`Tile`] pass by, and the
-//! offset of the codes (8 for Q4_0, 128 for Q8_0 where the CPU multiplies unsigned bytes) is taken back at no cost by
-//! starting the integer sum at `−offset·Σq`.
+//! Lanes are output rows. A block's eight lines of codes are held in registers while the rows of a [`Tile`] pass by,
+//! and the offset of the codes (8 for Q4_0, 128 for Q8_0 where the CPU multiplies unsigned bytes) is taken back at no
+//! cost by starting the integer sum at `−offset·Σq`.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -38,11 +38,12 @@ struct WidenedGroup {
     codes: Lines,
 }
 
-/// Bytes of widened codes that several groups have together: they stay in the second-level cache while the activations pass by.
+/// Bytes of widened codes that several groups have together: they stay in the second-level cache while the activations
+/// pass by.
 const WIDENED: usize = 560 << 10;
 
-/// Bytes of the activations that pass by all of these groups before the next do: there, too. So megabytes of activations come from the third level
-/// or from memory only once for all these groups.
+/// Bytes of the activations that pass by all of these groups before the next do: there, too. So megabytes of
+/// activations come from the third level or from memory only once for all these groups.
 const PASSING: usize = 256 << 10;
 
 /// `acc` and the products of part `sub` of a block, whose codes are `lines`, with row `m` of `acts`.
@@ -80,8 +81,8 @@ fn row<S: Simd, F: Form>(
     scaled::<S, F>(s, sum, at, scales, acts, m, acc)
 }
 
-/// `acc` and the sums `sum` of a block for outputs `at..at + LANES` and row `m` of `acts`, scaled; and the minima. `sum` are integers or,
-/// where the halves have scales, the integers of both times those.
+/// `acc` and the sums `sum` of a block for outputs `at..at + LANES` and row `m` of `acts`, scaled; and the minima.
+/// `sum` are integers or, where the halves have scales, the integers of both times those.
 #[inline(always)]
 pub(crate) fn scaled<S: Simd, F: Form>(
     s: S,
@@ -103,10 +104,11 @@ pub(crate) fn scaled<S: Simd, F: Form>(
     acc
 }
 
-/// Adds the products of part `sub` of a block, whose codes are `lines`, with `acts`, which have `M` rows or, where `M = 0`, any number.
+/// Adds the products of part `sub` of a block, whose codes are `lines`, with `acts`, which have `M` rows or, where `M =
+/// 0`, any number.
 ///
-/// Rows are spelled out where all sums fit into registers: the compiler leaves a loop of such a length as it is, and then they are in
-/// memory.
+/// Rows are spelled out where all sums fit into registers: the compiler leaves a loop of such a length as it is, and
+/// then they are in memory.
 #[inline(always)]
 fn part<S: Simd, F: Form, const M: usize>(
     s: S,
@@ -171,7 +173,8 @@ fn store<S: Simd>(s: S, acc: &[[S::V; TILE_ROWS]; 4], rows: usize, out: &mut Mat
     }
 }
 
-/// One group of 16 outputs for a tile of [`TILE_ROWS`] rows, from widened codes and scales; `out` column 0 is the group's first row.
+/// One group of 16 outputs for a tile of [`TILE_ROWS`] rows, from widened codes and scales; `out` column 0 is the
+/// group's first row.
 #[inline(always)]
 pub(crate) fn group_tile<S: Simd, F: Form>(
     s: S,
@@ -214,13 +217,15 @@ impl<F: Form> Kernel for Tiles<'_, '_, F> {
     }
 }
 
-/// One group of 16 outputs for a tile of `M` rows, or with `M = 0` as many as it has, with codes and scales widened on the way: what a
-/// few rows of activations wait for is memory, and that flows best when both planes are read at the pace of the arithmetic.
+/// One group of 16 outputs for a tile of `M` rows, or with `M = 0` as many as it has, with codes and scales widened on
+/// the way: what a few rows of activations wait for is memory, and that flows best when both planes are read at the
+/// pace of the arithmetic.
 struct Stream<'a, 'o, C, K, F, const M: usize> {
     codes: &'a [u8],
     plane: &'a [u8],
     tile: &'a Tile,
-    /// Where scales are widened to. Not the kernel's own: to fill it with zeros first would take as long as a short row.
+    /// Where scales are widened to. Not the kernel's own: to fill it with zeros first would take as long as a short
+    /// row.
     scales: &'a mut Unit,
     out: MatMut<'o>,
     ty: PhantomData<(C, K, F)>,
@@ -234,8 +239,8 @@ impl<C: Codes, K: Scaling, F: Form, const M: usize> Kernel for Stream<'_, '_, C,
         assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
         assert!(codes.len() == blocks * C::BYTES && plane.len() == blocks / K::BLOCKS * K::BYTES);
         let mut acc = [[s.splat(0.0); TILE_ROWS]; 4];
-        // Scales of eight blocks at once, whole lines of memory: half a line between the lines of codes comes late (Zen 4, one thread, Q4_0:
-        // 24 GB/s instead of 31).
+        // Scales of eight blocks at once, whole lines of memory: half a line between the lines of codes comes late (Zen
+        // 4, one thread, Q4_0: 24 GB/s instead of 31).
         const { assert!(SUPER.is_multiple_of(K::BLOCKS)) };
         let supers = codes.chunks(C::BYTES * SUPER).zip(plane.chunks(K::BYTES * (SUPER / K::BLOCKS)));
         for (i, (codes, units)) in supers.enumerate() {

@@ -1,7 +1,7 @@
 //! What a core can do at best: loops that read memory or multiply in registers and do nothing else.
 //!
-//! They set the roof beside which `quipu bench` shows a model's speed. They use the vocabulary of the real kernels, so the roof is
-//! that of the instruction set, not of another one that the CPU may have as well.
+//! They set the roof beside which `quipu bench` shows a model's speed. They use the vocabulary of the real kernels, so
+//! the roof is that of the instruction set, not of another one that the CPU may have as well.
 
 use std::hint::black_box;
 
@@ -23,7 +23,8 @@ pub(crate) fn read<S: Simd>(s: S, x: &[u8]) -> i32 {
     lanes.iter().fold(0, |a, &b| a.wrapping_add(b))
 }
 
-/// How `int8` can go about it. Sums wait for each other, so there must be many; registers are few. Which is faster is the CPU's matter.
+/// How `int8` can go about it. Sums wait for each other, so there must be many; registers are few. Which is faster is
+/// the CPU's matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Int8Loop {
     /// Eight lines of codes, four rows of activations.
@@ -32,8 +33,8 @@ pub enum Int8Loop {
     Wide,
 }
 
-/// `rounds` times the products of codes in registers, of 4 or 8 bits, with activations in the first-level cache; returns how many
-/// multiplications that were.
+/// `rounds` times the products of codes in registers, of 4 or 8 bits, with activations in the first-level cache;
+/// returns how many multiplications that were.
 #[inline(always)]
 pub(crate) fn int8<S: Simd>(s: S, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
     match (bits, how) {

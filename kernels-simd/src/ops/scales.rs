@@ -118,8 +118,9 @@ impl Scaling for SixBits {
     const BYTES: usize = 64 + 3 * LINE;
     const BLOCKS: usize = SUPER;
 
-    /// The format's 12 bytes of scales are three lines here: `a` has the six bits of scales 0–3 and `b` of minima 0–3, each with two
-    /// bits of number 4–7 on top, whose other four bits are the nibbles of `c`. Products are exact: 11 bits of f16 times 6 bits.
+    /// The format's 12 bytes of scales are three lines here: `a` has the six bits of scales 0–3 and `b` of minima 0–3,
+    /// each with two bits of number 4–7 on top, whose other four bits are the nibbles of `c`. Products are exact: 11
+    /// bits of f16 times 6 bits.
     #[inline(always)]
     fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         let packed = &unit[64..];
@@ -184,8 +185,8 @@ impl Scaling for SixBitHalves {
     const BYTES: usize = 32 + 3 * LINE;
     const BLOCKS: usize = SUPER;
 
-    /// The format's 12 bytes of scales are three lines here: `a` has the low four bits of scales 0–3 and 8–11, `b` of 4–7 and 12–15, `c` two
-    /// bits of every fourth. Products are exact: 11 bits of f16 times 6 bits.
+    /// The format's 12 bytes of scales are three lines here: `a` has the low four bits of scales 0–3 and 8–11, `b` of
+    /// 4–7 and 12–15, `c` two bits of every fourth. Products are exact: 11 bits of f16 times 6 bits.
     #[inline(always)]
     fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         let packed = &unit[32..];
@@ -215,13 +216,13 @@ impl Scaling for SixBitScales {
     const BYTES: usize = 32 + 32 + LINE;
     const BLOCKS: usize = SUPER;
 
-    /// Two bits each of scales 0–3 stand in the sixteen bytes `h0`, of 4–7 in `h1`; then the low four bits in a line, of two scales in a byte.
-    /// Products are exact: 11 bits of f16 times 6 bits.
+    /// Two bits each of scales 0–3 stand in the sixteen bytes `h0`, of 4–7 in `h1`; then the low four bits in a line,
+    /// of two scales in a byte. Products are exact: 11 bits of f16 times 6 bits.
     #[inline(always)]
     fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
         let (high, low) = (&unit[32..64], &unit[64..]);
-        // Below each of the low bytes the one that has its upper bits. The four lines have them for scales 0 and 4, 1 and 5, 2 and 6, 3 and 7;
-        // what they have for others is not used.
+        // Below each of the low bytes the one that has its upper bits. The four lines have them for scales 0 and 4, 1
+        // and 5, 2 and 6, 3 and 7; what they have for others is not used.
         let mut above = [0; LINE];
         for (i, above) in above.chunks_exact_mut(16).enumerate() {
             above.copy_from_slice(&high[16 * (i / 2)..][..16]);

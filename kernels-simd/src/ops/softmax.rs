@@ -1,8 +1,10 @@
-//! Sums of exponentials in f64, over all tokens of a vocabulary: for probabilities that somebody wants to know, not for the forward pass.
+//! Sums of exponentials in f64, over all tokens of a vocabulary: for probabilities that somebody wants to know, not for
+//! the forward pass.
 //!
-//! A vocabulary has up to 256 thousand tokens and a perplexity asks for all of them thousands of times, so the exponential is one that the
-//! compiler can turn into vector instructions: products, sums and shifts, no table, no branch. What it makes of that is rounded like the source,
-//! so nothing here differs between instruction sets but the speed.
+//! A vocabulary has up to 256 thousand tokens and a perplexity asks for all of them thousands of times, so the
+//! exponential is one that the compiler can turn into vector instructions: products, sums and shifts, no table, no
+//! branch. What it makes of that is rounded like the source, so nothing here differs between instruction sets but the
+//! speed.
 
 use crate::simd::Simd;
 
@@ -11,7 +13,8 @@ const LANES: usize = 8;
 
 /// `eˣ` for `x ≤ 0`, within 10⁻¹⁴ of the value; below −700 as if it were −700. NaN for NaN.
 ///
-/// `x = n·ln 2 + r` with `|r| ≤ ½·ln 2`, a Taylor polynomial for `eʳ` (its remainder is `r¹²/12!`, 6·10⁻¹⁵), and `n` into the exponent.
+/// `x = n·ln 2 + r` with `|r| ≤ ½·ln 2`, a Taylor polynomial for `eʳ` (its remainder is `r¹²/12!`, 6·10⁻¹⁵), and `n`
+/// into the exponent.
 #[inline(always)]
 fn exp(x: f64) -> f64 {
     // Added and taken away again it rounds to a whole number, whose bits stand at the low end meanwhile.

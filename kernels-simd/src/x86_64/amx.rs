@@ -1,17 +1,19 @@
 //! AMX: products of tiles of int8, for tiles of 16 rows of activations; everything else is AVX-512.
 //!
-//! One `tdpbssd` multiplies 16 rows of activations × 32 columns by 16 output rows × the same 32 columns, which are the eight lines of a
-//! block as they lie in memory: a line is a row of the second operand. So a product is the exact sum `S_b` of a block for 256 outputs.
-//! Then the sums go to memory, since there is no other way out of a tile, and AVX-512 scales them and adds them up in the order that the
-//! design prescribes. The 256 outputs stay in 16 vector registers from the first block to the last.
+//! One `tdpbssd` multiplies 16 rows of activations × 32 columns by 16 output rows × the same 32 columns, which are the
+//! eight lines of a block as they lie in memory: a line is a row of the second operand. So a product is the exact sum
+//! `S_b` of a block for 256 outputs. Then the sums go to memory, since there is no other way out of a tile, and AVX-512
+//! scales them and adds them up in the order that the design prescribes. The 256 outputs stay in 16 vector registers
+//! from the first block to the last.
 //!
 //! Codes are widened to signed values, without an offset, so sums start from zero.
 //!
 //! # Shape
 //!
-//! Estimated, not measured, from the throughputs that Intel's optimisation manual gives for Sapphire Rapids: `tdpbssd` 16 cycles for 16
-//! rows whatever their length, a tile's load half a cycle and its store a cycle for each row, two loads of 512 bits and two vector
-//! operations of 512 bits a cycle. A block of 16 × 16 outputs takes 8192 multiplications and
+//! Estimated, not measured, from the throughputs that Intel's optimisation manual gives for Sapphire Rapids: `tdpbssd`
+//! 16 cycles for 16 rows whatever their length, a tile's load half a cycle and its store a cycle for each row, two
+//! loads of 512 bits and two vector operations of 512 bits a cycle. A block of 16 × 16 outputs takes 8192
+//! multiplications and
 //!
 //! | | scale only | with a minimum | Q6_K (two halves) |
 //! |---|---|---|---|
@@ -21,9 +23,10 @@
 //! | vector operations, cycles | 16 · 3 / 2 = 24 | 32 | 16 · 5 / 2 = 40 |
 //! | multiplications a cycle, all overlapped | 290 | 230 | 190 |
 //!
-//! against 1024 of products alone and about 93, 85 and 79 of the kernel for `vpdpbusd`. With 8 rows a tile the lines would be loaded twice as
-//! often; two groups at once, or 32 rows, would need 32 registers for outputs alone. To overlap, four products are under way: tiles 0 to 3 take
-//! sums in turn, and a sum is stored when three more products have been started.
+//! against 1024 of products alone and about 93, 85 and 79 of the kernel for `vpdpbusd`. With 8 rows a tile the lines
+//! would be loaded twice as often; two groups at once, or 32 rows, would need 32 registers for outputs alone. To
+//! overlap, four products are under way: tiles 0 to 3 take sums in turn, and a sum is stored when three more products
+//! have been started.
 
 use std::arch::{asm, x86_64::*};
 use std::hint::black_box;
@@ -112,8 +115,8 @@ impl Tiles for Int8Tiles {
     }
 }
 
-/// Tiles configured on this thread, released when dropped. What is in them between two pieces of `asm!` stays there: the compiler has no
-/// use for tiles and the system keeps them for each thread.
+/// Tiles configured on this thread, released when dropped. What is in them between two pieces of `asm!` stays there:
+/// the compiler has no use for tiles and the system keeps them for each thread.
 struct Shape;
 
 impl Shape {
@@ -218,8 +221,8 @@ fn large_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[T
                     if now < products {
                         let acts = tile.q[now / parts * ROWS].as_ptr().wrapping_add(now % parts * 16);
                         let lines_at = codes[now * lines * LINE..].as_ptr();
-                        // SAFETY: `lines` lines at `lines_at` and 16 rows of 4 · `lines` columns, a block of one row apart, at `acts` are
-                        // there, as asserted; the tiles were configured for as many.
+                        // SAFETY: `lines` lines at `lines_at` and 16 rows of 4 · `lines` columns, a block of one row
+                        // apart, at `acts` are there, as asserted; the tiles were configured for as many.
                         unsafe { start!($i, $a, $b, acts, lines_at) };
                     }
                     if done < products && done % parts == parts - 1 {

@@ -1,7 +1,7 @@
 //! AVX2, which has no dot product of bytes.
 //!
-//! Products go through `vpmaddubsw`, which multiplies unsigned by signed bytes and adds neighbours in i16 *with saturation*. Small codes
-//! leave room there: several lines are summed in i16 before one `vpmaddwd` widens them.
+//! Products go through `vpmaddubsw`, which multiplies unsigned by signed bytes and adds neighbours in i16 *with
+//! saturation*. Small codes leave room there: several lines are summed in i16 before one `vpmaddwd` widens them.
 
 use std::arch::x86_64::*;
 use std::hint::black_box;
@@ -30,8 +30,8 @@ pub(crate) struct Maddubs;
 /// The largest magnitude of a quantised activation.
 const MAX_ACT: i32 = 127;
 
-/// What [`Maddubs::sums`] takes from codes, so that eight lines of them, or four of a type with halves, fit sums of 16 bits, which may pass
-/// over their limits on the way: nothing, or a power of two.
+/// What [`Maddubs::sums`] takes from codes, so that eight lines of them, or four of a type with halves, fit sums of 16
+/// bits, which may pass over their limits on the way: nothing, or a power of two.
 const fn centre<F: Form>() -> i32 {
     if F::MINS > 0 && F::BITS == 5 { 16 } else { offset::<Avx2, F>() }
 }
@@ -85,8 +85,9 @@ fn wide_sums<const N: usize>(cpu: Avx2, codes: &[u8], rows: Rows<'_>) -> Sums {
 impl Products for Maddubs {
     const BYTE_OFFSET: i32 = 0;
 
-    // `vpmaddubsw` wants an unsigned factor. To give the sign of a code to the activation takes an instruction for each product, and of such
-    // products a sum of 16 bits holds but one line. Numbers of 16 bits have signs, and `vpmaddwd` adds up their products in 32.
+    // `vpmaddubsw` wants an unsigned factor. To give the sign of a code to the activation takes an instruction for each
+    // product, and of such products a sum of 16 bits holds but one line. Numbers of 16 bits have signs, and `vpmaddwd`
+    // adds up their products in 32.
     const WIDE: bool = true;
 
     #[inline(always)]

@@ -1,5 +1,5 @@
-//! AVX-512 (F, BW, DQ, VL) with VNNI: sixteen lanes, `vpdpbusd`; and what more a CPU may have for many rows of activations
-//! ([`Tiles`]).
+//! AVX-512 (F, BW, DQ, VL) with VNNI: sixteen lanes, `vpdpbusd`; and what more a CPU may have for many rows of
+//! activations ([`Tiles`]).
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;

@@ -27,12 +27,14 @@ pub(super) unsafe fn largest(x: &[f32; 32]) -> f32 {
 #[inline(always)]
 pub(super) unsafe fn round_block(x: &[f32; 32], scale: f32) -> (ActBlock, [i32; 2]) {
     let mut block = [0; 32];
-    // SAFETY: four loads of eight numbers of `x` and one store of 32 bytes to `block`; the rest is arithmetic that the CPU has.
+    // SAFETY: four loads of eight numbers of `x` and one store of 32 bytes to `block`; the rest is arithmetic that the
+    // CPU has.
     unsafe {
         let scale = _mm256_set1_ps(scale);
         // Converting rounds to even.
         let at = |i: usize| _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x.as_ptr().add(8 * i)), scale));
-        // Packing saturates, and works in halves of 128 bits: fours of the first vector, the second, …, then the same of the upper halves.
+        // Packing saturates, and works in halves of 128 bits: fours of the first vector, the second, …, then the same
+        // of the upper halves.
         let halves = _mm256_packs_epi16(_mm256_packs_epi32(at(0), at(1)), _mm256_packs_epi32(at(2), at(3)));
         let bytes = _mm256_permutevar8x32_epi32(halves, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         let bytes = _mm256_max_epi8(bytes, _mm256_set1_epi8(-127));

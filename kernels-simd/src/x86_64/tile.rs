@@ -1,8 +1,9 @@
 //! Full tiles of the instruction sets of 256 bits.
 //!
-//! A line of codes is two of their registers, so the generic kernel, which keeps eight of those and goes through the rows of activations,
-//! fetches all activations once for either part. This one takes a line at a time, both parts of it, for four rows: a register of
-//! activations serves both parts, a line serves four rows, and the sums of all eight stay in registers.
+//! A line of codes is two of their registers, so the generic kernel, which keeps eight of those and goes through the
+//! rows of activations, fetches all activations once for either part. This one takes a line at a time, both parts of
+//! it, for four rows: a register of activations serves both parts, a line serves four rows, and the sums of all eight
+//! stay in registers.
 
 use std::arch::x86_64::*;
 
@@ -48,8 +49,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Stores part `sub` of block `block` in `codes`: lines as they are, or, where codes of 8 bits are widened to 16, two lines for each, the
-/// codes of even columns and of odd ones.
+/// Stores part `sub` of block `block` in `codes`: lines as they are, or, where codes of 8 bits are widened to 16, two
+/// lines for each, the codes of even columns and of odd ones.
 #[inline(always)]
 pub(super) fn store_codes<P: Products, F: Form>(
     cpu: Avx<P>,

@@ -1,4 +1,5 @@
-//! Eight lanes, the same for all instruction sets of 256 bits, which differ in how they multiply bytes ([`Products`]): AVX2, FMA and F16C.
+//! Eight lanes, the same for all instruction sets of 256 bits, which differ in how they multiply bytes ([`Products`]):
+//! AVX2, FMA and F16C.
 
 use std::arch::{asm, x86_64::*};
 use std::marker::PhantomData;
@@ -248,9 +249,9 @@ impl<P: Products> Simd for Avx<P> {
     }
 }
 
-/// `x`, which the compiler takes for another value: a sum that goes through here is added up in the order that is written, where else the
-/// compiler would make a tree of it that does not fit into the registers; and a number that is broadcast is not calculated with before,
-/// in a general register, from which it is a long way to a vector.
+/// `x`, which the compiler takes for another value: a sum that goes through here is added up in the order that is
+/// written, where else the compiler would make a tree of it that does not fit into the registers; and a number that is
+/// broadcast is not calculated with before, in a general register, from which it is a long way to a vector.
 ///
 /// # Safety
 /// The CPU has AVX2.

@@ -32,8 +32,8 @@ pub struct BlockQ3_K {
     pub hmask: [u8; 32],
     /// Low 2 bits, ordered as [`BlockQ2_K::qs`].
     pub qs: [u8; 64],
-    /// 16 scales of 6 bits: number `i` has its low 4 bits in half `i / 8` of byte `i % 8`, the others in bits `2·(i / 4)..` of byte
-    /// `8 + i % 4`.
+    /// 16 scales of 6 bits: number `i` has its low 4 bits in half `i / 8` of byte `i % 8`, the others in bits `2·(i /
+    /// 4)..` of byte `8 + i % 4`.
     pub scales: [u8; 12],
     /// Scale of the scales.
     pub d: f16,

@@ -1,7 +1,8 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: 32 weights with one f16 scale, and for the `_1` types one f16 minimum.
 //!
-//! The 4-bit codes of weights `j` and `j + 16` are the low and high half of byte `j`; the fifth bit of weight `k` is bit
-//! `k` of the little-endian number `qh`. The quantisers keep f32 throughout and round the scale to f16 only to store it.
+//! The 4-bit codes of weights `j` and `j + 16` are the low and high half of byte `j`; the fifth bit of weight `k` is
+//! bit `k` of the little-endian number `qh`. The quantisers keep f32 throughout and round the scale to f16 only to
+//! store it.
 
 use std::mem::offset_of;
 

@@ -1,4 +1,5 @@
-//! IQ4_NL and IQ4_XS: codes of 4 bits that stand for sixteen integers, closer together near zero, where most weights are.
+//! IQ4_NL and IQ4_XS: codes of 4 bits that stand for sixteen integers, closer together near zero, where most weights
+//! are.
 
 use std::{mem::offset_of, ops::Range};
 

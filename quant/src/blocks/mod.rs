@@ -57,7 +57,8 @@ pub struct Weights32 {
     pub min: Min,
 }
 
-/// What 32 integers are multiplied by. In a block of 256, that is its f16 scale times an integer of at most 8 bits, which f32 holds exactly.
+/// What 32 integers are multiplied by. In a block of 256, that is its f16 scale times an integer of at most 8 bits,
+/// which f32 holds exactly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
     /// The same for all.
@@ -104,8 +105,8 @@ pub trait Block: Pod {
     const TYPE: TensorType;
     /// Bits of a code: 2, 3, 4, 5, 6 or 8.
     const BITS: usize;
-    /// The code that stands for the integer 0, or for the nearest where none does. The codes of Q8_0 are signed bytes and have none to
-    /// subtract.
+    /// The code that stands for the integer 0, or for the nearest where none does. The codes of Q8_0 are signed bytes
+    /// and have none to subtract.
     const ZERO: u8;
     /// Byte offsets of the f16 scales within the block.
     const F16_SCALES: &'static [usize];
@@ -200,13 +201,15 @@ pub fn dequantize(ty: TensorType, src: &[u8], dst: &mut [f32]) -> Result<(), Blo
     Ok(())
 }
 
-/// Turns f32 values into blocks, to the byte as ggml's `quantize_row_*_ref` does. [`crate::search`] has rules with less error.
+/// Turns f32 values into blocks, to the byte as ggml's `quantize_row_*_ref` does. [`crate::search`] has rules with less
+/// error.
 ///
 /// `src` is a whole number of blocks of finite values; `dst` has the bytes of those blocks. A value that is not finite
 /// gives an unspecified block for the block types; F16 and BF16 keep infinities and NaN.
 ///
 /// # Errors
-/// [`BlockError::CannotQuantize`] unless [`has_plain_rule`], [`BlockError::Length`] when the lengths do not fit together.
+/// [`BlockError::CannotQuantize`] unless [`has_plain_rule`], [`BlockError::Length`] when the lengths do not fit
+/// together.
 pub fn quantize(ty: TensorType, src: &[f32], dst: &mut [u8]) -> Result<(), BlockError> {
     fn blocks<B: Block>(src: &[f32], dst: &mut [u8], from_weights: impl Fn(&[f32; SUB]) -> B) {
         for (x, dst) in src.as_chunks().0.iter().zip(dst.chunks_exact_mut(size_of::<B>())) {
@@ -228,7 +231,8 @@ pub fn quantize(ty: TensorType, src: &[f32], dst: &mut [u8]) -> Result<(), Block
     Ok(())
 }
 
-/// Whether [`quantize`] knows the type: the K-quants and those of other codes than evenly spaced ones are made by search alone.
+/// Whether [`quantize`] knows the type: the K-quants and those of other codes than evenly spaced ones are made by
+/// search alone.
 pub const fn has_plain_rule(ty: TensorType) -> bool {
     use TensorType::*;
     matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)

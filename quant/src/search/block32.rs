@@ -6,7 +6,8 @@ use super::fit::Group;
 use super::{Effort, Search, set_nearest_codes};
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, SUB};
 
-/// Where the search starts: values that the farthest weight's code may take, in parts of the code farthest from zero. Beyond 1 it is cut off.
+/// Where the search starts: values that the farthest weight's code may take, in parts of the code farthest from zero.
+/// Beyond 1 it is cut off.
 pub(super) const PARTS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
 
 /// The same for a brief search.

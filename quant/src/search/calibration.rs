@@ -1,25 +1,28 @@
 //! What is known of the activations that a matrix multiplies, and rounding that makes use of it.
 //!
-//! A row `w` with errors `e` gives the output the error `e·x`, whose mean square is `eᵀHe` with `H = E[x·xᵀ]`. If column `k` is rounded and
-//! has the error `e_k`, the columns still free can take back part of it. The best they can do is known: with the Cholesky factor of the
-//! inverse, `H⁻¹ = UᵀU` and `U` upper triangular, column `j` changes by `−e_k · U[k][j] / U[k][k]` (Frantar et al. 2022, GPTQ,
-//! arXiv:2210.17323). Here within windows of [`WINDOW`] columns, so that `H` takes 256 numbers a column instead of the square of a row's
-//! length; most of the gain stays.
+//! A row `w` with errors `e` gives the output the error `e·x`, whose mean square is `eᵀHe` with `H = E[x·xᵀ]`. If
+//! column `k` is rounded and has the error `e_k`, the columns still free can take back part of it. The best they can do
+//! is known: with the Cholesky factor of the inverse, `H⁻¹ = UᵀU` and `U` upper triangular, column `j` changes by `−e_k
+//! · U[k][j] / U[k][k]` (Frantar et al. 2022, GPTQ, arXiv:2210.17323). Here within windows of [`WINDOW`] columns, so
+//! that `H` takes 256 numbers a column instead of the square of a row's length; most of the gain stays.
 
 use super::Effort;
 
 /// Columns whose errors are made good among each other.
 pub const WINDOW: usize = 256;
 
-/// Added to the diagonal of `H`, in parts of its mean: keeps directions that the text never took from being taken for free.
+/// Added to the diagonal of `H`, in parts of its mean: keeps directions that the text never took from being taken for
+/// free.
 const DAMPING: f64 = 0.01;
 
-/// How many inputs without any correlation are believed in before the first one is seen: as many as a window has directions. So the products of
-/// different columns count `n / (n + PRIOR)` of what `n` inputs say, the posterior mean under an inverse Wishart prior with the diagonal as
-/// its scale. A short text then gains little instead of doing harm (measured: `docs/quantisation.md`).
+/// How many inputs without any correlation are believed in before the first one is seen: as many as a window has
+/// directions. So the products of different columns count `n / (n + PRIOR)` of what `n` inputs say, the posterior mean
+/// under an inverse Wishart prior with the diagonal as its scale. A short text then gains little instead of doing harm
+/// (measured: `docs/quantisation.md`).
 const PRIOR: f64 = WINDOW as f64;
 
-/// Inputs from which on a long search for scales is worth its time. With fewer, other inputs change more than it does (`docs/quantisation.md`).
+/// Inputs from which on a long search for scales is worth its time. With fewer, other inputs change more than it does
+/// (`docs/quantisation.md`).
 const MANY: f64 = 1024.0;
 
 /// The least importance of a column, in parts of the mean.
@@ -28,9 +31,11 @@ const LEAST: f32 = 1e-4;
 /// The activations that a matrix multiplies, in the form that rounding needs.
 #[derive(Clone, Debug)]
 pub struct Calibration {
-    /// For each column the cost of an error that cannot be made good later: the mean square, or what of it the later columns leave.
+    /// For each column the cost of an error that cannot be made good later: the mean square, or what of it the later
+    /// columns leave.
     weights: Vec<f32>,
-    /// For each window, for each of its columns `k`, `U[k][j] / U[k][k]` for the columns `j`, 0 for `j ≤ k`. Empty if unknown.
+    /// For each window, for each of its columns `k`, `U[k][j] / U[k][k]` for the columns `j`, 0 for `j ≤ k`. Empty if
+    /// unknown.
     feedback: Vec<Vec<f32>>,
     /// How long to search for scales where errors are fed back.
     effort: Effort,
@@ -45,8 +50,8 @@ impl Calibration {
         Calibration { weights: squares.iter().map(weight).collect(), feedback: Vec::new(), effort: Effort::Full }
     }
 
-    /// From mean products over `count` inputs: `gram[256·i + j]` is that of column `i` with column `j` of its window (the upper triangle is
-    /// read). `None` when the numbers are no products of anything, e.g. not finite.
+    /// From mean products over `count` inputs: `gram[256·i + j]` is that of column `i` with column `j` of its window
+    /// (the upper triangle is read). `None` when the numbers are no products of anything, e.g. not finite.
     ///
     /// # Panics
     /// When `gram` does not have 256 numbers for each of the `squares`.
@@ -83,7 +88,8 @@ impl Calibration {
     }
 }
 
-/// `U[k][j] / U[k][k]` for a window, and in `weights` `1 / U[k][k]²`: what an error in column `k` costs after the later ones have done their best.
+/// `U[k][j] / U[k][k]` for a window, and in `weights` `1 / U[k][k]²`: what an error in column `k` costs after the later
+/// ones have done their best.
 ///
 /// Products of different columns count `believed` of what they are.
 fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>> {
@@ -98,7 +104,8 @@ fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>
         // A window in which nothing ever happened must have a solution, too.
         h[i * n + i] += (DAMPING * mean).max(f64::from(f32::MIN_POSITIVE));
     }
-    // H = V·Vᵀ with V upper triangular, from the last column up; then U = V⁻¹ satisfies UᵀU = H⁻¹ and is upper triangular too.
+    // H = V·Vᵀ with V upper triangular, from the last column up; then U = V⁻¹ satisfies UᵀU = H⁻¹ and is upper
+    // triangular too.
     let mut v = vec![0.0; n * n];
     for j in (0..n).rev() {
         let (above, row_j) = v.split_at_mut(j * n);
@@ -187,7 +194,8 @@ mod tests {
         (squares, gram)
     }
 
-    /// The squared error of a matrix's outputs on activations that the calibration has not seen, with it and without, for each type.
+    /// The squared error of a matrix's outputs on activations that the calibration has not seen, with it and without,
+    /// for each type.
     fn errors(seen: usize) -> Vec<(TensorType, f64, f64)> {
         let of_type = |ty: TensorType| {
             let cols = if ty.block_len() == 256 { 512 } else { 320 };

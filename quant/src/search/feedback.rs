@@ -1,8 +1,8 @@
 //! Rounding column by column, each error passed on to the columns behind it in the window.
 //!
-//! The codes of a row depend on each other one after the other, but rows do not depend on each other: sixteen of them are rounded side by side.
-//! Every weight still takes the errors of the columns before it one by one, in their order, so the result does not depend on who its
-//! neighbours are.
+//! The codes of a row depend on each other one after the other, but rows do not depend on each other: sixteen of them
+//! are rounded side by side. Every weight still takes the errors of the columns before it one by one, in their order,
+//! so the result does not depend on who its neighbours are.
 
 use super::calibration::{Calibration, WINDOW};
 use super::{Search, fit, search_block};
@@ -44,7 +44,8 @@ pub(super) fn quantize_rows<B: Search>(calibration: &Calibration, src: &[f32], d
     }
 }
 
-/// Sets the codes of sub-block `sub` of each row, which begins at column `first` of the window, and passes the errors on as far as column `len`.
+/// Sets the codes of sub-block `sub` of each row, which begins at column `first` of the window, and passes the errors
+/// on as far as column `len`.
 fn round_in_turn<B: Search>(
     blocks: &mut [B; ROWS],
     sub: usize,
@@ -104,8 +105,8 @@ fn round_in_turn<B: Search>(
 /// Columns that take errors together.
 const COLUMNS: usize = 8;
 
-/// Passes the errors of a sub-block on to the columns from number `from` on: all errors to a few columns of a few rows at a time,
-/// which stay in registers meanwhile. `feedback` are the sub-block's rows of it.
+/// Passes the errors of a sub-block on to the columns from number `from` on: all errors to a few columns of a few rows
+/// at a time, which stay in registers meanwhile. `feedback` are the sub-block's rows of it.
 #[inline(always)]
 fn pass_on(errors: &[[f32; ROWS]; SUB], feedback: &[f32], from: usize, window: &mut Window) {
     const TOGETHER: usize = 4;

@@ -1,8 +1,9 @@
 //! Q2_K and Q3_K by search: what [`super_block`](super::super_block) does, for groups of 16.
 //!
-//! With so few bits the least squared error is not all that counts. Values by least squares are a projection of the weights: shorter than
-//! these by as much as their relative error, which is a tenth for Q2_K. All outputs are then smaller than they should be, all in the same
-//! direction, and that does not average out as the rest of the error does. What helps is measured in `docs/quantisation.md`.
+//! With so few bits the least squared error is not all that counts. Values by least squares are a projection of the
+//! weights: shorter than these by as much as their relative error, which is a tenth for Q2_K. All outputs are then
+//! smaller than they should be, all in the same direction, and that does not average out as the rest of the error does.
+//! What helps is measured in `docs/quantisation.md`.
 
 use half::f16;
 
@@ -27,7 +28,8 @@ impl Search for BlockQ2_K {
     }
 }
 
-/// Scales the block so that its values, weighed like the squared errors, have the weights as their projection: `Σ w·x·value = Σ w·x²`.
+/// Scales the block so that its values, weighed like the squared errors, have the weights as their projection: `Σ
+/// w·x·value = Σ w·x²`.
 fn lengthen(block: &mut BlockQ2_K, x: &[f32], w: &[f32]) {
     /// Further apart are only blocks of which hardly anything is left.
     const MOST: f32 = 1.25;
@@ -45,7 +47,8 @@ fn lengthen(block: &mut BlockQ2_K, x: &[f32], w: &[f32]) {
     }
 }
 
-/// What the scale that fits Q3_K's weights best is multiplied by, before codes are rounded anew: fewer of the large weights are cut off then.
+/// What the scale that fits Q3_K's weights best is multiplied by, before codes are rounded anew: fewer of the large
+/// weights are cut off then.
 const WIDER: f32 = 1.02;
 
 /// The squared error that this may cost, in parts of the least. Weights that fit exactly stay as they are.

@@ -1,8 +1,10 @@
-//! The best scale, or scale and minimum, for a group of weights: weighted least squares over codes that are themselves rounded.
+//! The best scale, or scale and minimum, for a group of weights: weighted least squares over codes that are themselves
+//! rounded.
 //!
-//! For given codes `q` the error `Σ w·(x − d·q − m)²` is quadratic in `(d, m)`, and its minimum solves a system of two linear equations;
-//! for given `(d, m)` the best codes are the nearest ones. So both are improved in turn. That ends in the nearest local minimum, hence
-//! several starts. Of many starts most lead nowhere, hence only the best of them is followed to its end.
+//! For given codes `q` the error `Σ w·(x − d·q − m)²` is quadratic in `(d, m)`, and its minimum solves a system of two
+//! linear equations; for given `(d, m)` the best codes are the nearest ones. So both are improved in turn. That ends in
+//! the nearest local minimum, hence several starts. Of many starts most lead nowhere, hence only the best of them is
+//! followed to its end.
 //!
 //! Sums run over eight virtual lanes, so that they are vectors on every machine and the same on each.
 
@@ -139,8 +141,8 @@ impl<const N: usize> Group<'_, N> {
         fold(sum)
     }
 
-    /// The scale `d` for which `Σ w·(x − d·q)²` is least, codes being the nearest. `starts` are code values that the farthest weight
-    /// may take, of both signs.
+    /// The scale `d` for which `Σ w·(x − d·q)²` is least, codes being the nearest. `starts` are code values that the
+    /// farthest weight may take, of both signs.
     pub fn best_scale(self, codes: impl Grid, starts: &[f32], steps: usize) -> ScaleFit {
         let far = self.x.iter().fold(0.0, |far: f32, &x| if x.abs() > far.abs() { x } else { far });
         if far == 0.0 {
@@ -171,8 +173,8 @@ impl<const N: usize> Group<'_, N> {
         best
     }
 
-    /// The `(d, min)` for which `Σ w·(x − d·q − min)²` is least, codes being the nearest, from 0 on. `starts` are the code values that the
-    /// largest weight may take when the smallest is 0. With `below_zero`, `min` is not positive.
+    /// The `(d, min)` for which `Σ w·(x − d·q − min)²` is least, codes being the nearest, from 0 on. `starts` are the
+    /// code values that the largest weight may take when the smallest is 0. With `below_zero`, `min` is not positive.
     pub fn best_affine(self, codes: Codes, starts: &[f32], steps: usize, below_zero: bool) -> (f32, f32, Moments) {
         let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
         for &x in self.x {

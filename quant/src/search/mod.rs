@@ -1,11 +1,13 @@
-//! Quantising by search: the scale, and the minimum, with the least weighted squared error, and codes that know of each other.
+//! Quantising by search: the scale, and the minimum, with the least weighted squared error, and codes that know of each
+//! other.
 //!
-//! ggml's plain rule ([`crate::blocks::quantize`]) takes the scale from the largest weight and rounds each weight by itself. Here
+//! ggml's plain rule ([`crate::blocks::quantize`]) takes the scale from the largest weight and rounds each weight by
+//! itself. Here
 //!
-//! - the scales are searched for (`fit`: one group of weights; `block32`, `super_block`: whole blocks), where the error of a weight counts by
-//!   what is known of the activations that it will meet;
-//! - with a [`Calibration`] that knows how activations go together, the error of each weight is made good, as far as it can be, by the weights
-//!   still to be rounded in its window of [`WINDOW`] columns ([`calibration`]).
+//! - the scales are searched for (`fit`: one group of weights; `block32`, `super_block`: whole blocks), where the error
+//!   of a weight counts by what is known of the activations that it will meet;
+//! - with a [`Calibration`] that knows how activations go together, the error of each weight is made good, as far as it
+//!   can be, by the weights still to be rounded in its window of [`WINDOW`] columns ([`calibration`]).
 //!
 //! The plain block stands as a candidate, so that by the measure that is searched for nothing gets worse.
 
@@ -27,8 +29,8 @@ use fit::{Codes, Grid};
 
 /// Turns f32 values into blocks whose weighted squared error is as small as the search can make it.
 ///
-/// `src` is whole rows of `cols` finite values, `dst` the bytes of their blocks. Types without blocks are rounded to nearest. A value that
-/// is not finite gives an unspecified block.
+/// `src` is whole rows of `cols` finite values, `dst` the bytes of their blocks. Types without blocks are rounded to
+/// nearest. A value that is not finite gives an unspecified block.
 ///
 /// # Errors
 /// [`BlockError::Length`] when the lengths do not fit together, or the calibration is for another number of columns.
@@ -74,7 +76,8 @@ pub fn quantize(
 pub(crate) enum Effort {
     /// All starts and rounds that gain something.
     Full,
-    /// A few starts: where codes are set one by one afterwards, each after the errors before it, most of the gain is there.
+    /// A few starts: where codes are set one by one afterwards, each after the errors before it, most of the gain is
+    /// there.
     Brief,
 }
 
@@ -90,8 +93,8 @@ impl Effort {
 
 /// A block type that a search is known for.
 pub(crate) trait Search: Block {
-    /// Whether weights that no calibration speaks of count by their size. Measured: it helps the blocks of 32, whose largest weights
-    /// come off badly otherwise, and harms those of 256.
+    /// Whether weights that no calibration speaks of count by their size. Measured: it helps the blocks of 32, whose
+    /// largest weights come off badly otherwise, and harms those of 256.
     const COUNT_BY_SIZE: bool;
 
     /// Values of the codes that are used, where they are integers one after the other.
@@ -113,8 +116,8 @@ pub(crate) trait Search: Block {
         fit::low_byte(q).wrapping_add(Self::ZERO)
     }
 
-    /// The block for the values `x` whose squared errors count `w`; both as long as the block. Values are finite and of a size that f16
-    /// scales can hold, the largest weight is 1 and all are positive.
+    /// The block for the values `x` whose squared errors count `w`; both as long as the block. Values are finite and of
+    /// a size that f16 scales can hold, the largest weight is 1 and all are positive.
     fn search(x: &[f32], w: &[f32], effort: Effort) -> Self;
 
     /// The block by ggml's plain rule, where there is one.

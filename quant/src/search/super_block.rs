@@ -1,7 +1,8 @@
 //! Q4_K, Q5_K, Q6_K by search: the small integers that scale the groups, and the f16 that scales them, together.
 //!
-//! Each group is fitted by itself first. Then the integers are those with the least error for a given f16 scale, codes being rounded anew for
-//! each that is tried; and the f16 scale is the least-squares solution for given integers and codes. A few rounds settle it.
+//! Each group is fitted by itself first. Then the integers are those with the least error for a given f16 scale, codes
+//! being rounded anew for each that is tried; and the f16 scale is the least-squares solution for given integers and
+//! codes. A few rounds settle it.
 
 use half::f16;
 
@@ -12,7 +13,8 @@ use crate::blocks::{BlockQ4_K, BlockQ5_K, BlockQ6_K};
 /// Rounds of integers and scale in turn. The first gains most, a third would gain hardly anything.
 const ROUNDS: usize = 2;
 
-/// Where the search for a group with a minimum starts: values of the largest weight's code, in parts of the largest code.
+/// Where the search for a group with a minimum starts: values of the largest weight's code, in parts of the largest
+/// code.
 const AFFINE_PARTS: [f32; 8] = [0.92, 0.96, 0.99, 1.02, 1.05, 1.09, 1.14, 1.2];
 
 /// The same for a brief search.
@@ -108,7 +110,8 @@ pub(super) fn scales_and_mins<const G: usize, const N: usize>(
     best
 }
 
-/// The integers for `(d, dmin)`, and the two numbers that suit these best; the codes of the fits stand for those to come.
+/// The integers for `(d, dmin)`, and the two numbers that suit these best; the codes of the fits stand for those to
+/// come.
 fn brief<const G: usize>(fits: &[(f32, f32, Moments); G], integers: Codes, d: f32, dmin: f32) -> ScalesAndMins<G> {
     let mut found = ScalesAndMins { d: f16::from_f32(d), dmin: f16::from_f32(dmin), scales: [0.0; G], mins: [0.0; G] };
     let (d16, dmin16) = (found.d.to_f32(), found.dmin.to_f32());
@@ -221,8 +224,8 @@ pub(super) fn scales<const G: usize, const N: usize>(
     best
 }
 
-/// The 12 bytes that hold the 6-bit scales and minima of Q4_K and Q5_K: numbers 0..4 in bytes 0..4 and 4..8; of 4..8 the low halves in bytes
-/// 8..12, the rest at the top of the others.
+/// The 12 bytes that hold the 6-bit scales and minima of Q4_K and Q5_K: numbers 0..4 in bytes 0..4 and 4..8; of 4..8
+/// the low halves in bytes 8..12, the rest at the top of the others.
 pub(crate) fn pack_6_bits(scales: &[f32; 8], mins: &[f32; 8]) -> [u8; 12] {
     let (s, m) = (scales.map(|s| s as u8), mins.map(|m| m as u8));
     let mut packed = [0; 12];

@@ -1,4 +1,5 @@
-//! TQ1_0, TQ2_0, Q1_0, Q2_0: two to four levels for a weight; MXFP4, NVFP4: the 15 values of a 4-bit floating-point number.
+//! TQ1_0, TQ2_0, Q1_0, Q2_0: two to four levels for a weight; MXFP4, NVFP4: the 15 values of a 4-bit floating-point
+//! number.
 //!
 //! The layouts are ggml's (`block_tq1_0` and its like in `ggml-common.h`).
 
@@ -13,8 +14,8 @@ use crate::blocks::split_nibbles;
 #[repr(C)]
 #[allow(non_camel_case_types)]
 pub(super) struct BlockTQ1_0 {
-    /// Five digits in base 3 each, scaled up to the whole byte (see [`digit`]): digit `n` of byte `m` of the first 32 is weight `32·n + m`, of the
-    /// other 16 weight `160 + 16·n + m`.
+    /// Five digits in base 3 each, scaled up to the whole byte (see [`digit`]): digit `n` of byte `m` of the first 32
+    /// is weight `32·n + m`, of the other 16 weight `160 + 16·n + m`.
     qs: [u8; 48],
     /// Four digits each: digit `n` of byte `m` is weight `240 + 4·n + m`.
     qh: [u8; 4],
@@ -128,7 +129,8 @@ impl StoredBlock for BlockMXFP4 {
     const TYPE: StoredType = StoredType::MXFP4;
 
     fn scales(&self) -> Scales {
-        // Half of 2^(e − 127), which is subnormal for the two smallest exponents. That e = 255 means NaN is ignored, as ggml does.
+        // Half of 2^(e − 127), which is subnormal for the two smallest exponents. That e = 255 means NaN is ignored, as
+        // ggml does.
         let bits = if self.e < 2 { 1 << (21 + self.e) } else { (u32::from(self.e) - 1) << 23 };
         one_scale(f32::from_bits(bits))
     }
@@ -158,7 +160,8 @@ impl StoredBlock for BlockNVFP4 {
     }
 }
 
-/// An E4M3 number in units of 2⁻⁹, the smallest one. Its sign bit is ignored, and 0x7f, the format's NaN, is 0, as in ggml.
+/// An E4M3 number in units of 2⁻⁹, the smallest one. Its sign bit is ignored, and 0x7f, the format's NaN, is 0, as in
+/// ggml.
 fn e4m3(bits: u8) -> i32 {
     let (exponent, mantissa) = (bits >> 3 & 15, i32::from(bits & 7));
     match exponent {

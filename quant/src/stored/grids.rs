@@ -1,9 +1,10 @@
 //! The grids of the IQ types: which combinations of levels occur among 8, or 4, neighbouring weights.
 //!
-//! The numbers are ggml's (`iq1s_grid` and its like in `ggml-common.h`; `quants.py` of the `gguf` package): the points that its authors
-//! found to matter most, so they follow no rule. Here a point is one number: of 8 weights with the levels 0 to 2, that of weight `k` in
-//! bits `2k..2k + 2`; of 4 weights with the levels 0 to 7, that of weight `k` in bits `3k..3k + 3`, so that its octal digits are the levels,
-//! the last weight's first. Each grid is in ascending order. What a level is worth depends on the type, see `iq`.
+//! The numbers are ggml's (`iq1s_grid` and its like in `ggml-common.h`; `quants.py` of the `gguf` package): the points
+//! that its authors found to matter most, so they follow no rule. Here a point is one number: of 8 weights with the
+//! levels 0 to 2, that of weight `k` in bits `2k..2k + 2`; of 4 weights with the levels 0 to 7, that of weight `k` in
+//! bits `3k..3k + 3`, so that its octal digits are the levels, the last weight's first. Each grid is in ascending
+//! order. What a level is worth depends on the type, see `iq`.
 //!
 //! Made by `tests/make_grids.py`.
 

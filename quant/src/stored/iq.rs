@@ -1,6 +1,7 @@
 //! IQ1_S to IQ3_S: 8 or 4 weights at a time are a point of a grid, and signs.
 //!
-//! The layouts are ggml's (`block_iq2_xxs` and its like in `ggml-common.h`); numbers of more than a byte are little-endian.
+//! The layouts are ggml's (`block_iq2_xxs` and its like in `ggml-common.h`); numbers of more than a byte are
+//! little-endian.
 
 use bytemuck::{Pod, Zeroable};
 use half::f16;
@@ -15,7 +16,8 @@ pub(super) struct BlockIQ1_S {
     d: f16,
     /// For each 8 weights, the low 8 bits of the point's number.
     qs: [u8; 32],
-    /// For each 32 weights: the upper 3 bits of four numbers, the scale in bits 12..15, and bit 15 when the eighth is subtracted.
+    /// For each 32 weights: the upper 3 bits of four numbers, the scale in bits 12..15, and bit 15 when the eighth is
+    /// subtracted.
     qh: [[u8; 2]; 8],
 }
 

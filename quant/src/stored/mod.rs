@@ -1,11 +1,13 @@
 //! Types in which weights are stored but not multiplied: they are read, and recoded when a model is loaded or packed.
 //!
 //! - [`StoredType`]: ids, names, sizes, and the type that runs in its place. Start here.
-//! - `iq`: the grids' types IQ1 to IQ3 (`grids`: the grids themselves). `few_levels`: ternary, binary and 4-bit floating-point types.
+//! - `iq`: the grids' types IQ1 to IQ3 (`grids`: the grids themselves). `few_levels`: ternary, binary and 4-bit
+//!   floating-point types.
 //! - `recode`: from these to blocks that have kernels.
 //!
-//! All of them come down to integers (`Scales`): codes, small scales for 16 weights each, one number for the block. That is what makes
-//! recoding close to free of loss: it hands integers over, where quantising the values anew would round them.
+//! All of them come down to integers (`Scales`): codes, small scales for 16 weights each, one number for the block.
+//! That is what makes recoding close to free of loss: it hands integers over, where quantising the values anew would
+//! round them.
 
 mod few_levels;
 mod grids;
@@ -21,7 +23,8 @@ use crate::TensorType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(non_camel_case_types)]
 pub enum StoredType {
-    /// 256 weights: f16 scale; for each 32 a 3-bit scale and a shift by an eighth up or down; for each 8 one of 2048 ternary patterns.
+    /// 256 weights: f16 scale; for each 32 a 3-bit scale and a shift by an eighth up or down; for each 8 one of 2048
+    /// ternary patterns.
     IQ1_S,
     /// 256 weights: as [`StoredType::IQ1_S`], with a scale for each 16 and a shift for each 8.
     IQ1_M,
@@ -143,8 +146,8 @@ impl StoredType {
 
     /// The type that [`recode`] makes of it. Its blocks divide this one's.
     ///
-    /// Chosen is the smallest type that takes over the codes as they are, or with an error far below the type's own. What is lost besides is
-    /// f16's rounding of the new scale, 2⁻¹² of it.
+    /// Chosen is the smallest type that takes over the codes as they are, or with an error far below the type's own.
+    /// What is lost besides is f16's rounding of the new scale, 2⁻¹² of it.
     ///
     /// | type | runs as | codes |
     /// | --- | --- | --- |
@@ -182,8 +185,9 @@ pub struct StoredLengthError {
 
 /// A block taken apart: weight `k` is `d · groups[k / 16] · code[k]`, see [`StoredBlock`].
 ///
-/// The product is exact in f32 unless it overflows or loses subnormal bits: `d` has at most 11 significant bits, a group's scale 5 and a code 6.
-/// So its value does not depend on the order of multiplications, and is ggml's whatever ggml's order is.
+/// The product is exact in f32 unless it overflows or loses subnormal bits: `d` has at most 11 significant bits, a
+/// group's scale 5 and a code 6. So its value does not depend on the order of multiplications, and is ggml's whatever
+/// ggml's order is.
 pub(crate) struct Scales {
     d: f32,
     /// Blocks of fewer than 256 weights use the first ones.

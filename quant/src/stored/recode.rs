@@ -1,7 +1,8 @@
 //! From codes and scales to blocks that have kernels.
 //!
-//! A code `c` becomes `q = (c + offset) / step`, a whole number for most types. Then `d · group · c` is
-//! `(step · d) · group · q − (offset · d) · group`: Q4_K with the same number as scale and minimum of a group, or Q6_K where there is no offset.
+//! A code `c` becomes `q = (c + offset) / step`, a whole number for most types. Then `d · group · c` is `(step · d) ·
+//! group · q − (offset · d) · group`: Q4_K with the same number as scale and minimum of a group, or Q6_K where there is
+//! no offset.
 
 use bytemuck::bytes_of;
 use half::f16;
@@ -40,7 +41,8 @@ impl Way {
             IQ1_M => Way::Q6_K { step: 1.0 },
             // Multiples of 4 up to 52, and 62.
             IQ3_XXS => Way::Q6_K { step: 2.0 },
-            // 5, 16 and 27 for 8, 25 and 43, which loses least of all codes up to 31 on real matrices (with their scales; 8 is the most common).
+            // 5, 16 and 27 for 8, 25 and 43, which loses least of all codes up to 31 on real matrices (with their
+            // scales; 8 is the most common).
             IQ2_XXS | IQ2_XS | IQ2_S => Way::Q6_K { step: 1.581 },
             MXFP4 => Way::Q5_0,
             Q1_0 | Q2_0 => Way::Q4_0,

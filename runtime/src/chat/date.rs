@@ -47,8 +47,8 @@ impl DateTime {
 
     /// The moment `seconds` after 1970-01-01 00:00:00 UTC.
     pub fn from_unix(seconds: i64) -> DateTime {
-        // Days to year, month and day: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). Years
-        // begin in March, so that the leap day is the last of its year; 400 years are an era of 146097 days.
+        // Days to year, month and day: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms" (civil_from_days).
+        // Years begin in March, so that the leap day is the last of its year; 400 years are an era of 146097 days.
         let of_day = seconds.rem_euclid(86_400) as u32;
         let days = seconds.div_euclid(86_400) + 719_468;
         let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -27,8 +27,8 @@ pub(super) struct Bpe {
     pretokenizer: Pretokenizer,
     /// The token of each byte.
     bytes: [u32; 256],
-    /// The lines of the file that [`Bpe::merges`] come from, until they do: where words of the vocabulary skip the merges, a prompt may need
-    /// none at all, and to read Llama 3's takes as long as the rest of the tokenizer.
+    /// The lines of the file that [`Bpe::merges`] come from, until they do: where words of the vocabulary skip the
+    /// merges, a prompt may need none at all, and to read Llama 3's takes as long as the rest of the tokenizer.
     lines: Mutex<Strings>,
     merges: OnceLock<Merges>,
     /// The tokens by their bytes, if words that are in the vocabulary skip the merges.
@@ -44,8 +44,8 @@ const LINES_PER_THREAD: usize = 1 << 14;
 
 fn read_merges(lines: &Strings, vocab: &Vocab) -> Merges {
     let merge = |rank: usize, joined: &mut Vec<u8>| {
-        // The separator is the first space after the first character; a line without one, or whose pieces are not in the
-        // vocabulary, can never merge anything (llama.cpp lets such lines pass too).
+        // The separator is the first space after the first character; a line without one, or whose pieces are not in
+        // the vocabulary, can never merge anything (llama.cpp lets such lines pass too).
         let line = lines[rank].as_bytes();
         let space = 1 + line.iter().skip(1).position(|b| *b == b' ')?;
         let (left, right) = (&line[..space], &line[space + 1..]);
@@ -56,8 +56,8 @@ fn read_merges(lines: &Strings, vocab: &Vocab) -> Merges {
         let pair = pair(vocab.mergeable(left)?, vocab.mergeable(right)?);
         Some((pair, Merge { rank: u32::try_from(rank).ok()?, id }))
     };
-    // Nearly all of the time goes into waiting for memory that three lookups a line are scattered over. These are no jobs of rayon's: a
-    // worker that waits for one may begin another, and that may need these merges.
+    // Nearly all of the time goes into waiting for memory that three lookups a line are scattered over. These are no
+    // jobs of rayon's: a worker that waits for one may begin another, and that may need these merges.
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let part = lines.len().div_ceil(threads).max(LINES_PER_THREAD);
     let mut merges = Merges::with_capacity_and_hasher(lines.len(), Seed::default());
@@ -85,8 +85,8 @@ impl Bpe {
         pretokenizer: Pretokenizer,
         ignore_merges: bool,
     ) -> Result<Bpe, TokenizerError> {
-        // Real vocabularies lack bytes: those that UTF-8 never uses, or that their training text never had. A vocabulary without
-        // any is not byte-level.
+        // Real vocabularies lack bytes: those that UTF-8 never uses, or that their training text never had. A
+        // vocabulary without any is not byte-level.
         let bytes: [u32; 256] = std::array::from_fn(|byte| {
             let mut buffer = [0; 4];
             let piece = byte_to_char(byte as u8).encode_utf8(&mut buffer);

@@ -1,7 +1,7 @@
 //! The two ways in which vocabularies write bytes.
 
-/// GPT-2's alphabet: each byte is one printable character. Printable Latin-1 bytes stand for themselves, the other 68 follow from
-/// U+0100 on, in order (`bytes_to_unicode` in OpenAI's gpt-2/src/encoder.py).
+/// GPT-2's alphabet: each byte is one printable character. Printable Latin-1 bytes stand for themselves, the other 68
+/// follow from U+0100 on, in order (`bytes_to_unicode` in OpenAI's gpt-2/src/encoder.py).
 pub(super) fn byte_to_char(byte: u8) -> char {
     let shifted = match byte {
         0x00..=0x20 => 0x100 + u32::from(byte),

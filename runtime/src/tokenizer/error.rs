@@ -59,7 +59,8 @@ pub enum TokenizerError {
     /// A byte-level vocabulary without a token for any byte.
     #[error("the vocabulary has none of the 256 byte tokens (`!`, `\"`, …, `ł`) that byte-level BPE begins with")]
     NotByteLevel,
-    /// A SentencePiece vocabulary in which nothing stands for some bytes, so that some text could not be encoded at all.
+    /// A SentencePiece vocabulary in which nothing stands for some bytes, so that some text could not be encoded at
+    /// all.
     #[error(
         "the vocabulary has no `<0x{first:02X}>`, and {count} of the 256 byte tokens are missing in all; neither is there an unknown \
          token to stand for them (`tokenizer.ggml.unknown_token_id`)"

@@ -12,7 +12,8 @@ impl Default for Seed {
     }
 }
 
-/// Multiplies to 128 bits and folds the halves, so that each bit of `x` reaches the low and the high bits of the result.
+/// Multiplies to 128 bits and folds the halves, so that each bit of `x` reaches the low and the high bits of the
+/// result.
 fn fold(x: u64) -> u64 {
     let product = u128::from(x) * 0x9E37_79B9_7F4A_7C15;
     product as u64 ^ (product >> 64) as u64

@@ -1,8 +1,8 @@
-//! The loop at the heart of byte pair encoding: merge the best pair of neighbours, the leftmost of equally good ones, until no
-//! pair can be merged.
+//! The loop at the heart of byte pair encoding: merge the best pair of neighbours, the leftmost of equally good ones,
+//! until no pair can be merged.
 //!
-//! Which pairs merge, and how good they are, is the caller's: byte-level BPE looks at pairs of ids, SentencePiece at the
-//! text that they cover.
+//! Which pairs merge, and how good they are, is the caller's: byte-level BPE looks at pairs of ids, SentencePiece at
+//! the text that they cover.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -66,8 +66,8 @@ fn merge_by_heap(symbols: &mut Vec<Symbol>, merge_of: impl Fn(&Symbol, &Symbol) 
     let mut previous: Vec<usize> = [NONE].into_iter().chain(0..count - 1).collect();
     let mut alive = vec![true; count];
 
-    // (rank, left, right, where the right one ended, id): symbols only grow, and only to the right, so an entry is out of date
-    // exactly if one of the two is gone or the right one ends elsewhere now.
+    // (rank, left, right, where the right one ended, id): symbols only grow, and only to the right, so an entry is out
+    // of date exactly if one of the two is gone or the right one ends elsewhere now.
     let candidate = |symbols: &[Symbol], left: usize, right: usize| {
         let merge = merge_of(&symbols[left], &symbols[right])?;
         Some(Reverse((merge.rank, left, right, symbols[right].end, merge.id)))
@@ -98,7 +98,8 @@ mod tests {
 
     use super::*;
 
-    /// Joins two symbols if their lengths, taken together, have a rank; many ranks are equal, so that ties are met often.
+    /// Joins two symbols if their lengths, taken together, have a rank; many ranks are equal, so that ties are met
+    /// often.
     fn by_length(ranks: &[Option<u32>]) -> impl Fn(&Symbol, &Symbol) -> Option<Merge> {
         move |left, right| {
             let length = right.end - left.start;

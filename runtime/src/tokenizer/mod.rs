@@ -1,11 +1,12 @@
 //! The tokenizer: text to token ids and back, built from a model file's metadata (`tokenizer.ggml.*`).
 //!
-//! Encoding goes top down through three layers. `special.rs` finds tokens that stand in the text as they are, `<|eot_id|>`.
-//! What lies between is normalised and cut into words (`pre/`). Words go to the model's algorithm: byte-level BPE (`bpe.rs`) or
-//! SentencePiece's BPE (`spm.rs`), which end in the same merging loop (`merge.rs`). Decoding concatenates the bytes of tokens
-//! (`vocab.rs`); [`TextStream`] does so token by token.
+//! Encoding goes top down through three layers. `special.rs` finds tokens that stand in the text as they are,
+//! `<|eot_id|>`. What lies between is normalised and cut into words (`pre/`). Words go to the model's algorithm:
+//! byte-level BPE (`bpe.rs`) or SentencePiece's BPE (`spm.rs`), which end in the same merging loop (`merge.rs`).
+//! Decoding concatenates the bytes of tokens (`vocab.rs`); [`TextStream`] does so token by token.
 //!
-//! The reference is Hugging Face's `tokenizers` for what a text's ids are, and llama.cpp for how GGUF files describe that.
+//! The reference is Hugging Face's `tokenizers` for what a text's ids are, and llama.cpp for how GGUF files describe
+//! that.
 
 mod bpe;
 mod bytes;
@@ -54,8 +55,8 @@ const END_KEYS: &[&str] = &[
     "tokenizer.ggml.fim_sep_token_id",
 ];
 
-/// Pieces that end a generation wherever they are more than plain text (llama.cpp's list in src/llama-vocab.cpp, less what only other
-/// architectures have).
+/// Pieces that end a generation wherever they are more than plain text (llama.cpp's list in src/llama-vocab.cpp, less
+/// what only other architectures have).
 const END_PIECES: &[&str] = &[
     "<|eot_id|>",
     "<|eom_id|>",
@@ -157,8 +158,8 @@ impl Tokenizer {
     /// The tokens of `text`.
     ///
     /// `add_special` puts BOS before them and EOS after them, as far as the model wants these, and never a second time.
-    /// `parse_special` lets control tokens stand in the text as their pieces (`<|eot_id|>`), which is right for rendered templates
-    /// and wrong for what others wrote; without it they are plain text.
+    /// `parse_special` lets control tokens stand in the text as their pieces (`<|eot_id|>`), which is right for
+    /// rendered templates and wrong for what others wrote; without it they are plain text.
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
         let mut first = true;
@@ -188,8 +189,8 @@ impl Tokenizer {
         ids
     }
 
-    /// The bytes that token `id` puts into a text, which need not be whole characters. Nothing for control and unknown tokens
-    /// unless `special`, and nothing beyond the vocabulary.
+    /// The bytes that token `id` puts into a text, which need not be whole characters. Nothing for control and unknown
+    /// tokens unless `special`, and nothing beyond the vocabulary.
     pub fn token_bytes(&self, id: u32, special: bool) -> &[u8] {
         match self.kind(id) {
             TokenKind::Control | TokenKind::Unknown if !special => &[],
@@ -271,9 +272,8 @@ fn checked(vocab: &Vocab, key: &'static str, id: u32) -> Result<u32, TokenizerEr
     if (id as usize) < tokens { Ok(id) } else { Err(TokenizerError::IdOutOfRange { key, id, tokens }) }
 }
 
-/// The tokens that end a generation. Where the file leaves their kind open, or takes them for text, this makes them control tokens,
-/// so that they are not printed
-/// and text cannot forge them.
+/// The tokens that end a generation. Where the file leaves their kind open, or takes them for text, this makes them
+/// control tokens, so that they are not printed and text cannot forge them.
 fn find_ends(
     metadata: &Metadata,
     vocab: &mut Vocab,

@@ -1,8 +1,8 @@
 //! SentencePiece's BPE, as Llama 2 uses it.
 //!
-//! Text begins as its characters, spaces being `▁` by then; the pair whose joined text is the token with the best score merges first.
-//! Characters that end up in no token are spelled in byte tokens. (The unigram model of SentencePiece is another algorithm;
-//! GGUF calls it `t5`.)
+//! Text begins as its characters, spaces being `▁` by then; the pair whose joined text is the token with the best score
+//! merges first. Characters that end up in no token are spelled in byte tokens. (The unigram model of SentencePiece is
+//! another algorithm; GGUF calls it `t5`.)
 
 use std::collections::HashMap;
 

@@ -22,8 +22,8 @@ impl<'a> TextStream<'a> {
         TextStream { tokenizer, special, at_start: tokenizer.adds_space_prefix(), pending: Vec::new() }
     }
 
-    /// A stream for tokens that go on from others, such as what a model writes after a prompt: a space before the first word
-    /// stays.
+    /// A stream for tokens that go on from others, such as what a model writes after a prompt: a space before the first
+    /// word stays.
     pub fn continuing(tokenizer: &'a Tokenizer, special: bool) -> TextStream<'a> {
         TextStream { at_start: false, ..TextStream::new(tokenizer, special) }
     }

@@ -51,7 +51,8 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// An index of the strings whose numbers are `ids`, fewer than 2³². Of equal strings the last one counts, as in llama.cpp.
+    /// An index of the strings whose numbers are `ids`, fewer than 2³². Of equal strings the last one counts, as in
+    /// llama.cpp.
     pub(super) fn new(strings: &Strings, ids: impl Iterator<Item = u32>) -> Index {
         let slots = vec![Slot { tag: 0, id: EMPTY }; (strings.len() * 2).next_power_of_two()];
         let mut index = Index { seed: Seed::default(), slots };

@@ -45,8 +45,8 @@ impl IsaArgs {
 /// Where the weights stay.
 #[derive(Clone, clap::Args)]
 pub struct ResidenceArgs {
-    /// Copy the weights of a packed file into memory, with large pages if the system has them, instead of using them where the
-    /// file is mapped (a plain file is always packed into memory)
+    /// Copy the weights of a packed file into memory, with large pages if the system has them, instead of using them
+    /// where the file is mapped (a plain file is always packed into memory)
     #[arg(long)]
     no_mmap: bool,
     /// Never let the system take the weights out of memory

@@ -86,7 +86,8 @@ fn mostly(picked: &[&Candidate]) -> TypeRule {
     }
 }
 
-/// The mean divergence from the model's predictions for each of the `parts`: matrices, by their numbers, that are rounded to these types alone.
+/// The mean divergence from the model's predictions for each of the `parts`: matrices, by their numbers, that are
+/// rounded to these types alone.
 fn losses(
     source: &Arc<dyn Source>,
     parts: Vec<Vec<(usize, TensorType)>>,

@@ -20,17 +20,19 @@ use crate::{interrupt, model, talk};
 /// Tokens of a piece of a calibration text.
 pub const PIECE: usize = 512;
 
-/// The model's own texts: so many, written side by side, each of so many tokens. More tokens gain hardly anything, longer texts nothing
-/// (`docs/quantisation.md`).
+/// The model's own texts: so many, written side by side, each of so many tokens. More tokens gain hardly anything,
+/// longer texts nothing (`docs/quantisation.md`).
 const OWN_TEXTS: usize = 32;
 const OWN_TOKENS: usize = 128;
 
-/// How the texts are drawn. Hotter than the model is by itself, so that they lead to where other people's texts lead, too (measured against 1
-/// and 2). The likeliest tokens stand for all: to sort a whole vocabulary takes longer than to run a small model.
+/// How the texts are drawn. Hotter than the model is by itself, so that they lead to where other people's texts lead,
+/// too (measured against 1 and 2). The likeliest tokens stand for all: to sort a whole vocabulary takes longer than to
+/// run a small model.
 const OWN_TEMPERATURE: f32 = 1.5;
 const OWN_TOP_K: usize = 1000;
 
-/// Texts of tokens drawn at random, and tokens of each: enough for most of what own text gains, in a small part of its time.
+/// Texts of tokens drawn at random, and tokens of each: enough for most of what own text gains, in a small part of its
+/// time.
 const RANDOM_TEXTS: usize = 4;
 const RANDOM_TOKENS: usize = 128;
 
@@ -171,8 +173,8 @@ pub fn calibrate(path: &Path, text: Option<&str>) -> Result<Calibrated> {
     }
 }
 
-/// What the model's matrices meet on tokens drawn at random, layer by layer. The same on every machine. `None` when the model does not run here, of
-/// which the user is told.
+/// What the model's matrices meet on tokens drawn at random, layer by layer. The same on every machine. `None` when the
+/// model does not run here, of which the user is told.
 pub fn on_random_tokens(source: Box<dyn Source>) -> Result<Option<Imatrix>> {
     let source: Arc<dyn Source> = source.into();
     let layers = Config::from_metadata(source.metadata()).map_or(1, |config| config.layers);

@@ -1,7 +1,7 @@
 //! Ctrl-C and the request to terminate (SIGTERM: `kill`, a service manager, a shutdown).
 //!
-//! Most commands end at once. One that has something to clean up or to show listens instead and ends in its own way; a second
-//! signal ends even that.
+//! Most commands end at once. One that has something to clean up or to show listens instead and ends in its own way; a
+//! second signal ends even that.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};

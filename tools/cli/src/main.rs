@@ -5,9 +5,11 @@
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`predict`]: a model's predictions of a text; [`statistics`]: means, errors, divergences.
 //! - [`calibrate`]: what a model's matrices meet; [`budget`]: which types a size allows them.
-//! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C and SIGTERM.
+//! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C and
+//!   SIGTERM.
 //!
-//! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C, 143 SIGTERM.
+//! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C,
+//! 143 SIGTERM.
 
 mod args;
 mod budget;
@@ -27,7 +29,8 @@ use clap::Parser;
 
 /// Runs quantised Llama models on CPUs.
 ///
-/// MODEL is a GGUF file, a packed file, a Hugging Face directory, or the word `demo` for the small model inside this program.
+/// MODEL is a GGUF file, a packed file, a Hugging Face directory, or the word `demo` for the small model inside this
+/// program.
 #[derive(Parser)]
 #[command(
     name = "quipu",

@@ -37,8 +37,8 @@ pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duratio
     Ok((engine, started.elapsed()))
 }
 
-/// What one token looks like in a listing: its text, control tokens spelled out, bytes that are no character by themselves as
-/// replacement characters.
+/// What one token looks like in a listing: its text, control tokens spelled out, bytes that are no character by
+/// themselves as replacement characters.
 pub fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
     String::from_utf8_lossy(tokenizer.token_bytes(id, true)).into_owned()
 }

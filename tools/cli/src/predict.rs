@@ -7,7 +7,8 @@ use quipu_runtime::tokenizer::Tokenizer;
 
 use crate::statistics::Mean;
 
-/// A text's tokens in pieces of the same length. The first token of each is the beginning-of-text token if the model uses one.
+/// A text's tokens in pieces of the same length. The first token of each is the beginning-of-text token if the model
+/// uses one.
 pub struct Pieces {
     tokens: Vec<u32>,
     len: usize,
@@ -41,8 +42,8 @@ impl Pieces {
     }
 }
 
-/// Reads a piece and calls `see(place, logits)` for what the model predicts at each place of its second half, several at once; returns what that
-/// made of them. `nll` gets the negative log-likelihoods of what stands there.
+/// Reads a piece and calls `see(place, logits)` for what the model predicts at each place of its second half, several
+/// at once; returns what that made of them. `nll` gets the negative log-likelihoods of what stands there.
 pub fn predict<T: Send + Sync>(
     engine: &mut Engine,
     piece: &[u32],

@@ -1,7 +1,7 @@
 //! What a person wants to know besides the result, to stderr.
 //!
-//! Notes and progress are for someone who watches: they are silent when stderr is not a terminal, unless `--verbose`. Warnings are silent
-//! only with `--quiet`, errors never. A failure to write to stderr is nobody's concern.
+//! Notes and progress are for someone who watches: they are silent when stderr is not a terminal, unless `--verbose`.
+//! Warnings are silent only with `--quiet`, errors never. A failure to write to stderr is nobody's concern.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

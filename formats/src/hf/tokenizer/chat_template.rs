@@ -11,11 +11,11 @@ use crate::hf::json::{FileError, KeyError, MAX_SMALL_BYTES, describe, read_json,
 
 const KEY: &str = "chat_template";
 
-/// Adds `tokenizer.chat_template` and, of templates with other names than `default`, `tokenizer.chat_template.NAME` and their list
-/// `tokenizer.chat_templates`, as llama.cpp has them.
+/// Adds `tokenizer.chat_template` and, of templates with other names than `default`, `tokenizer.chat_template.NAME` and
+/// their list `tokenizer.chat_templates`, as llama.cpp has them.
 ///
-/// Of several places the first counts, in transformers' order: chat_template.jinja (with additional_chat_templates/NAME.jinja),
-/// chat_template.json, tokenizer_config.json.
+/// Of several places the first counts, in transformers' order: chat_template.jinja (with
+/// additional_chat_templates/NAME.jinja), chat_template.json, tokenizer_config.json.
 pub(super) fn add(metadata: &mut Metadata, dir: &Path, tokenizer_config: &NamedObject) -> Result<(), HfError> {
     let mut others = Vec::new();
     for (name, template) in find(dir, tokenizer_config)? {

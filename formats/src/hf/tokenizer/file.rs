@@ -129,8 +129,8 @@ impl<'de> Deserialize<'de> for Merge {
                 if seq.next_element::<IgnoredAny>()?.is_some() {
                     return Err(A::Error::custom("a merge of more than two tokens"));
                 }
-                // GGUF keeps a merge as one string, in which a space can only separate; byte-level and SentencePiece-style
-                // tokens write their spaces as Ġ and ▁.
+                // GGUF keeps a merge as one string, in which a space can only separate; byte-level and
+                // SentencePiece-style tokens write their spaces as Ġ and ▁.
                 let space = Some(left.len()).filter(|_| !left.contains(' ') && !right.contains(' '));
                 Ok(Merge { text: format!("{left} {right}"), space })
             }

@@ -1,30 +1,32 @@
 //! A Hugging Face tokenizer as GGUF's `tokenizer.*` keys.
 //!
 //! Read are tokenizer.json (or, in older checkpoints, SentencePiece's tokenizer.model), tokenizer_config.json,
-//! special_tokens_map.json, generation_config.json, config.json and the chat templates. Two kinds of tokenizer come out, as
-//! llama.cpp names them:
+//! special_tokens_map.json, generation_config.json, config.json and the chat templates. Two kinds of tokenizer come
+//! out, as llama.cpp names them:
 //!
-//! - `gpt2`: byte-level BPE (Llama 3, SmolLM): `tokens`, `token_type`, `merges`, and in `tokenizer.ggml.pre` the name of the
-//!   pre-tokenizer, told from the patterns in tokenizer.json (see `pre.rs`).
-//! - `llama`: SentencePiece-style BPE with byte fallback (Llama 2): `tokens`, `token_type`, `scores`; a higher score merges first.
+//! - `gpt2`: byte-level BPE (Llama 3, SmolLM): `tokens`, `token_type`, `merges`, and in `tokenizer.ggml.pre` the name
+//!   of the pre-tokenizer, told from the patterns in tokenizer.json (see `pre.rs`).
+//! - `llama`: SentencePiece-style BPE with byte fallback (Llama 2): `tokens`, `token_type`, `scores`; a higher score
+//!   merges first.
 //!
 //! # What GGUF's keys cannot say
 //!
 //! Quipu writes two keys of its own; other readers ignore them.
 //!
-//! **`quipu.tokenizer.pre`** (string, JSON) is there only when `tokenizer.ggml.pre` and `tokenizer.ggml.add_space_prefix` do not
-//! tell the whole truth about how text is prepared; then it tells it, and a reader follows it instead of them:
+//! **`quipu.tokenizer.pre`** (string, JSON) is there only when `tokenizer.ggml.pre` and
+//! `tokenizer.ggml.add_space_prefix` do not tell the whole truth about how text is prepared; then it tells it, and a
+//! reader follows it instead of them:
 //!
 //! ```json
 //! {"normalizer": …, "pre_tokenizer": …, "ignore_merges": true}
 //! ```
 //!
-//! `normalizer` and `pre_tokenizer` are the values of the same name in tokenizer.json, untouched (`null` when there is none), and
-//! `ignore_merges` is its `model.ignore_merges`: a piece that is a token as it stands is not taken apart. `tokenizer.ggml.pre` is then
-//! the nearest name that llama.cpp has, or `default`.
+//! `normalizer` and `pre_tokenizer` are the values of the same name in tokenizer.json, untouched (`null` when there is
+//! none), and `ignore_merges` is its `model.ignore_merges`: a piece that is a token as it stands is not taken apart.
+//! `tokenizer.ggml.pre` is then the nearest name that llama.cpp has, or `default`.
 //!
-//! **`quipu.tokenizer.eos_token_ids`** (array of i32) lists every id that ends generation when generation_config.json (or
-//! config.json) has more of them than `eos_token_id`, `eot_token_id` and `eom_token_id` can name.
+//! **`quipu.tokenizer.eos_token_ids`** (array of i32) lists every id that ends generation when generation_config.json
+//! (or config.json) has more of them than `eos_token_id`, `eot_token_id` and `eom_token_id` can name.
 
 mod bpe;
 mod chat_template;
@@ -135,8 +137,8 @@ struct SideFiles {
     config: special::NamedObject,
 }
 
-/// Reads the tokenizer in the directory `dir` as `tokenizer.*` keys. `vocab_size` is the number of rows of the model's embedding, up
-/// to which ids without a token are filled with unused ones; `None` takes as many as there are tokens.
+/// Reads the tokenizer in the directory `dir` as `tokenizer.*` keys. `vocab_size` is the number of rows of the model's
+/// embedding, up to which ids without a token are filled with unused ones; `None` takes as many as there are tokens.
 pub fn read_tokenizer(dir: &Path, vocab_size: Option<usize>) -> Result<Metadata, HfError> {
     let mut metadata = Metadata::default();
     read_into(&mut metadata, dir, vocab_size)?;

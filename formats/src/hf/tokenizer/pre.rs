@@ -1,8 +1,8 @@
 //! What happens to text before BPE, and the name that GGUF has for it.
 //!
-//! llama.cpp's converter hashes the ids of a test string and looks the hash up in a list, so every new vocabulary needs a new
-//! entry. Here the steps themselves are compared: any vocabulary with a known pattern gets its name, and one with an unknown pattern
-//! keeps the pattern (see `quipu.tokenizer.pre` in the module above).
+//! llama.cpp's converter hashes the ids of a test string and looks the hash up in a list, so every new vocabulary needs
+//! a new entry. Here the steps themselves are compared: any vocabulary with a known pattern gets its name, and one with
+//! an unknown pattern keeps the pattern (see `quipu.tokenizer.pre` in the module above).
 
 use serde_json::{Value, json};
 
@@ -155,7 +155,8 @@ fn step(value: &Value) -> Step<'_> {
     let flag = |key: &str, default: bool| value[key].as_bool().unwrap_or(default);
     match value["type"].as_str() {
         Some("Split") => {
-            // The known patterns match everything, so keeping only matches (`Removed`, inverted) is the same as isolating them.
+            // The known patterns match everything, so keeping only matches (`Removed`, inverted) is the same as
+            // isolating them.
             let isolates = value["behavior"] == "Isolated" && !flag("invert", false);
             let keeps_matches = value["behavior"] == "Removed" && flag("invert", false);
             match value["pattern"]["Regex"].as_str() {

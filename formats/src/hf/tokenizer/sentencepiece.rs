@@ -1,7 +1,8 @@
 //! SentencePiece's tokenizer.model: a protocol buffer, of which pieces and a few settings are read.
 //!
-//! The messages are those of `sentencepiece_model.proto` (<https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>),
-//! the encoding that of <https://protobuf.dev/programming-guides/encoding/>.
+//! The messages are those of `sentencepiece_model.proto`
+//! (<https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>), the encoding that of
+//! <https://protobuf.dev/programming-guides/encoding/>.
 
 use super::table::Entry;
 use super::{TokenType, TokenizerFault};

@@ -109,8 +109,8 @@ pub(super) struct Special {
 }
 
 impl Special {
-    /// Finds the special tokens as llama.cpp does: by their text in tokenizer_config.json (or special_tokens_map.json), else by
-    /// their id in generation_config.json or config.json.
+    /// Finds the special tokens as llama.cpp does: by their text in tokenizer_config.json (or special_tokens_map.json),
+    /// else by their id in generation_config.json or config.json.
     pub fn find(vocabulary: &Vocabulary, side: &SideFiles, hints: Hints) -> Result<Special, HfError> {
         let Hints { unknown, template } = hints;
         let id_of = |text: &str| vocabulary.tokens.iter().position(|t| t == text).map(|id| id as u32);

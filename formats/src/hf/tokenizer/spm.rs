@@ -17,9 +17,9 @@ const ADDED_SCORE: f32 = -1000.0;
 
 /// The vocabulary of a tokenizer.json, with the scores of the tokenizer.model beside it when that has the same pieces.
 ///
-/// Without one, the score of a token is minus the number of the first merge that makes it. Merging the pair with the highest score
-/// first is then the same as merging the pair with the first merge, which is what Hugging Face does: tokenizer.json was written by
-/// listing, in the order of their scores, all pairs that make a piece.
+/// Without one, the score of a token is minus the number of the first merge that makes it. Merging the pair with the
+/// highest score first is then the same as merging the pair with the first merge, which is what Hugging Face does:
+/// tokenizer.json was written by listing, in the order of their scores, all pairs that make a piece.
 pub(super) fn from_json(
     json: &mut TokenizerJson,
     model: Option<SentencePieceModel>,
@@ -120,8 +120,8 @@ fn plain_type(token: &str, unknown: Option<&str>) -> TokenType {
     }
 }
 
-/// The tokens added beside a tokenizer.model: `added_tokens_decoder` in tokenizer_config.json (id to token), or the older
-/// added_tokens.json (token to id), which does not say what is special.
+/// The tokens added beside a tokenizer.model: `added_tokens_decoder` in tokenizer_config.json (id to token), or the
+/// older added_tokens.json (token to id), which does not say what is special.
 pub(super) fn added_beside_model(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>, HfError> {
     let wrong = |path: &Path, key: String, expected, found: &Value| {
         HfError::tokenizer(path, KeyError::Wrong { key, expected, found: describe(found) })

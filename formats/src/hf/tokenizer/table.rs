@@ -61,8 +61,8 @@ impl Table {
 
     /// Puts the added tokens over those of the model: special ones become control tokens, others user-defined.
     ///
-    /// A token whose id has no row in the embedding is left out, as llama.cpp does: many fine-tunes name a padding token which
-    /// the model never got.
+    /// A token whose id has no row in the embedding is left out, as llama.cpp does: many fine-tunes name a padding
+    /// token which the model never got.
     pub fn add(&mut self, added: &[AddedToken], score: f32) -> Result<(), TokenizerFault> {
         for AddedToken { id, content, special } in added {
             let (id, token) = (*id, content.clone());
@@ -85,7 +85,8 @@ impl Table {
         Ok(())
     }
 
-    /// Checks that every merge joins two tokens to a token; calls `each` with the number of the merge and the id of what it makes.
+    /// Checks that every merge joins two tokens to a token; calls `each` with the number of the merge and the id of
+    /// what it makes.
     pub fn check_merges(&self, merges: &[Merge], mut each: impl FnMut(usize, u32)) -> Result<(), TokenizerFault> {
         let mut joined = String::new();
         for (number, merge) in merges.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Changes to a text before it is cut: what Hugging Face calls normalizers, and the spaces that pre-tokenizers put in front.
+//! Changes to a text before it is cut: what Hugging Face calls normalizers, and the spaces that pre-tokenizers put in
+//! front.
 
 use std::borrow::Cow;
 
@@ -21,7 +22,8 @@ pub(in crate::tokenizer) enum Edit {
     },
     /// Puts a string in front.
     Prepend(String),
-    /// Puts a character in front of a text that does not begin with it; if `only_first`, only where the whole text begins.
+    /// Puts a character in front of a text that does not begin with it; if `only_first`, only where the whole text
+    /// begins.
     Lead {
         with: char,
         only_first: bool,

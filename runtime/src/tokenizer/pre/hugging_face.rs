@@ -1,7 +1,8 @@
 //! The pre-tokenizer of a Hugging Face `tokenizer.json`, for models whose pre-tokenizer has no name in the table.
 //!
-//! The key [`KEY`] holds a JSON object `{"normalizer": …, "pre_tokenizer": …, "ignore_merges": …}` with the components as that
-//! file spells them. What they mean is defined by the crate `tokenizers`, modules `normalizers` and `pre_tokenizers`.
+//! The key [`KEY`] holds a JSON object `{"normalizer": …, "pre_tokenizer": …, "ignore_merges": …}` with the components
+//! as that file spells them. What they mean is defined by the crate `tokenizers`, modules `normalizers` and
+//! `pre_tokenizers`.
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! Pre-tokenisation: before pairs are merged, text is normalised and cut into words, and no merge crosses a cut.
 //!
-//! A [`Pretokenizer`] is a list of edits and a list of steps, each of which cuts the pieces that the one before left. It comes from the table of
-//! names in [`presets`], or from the description that [`hugging_face`] reads. Patterns in daily use have splitters
-//! written by hand ([`words`]); the others run as regular expressions.
+//! A [`Pretokenizer`] is a list of edits and a list of steps, each of which cuts the pieces that the one before left.
+//! It comes from the table of names in [`presets`], or from the description that [`hugging_face`] reads. Patterns in
+//! daily use have splitters written by hand ([`words`]); the others run as regular expressions.
 
 mod classes;
 mod edit;
@@ -66,7 +66,8 @@ pub(super) struct Chosen {
     pub(super) add_bos: bool,
 }
 
-/// A bound on the work for one match. Real patterns step back a few times per character, so only a pattern made to hang meets it.
+/// A bound on the work for one match. Real patterns step back a few times per character, so only a pattern made to hang
+/// meets it.
 const BACKTRACK_LIMIT: usize = 1 << 26;
 
 impl Step {

@@ -1,8 +1,9 @@
 //! The pre-tokenizers that GGUF files name.
 //!
-//! The names are llama.cpp's (`llama_vocab::impl::load` in src/llama-vocab.cpp); the patterns are those of the models' own
-//! tokenizer.json, or llama.cpp's where it had to put several components into patterns. llama.cpp rewrites some for std::regex
-//! with a loss (`\p{Lu}` becomes "no lower-case ASCII letter"); here they are as the models were trained with them.
+//! The names are llama.cpp's (`llama_vocab::impl::load` in src/llama-vocab.cpp); the patterns are those of the models'
+//! own tokenizer.json, or llama.cpp's where it had to put several components into patterns. llama.cpp rewrites some for
+//! std::regex with a loss (`\p{Lu}` becomes "no lower-case ASCII letter"); here they are as the models were trained
+//! with them.
 
 use super::words::{GPT2, LLAMA3, QWEN2};
 use super::{Chosen, Edit, Pretokenizer, SPACE, Step};

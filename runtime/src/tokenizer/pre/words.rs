@@ -1,5 +1,5 @@
-//! The two word patterns that nearly all Llama models use, written by hand: some twenty times as fast as the regular expressions,
-//! and no stack to overflow on a megabyte of spaces. The tests hold them to the expressions.
+//! The two word patterns that nearly all Llama models use, written by hand: some twenty times as fast as the regular
+//! expressions, and no stack to overflow on a megabyte of spaces. The tests hold them to the expressions.
 
 use super::classes::{CharClass, class_of};
 

@@ -16,9 +16,10 @@ use crate::{model, out, talk};
 
 /// Measure how fast a model runs, and how close that is to what the machine can do
 ///
-/// Prefill reads a prompt of -p random tokens at once, decode reads -n tokens one by one, both after a context of -d tokens. Figures are
-/// medians of -r runs. Decode is compared with the bandwidth at which the same threads read memory (it reads all weights and the context
-/// for every token), prefill with the most that they can multiply; both are measured in the same run.
+/// Prefill reads a prompt of -p random tokens at once, decode reads -n tokens one by one, both after a context of -d
+/// tokens. Figures are medians of -r runs. Decode is compared with the bandwidth at which the same threads read memory
+/// (it reads all weights and the context for every token), prefill with the most that they can multiply; both are
+/// measured in the same run.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -24,8 +24,8 @@ A line that ends with \\ goes on in the next. Ctrl-C stops an answer.";
 
 /// Talk with a model
 ///
-/// On a terminal with line editing and a history. When the input is a pipe, each line of it is one turn, and only the answers
-/// are printed.
+/// On a terminal with line editing and a history. When the input is a pipe, each line of it is one turn, and only the
+/// answers are printed.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -115,7 +115,8 @@ struct Chat {
 }
 
 impl Chat {
-    /// Answers `text`. What one turn does wrong (a template that refuses, a text too long) does not end a conversation on a terminal.
+    /// Answers `text`. What one turn does wrong (a template that refuses, a text too long) does not end a conversation
+    /// on a terminal.
     fn turn(&mut self, text: String, forgiving: bool) -> Result<()> {
         let before = self.messages.len();
         self.messages.push(Message::new("user", text));
@@ -162,7 +163,8 @@ impl Chat {
         Ok(answer)
     }
 
-    /// The tokens of the conversation up to the answer. When they leave too little room for one, the oldest turns are forgotten.
+    /// The tokens of the conversation up to the answer. When they leave too little room for one, the oldest turns are
+    /// forgotten.
     fn prompt(&mut self) -> Result<Vec<u32>> {
         let context = self.engine.context_length();
         let room = context - (context / 4).min(512);

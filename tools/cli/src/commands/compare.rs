@@ -21,12 +21,14 @@ use crate::{model, out, talk};
 
 /// Compare files of one model: size, bits per weight, perplexity, divergence from the best of them, speed
 ///
-/// The text is read as `quipu perplexity` reads it. KL is the mean Kullback-Leibler divergence of each file's predictions from those of the
-/// base, with what 99 % of the places stay below, and how often both find the same token likeliest. The base is --base, or else the file
-/// with the most bits per weight. Speeds are medians of -r runs, not of the quality of `quipu bench`, which also knows the machine's limits.
+/// The text is read as `quipu perplexity` reads it. KL is the mean Kullback-Leibler divergence of each file's
+/// predictions from those of the base, with what 99 % of the places stay below, and how often both find the same token
+/// likeliest. The base is --base, or else the file with the most bits per weight. Speeds are medians of -r runs, not of
+/// the quality of `quipu bench`, which also knows the machine's limits.
 ///
-/// Models are loaded one after the other. Between them the base's predictions lie in a temporary file (TMPDIR says where) of 4 bytes for
-/// each entry of the vocabulary and each predicted token: 0.7 GB for 20 pieces and 32 000 entries, 2.6 GB for 128 000.
+/// Models are loaded one after the other. Between them the base's predictions lie in a temporary file (TMPDIR says
+/// where) of 4 bytes for each entry of the vocabulary and each predicted token: 0.7 GB for 20 pieces and 32 000
+/// entries, 2.6 GB for 128 000.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -13,9 +13,9 @@ use crate::{args, budget, interrupt, model, talk};
 
 /// Write a Hugging Face checkpoint as a GGUF file
 ///
-/// Reads the directory that `huggingface-cli download` makes: safetensors, config.json, tokenizer.json and what else lies there. The
-/// result runs here and in llama.cpp. Streams: memory stays near the size of one tensor, with a quantised type near that of a layer and of what is
-/// learned from running the model (see --no-calibrate).
+/// Reads the directory that `huggingface-cli download` makes: safetensors, config.json, tokenizer.json and what else
+/// lies there. The result runs here and in llama.cpp. Streams: memory stays near the size of one tensor, with a
+/// quantised type near that of a layer and of what is learned from running the model (see --no-calibrate).
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,28 +42,32 @@ pub struct Args {
 /// How weights get their types and codes.
 #[derive(clap::Args)]
 pub struct RoundingArgs {
-    /// Choose the type of each matrix, so that the file has at most so many bits per weight and its predictions diverge as little as they can.
-    /// What counts is what `quipu inspect` shows: all bytes of tensors, norms included, by all their weights. The losses are measured: by the
-    /// model reading 512 tokens for each matrix, or in deep models for each of some 40 parts, after that was rounded alone. That takes some
-    /// five times as long as --calibrate, which goes without saying unless there is an --imatrix
+    /// Choose the type of each matrix, so that the file has at most so many bits per weight and its predictions diverge
+    /// as little as they can. What counts is what `quipu inspect` shows: all bytes of tensors, norms included, by all
+    /// their weights. The losses are measured: by the model reading 512 tokens for each matrix, or in deep models for
+    /// each of some 40 parts, after that was rounded alone. That takes some five times as long as --calibrate, which
+    /// goes without saying unless there is an --imatrix
     #[arg(long, value_name = "BITS", value_parser = parse_bits, conflicts_with = "rounding")]
     target_bits: Option<f64>,
-    /// Another type for the matrices whose names have PATTERN at their beginning or after a dot (`ffn_down`, `blk.0.`, `output.weight`),
-    /// in which * stands for anything; the first match counts
+    /// Another type for the matrices whose names have PATTERN at their beginning or after a dot (`ffn_down`, `blk.0.`,
+    /// `output.weight`), in which * stands for anything; the first match counts
     #[arg(long = "tensor", value_name = "PATTERN=TYPE", value_parser = parse_tensor)]
     tensors: Vec<TensorRule>,
     /// What a calibration text tells about each matrix's inputs: a file by `quipu imatrix` or llama.cpp
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
-    /// Look longer at what the matrices meet: on TEXT; without TEXT, on 4096 tokens that the model writes itself. Lowers the divergence from the
-    /// unquantised model by up to a fifth more, but takes some five times as long, and memory for the whole model as it is
+    /// Look longer at what the matrices meet: on TEXT; without TEXT, on 4096 tokens that the model writes itself.
+    /// Lowers the divergence from the unquantised model by up to a fifth more, but takes some five times as long, and
+    /// memory for the whole model as it is
     #[arg(long, value_name = "TEXT", num_args = 0..=1, require_equals = true, conflicts_with = "imatrix")]
     calibrate: Option<Option<PathBuf>>,
-    /// Do not run the model before rounding; then errors do not make each other good. Takes about as long, but memory for a few rows of weights only;
-    /// otherwise there must be room for one layer as it is, and for 1 KB for each input of each layer's four products
+    /// Do not run the model before rounding; then errors do not make each other good. Takes about as long, but memory
+    /// for a few rows of weights only; otherwise there must be room for one layer as it is, and for 1 KB for each input
+    /// of each layer's four products
     #[arg(long, conflicts_with_all = ["imatrix", "calibrate", "target_bits"])]
     no_calibrate: bool,
-    /// How weights become codes: by search for the least error, or by ggml's plain rule, to the byte (blocks of 32 only)
+    /// How weights become codes: by search for the least error, or by ggml's plain rule, to the byte (blocks of 32
+    /// only)
     #[arg(long, value_enum, default_value = "search", conflicts_with_all = ["imatrix", "calibrate"])]
     rounding: RoundingRule,
 }

@@ -18,8 +18,9 @@ use crate::{model, out, talk};
 
 /// Show what this machine can do, and what a model would need and reach on it
 ///
-/// The CPU, the instruction set that is used and why, threads, caches, memory; measured: how fast memory is read and how fast the cores
-/// multiply. With MODEL: the memory that it needs, and the speeds that follow from these figures (`quipu bench` measures them).
+/// The CPU, the instruction set that is used and why, threads, caches, memory; measured: how fast memory is read and
+/// how fast the cores multiply. With MODEL: the memory that it needs, and the speeds that follow from these figures
+/// (`quipu bench` measures them).
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -9,10 +9,10 @@ use crate::{calibrate, model, out};
 
 /// Measure what a model's matrices meet on a text, so that `quantize --imatrix` can round for it
 ///
-/// The text is read in pieces of -c tokens. For each matrix the file gets the sums of squares of its inputs, which llama.cpp reads too, and
-/// the sums of products of inputs within windows of 256, by which `quantize` makes good the error of one weight with the next ones. Some 100
-/// KB of text as the model will meet it are enough; run it on the unquantised model. The file has about 1 KB for each input of each layer's
-/// four products.
+/// The text is read in pieces of -c tokens. For each matrix the file gets the sums of squares of its inputs, which
+/// llama.cpp reads too, and the sums of products of inputs within windows of 256, by which `quantize` makes good the
+/// error of one weight with the next ones. Some 100 KB of text as the model will meet it are enough; run it on the
+/// unquantised model. The file has about 1 KB for each input of each layer's four products.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:

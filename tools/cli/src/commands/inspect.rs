@@ -12,7 +12,8 @@ use crate::{model, out};
 
 /// Show what is in a model file: metadata, tensors, totals
 ///
-/// FILE is a GGUF file, a packed file, a Hugging Face directory (shown as the GGUF it would become) or a safetensors file.
+/// FILE is a GGUF file, a packed file, a Hugging Face directory (shown as the GGUF it would become) or a safetensors
+/// file.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -156,7 +157,8 @@ fn shorten(text: &str, limit: usize) -> String {
     text.chars().take(LONGEST - 1).chain(['…']).collect()
 }
 
-/// A metadata value as JSON. Of an array longer than `limit`, the first elements and the length: `{"length": n, "first": […]}`.
+/// A metadata value as JSON. Of an array longer than `limit`, the first elements and the length: `{"length": n,
+/// "first": […]}`.
 fn value_json(value: &Value, limit: usize) -> Json {
     match value {
         Value::Bool(v) => json!(v),

@@ -9,8 +9,9 @@ use super::convert::write;
 
 /// Write a model in the packed form
 ///
-/// The weights keep their values and their types; only their order changes, to the one that the kernels read. A packed file is mapped and
-/// used as it lies on disk: it starts at once, and its pages are all the memory the weights take. Only Quipu reads it.
+/// The weights keep their values and their types; only their order changes, to the one that the kernels read. A packed
+/// file is mapped and used as it lies on disk: it starts at once, and its pages are all the memory the weights take.
+/// Only Quipu reads it.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:

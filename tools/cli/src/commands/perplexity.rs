@@ -13,13 +13,14 @@ use crate::{model, out, talk};
 
 /// Measure how well a model predicts a text, as llama.cpp's tool does
 ///
-/// The text is tokenised as a whole and cut into pieces of -c tokens, the first of each replaced by the beginning-of-text token if the
-/// model uses one. In each piece the second half is predicted from all that precedes it in the piece. The result is the exponential of the
-/// mean negative log-likelihood, with its standard error. Lower is better; only figures for the same text and -c compare.
+/// The text is tokenised as a whole and cut into pieces of -c tokens, the first of each replaced by the
+/// beginning-of-text token if the model uses one. In each piece the second half is predicted from all that precedes it
+/// in the piece. The result is the exponential of the mean negative log-likelihood, with its standard error. Lower is
+/// better; only figures for the same text and -c compare.
 ///
-/// With --kl, also how far the predictions are from those of a base model, usually the same one before it was quantised: the mean
-/// Kullback-Leibler divergence (0 is the same), what 99 % of the places stay below, and how often both find the same token likeliest.
-/// This tells good quantisations from better ones long before the perplexity does.
+/// With --kl, also how far the predictions are from those of a base model, usually the same one before it was
+/// quantised: the mean Kullback-Leibler divergence (0 is the same), what 99 % of the places stay below, and how often
+/// both find the same token likeliest. This tells good quantisations from better ones long before the perplexity does.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,7 +41,8 @@ pub struct Args {
     /// Compare with this model, which must have the same vocabulary
     #[arg(long, value_name = "BASE")]
     kl: Option<PathBuf>,
-    /// One JSON object: ppl, error, nll, tokens, chunks, ctx; with --kl also base_ppl, base_error, kl, kl_error, kl_99, same_top, same_top_error
+    /// One JSON object: ppl, error, nll, tokens, chunks, ctx; with --kl also base_ppl, base_error, kl, kl_error, kl_99,
+    /// same_top, same_top_error
     #[arg(long)]
     json: bool,
 }

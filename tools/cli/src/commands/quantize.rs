@@ -9,12 +9,14 @@ use super::convert::{RoundingArgs, parse_type, write};
 
 /// Write a model with weights of another type
 ///
-/// Best from F32, F16 or BF16: from an already quantised file the errors add up. Types with _S, _M or _L, Q2_K and IQ4 are llama.cpp's mixes:
-/// some matrices get more bits. The output matrix is Q6_K when the type has fewer than 8 bits; norms stay F32.
+/// Best from F32, F16 or BF16: from an already quantised file the errors add up. Types with _S, _M or _L, Q2_K and IQ4
+/// are llama.cpp's mixes: some matrices get more bits. The output matrix is Q6_K when the type has fewer than 8 bits;
+/// norms stay F32.
 ///
-/// The same bits go much further when it is known what the matrices meet: then the error of each weight is made good by those after it. For that the
-/// model is run, layer by layer, on 512 tokens drawn at random. With --calibrate it is run for longer, on a text or on what it writes itself;
-/// --imatrix takes what is known from a file by `quipu imatrix`, which serves for several types.
+/// The same bits go much further when it is known what the matrices meet: then the error of each weight is made good by
+/// those after it. For that the model is run, layer by layer, on 512 tokens drawn at random. With --calibrate it is run
+/// for longer, on a text or on what it writes itself; --imatrix takes what is known from a file by `quipu imatrix`,
+/// which serves for several types.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,8 +32,8 @@ pub struct Args {
     input: PathBuf,
     /// The file to write
     output: PathBuf,
-    /// Type of the weights: f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q5_0, q5_1, q4_k_m, q4_k_s, iq4_nl, iq4_xs, q4_0, q4_1,
-    /// q3_k_l, q3_k_m, q3_k_s, q2_k
+    /// Type of the weights: f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q5_0, q5_1, q4_k_m, q4_k_s, iq4_nl, iq4_xs,
+    /// q4_0, q4_1, q3_k_l, q3_k_m, q3_k_s, q2_k
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_type, required_unless_present = "target_bits", conflicts_with = "target_bits")]
     types: Option<TypeRule>,
     #[command(flatten)]

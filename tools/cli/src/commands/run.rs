@@ -14,8 +14,8 @@ use crate::{interrupt, model, out, talk};
 
 /// Continue a text
 ///
-/// Prints the prompt and, as it comes, what the model writes after it. Without PROMPT it is read from -f or from a pipe.
-/// Ctrl-C ends the text and keeps what there is (exit code 130).
+/// Prints the prompt and, as it comes, what the model writes after it. Without PROMPT it is read from -f or from a
+/// pipe. Ctrl-C ends the text and keeps what there is (exit code 130).
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

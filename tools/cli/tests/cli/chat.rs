@@ -34,7 +34,8 @@ fn a_pipe_asks_line_by_line() {
     assert_eq!(chat("", &[]), "");
 }
 
-/// What a conversation keeps in memory from turn to turn changes nothing: its second answer is what `run` makes of the whole text.
+/// What a conversation keeps in memory from turn to turn changes nothing: its second answer is what `run` makes of the
+/// whole text.
 #[test]
 fn a_conversation_is_one_text() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,7 +19,8 @@ fn tensor(inspected: &Json, name: &str) -> Json {
     tensors.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{name} is missing")).clone()
 }
 
-/// The whole way: checkpoint → GGUF → smaller → packed; every one runs, and the packed one gives the same numbers as the plain one.
+/// The whole way: checkpoint → GGUF → smaller → packed; every one runs, and the packed one gives the same numbers as
+/// the plain one.
 #[test]
 fn a_checkpoint_becomes_files_that_run() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The `quipu` binary from outside: what it prints, where, and how it ends. Everything runs on the demo model inside it.
+//! The `quipu` binary from outside: what it prints, where, and how it ends. Everything runs on the demo model inside
+//! it.
 
 mod budget;
 mod chat;

@@ -29,8 +29,8 @@ fn score_gives_each_token_its_probability() {
     assert_eq!(json["next"].as_array().unwrap().len(), 3);
 }
 
-/// What `run` wrote greedily, `score` finds likeliest, with the same numbers to the last bit: reading a text whole and token by token is
-/// the same arithmetic.
+/// What `run` wrote greedily, `score` finds likeliest, with the same numbers to the last bit: reading a text whole and
+/// token by token is the same arithmetic.
 #[test]
 fn score_agrees_with_run() {
     let run = quipu(["run", "demo", TEXT, "-n", "20", "--temp", "0", "--json"]).json();
@@ -64,7 +64,8 @@ fn tokenize_shows_ids_and_pieces() {
     assert!(plain["count"].as_u64().unwrap() > 1);
 }
 
-/// llama.cpp's rule, followed by hand through `score`: pieces of n tokens, BOS in each one's first place, the second half counts.
+/// llama.cpp's rule, followed by hand through `score`: pieces of n tokens, BOS in each one's first place, the second
+/// half counts.
 #[test]
 fn perplexity_is_what_scoring_the_pieces_gives() {
     let dir = tempfile::tempdir().unwrap();
