@@ -1,6 +1,6 @@
 //! Arithmetic: every intrinsic of the project.
 //!
-//! Start with [`Kernels`]: the operations that a Llama needs, as a table per instruction set ([`Isa`]). All tables give
+//! Start with [`Kernels`]: the operations that a model needs, as a table per instruction set ([`Isa`]). All tables give
 //! the same bits; what those bits are is defined by `quipu-quant` for products with quantised weights and by the
 //! portable table for the rest.
 //!

@@ -160,7 +160,9 @@ pub struct Kernels {
     rms_norm: unsafe fn(&[f32], &[f32], f32, usize, &mut [f32]),
     silu_mul: unsafe fn(&mut [f32], &[f32]),
     add: unsafe fn(&mut [f32], &[f32]),
+    rms_norm_heads: unsafe fn(&mut [f32], usize, &[f32], f32),
     rope: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
+    rope_halves: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
     attend_f16: unsafe fn(Queries<'_>, Segment<'_, u16>, bool, &mut AttentionScratch, &mut [f32]),
     attend_f32: unsafe fn(Queries<'_>, Segment<'_, f32>, bool, &mut AttentionScratch, &mut [f32]),
     merge: unsafe fn(&mut [f32], &[f32]),
@@ -189,7 +191,9 @@ macro_rules! instantiate {
                 rms_norm,
                 silu_mul,
                 add,
+                rms_norm_heads,
                 rope,
+                rope_halves,
                 attend_f16,
                 attend_f32,
                 merge,
@@ -214,6 +218,10 @@ macro_rules! instantiate {
                 fn add(x: &mut [f32], y: &[f32]) = |s| elementwise::add(s, x, y);
                 fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32)
                     = |_s| elementwise::rope(x, head_dim, angles, scale);
+                fn rope_halves(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32)
+                    = |_s| elementwise::rope_halves(x, head_dim, angles, scale);
+                fn rms_norm_heads(x: &mut [f32], head_dim: usize, w: &[f32], eps: f32)
+                    = |s| elementwise::rms_norm_heads(s, x, head_dim, w, eps);
                 fn attend_f16(
                     q: Queries<'_>, kv: Segment<'_, u16>, first: bool, scratch: &mut AttentionScratch, state: &mut [f32],
                 ) = |s| attention::attend(s, q, kv, first, scratch, state);
@@ -383,6 +391,24 @@ impl Kernels {
     /// RoPE on interleaved pairs of every head in `x`, then a factor.
     pub fn rope(&self, x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
         call!(self.rope(x, head_dim, angles, scale));
+    }
+
+    /// RoPE on the pairs (`i`, `i + angles.len()`) of every head in `x`, then a factor.
+    ///
+    /// # Panics
+    /// When there are more pairs than a head has.
+    pub fn rope_halves(&self, x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
+        assert!(2 * angles.len() <= head_dim);
+        call!(self.rope_halves(x, head_dim, angles, scale));
+    }
+
+    /// RMSNorm of every head in `x` by itself, all with the same `weight`, which is as long as a head.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn rms_norm_heads(&self, x: &mut [f32], head_dim: usize, weight: &[f32], eps: f32) {
+        assert!(weight.len() == head_dim);
+        call!(self.rms_norm_heads(x, head_dim, weight, eps));
     }
 
     /// Attends to one segment of f16 keys and values; see [`Kernels::attend_f32`].

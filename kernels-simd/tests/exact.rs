@@ -201,6 +201,52 @@ fn rows_are_treated_alike_everywhere() {
             k.rope(&mut out, 16, &angles[..6], 0.125);
             out
         });
+        same_everywhere("rope_halves", |k| {
+            let mut out = x.clone();
+            k.rope_halves(&mut out, 16, &angles[..6], 0.125);
+            out
+        });
+        for head_dim in [16, 8, 22, 176] {
+            same_everywhere("rms_norm_heads", |k| {
+                let mut out = tame.clone();
+                k.rms_norm_heads(&mut out, head_dim, &y.repeat(11)[..head_dim], 1e-5);
+                out
+            });
+        }
+    }
+}
+
+/// What is done to single heads is what the other functions do to them once they lie as those expect it: pairs side by
+/// side, rows padded to sixteen.
+#[test]
+fn heads_are_treated_as_rows_and_pairs_are() {
+    let mut random = Random(4);
+    for (head_dim, turned) in [(2, 2), (24, 24), (24, 16), (64, 64), (128, 96)] {
+        let x: Vec<f32> = (0..5 * head_dim).map(|_| random.unit()).collect();
+        let weight: Vec<f32> = (0..head_dim).map(|_| random.unit()).collect();
+        let angles: Vec<[f32; 2]> = (0..turned / 2).map(|_| [random.unit(), random.unit()]).collect();
+        // Where the pairs' order has element `i` of a head.
+        let beside = |i: usize| if i >= turned { i } else { i % (turned / 2) * 2 + i / (turned / 2) };
+        let moved = |x: &[f32]| {
+            let mut out = x.to_vec();
+            (0..x.len()).for_each(|i| out[i / head_dim * head_dim + beside(i % head_dim)] = x[i]);
+            out
+        };
+        for k in all() {
+            let (mut halves, mut pairs) = (x.clone(), moved(&x));
+            k.rope_halves(&mut halves, head_dim, &angles, 0.3);
+            k.rope(&mut pairs, head_dim, &angles, 0.3);
+            assert_eq!(bits(&moved(&halves)), bits(&pairs), "{turned} of {head_dim} on {}", k.isa());
+
+            let mut heads = x.clone();
+            k.rms_norm_heads(&mut heads, head_dim, &weight, 1e-5);
+            let pad = |x: &[f32]| [x, &vec![0.0; head_dim.next_multiple_of(16) - head_dim]].concat();
+            for (head, x) in heads.chunks(head_dim).zip(x.chunks(head_dim)) {
+                let mut row = pad(x);
+                k.rms_norm(&pad(x), &pad(&weight), 1e-5, head_dim, &mut row);
+                assert_eq!(bits(head), bits(&row[..head_dim]), "{head_dim} on {}", k.isa());
+            }
+        }
     }
 }
 

@@ -21,22 +21,50 @@ pub(crate) fn fold(lanes: &mut [f32; 16], f: impl Fn(f32, f32) -> f32) -> f32 {
 /// RMSNorm (Zhang & Sennrich 2019): `out = x · w / √(mean(x²) + eps)`, the mean over the first `n` elements.
 #[inline(always)]
 pub(crate) fn rms_norm<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
-    let mut squares = [s.splat(0.0); 4];
-    for x in x.as_chunks::<16>().0 {
-        for sub in 0..S::SUBS {
-            let v = s.load(&x[sub * S::LANES..]);
-            squares[sub] = s.fma(v, v, squares[sub]);
+    let scale = s.splat(1.0 / (sum_of_squares(s, x) / n as f32 + eps).sqrt());
+    for ((x, w), out) in x.chunks_exact(S::LANES).zip(weight.chunks_exact(S::LANES)).zip(out.chunks_exact_mut(S::LANES))
+    {
+        s.store(s.mul(s.mul(s.load(x), scale), s.load(w)), out);
+    }
+}
+
+/// RMSNorm of every head by itself: `x` is heads × head_dim, the heads side by side, `weight` as long as one of them.
+/// The products are rounded one by one, as [`rms_norm`]'s are.
+#[inline(always)]
+pub(crate) fn rms_norm_heads<S: Simd>(s: S, x: &mut [f32], head_dim: usize, weight: &[f32], eps: f32) {
+    for head in x.chunks_exact_mut(head_dim) {
+        let scale = 1.0 / (sum_of_squares(s, head) / head_dim as f32 + eps).sqrt();
+        for (x, w) in head.iter_mut().zip(weight) {
+            *x = *x * scale * w;
         }
+    }
+}
+
+/// The sum of the squares of `x`, in sixteen lanes; what is missing of the last sixteen elements counts as zero.
+#[inline(always)]
+fn sum_of_squares<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut squares = [s.splat(0.0); 4];
+    let (whole, rest) = x.as_chunks::<16>();
+    for x in whole {
+        add_squares(s, x, &mut squares);
+    }
+    if !rest.is_empty() {
+        let mut padded = [0.0; 16];
+        padded[..rest.len()].copy_from_slice(rest);
+        add_squares(s, &padded, &mut squares);
     }
     let mut lanes = [0.0; 16];
     for sub in 0..S::SUBS {
         s.store(squares[sub], &mut lanes[sub * S::LANES..]);
     }
-    let mean = fold(&mut lanes, |a, b| a + b) / n as f32;
-    let scale = s.splat(1.0 / (mean + eps).sqrt());
-    for ((x, w), out) in x.chunks_exact(S::LANES).zip(weight.chunks_exact(S::LANES)).zip(out.chunks_exact_mut(S::LANES))
-    {
-        s.store(s.mul(s.mul(s.load(x), scale), s.load(w)), out);
+    fold(&mut lanes, |a, b| a + b)
+}
+
+#[inline(always)]
+fn add_squares<S: Simd>(s: S, x: &[f32; 16], squares: &mut [S::V; 4]) {
+    for sub in 0..S::SUBS {
+        let v = s.load(&x[sub * S::LANES..]);
+        squares[sub] = s.fma(v, v, squares[sub]);
     }
 }
 
@@ -69,6 +97,21 @@ pub(crate) fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f
         for (pair, &[cos, sin]) in head.as_chunks_mut::<2>().0.iter_mut().zip(angles) {
             let [a, b] = *pair;
             *pair = [a * cos - b * sin, a * sin + b * cos];
+        }
+        for x in head {
+            *x *= scale;
+        }
+    }
+}
+
+/// RoPE on pairs half a turned part apart: element `i` of a head turns with element `i + angles.len()`. Otherwise as
+/// [`rope`]: the first 2 · angles of each head turn, and the whole head takes the factor.
+#[inline(always)]
+pub(crate) fn rope_halves(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
+    for head in x.chunks_exact_mut(head_dim) {
+        let (first, rest) = head.split_at_mut(angles.len());
+        for ((a, b), &[cos, sin]) in first.iter_mut().zip(rest).zip(angles) {
+            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
         }
         for x in head {
             *x *= scale;
