@@ -156,6 +156,8 @@ pub struct Engine {
     logits: Vec<f32>,
     /// What [`Engine::read`] reads at once; kept, so that a token allocates nothing.
     tokens: Vec<BatchToken>,
+    /// How many tokens of a batch each sequence gets; kept as well.
+    more: Vec<usize>,
 }
 
 impl Engine {
@@ -203,6 +205,7 @@ impl Engine {
             batch: options.batch,
             logits: Vec::new(),
             tokens: Vec::new(),
+            more: Vec::new(),
         })
     }
 
@@ -290,21 +293,26 @@ impl Engine {
     }
 
     /// Whether the model can read `batch` into `sequences`.
-    fn check(&self, batch: &[BatchToken], sequences: &[&mut Sequence]) -> Result<(), EngineError> {
+    fn check(&mut self, batch: &[BatchToken], sequences: &[&mut Sequence]) -> Result<(), EngineError> {
+        let mut more = std::mem::take(&mut self.more);
+        more.clear();
+        more.resize(sequences.len(), 0);
+        let mut checked = batch.iter().try_for_each(|&BatchToken { token, sequence, .. }| {
+            self.check_token(token)?;
+            let count = more.get_mut(sequence);
+            *count.ok_or(EngineError::Sequence { sequence, sequences: sequences.len() })? += 1;
+            Ok(())
+        });
+        for (sequence, &more) in sequences.iter().zip(&more) {
+            checked = checked.and_then(|()| self.check_room(sequence, more));
+        }
+        self.more = more;
+        checked
+    }
+
+    fn check_token(&self, token: u32) -> Result<(), EngineError> {
         let vocabulary = self.vocabulary();
-        for &BatchToken { token, sequence, .. } in batch {
-            if token as usize >= vocabulary {
-                return Err(EngineError::Token { token, vocabulary });
-            }
-            if sequence >= sequences.len() {
-                return Err(EngineError::Sequence { sequence, sequences: sequences.len() });
-            }
-        }
-        for (s, sequence) in sequences.iter().enumerate() {
-            let more = batch.iter().filter(|t| t.sequence == s).count();
-            self.check_room(sequence, more)?;
-        }
-        Ok(())
+        if token as usize >= vocabulary { Err(EngineError::Token { token, vocabulary }) } else { Ok(()) }
     }
 
     fn check_room(&self, sequence: &Sequence, more: usize) -> Result<(), EngineError> {
@@ -424,13 +432,13 @@ impl Engine {
             return Err(EngineError::Empty);
         }
         self.check_room(sequence, tokens.len())?;
+        tokens.iter().try_for_each(|&token| self.check_token(token))?;
         let mut batch = std::mem::take(&mut self.tokens);
         for (b, chunk) in tokens.chunks(self.batch).enumerate() {
             let start = b * self.batch;
             batch.clear();
             let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
             batch.extend(chunk.iter().enumerate().map(token));
-            self.check(&batch, &[sequence])?;
             forward(&mut self.model, start, &batch, sequence);
         }
         self.tokens = batch;

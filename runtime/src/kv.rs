@@ -142,6 +142,10 @@ impl Sequence {
 
     /// Makes room for `n` more positions, in pages that are this sequence's own.
     pub(crate) fn reserve(&mut self, n: usize) {
+        if n == 0 {
+            // Another sequence's turn: a page that is shared stays so.
+            return;
+        }
         let end = self.len + n;
         while self.pages.len() * PAGE < end {
             self.pages.push(Arc::new(Page::new(&self.shape, self.ty)));

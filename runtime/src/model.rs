@@ -131,6 +131,8 @@ pub(crate) struct Buffers {
     /// (token, pair): cos and sin.
     angles: Vec<[f32; 2]>,
     positions: Vec<usize>,
+    /// The next position of each sequence, while tokens are placed.
+    next: Vec<usize>,
     /// Where attention's runs of tokens begin, and the end.
     runs: Vec<usize>,
     wanted: Vec<usize>,
@@ -146,13 +148,38 @@ impl Buffers {
         batch: &[BatchToken],
         sequences: &mut [&mut Sequence],
     ) -> &mut [f32] {
-        place(batch, sequences, &mut self.positions, &mut self.runs);
+        self.place(batch, sequences);
         let pairs = rope.pairs();
         self.angles.resize(batch.len() * pairs, [0.0; 2]);
         for (angles, &position) in self.angles.chunks_exact_mut(pairs).zip(&self.positions) {
             rope.angles(position, angles);
         }
         room(&mut self.x, batch.len() * d)
+    }
+
+    /// Gives every token its position, makes room for it, and cuts the batch into attention's runs: up to [`RUN`]
+    /// neighbours of one sequence.
+    fn place(&mut self, batch: &[BatchToken], sequences: &mut [&mut Sequence]) {
+        let Buffers { positions, next, runs, .. } = self;
+        next.clear();
+        next.extend(sequences.iter().map(|sequence| sequence.len()));
+        positions.clear();
+        runs.clear();
+        let mut previous = None;
+        for (i, token) in batch.iter().enumerate() {
+            let position = &mut next[token.sequence];
+            positions.push(*position);
+            *position += 1;
+            let open = runs.last().is_some_and(|&start: &usize| i - start < RUN && previous == Some(token.sequence));
+            if !open {
+                runs.push(i);
+            }
+            previous = Some(token.sequence);
+        }
+        runs.push(batch.len());
+        for (sequence, &end) in sequences.iter_mut().zip(next.iter()) {
+            sequence.reserve(end - sequence.len());
+        }
     }
 
     /// What of the final norm the head sees, for all of `n` tokens.
@@ -452,25 +479,6 @@ impl Model {
                 Logits::SideBySide(see) => team.pool.for_each(team.locals, rows, |_, r| see(wanted[r], row(r))),
             }
         }
-    }
-}
-
-/// Gives every token its position, makes room for it, and cuts the batch into attention's runs: up to [`RUN`]
-/// neighbours of one sequence.
-fn place(batch: &[BatchToken], sequences: &mut [&mut Sequence], positions: &mut Vec<usize>, runs: &mut Vec<usize>) {
-    positions.clear();
-    runs.clear();
-    for (i, token) in batch.iter().enumerate() {
-        let earlier = batch[..i].iter().rposition(|t| t.sequence == token.sequence);
-        positions.push(earlier.map_or(sequences[token.sequence].len(), |e| positions[e] + 1));
-        let open = runs.last().is_some_and(|&start: &usize| i - start < RUN && earlier == Some(i - 1));
-        if !open {
-            runs.push(i);
-        }
-    }
-    runs.push(batch.len());
-    for (s, sequence) in sequences.iter_mut().enumerate() {
-        sequence.reserve(batch.iter().filter(|t| t.sequence == s).count());
     }
 }
 
