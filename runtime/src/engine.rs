@@ -1,12 +1,12 @@
 //! A model with its tokenizer, on a fixed number of threads.
 
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_kernels::Isa;
 
+use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::cores::Cores;
 use crate::kv::{KvType, PageShape, Sequence};
@@ -188,9 +188,9 @@ impl Engine {
         let mut pool = Pool::new(threads, &cores)?;
         // Side by side: on its own, a vocabulary of 128,000 pieces would be a good part of a short start. And nobody
         // waits for the weights of a model without a tokenizer.
-        let no_tokenizer = AtomicBool::new(false);
+        let no_tokenizer = Cancel::new();
         let (tokenizer, weights) = std::thread::scope(|scope| {
-            let read = || read_tokenizer(&*source).inspect_err(|_| no_tokenizer.store(true, Ordering::Relaxed));
+            let read = || read_tokenizer(&*source).inspect_err(|_| no_tokenizer.cancel());
             let tokenizer = std::thread::Builder::new().name("quipu-tokenizer".into()).spawn_scoped(scope, read)?;
             let weights = weights::load(source.clone(), &config, &mut pool, options.residence, &no_tokenizer, progress);
             Ok::<_, std::io::Error>((tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), weights))

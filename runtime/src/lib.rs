@@ -5,6 +5,7 @@
 //!
 //! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
+//! - [`cancel`]: how work is stopped before it is done.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`cores`]: which cores the threads run on; [`machine`]: what else the system says about the machine; [`roof`]:
 //!   what it can do at best; [`cost`]: what a model asks of it.
@@ -15,6 +16,7 @@
 //! `pool` only.
 #![deny(unsafe_code)]
 
+pub mod cancel;
 pub mod chat;
 pub mod config;
 pub mod cores;
@@ -36,6 +38,7 @@ pub mod survey;
 pub mod tokenizer;
 mod weights;
 
+pub use cancel::Cancel;
 pub use engine::{Engine, EngineError, LoadError, LoadOptions};
 pub use kv::{KvType, Sequence};
 pub use model::BatchToken;

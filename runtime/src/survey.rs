@@ -6,13 +6,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::values;
 use quipu_formats::source::Source;
 use quipu_kernels::{Isa, padded_rows};
 use quipu_quant::pack::GROUP_ROWS;
 
+use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::cores::Cores;
 use crate::engine::{EngineError, LoadError};
@@ -45,7 +45,7 @@ impl From<WeightsError> for SurveyError {
 }
 
 /// Reads `texts` side by side and shows `observer` the inputs of all matrices. After each layer `progress` hears how
-/// many are done and how many there are. When `given_up` becomes true, it ends with [`WeightsError::GivenUp`].
+/// many are done and how many there are. When it is cancelled, it ends with [`WeightsError::Cancelled`].
 ///
 /// # Errors
 /// See [`SurveyError`].
@@ -53,7 +53,7 @@ pub fn survey(
     source: Arc<dyn Source>,
     texts: &[Vec<u32>],
     isa: Isa,
-    given_up: &AtomicBool,
+    cancel: &Cancel,
     observer: &mut Observer<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), SurveyError> {
@@ -92,7 +92,7 @@ pub fn survey(
         let name = format!("blk.{}.attn_norm.weight", c.layers - 1);
         return Err(WeightsError::Missing { path: path(), name }.into());
     }
-    let mut first = Some(weights::load_layer(source.clone(), c, &mut pool, given_up, 0)?);
+    let mut first = Some(weights::load_layer(source.clone(), c, &mut pool, cancel, 0)?);
     let mut sequences: Vec<Sequence> =
         texts.iter().map(|_| Sequence::new(PageShape::new(c), KvType::default())).collect();
     let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
@@ -111,7 +111,7 @@ pub fn survey(
     for i in 0..c.layers {
         let layer = match first.take() {
             Some(layer) => layer,
-            None => weights::load_layer(source.clone(), c, &mut pool, given_up, i)?,
+            None => weights::load_layer(source.clone(), c, &mut pool, cancel, i)?,
         };
         let mut team = Team { kernels, pool: &mut pool, locals: &mut locals };
         team.layer(c, (i, &layer), &batch, &mut sequences, &mut buffers, observer);

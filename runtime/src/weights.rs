@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use memmap2::MmapMut;
@@ -13,6 +12,7 @@ use quipu_quant::TensorType;
 use quipu_quant::blocks;
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, dequantize_row, pack_group};
 
+use crate::cancel::Cancel;
 use crate::config::{Config, ConfigError};
 use crate::pool::Pool;
 use crate::product::ProductInput;
@@ -65,8 +65,8 @@ pub enum WeightsError {
         error: std::io::Error,
     },
     /// The caller wants them no more.
-    #[error("loading the weights was given up")]
-    GivenUp,
+    #[error("loading the weights was cancelled")]
+    Cancelled,
     /// A tensor of the wrong number type.
     #[error("{path}: tensor `{name}` is {found}; a vector must be F32, F16 or BF16")]
     VectorType {
@@ -224,7 +224,7 @@ struct Loader<'a> {
     source: Arc<dyn Source>,
     pool: &'a mut Pool,
     mmap: bool,
-    given_up: &'a AtomicBool,
+    cancel: &'a Cancel,
     progress: Progress<'a>,
     done: u64,
     total: u64,
@@ -235,16 +235,16 @@ struct Loader<'a> {
     memory: Arc<OnceLock<MmapMut>>,
 }
 
-/// Reads all weights from `source`, unless `given_up` becomes true meanwhile.
+/// Reads all weights from `source`, unless it is cancelled meanwhile.
 pub(crate) fn load(
     source: Arc<dyn Source>,
     config: &Config,
     pool: &mut Pool,
     residence: Residence,
-    given_up: &AtomicBool,
+    cancel: &Cancel,
     progress: Progress<'_>,
 ) -> Result<ModelWeights, WeightsError> {
-    let mut loader = Loader::new(source.clone(), pool, residence.mmap, given_up, progress, |_| true)?;
+    let mut loader = Loader::new(source.clone(), pool, residence.mmap, cancel, progress, |_| true)?;
     let weights = loader.model(config)?;
     let Loader { region, memory, .. } = loader;
     if residence.mlock {
@@ -260,16 +260,16 @@ pub(crate) fn load(
     Ok(weights)
 }
 
-/// Reads the weights of layer `i` alone, unless `given_up` becomes true meanwhile.
+/// Reads the weights of layer `i` alone, unless it is cancelled meanwhile.
 pub(crate) fn load_layer(
     source: Arc<dyn Source>,
     config: &Config,
     pool: &mut Pool,
-    given_up: &AtomicBool,
+    cancel: &Cancel,
     i: usize,
 ) -> Result<Layer, WeightsError> {
     let prefix = format!("blk.{i}.");
-    let mut loader = Loader::new(source, pool, true, given_up, &|_, _| {}, |t| t.name.starts_with(&prefix))?;
+    let mut loader = Loader::new(source, pool, true, cancel, &|_, _| {}, |t| t.name.starts_with(&prefix))?;
     let layer = loader.layer(config, i)?;
     let Loader { region, memory, .. } = loader;
     memory.set(region).expect("set once");
@@ -282,8 +282,8 @@ pub(crate) fn load_vectors(
     config: &Config,
     pool: &mut Pool,
 ) -> Result<(Vec<f32>, Option<Vec<f32>>), WeightsError> {
-    let go_on = AtomicBool::new(false);
-    let mut loader = Loader::new(source, pool, true, &go_on, &|_, _| {}, |_| false)?;
+    let never = Cancel::new();
+    let mut loader = Loader::new(source, pool, true, &never, &|_, _| {}, |_| false)?;
     Ok((loader.padded("output_norm.weight", config.embedding)?, loader.rope_factors(config)?))
 }
 
@@ -307,8 +307,8 @@ fn region(size: usize) -> Result<MmapMut, WeightsError> {
 const SLAB: usize = 16 << 20;
 
 /// Asked before every slab: on a slow disk a model of gigabytes takes minutes.
-fn go_on(given_up: &AtomicBool) -> Result<(), WeightsError> {
-    if given_up.load(Ordering::Relaxed) { Err(WeightsError::GivenUp) } else { Ok(()) }
+fn go_on(cancel: &Cancel) -> Result<(), WeightsError> {
+    if cancel.cancelled() { Err(WeightsError::Cancelled) } else { Ok(()) }
 }
 
 impl<'a> Loader<'a> {
@@ -317,7 +317,7 @@ impl<'a> Loader<'a> {
         source: Arc<dyn Source>,
         pool: &'a mut Pool,
         mmap: bool,
-        given_up: &'a AtomicBool,
+        cancel: &'a Cancel,
         progress: Progress<'a>,
         wanted: impl Fn(&TensorInfo) -> bool,
     ) -> Result<Loader<'a>, WeightsError> {
@@ -327,7 +327,7 @@ impl<'a> Loader<'a> {
         let matrices = source.tensors().iter().filter(|t| t.shape.len() > 1 && !mapped(t) && wanted(t));
         let sizes = matrices.filter_map(|t| PackedLayout::new(t.ty, t.rows(), t.cols())).map(|l| l.total_bytes());
         let region = region(sizes.map(|size| size.next_multiple_of(ALIGNMENT)).sum())?;
-        Ok(Loader { source, pool, mmap, given_up, progress, done: 0, total, region, used: 0, memory: Arc::default() })
+        Ok(Loader { source, pool, mmap, cancel, progress, done: 0, total, region, used: 0, memory: Arc::default() })
     }
 
     fn model(&mut self, c: &Config) -> Result<ModelWeights, WeightsError> {
@@ -466,7 +466,7 @@ impl<'a> Loader<'a> {
         let packed = source.mapped(index).unwrap_or(&[]);
         let mut locals = vec![(); self.pool.threads()];
         for (to, from) in self.region[at.clone()].chunks_mut(SLAB).zip(packed.chunks(SLAB)) {
-            go_on(self.given_up)?;
+            go_on(self.cancel)?;
             const PART: usize = 256 << 10;
             let mut parts: Vec<_> = to.chunks_mut(PART).zip(from.chunks(PART)).collect();
             self.pool.for_items(&mut locals, &mut parts, |(), _, (to, from)| to.copy_from_slice(from));
@@ -494,7 +494,7 @@ impl<'a> Loader<'a> {
         let mut locals = vec![(); self.pool.threads()];
         let in_slab = (SLAB / layout.group_quant_bytes().max(1)).max(1);
         for (slab, groups) in groups.chunks_mut(in_slab).enumerate() {
-            go_on(self.given_up)?;
+            go_on(self.cancel)?;
             self.pool.for_items(&mut locals, groups, |(), g, (quants, scales)| {
                 let first = (slab * in_slab + g) * GROUP_ROWS;
                 let plain: Cow<'_, [u8]> = source.rows(index, first..(first + GROUP_ROWS).min(rows));

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use quipu_formats::convert::{ConvertOptions, write_gguf};
 use quipu_runtime::model::{Input, Rows};
 use quipu_runtime::survey::{SurveyError, survey};
-use quipu_runtime::{EngineError, Isa, LoadError, LoadOptions, WeightsError};
+use quipu_runtime::{Cancel, EngineError, Isa, LoadError, LoadOptions, WeightsError};
 use quipu_tests::{data, load, open};
 
 /// The inputs of all matrices, text after text.
@@ -48,7 +48,7 @@ fn matrices_meet_what_they_meet_in_the_engine() {
                 layers += 1;
                 assert_eq!((done, count), (layers, engine.config().layers));
             };
-            let go_on = AtomicBool::new(false);
+            let go_on = Cancel::new();
             survey(open(&model).into(), &texts, isa, &go_on, &mut |i, rows| seen.add(i, rows), &mut progress).unwrap();
             assert!(seen == expected, "{} with {isa}", model.display());
             assert_eq!(layers, engine.config().layers);
@@ -60,8 +60,11 @@ fn matrices_meet_what_they_meet_in_the_engine() {
 fn what_cannot_be_read_is_refused() {
     let model = data("stories260K/stories260K-f32.gguf");
     let refused = |texts: &[Vec<u32>], stop| {
-        survey(open(&model).into(), texts, Isa::best(), &AtomicBool::new(stop), &mut |_, _| {}, &mut |_, _| {})
-            .unwrap_err()
+        let cancel = Cancel::new();
+        if stop {
+            cancel.cancel();
+        }
+        survey(open(&model).into(), texts, Isa::best(), &cancel, &mut |_, _| {}, &mut |_, _| {}).unwrap_err()
     };
     let tokens = |texts: &[Vec<u32>]| match refused(texts, false) {
         SurveyError::Tokens { error, .. } => error,
@@ -70,5 +73,5 @@ fn what_cannot_be_read_is_refused() {
     assert_eq!(tokens(&[vec![1, 2], vec![3, 512]]), EngineError::Token { token: 512, vocabulary: 512 });
     assert_eq!(tokens(&[]), EngineError::Empty);
     assert!(matches!(tokens(&[vec![1], vec![1; 1 << 20]]), EngineError::ContextFull { .. }));
-    assert!(matches!(refused(&[vec![1]], true), SurveyError::Load(LoadError::Weights(WeightsError::GivenUp))));
+    assert!(matches!(refused(&[vec![1]], true), SurveyError::Load(LoadError::Weights(WeightsError::Cancelled))));
 }

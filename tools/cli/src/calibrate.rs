@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -72,7 +71,7 @@ pub struct Calibrated {
 impl Steps<'_> {
     /// After so many steps.
     pub fn done(&self, steps: usize) -> Result<()> {
-        if self.interrupt.flag().load(Ordering::Relaxed) {
+        if self.interrupt.requested() {
             talk::note("cancelled; nothing was written");
             return Err(interrupt::Interrupted.into());
         }
@@ -189,11 +188,11 @@ pub fn on_random_tokens(source: Box<dyn Source>) -> Result<Option<Imatrix>> {
                 interrupted = steps.done(done);
             }
         };
-        Ok(survey(source.clone(), &texts, Isa::best(), interrupt.flag(), &mut observer, &mut progress)?)
+        Ok(survey(source.clone(), &texts, Isa::best(), interrupt.cancel(), &mut observer, &mut progress)?)
     });
     match (surveyed, interrupted) {
         (_, Err(interrupted)) => Err(interrupted),
-        (Err(_), _) if interrupt.flag().load(Ordering::Relaxed) => steps.done(1).map(|()| None),
+        (Err(_), _) if interrupt.requested() => steps.done(1).map(|()| None),
         (Ok(()), _) => Ok(Some(imatrix)),
         (Err(error), _) => {
             talk::warning(&format!(

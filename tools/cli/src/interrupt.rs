@@ -5,16 +5,27 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use quipu_runtime::Cancel;
 
 /// Signals have numbers above this; it means that none has come.
 const NONE: i32 = 0;
 /// The number of Ctrl-C's signal, on every system.
 const CTRL_C: i32 = 2;
 
-static LISTENING: AtomicBool = AtomicBool::new(false);
-static ONLY_CTRL_C: AtomicBool = AtomicBool::new(false);
-static REQUESTED: AtomicBool = AtomicBool::new(false);
 static SIGNAL: AtomicI32 = AtomicI32::new(NONE);
+static LISTENER: Mutex<Option<Listener>> = Mutex::new(None);
+
+/// Who ends in a way of its own.
+struct Listener {
+    only_ctrl_c: bool,
+    cancel: Cancel,
+}
+
+fn listener() -> MutexGuard<'static, Option<Listener>> {
+    LISTENER.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The user pressed Ctrl-C, or somebody wants this process to end.
 #[derive(Debug)]
@@ -39,9 +50,9 @@ pub fn exit_code() -> u8 {
 
 fn heard(signal: i32) {
     SIGNAL.store(signal, Ordering::SeqCst);
-    let listening = LISTENING.load(Ordering::SeqCst) && (signal == CTRL_C || !ONLY_CTRL_C.load(Ordering::SeqCst));
-    if !listening || REQUESTED.swap(true, Ordering::SeqCst) {
-        std::process::exit(exit_code().into());
+    match &*listener() {
+        Some(l) if (signal == CTRL_C || !l.only_ctrl_c) && !l.cancel.cancelled() => l.cancel.cancel(),
+        _ => std::process::exit(exit_code().into()),
     }
 }
 
@@ -71,29 +82,33 @@ pub fn listen_to_ctrl_c() -> Listening {
 }
 
 fn begin(only_ctrl_c: bool) -> Listening {
-    REQUESTED.store(false, Ordering::SeqCst);
-    ONLY_CTRL_C.store(only_ctrl_c, Ordering::SeqCst);
-    LISTENING.store(true, Ordering::SeqCst);
-    Listening
+    let cancel = Cancel::new();
+    *listener() = Some(Listener { only_ctrl_c, cancel: cancel.clone() });
+    Listening(cancel)
 }
 
 /// See [`listen`].
-pub struct Listening;
+pub struct Listening(Cancel);
 
 impl Listening {
     /// Whether a signal has come.
     pub fn requested(&self) -> bool {
-        REQUESTED.load(Ordering::SeqCst)
+        self.0.cancelled()
+    }
+
+    /// What a signal raises.
+    pub fn cancel(&self) -> &Cancel {
+        &self.0
     }
 
     /// The flag itself, for what polls one.
-    pub fn flag(&self) -> &'static AtomicBool {
-        &REQUESTED
+    pub fn flag(&self) -> &AtomicBool {
+        self.0.flag()
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        LISTENING.store(false, Ordering::SeqCst);
+        *listener() = None;
     }
 }
