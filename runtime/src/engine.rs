@@ -8,7 +8,7 @@ use quipu_kernels::Isa;
 
 use crate::cancel::Cancel;
 use crate::config::Config;
-use crate::cores::Cores;
+use crate::host::cores::Cores;
 use crate::kv::{KvType, PageShape, Sequence};
 use crate::model::{BatchToken, Logits, Model, Observer};
 use crate::pool::Pool;
@@ -18,7 +18,7 @@ use crate::weights::{self, Progress, Residence, WeightsError};
 /// How a model is to be loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Worker threads; `None` for one on each fast core that this process may use ([`crate::cores`]).
+    /// Worker threads; `None` for one on each fast core that this process may use ([`crate::host::cores`]).
     pub threads: Option<usize>,
     /// Instruction set; `None` for the best of this CPU.
     pub isa: Option<Isa>,

@@ -21,6 +21,11 @@ pub enum KvType {
     F32,
 }
 
+/// Bytes of keys and values that each position of a sequence adds.
+pub fn bytes_per_position(config: &Config, kv_type: KvType) -> usize {
+    PageShape::new(config).bytes(kv_type) / PAGE
+}
+
 /// The sizes that lay out a page: (layer, kv head) → keys (position / 16, head_dim, 16 positions), then values
 /// (position, head_dim padded to 16).
 #[derive(Clone, Copy, Debug)]

@@ -7,8 +7,7 @@
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
 //! - [`cancel`]: how work is stopped before it is done.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
-//! - [`cores`]: which cores the threads run on; [`machine`]: what else the system says about the machine; [`roof`]:
-//!   what it can do at best; [`cost`]: what a model asks of it.
+//! - [`host`]: what the system says about the machine: cores, caches, memory.
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits
 //!   to probabilities. [`generate`]: the loop that writes.
 //!
@@ -19,18 +18,15 @@
 pub mod cancel;
 pub mod chat;
 pub mod config;
-pub mod cores;
-pub mod cost;
 pub mod engine;
 pub mod generate;
+pub mod host;
 pub mod kv;
-pub mod machine;
 pub mod model;
 pub mod open;
 #[allow(unsafe_code)]
 pub mod pool;
 mod product;
-pub mod roof;
 mod rope;
 pub mod sampler;
 pub mod softmax;

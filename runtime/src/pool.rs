@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use quipu_kernels::MatMut;
 
-use crate::cores::Cores;
+use crate::host::cores::Cores;
 
 /// How long a worker spins for the next step before it parks.
 const SPIN: Duration = Duration::from_micros(50);

@@ -14,8 +14,8 @@ use quipu_quant::pack::GROUP_ROWS;
 
 use crate::cancel::Cancel;
 use crate::config::Config;
-use crate::cores::Cores;
 use crate::engine::{EngineError, LoadError};
+use crate::host::cores::Cores;
 use crate::kv::{KvType, PageShape, Sequence};
 use crate::model::{BatchToken, Buffers, Input, Local, Observer, Rows, Team};
 use crate::pool::Pool;

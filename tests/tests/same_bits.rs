@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use quipu_formats::convert::{ConvertOptions, Mix, TypeRule, write_gguf};
 use quipu_formats::gguf::{GgufWriter, Value};
 use quipu_quant::TensorType;
-use quipu_runtime::cores::Cores;
+use quipu_runtime::host::cores::Cores;
 use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Residence, Sequence};
 use quipu_tests::{assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
 

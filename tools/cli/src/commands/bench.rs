@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use quipu_runtime::cores::Cores;
-use quipu_runtime::cost::Cost;
-use quipu_runtime::roof::Roof;
-use quipu_runtime::{Engine, Isa, LoadOptions, Sequence, machine};
+use quipu_measure::cost::Cost;
+use quipu_measure::roofline::Roofline;
+use quipu_runtime::host::cores::Cores;
+use quipu_runtime::host::{cpu, memory};
+use quipu_runtime::{Engine, Isa, LoadOptions, Sequence};
 use serde_json::{Value as Json, json};
 
 use crate::args::{IsaArgs, ResidenceArgs};
@@ -151,12 +152,12 @@ fn doing(threads: usize, what: &str) {
 
 fn measure(args: &Args, threads: usize, isa: Isa, cost: &Cost) -> Result<Run> {
     doing(threads, "the machine's own limits");
-    let mut roof = Roof::new(isa, threads)?;
-    let (bandwidth, peak) = (roof.read_bandwidth(true)?, roof.multiply_peak(cost.ty));
-    drop(roof);
+    let mut roofline = Roofline::new(isa, threads)?;
+    let (bandwidth, peak) = (roofline.read_bandwidth(true)?, roofline.multiply_peak(cost.ty));
+    drop(roofline);
 
     doing(threads, "loading");
-    let resettable = machine::reset_peak_memory();
+    let resettable = memory::reset_peak();
     let longest = args.prompt.max(args.number).max(FIRST_PROMPT);
     let context = args.depth.iter().copied().max().unwrap_or(0) + longest;
     let options = LoadOptions {
@@ -199,7 +200,7 @@ fn measure(args: &Args, threads: usize, isa: Isa, cost: &Cost) -> Result<Run> {
             tests.push(test);
         }
     }
-    let peak_rss_bytes = machine::peak_memory().filter(|_| resettable);
+    let peak_rss_bytes = memory::peak().filter(|_| resettable);
     Ok(Run { threads, bandwidth, peak, load_seconds, first_token_seconds, tests, peak_rss_bytes, kv_bytes })
 }
 
@@ -349,7 +350,7 @@ fn table(args: &Args, isa: Isa, cost: &Cost, runs: &[Run]) -> Result<()> {
             run.first_token_seconds
         ))?;
     }
-    let cache = machine::last_level_cache().unwrap_or(0);
+    let cache = cpu::last_level_cache().unwrap_or(0);
     if cost.decode_weight_bytes() < 2 * cache {
         let cache = cache >> 20;
         out::line(format_args!(
@@ -361,8 +362,8 @@ fn table(args: &Args, isa: Isa, cost: &Cost, runs: &[Run]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use quipu_measure::cost::Part;
     use quipu_quant::TensorType;
-    use quipu_runtime::cost::Part;
 
     use super::*;
 

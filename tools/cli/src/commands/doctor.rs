@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_measure::cost::Cost;
+use quipu_measure::roofline::Roofline;
 use quipu_quant::TensorType;
 use quipu_runtime::config::Config;
-use quipu_runtime::cores::{Cores, Measure};
-use quipu_runtime::cost::Cost;
-use quipu_runtime::machine::{self, Memory};
-use quipu_runtime::roof::Roof;
+use quipu_runtime::host::cores::{Cores, Measure};
+use quipu_runtime::host::cpu;
+use quipu_runtime::host::memory::{self, Memory};
 use quipu_runtime::{Isa, KvType, LoadOptions};
 use serde_json::{Value as Json, json};
 
@@ -90,12 +91,12 @@ pub fn run(args: Args) -> Result<()> {
     let mut measured = Vec::new();
     for threads in if threads > 1 { vec![1, threads] } else { vec![1] } {
         talk::note_part(&format!("\r\x1b[Kmeasuring with {threads} of {allowed} threads"));
-        let mut roof = Roof::new(isa, threads)?;
+        let mut roofline = Roofline::new(isa, threads)?;
         measured.push(Measured {
             threads,
-            bandwidth: [roof.read_bandwidth(true)?, roof.read_bandwidth(false)?],
-            int8: roof.multiply_peak(TensorType::Q4_0),
-            f32: roof.multiply_peak(TensorType::F32),
+            bandwidth: [roofline.read_bandwidth(true)?, roofline.read_bandwidth(false)?],
+            int8: roofline.multiply_peak(TensorType::Q4_0),
+            f32: roofline.multiply_peak(TensorType::F32),
         });
     }
     let prospect = match &source {
@@ -115,7 +116,7 @@ pub fn run(args: Args) -> Result<()> {
 /// The CPU by name.
 pub fn cpu_name() -> String {
     let (name, _) = quipu_kernels::cpu();
-    name.or_else(machine::model_name).unwrap_or_else(|| format!("{} CPU", std::env::consts::ARCH))
+    name.or_else(cpu::model_name).unwrap_or_else(|| format!("{} CPU", std::env::consts::ARCH))
 }
 
 fn prospect(
@@ -130,8 +131,8 @@ fn prospect(
     let sum = |f: fn(&TensorInfo) -> u64| source.tensors().iter().map(f).sum::<u64>();
     let context = context.unwrap_or(config.context) as u64;
 
-    let mut roof = Roof::new(isa, threads)?;
-    let (one_row, many_rows) = (roof.product(cost.ty, 1), roof.product(cost.ty, 64));
+    let mut roofline = Roofline::new(isa, threads)?;
+    let (one_row, many_rows) = (roofline.product(cost.ty, 1), roofline.product(cost.ty, 64));
     let bandwidth = measured.last().map_or(0.0, |m| m.bandwidth[0]);
     // Memory and arithmetic overlap, so the slower of them decides.
     let decode = |depth: u64| {
@@ -172,11 +173,9 @@ fn report(
     let (_, features) = quipu_kernels::cpu();
     let features: serde_json::Map<_, _> = features.into_iter().map(|(name, has)| (name.into(), has.into())).collect();
     let others: Json = others(isa).map(|(isa, missing)| json!({"name": isa.name(), "missing": missing})).collect();
-    let caches: Json = machine::caches()
-        .iter()
-        .map(|c| json!({"level": c.level, "bytes": c.bytes, "shared_by": c.shared_by}))
-        .collect();
-    let memory = machine::memory();
+    let caches: Json =
+        cpu::caches().iter().map(|c| json!({"level": c.level, "bytes": c.bytes, "shared_by": c.shared_by})).collect();
+    let memory = Memory::here();
     let measured: Json = measured
         .iter()
         .map(|m| {
@@ -225,7 +224,7 @@ fn report(
         "memory": {
             "total_bytes": memory.map(|m| m.total),
             "available_bytes": memory.map(|m| m.available),
-            "huge_pages": machine::transparent_huge_pages(),
+            "huge_pages": memory::transparent_huge_pages(),
         },
         "measured": measured,
         "model": model,
@@ -255,7 +254,7 @@ fn show_machine(isa: Isa, origin: Option<&str>, cores: &Cores, threads: usize, m
     }
     row("threads", &thread_limits(cores, threads))?;
     row("", &cores.why())?;
-    let caches: Vec<_> = machine::caches()
+    let caches: Vec<_> = cpu::caches()
         .iter()
         .map(|c| {
             let shared = if c.shared_by > 1 { format!(" for {} CPUs", c.shared_by) } else { String::new() };
@@ -265,13 +264,13 @@ fn show_machine(isa: Isa, origin: Option<&str>, cores: &Cores, threads: usize, m
     if !caches.is_empty() {
         row("caches", &caches.join(", "))?;
     }
-    match machine::memory() {
+    match Memory::here() {
         Some(Memory { total, available }) => {
             row("memory", &format!("{}, {} available", gigabytes(total), gigabytes(available)))?;
         }
         None => row("memory", "unknown on this system")?,
     }
-    if let Some(setting) = machine::transparent_huge_pages() {
+    if let Some(setting) = memory::transparent_huge_pages() {
         let meaning = match setting.as_str() {
             "never" => {
                 "never: weights lie in small pages, which costs some speed (see /sys/kernel/mm/transparent_hugepage/enabled)"
@@ -332,7 +331,7 @@ fn show_model(p: &Prospect, threads: usize) -> Result<()> {
             p.context
         ),
     )?;
-    if let Some(memory) = machine::memory() {
+    if let Some(memory) = Memory::here() {
         let room = memory.available.checked_sub(p.weight_bytes).map(|room| room / p.position_bytes.max(1));
         let verdict = match room {
             Some(tokens) if tokens >= p.context => "fits into the memory that is available".to_string(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use quipu_runtime::Engine;
 use quipu_runtime::generate::{GenerateOptions, Generation, Span, StopReason, prompt_tokens};
-use quipu_runtime::machine;
+use quipu_runtime::host::memory;
 use serde_json::{Value as Json, json};
 
 use crate::args::{self, ContextArgs, ModelArgs, SamplingArgs, token_limit};
@@ -97,7 +97,7 @@ pub fn run(args: Args) -> Result<()> {
             "stop": stop.name(),
             "seed": seed,
             "timings": timings(load_time, prefill, decode),
-            "peak_rss_bytes": machine::peak_memory(),
+            "peak_rss_bytes": memory::peak(),
         }))?;
     }
     talk::note(&format!("load {:.2} s, {}", load_time.as_secs_f64(), speeds(&engine, prefill, decode)));

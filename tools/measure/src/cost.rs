@@ -1,13 +1,12 @@
 //! What a forward pass costs: bytes to read and products to compute, from the tensor directory alone.
 //!
-//! With what the machine can do ([`crate::roof`]) this says how fast a model can be at most.
+//! With what the machine can do ([`crate::roofline`]) this says how fast a model can be at most.
 
 use quipu_formats::source::Source;
 use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
-
-use crate::config::Config;
-use crate::kv::{KvType, PAGE, PageShape};
+use quipu_runtime::config::Config;
+use quipu_runtime::kv::{KvType, bytes_per_position};
 
 /// Bytes and multiplications of a part of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +62,7 @@ impl Cost {
             layers,
             head,
             resident_bytes,
-            position_bytes: (PageShape::new(config).bytes(kv_type) / PAGE) as u64,
+            position_bytes: bytes_per_position(config, kv_type) as u64,
             ty: most.map_or(TensorType::F32, |(_, ty)| ty),
         }
     }
@@ -87,14 +86,14 @@ impl Cost {
     }
 }
 
-#[cfg(all(test, feature = "demo"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     /// The same numbers from the other side: the model's configuration.
     #[test]
     fn the_demo_model_costs_what_its_shape_says() {
-        let source = crate::open("demo").unwrap();
+        let source = quipu_runtime::open("demo").unwrap();
         let c = Config::from_metadata(source.metadata()).unwrap();
         let cost = Cost::new(&*source, &c, KvType::F16);
         let vocabulary = source.tensors()[source.find("token_embd.weight").unwrap()].rows();

@@ -1,6 +1,6 @@
 //! The machine's own limits, measured: how fast it reads memory, how fast it multiplies.
 //!
-//! Decode is a walk through memory and prefill is int8 arithmetic, so these are the roof over a model's speed. Every
+//! Decode is a walk through memory and prefill is int8 arithmetic, so these are the roofline of a model's speed (Williams, Waterman and Patterson 2009). Every
 //! figure is the best of several runs: what once was reached is possible, and less is somebody else's doing.
 
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use memmap2::MmapMut;
 use quipu_kernels::{Int8Loop, Isa, Kernels, MatMut, Scratch, Weights};
 use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
-
-use crate::cores::Cores;
-use crate::machine;
-use crate::pool::Pool;
+use quipu_runtime::host::cores::Cores;
+use quipu_runtime::host::cpu;
+use quipu_runtime::host::memory::Memory;
+use quipu_runtime::pool::Pool;
 
 /// Why a limit can't be measured.
 #[derive(Debug, thiserror::Error)]
-pub enum RoofError {
+pub enum RooflineError {
     /// No kernels for the instruction set.
     #[error("this CPU cannot run `{0}` kernels")]
     Isa(Isa),
@@ -26,7 +26,7 @@ pub enum RoofError {
 }
 
 /// Measures one instruction set on a fixed number of threads.
-pub struct Roof {
+pub struct Roofline {
     kernels: &'static Kernels,
     pool: Pool,
 }
@@ -42,18 +42,21 @@ const PASSES: usize = 8;
 /// Bytes read at a time by a thread.
 const STRIDE: usize = 1 << 20;
 
-/// Elements of a row of the matrix in [`Roof::product`].
+/// Elements of a row of the matrix in [`Roofline::product`].
 const COLS: usize = 2048;
 /// Row groups of the matrix: with 8-bit weights 280 KB, so that it stays in the second-level cache of most CPUs.
 const GROUPS: usize = 8;
 
-impl Roof {
+impl Roofline {
     /// A way to measure `isa` on `threads` threads.
     ///
     /// # Errors
-    /// See [`RoofError`].
-    pub fn new(isa: Isa, threads: usize) -> Result<Roof, RoofError> {
-        Ok(Roof { kernels: isa.kernels().ok_or(RoofError::Isa(isa))?, pool: Pool::new(threads, &Cores::here())? })
+    /// See [`RooflineError`].
+    pub fn new(isa: Isa, threads: usize) -> Result<Roofline, RooflineError> {
+        Ok(Roofline {
+            kernels: isa.kernels().ok_or(RooflineError::Isa(isa))?,
+            pool: Pool::new(threads, &Cores::here())?,
+        })
     }
 
     /// Bytes per second that all threads together read from memory, from pages of the size that `huge` asks for, if the
@@ -61,7 +64,7 @@ impl Roof {
     ///
     /// # Errors
     /// When there is no memory to read from.
-    pub fn read_bandwidth(&mut self, huge: bool) -> Result<f64, RoofError> {
+    pub fn read_bandwidth(&mut self, huge: bool) -> Result<f64, RooflineError> {
         let mut memory = MmapMut::map_anon(buffer_bytes())?;
         #[cfg(target_os = "linux")]
         {
@@ -153,8 +156,8 @@ impl Roof {
 fn buffer_bytes() -> usize {
     const LEAST: u64 = 64 << 20;
     const MOST: u64 = 1 << 30;
-    let caches = machine::last_level_cache().unwrap_or(32 << 20);
-    let quarter = machine::memory().map_or(MOST, |m| m.available / 4);
+    let caches = cpu::last_level_cache().unwrap_or(32 << 20);
+    let quarter = Memory::here().map_or(MOST, |m| m.available / 4);
     let bytes = caches.saturating_mul(16).clamp(MOST / 2, MOST).min(quarter).max(LEAST);
     (bytes as usize).next_multiple_of(STRIDE)
 }
@@ -165,15 +168,15 @@ mod tests {
 
     /// The loop that only multiplies is faster than the product, which also loads and scales.
     #[test]
-    fn nothing_is_above_its_roof() {
-        let mut roof = Roof::new(Isa::best(), 1).unwrap();
+    fn nothing_is_above_the_roofline() {
+        let mut roofline = Roofline::new(Isa::best(), 1).unwrap();
         for ty in [TensorType::Q4_0, TensorType::Q8_0, TensorType::F16] {
-            let (peak, many, one) = (roof.multiply_peak(ty), roof.product(ty, 64), roof.product(ty, 1));
+            let (peak, many, one) = (roofline.multiply_peak(ty), roofline.product(ty, 64), roofline.product(ty, 1));
             assert!(peak > 0.0 && many > 0.0 && one > 0.0);
             // The margin is for a neighbour who takes the core away.
             assert!(many < 1.5 * peak, "{ty}: {many:e} of {peak:e}");
         }
-        assert!(roof.read_bandwidth(true).unwrap() > 1e8);
+        assert!(roofline.read_bandwidth(true).unwrap() > 1e8);
     }
 
     #[test]

@@ -6,44 +6,12 @@
 //! they know of their cores; where nothing is told all count as fast. The results do not depend on any of this.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// What tells fast cores from slow ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
-    /// The kinds of cores of a hybrid x86 CPU: `/sys/devices/cpu_core`.
-    CoreType,
-    /// Work per second as the kernel's scheduler counts it, 1024 for the strongest core: `cpu_capacity`.
-    Capacity,
-    /// The highest clock rate in kHz: `cpufreq/cpuinfo_max_freq`.
-    MaxFrequency,
-}
-
-impl Measure {
-    /// What the system calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Measure::CoreType => "cpu_core",
-            Measure::Capacity => "cpu_capacity",
-            Measure::MaxFrequency => "cpuinfo_max_freq",
-        }
-    }
-
-    /// A core is fast from this part of the strongest core's figure on, in percent.
-    ///
-    /// Phones with a single prime core have two to four more that are nearly as good, at 60 to 90 % of its capacity;
-    /// little cores are below 55 % (a Cortex-A55 beside an A76 at 52 % at most). In clock rates all cores lie closer
-    /// together: big ones from 80 % on, little ones mostly below 78 %.
-    fn percent(self) -> u64 {
-        match self {
-            Measure::CoreType => 100,
-            Measure::Capacity => 60,
-            Measure::MaxFrequency => 80,
-        }
-    }
-}
+use super::cpu_list::CpuList;
+pub use super::system::Measure;
+use super::system::System;
 
 /// The cores that this process may use, and what the system says about them.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +38,7 @@ impl Cores {
     /// Reads the files of a system whose root directory is `root`. No more than `parallelism` threads can run at once,
     /// whatever they say.
     fn read(root: &Path, parallelism: usize) -> Cores {
-        let system = System { root };
+        let system = System::at(root);
         let online = system.list("sys/devices/system/cpu/online");
         let affinity = system.affinity();
         let allowed: Vec<usize> = match (&online, &affinity) {
@@ -151,113 +119,6 @@ impl Cores {
                 range(&slow)
             ),
         }
-    }
-}
-
-/// CPU numbers as the kernel writes them: `0-3,8`.
-struct CpuList<'a>(&'a [usize]);
-
-impl fmt::Display for CpuList<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, run) in self.0.chunk_by(|a, b| a + 1 == *b).enumerate() {
-            let comma = if i > 0 { "," } else { "" };
-            match run {
-                [only] => write!(f, "{comma}{only}")?,
-                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
-                [] => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// CPU numbers in a list such as `0-3,8`; `None` if it is none.
-pub(crate) fn parse_list(list: &str) -> Option<BTreeSet<usize>> {
-    /// More than any system has; a file that says otherwise is not believed.
-    const MOST: usize = 1 << 16;
-    let mut cpus = BTreeSet::new();
-    for part in list.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        if first > last || last >= MOST {
-            return None;
-        }
-        cpus.extend(first..=last);
-    }
-    Some(cpus)
-}
-
-/// The files of a system. Paths are relative to its root.
-struct System<'a> {
-    root: &'a Path,
-}
-
-impl System<'_> {
-    fn text(&self, path: impl AsRef<Path>) -> Option<String> {
-        std::fs::read_to_string(self.root.join(path)).ok()
-    }
-
-    fn list(&self, path: &str) -> Option<BTreeSet<usize>> {
-        parse_list(&self.text(path)?)
-    }
-
-    /// CPUs that the calling thread may run on: what sched_getaffinity(2) says, from proc(5).
-    fn affinity(&self) -> Option<BTreeSet<usize>> {
-        let status = self.text("proc/thread-self/status").or_else(|| self.text("proc/self/status"))?;
-        parse_list(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?)
-    }
-
-    /// The smallest quota among this process's control groups and the groups around them, in CPUs (cgroups(7)).
-    fn quota(&self) -> Option<f64> {
-        let mut least: Option<f64> = None;
-        for line in self.text("proc/self/cgroup")?.lines() {
-            // hierarchy:controllers:path, where version 2 has no controllers.
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-            let mounts = match controllers {
-                "" => vec!["", "unified"],
-                list if list.split(',').any(|name| name == "cpu") => vec!["cpu", list],
-                _ => continue,
-            };
-            for mount in mounts {
-                let mount = Path::new("sys/fs/cgroup").join(mount);
-                // From inside a container the path may not be there; its outermost group still is.
-                for group in Path::new(path.trim_start_matches('/')).ancestors() {
-                    let quota = self.group_quota(&mount.join(group), controllers.is_empty());
-                    least = least.into_iter().chain(quota).reduce(f64::min);
-                }
-            }
-        }
-        least
-    }
-
-    fn group_quota(&self, group: &Path, version2: bool) -> Option<f64> {
-        let numbers = if version2 {
-            self.text(group.join("cpu.max"))?
-        } else {
-            let file = |name: &str| self.text(group.join(format!("cpu.cfs_{name}_us")));
-            format!("{} {}", file("quota")?, file("period")?)
-        };
-        let mut numbers = numbers.split_whitespace().map(|n| n.parse::<f64>().ok());
-        let (quota, period) = (numbers.next()??, numbers.next()??);
-        (quota > 0.0 && period > 0.0).then(|| quota / period)
-    }
-
-    /// What tells `cpus` apart, best source first: one that knows all of them.
-    fn strengths(&self, cpus: &[usize]) -> Option<(Measure, Vec<u64>)> {
-        if cpus.is_empty() {
-            return None;
-        }
-        if let Some(core) = self.list("sys/devices/cpu_core/cpus") {
-            return Some((Measure::CoreType, cpus.iter().map(|cpu| core.contains(cpu).into()).collect()));
-        }
-        [(Measure::Capacity, "cpu_capacity"), (Measure::MaxFrequency, "cpufreq/cpuinfo_max_freq")].into_iter().find_map(
-            |(measure, file)| {
-                let path = |cpu| PathBuf::from(format!("sys/devices/system/cpu/cpu{cpu}")).join(file);
-                let figure = |&cpu| self.text(path(cpu))?.trim().parse().ok();
-                Some((measure, cpus.iter().map(figure).collect::<Option<Vec<u64>>>()?))
-            },
-        )
     }
 }
 
@@ -411,16 +272,6 @@ mod tests {
         fake.put("sys/fs/cgroup/x/cpu.max", "much 0");
         let cores = Cores::read(fake.0.path(), 6);
         assert_eq!((cores.allowed_threads(), cores.quota), (6, None));
-    }
-
-    #[test]
-    fn lists() {
-        let cpus = |list| parse_list(list).map(|cpus| cpus.into_iter().collect::<Vec<_>>());
-        assert_eq!(cpus("0-3,8,10-11\n"), Some(vec![0, 1, 2, 3, 8, 10, 11]));
-        for bad in ["", "3-1", "0-", "x", "0-70000"] {
-            assert_eq!(cpus(bad), None, "{bad}");
-        }
-        assert_eq!(CpuList(&[0, 1, 2, 3, 8, 10, 11]).to_string(), "0-3,8,10-11");
     }
 
     #[test]
