@@ -1,0 +1,172 @@
+//! The workspace keeps the rules of the house.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use quipu_house::circles::circles;
+use quipu_house::lexer::{Token, lex};
+use quipu_house::modules::imports;
+use quipu_house::workspace::{Member, crate_roots, files, members, root};
+
+/// Packages whose files still import each other in circles. The list may only shrink.
+const WITH_CIRCLES: &[&str] = &["quipu-quant", "quipu-formats", "quipu-kernels", "quipu-runtime"];
+
+/// The floors of the house, from the ground up (docs/design.md): a package knows packages of lower floors only.
+const FLOORS: &[&[&str]] = &[
+    &["quipu-quant", "quipu-demo"],
+    &["quipu-formats", "quipu-kernels"],
+    &["quipu-runtime"],
+    &["quipu-measure"],
+    &["quipu", "quipu-embed"],
+    &["quipu-bench", "quipu-tests", "quipu-house"],
+];
+
+/// Where `unsafe` may stand (docs/design.md, "Rules of the house"), and why.
+const UNSAFE: &[(&str, &str)] = &[
+    ("kernels-simd/", "intrinsics"),
+    ("bench/benches/", "runs kernels"),
+    ("runtime/src/pool.rs", "hands parts of an output to workers"),
+    ("formats/src/map.rs", "maps files"),
+    ("embed/", "the border to C"),
+    ("tests/tests/no_allocation.rs", "an allocator that counts"),
+    ("tests/bochs/init.rs", "the first process of an emulated machine"),
+];
+
+/// A comment's line may be as long as rustfmt makes a line of code.
+const COLUMNS: usize = 120;
+
+/// What a newcomer reads in one sitting.
+const LINES: usize = 500;
+
+/// Files that are longer. The list may only shrink.
+const LONG: &[&str] =
+    &["formats/tests/convert.rs", "formats/tests/gguf_lies.rs", "runtime/src/model.rs", "runtime/src/weights.rs"];
+
+/// Prints what breaks a rule, one a line, and fails if anything does.
+fn none(rule: &str, broken: &[String]) {
+    for line in broken {
+        println!("{line}");
+    }
+    assert!(broken.is_empty(), "{rule}: {} found\n{}", broken.len(), broken.join("\n"));
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// The circles of all crates of a package, each as a chain of files with the lines that import.
+fn circles_of(member: &Member) -> Vec<String> {
+    let read = |path: &Path| fs::read_to_string(root().join(path)).ok();
+    let mut found = BTreeSet::new();
+    for crate_root in crate_roots(&root().join(&member.directory)) {
+        let imports = imports(Path::new(&relative(&crate_root)), &read);
+        for circle in circles(&imports.graph()) {
+            let mut chain = circle[0].clone();
+            for pair in circle.windows(2) {
+                let import = &imports.arrows[&(pair[0].clone(), pair[1].clone())];
+                chain += &format!(":{} ({}) → {}", import.line, import.path, pair[1]);
+            }
+            found.insert(chain);
+        }
+    }
+    found.into_iter().collect()
+}
+
+#[test]
+fn no_file_imports_one_that_imports_it() {
+    let mut broken = Vec::new();
+    for member in members(&root()) {
+        let circles = circles_of(&member);
+        let listed = WITH_CIRCLES.contains(&member.name.as_str());
+        if listed && circles.is_empty() {
+            broken.push(format!("{} has no circle any more: take it off the list", member.name));
+        }
+        for circle in circles {
+            if listed {
+                println!("{}: {circle}", member.name);
+            } else {
+                broken.push(format!("{}: {circle}", member.name));
+            }
+        }
+    }
+    none("import circles", &broken);
+}
+
+#[test]
+fn arrows_between_crates_point_down() {
+    let members = members(&root());
+    let floor = |name: &str| FLOORS.iter().position(|floor| floor.contains(&name));
+    let mut broken = Vec::new();
+    for member in &members {
+        let Some(own) = floor(&member.name) else {
+            broken.push(format!("{} has no floor in this test and in docs/design.md", member.name));
+            continue;
+        };
+        for other in &member.depends_on {
+            if floor(other).is_none_or(|other| other >= own) {
+                broken.push(format!("{} depends on {other}, which is not below it", member.name));
+            }
+        }
+    }
+    none("crate arrows", &broken);
+}
+
+#[test]
+fn unsafe_stands_where_the_design_allows_it() {
+    let mut broken = Vec::new();
+    for path in files(&root(), &[".rs"]) {
+        let name = relative(&path);
+        if UNSAFE.iter().any(|(place, _)| name.starts_with(place)) {
+            continue;
+        }
+        let source = lex(&fs::read_to_string(&path).expect("a source file is UTF-8"));
+        let is_unsafe = |token: &&(Token, usize)| token.0 == Token::Ident("unsafe".into());
+        if let Some((_, line)) = source.tokens.iter().find(is_unsafe) {
+            broken.push(format!("{name}:{line}: unsafe"));
+        }
+    }
+    none("unsafe", &broken);
+}
+
+#[test]
+fn a_file_is_read_in_one_sitting() {
+    let mut broken = Vec::new();
+    for path in files(&root(), &[".rs"]) {
+        let lines = fs::read_to_string(&path).expect("a source file is UTF-8").lines().count();
+        let name = relative(&path);
+        let listed = LONG.contains(&name.as_str());
+        if lines > LINES && !listed {
+            broken.push(format!("{name}: {lines} lines"));
+        }
+        if lines <= LINES && listed {
+            broken.push(format!("{name} is not long any more: take it off the list"));
+        }
+    }
+    broken.extend(LONG.iter().filter(|name| !root().join(name).exists()).map(|name| format!("there is no {name}")));
+    none("long files", &broken);
+}
+
+#[test]
+fn comments_keep_to_the_columns_of_code() {
+    let mut broken = Vec::new();
+    for path in files(&root(), &[".rs", ".toml", "run"]) {
+        let text = fs::read_to_string(&path).expect("a source file is UTF-8");
+        let lines: Vec<_> = text.lines().collect();
+        let comments: Vec<_> = if path.extension().is_some_and(|extension| extension == "rs") {
+            lex(&text).comment_lines
+        } else {
+            let is_comment = |(at, line): (usize, &&str)| line.trim_start().starts_with('#').then_some(at + 1);
+            lines.iter().enumerate().filter_map(is_comment).collect()
+        };
+        for line in comments {
+            let columns = lines[line - 1].chars().count();
+            // The row of a table cannot be broken.
+            let table = lines[line - 1].trim_start().trim_start_matches(['/', '!', ' ']).starts_with('|');
+            if columns > COLUMNS && !table {
+                broken.push(format!("{}:{line}: {columns} columns", relative(&path)));
+            }
+        }
+    }
+    none("long comments", &broken);
+}
