@@ -134,7 +134,7 @@ fn what_is_refused() {
             "neither bytes nor unknown",
             spm(),
             |m| m.set("tokenizer.ggml.token_type", Value::Array(Array::I32(vec![NORMAL; 266]))),
-            "has no `<0x00>`, and 256 of the 256 byte tokens are missing",
+            "lacks 256 of the 256 byte tokens, the first of them `<0x00>`",
         ),
         (
             "an endless piece",

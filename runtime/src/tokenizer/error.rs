@@ -10,8 +10,8 @@ pub enum TokenizerError {
     Metadata(#[from] MetadataError),
     /// A tokenizer of another kind.
     #[error(
-        "`tokenizer.ggml.model` is `{model}`, which this program cannot tokenise for; it knows `gpt2` (byte-level BPE) and \
-         `llama` (SentencePiece BPE)"
+        "`tokenizer.ggml.model` is `{model}`, which is not supported; `gpt2` (byte-level BPE) and `llama` (SentencePiece \
+         BPE) are"
     )]
     UnknownModel {
         /// The value of the key.
@@ -62,8 +62,8 @@ pub enum TokenizerError {
     /// A SentencePiece vocabulary in which nothing stands for some bytes, so that some text could not be encoded at
     /// all.
     #[error(
-        "the vocabulary has no `<0x{first:02X}>`, and {count} of the 256 byte tokens are missing in all; neither is there an unknown \
-         token to stand for them (`tokenizer.ggml.unknown_token_id`)"
+        "the vocabulary lacks {count} of the 256 byte tokens, the first of them `<0x{first:02X}>`, and has no unknown token \
+         to stand for them (`tokenizer.ggml.unknown_token_id`)"
     )]
     MissingBytes {
         /// How many are missing.

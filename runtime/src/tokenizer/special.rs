@@ -5,9 +5,9 @@ use aho_corasick::{AhoCorasick, MatchKind, StartKind};
 use super::error::TokenizerError;
 use super::vocab::{TokenKind, Vocab};
 
-/// A part of a text.
+/// A stretch of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part<'t> {
+pub(super) enum Span<'t> {
     /// To be tokenised; never empty.
     Text(&'t str),
     /// One token.
@@ -16,11 +16,11 @@ pub(super) enum Part<'t> {
 
 /// Finds tokens of some kinds, the leftmost first, the longest of those that begin together.
 #[derive(Debug)]
-pub(super) struct Matcher(Option<(AhoCorasick, Vec<u32>)>);
+pub(super) struct SpecialTokens(Option<(AhoCorasick, Vec<u32>)>);
 
-impl Matcher {
-    /// A matcher of user-defined tokens and, if `marks`, of control and unknown tokens.
-    pub(super) fn new(vocab: &Vocab, marks: bool) -> Result<Matcher, TokenizerError> {
+impl SpecialTokens {
+    /// The user-defined tokens and, if `marks`, control and unknown tokens.
+    pub(super) fn new(vocab: &Vocab, marks: bool) -> Result<SpecialTokens, TokenizerError> {
         let wanted = |id: &u32| match vocab.kind(*id) {
             TokenKind::UserDefined => true,
             TokenKind::Control | TokenKind::Unknown => marks,
@@ -28,30 +28,30 @@ impl Matcher {
         };
         let ids: Vec<u32> = vocab.ids().filter(wanted).filter(|id| !vocab.piece(*id).is_empty()).collect();
         if ids.is_empty() {
-            return Ok(Matcher(None));
+            return Ok(SpecialTokens(None));
         }
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .start_kind(StartKind::Unanchored)
             .build(ids.iter().map(|id| vocab.piece(*id)))
             .map_err(|e| TokenizerError::SpecialTokens { count: ids.len(), reason: e.to_string() })?;
-        Ok(Matcher(Some((automaton, ids))))
+        Ok(SpecialTokens(Some((automaton, ids))))
     }
 
-    /// Calls `part` with the parts of `text`, in order.
-    pub(super) fn partition<'t>(&self, text: &'t str, mut part: impl FnMut(Part<'t>)) {
+    /// Calls `span` with the stretches of `text`, in order.
+    pub(super) fn partition<'t>(&self, text: &'t str, mut span: impl FnMut(Span<'t>)) {
         let mut at = 0;
         if let Some((automaton, ids)) = &self.0 {
             for found in automaton.find_iter(text) {
                 if at < found.start() {
-                    part(Part::Text(&text[at..found.start()]));
+                    span(Span::Text(&text[at..found.start()]));
                 }
-                part(Part::Token(ids[found.pattern().as_usize()]));
+                span(Span::Token(ids[found.pattern().as_usize()]));
                 at = found.end();
             }
         }
         if at < text.len() {
-            part(Part::Text(&text[at..]));
+            span(Span::Text(&text[at..]));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::SPACE;
+use crate::tokenizer::vocab::SPACE;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::edit::Edit;
 use super::words::GPT2;
-use super::{Behavior, Chosen, Edit, Pretokenizer, SPACE, Step};
+use super::{Behavior, Chosen, Pretokenizer, Step};
 use crate::tokenizer::error::TokenizerError;
-use crate::tokenizer::vocab::Spelling;
+use crate::tokenizer::vocab::{SPACE, Spelling};
 
 /// Where GGUF files carry the description.
 pub(in crate::tokenizer) const KEY: &str = "quipu.tokenizer.pre";

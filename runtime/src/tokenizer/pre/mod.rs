@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::error::TokenizerError;
-use super::vocab::SPACE;
 pub(super) use edit::Edit;
 use words::WordRule;
 

@@ -5,9 +5,11 @@
 //! std::regex with a loss (`\p{Lu}` becomes "no lower-case ASCII letter"); here they are as the models were trained
 //! with them.
 
+use super::edit::Edit;
 use super::words::{GPT2, LLAMA3, QWEN2};
-use super::{Chosen, Edit, Pretokenizer, SPACE, Step};
+use super::{Chosen, Pretokenizer, Step};
 use crate::tokenizer::error::TokenizerError;
+use crate::tokenizer::vocab::SPACE;
 
 /// Some names with one meaning.
 struct Preset {

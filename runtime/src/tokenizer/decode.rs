@@ -1,6 +1,6 @@
-//! Text out of tokens as they come.
+//! Ids to text: those of a whole sequence, or one by one as they come.
 
-use super::Tokenizer;
+use super::encode::Tokenizer;
 use super::vocab::TokenKind;
 
 /// Turns tokens into text one by one: a character appears as soon as its last byte is there.
@@ -64,5 +64,17 @@ impl<'a> TextStream<'a> {
     /// What is left: a replacement character if the tokens end within a character.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}
+
+impl Tokenizer {
+    /// The text of a sequence, from its start. Bytes that are no UTF-8 become replacement characters.
+    pub fn decode(&self, ids: &[u32], special: bool) -> String {
+        let mut stream = TextStream::new(self, special);
+        let mut text = String::new();
+        for id in ids {
+            stream.push_to(*id, &mut text);
+        }
+        text + &stream.finish()
     }
 }

@@ -1,0 +1,267 @@
+//! The tokenizer itself: what a model file says about its vocabulary, and text to ids.
+
+use std::collections::BTreeSet;
+
+use quipu_formats::gguf::{Metadata, Required, Value};
+
+use super::bpe::Bpe;
+use super::error::TokenizerError;
+use super::pre::{hugging_face, presets};
+use super::special::{Span, SpecialTokens};
+use super::spm::Spm;
+use super::vocab::{Spelling, TokenKind, Vocab};
+
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+
+/// Quipu's own key: all ids that end a generation, where the model names more of them than GGUF's keys can.
+const END_IDS: &str = "quipu.tokenizer.eos_token_ids";
+
+/// Further ids that end a generation.
+const END_KEYS: &[&str] = &[
+    "tokenizer.ggml.eot_token_id",
+    "tokenizer.ggml.eom_token_id",
+    "tokenizer.ggml.fim_pad_token_id",
+    "tokenizer.ggml.fim_rep_token_id",
+    "tokenizer.ggml.fim_sep_token_id",
+];
+
+/// Pieces that end a generation wherever they are more than plain text (llama.cpp's list in src/llama-vocab.cpp, less
+/// what only other architectures have).
+const END_PIECES: &[&str] = &[
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|end|>",
+    "<|eot|>",
+    "<|eom|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "</s>",
+    "<eos>",
+    "<｜end▁of▁sentence｜>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+];
+
+/// A model's vocabulary and the way text becomes tokens of it.
+#[derive(Debug)]
+pub struct Tokenizer {
+    vocab: Vocab,
+    algorithm: Algorithm,
+    /// Finds what is special in trusted text, such as a rendered chat template.
+    marks: SpecialTokens,
+    /// Finds what is special in any text.
+    user_defined: SpecialTokens,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    add_bos: bool,
+    add_eos: bool,
+    ends: BTreeSet<u32>,
+}
+
+#[derive(Debug)]
+enum Algorithm {
+    Bpe(Bpe),
+    Spm(Spm),
+}
+
+impl Tokenizer {
+    /// Reads the vocabulary and its rules from the keys `tokenizer.ggml.*`, or, for the pre-tokenizer, from
+    /// `quipu.tokenizer.pre` where that exists.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+        let name = metadata.str_opt(MODEL).required(MODEL)?;
+        let spelling = match name {
+            "gpt2" => Spelling::ByteLevel,
+            "llama" => Spelling::SentencePiece,
+            _ => return Err(TokenizerError::UnknownModel { model: name.into() }),
+        };
+        let mut vocab = Vocab::read(metadata, spelling)?;
+
+        // SentencePiece's own defaults, which Llama 2 has.
+        let implied = |id| (spelling == Spelling::SentencePiece && id < vocab.len() as u32).then_some(id);
+        let bos = special_id(metadata, &vocab, BOS)?.or(implied(1));
+        let eos = special_id(metadata, &vocab, EOS)?.or(implied(2));
+        let unknown = special_id(metadata, &vocab, UNKNOWN)?
+            .or(implied(0).filter(|id| !vocab.has_kinds || vocab.kind(*id) == TokenKind::Unknown));
+        let ends = find_ends(metadata, &mut vocab, bos, eos)?;
+
+        let exact = metadata.str_opt(hugging_face::KEY)?;
+        let chosen = match (exact, spelling) {
+            (Some(json), _) => hugging_face::read(json, spelling)?,
+            (None, Spelling::ByteLevel) => presets::find(metadata.str_opt(PRE)?.unwrap_or(presets::DEFAULT))?,
+            (None, Spelling::SentencePiece) => {
+                presets::sentence_piece(metadata.bool_opt(ADD_SPACE_PREFIX)?.unwrap_or(true))
+            }
+        };
+        let algorithm = match spelling {
+            Spelling::ByteLevel => {
+                Algorithm::Bpe(Bpe::read(metadata, &vocab, chosen.pretokenizer, chosen.ignore_merges)?)
+            }
+            Spelling::SentencePiece => Algorithm::Spm(Spm::read(metadata, &vocab, chosen.pretokenizer, unknown)?),
+        };
+
+        let add_bos = metadata.bool_opt(ADD_BOS)?;
+        let add_eos = metadata.bool_opt(ADD_EOS)?.unwrap_or(false);
+        if add_bos == Some(true) && bos.is_none() {
+            return Err(TokenizerError::NoSuchSpecial { flag: ADD_BOS, key: BOS });
+        }
+        if add_eos && eos.is_none() {
+            return Err(TokenizerError::NoSuchSpecial { flag: ADD_EOS, key: EOS });
+        }
+        let add_bos = add_bos.unwrap_or(chosen.add_bos && bos.is_some());
+
+        let marks = SpecialTokens::new(&vocab, true)?;
+        let user_defined = SpecialTokens::new(&vocab, false)?;
+        Ok(Tokenizer { vocab, algorithm, marks, user_defined, bos, eos, add_bos, add_eos, ends })
+    }
+
+    /// The number of tokens. A model's logits may be more: the rest was never trained.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// The tokens of `text`.
+    ///
+    /// `add_special` puts BOS before them and EOS after them, as far as the model wants these, and never a second time.
+    /// `parse_special` lets control tokens stand in the text as their pieces (`<|eot_id|>`), which is right for
+    /// rendered templates and wrong for what others wrote; without it they are plain text.
+    pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 2);
+        let mut first = true;
+        let special = if parse_special { &self.marks } else { &self.user_defined };
+        special.partition(text, |span| {
+            match (span, &self.algorithm) {
+                (Span::Token(id), _) => ids.push(id),
+                (Span::Text(text), Algorithm::Bpe(bpe)) => bpe.encode(&self.vocab, text, first, &mut ids),
+                (Span::Text(text), Algorithm::Spm(spm)) => spm.encode(&self.vocab, text, first, &mut ids),
+            }
+            first = false;
+        });
+        if let Some(bos) = self.bos
+            && add_special
+            && self.add_bos
+            && ids.first() != Some(&bos)
+        {
+            ids.insert(0, bos);
+        }
+        if let Some(eos) = self.eos
+            && add_special
+            && self.add_eos
+            && ids.last() != Some(&eos)
+        {
+            ids.push(eos);
+        }
+        ids
+    }
+
+    /// The bytes that token `id` puts into a text, which need not be whole characters. Nothing for control and unknown
+    /// tokens unless `special`, and nothing beyond the vocabulary.
+    pub fn token_bytes(&self, id: u32, special: bool) -> &[u8] {
+        match self.kind(id) {
+            TokenKind::Control | TokenKind::Unknown if !special => &[],
+            _ => self.vocab.text(id),
+        }
+    }
+
+    /// The vocabulary's entry, as the file spells it; empty beyond the vocabulary.
+    pub fn piece(&self, id: u32) -> &str {
+        self.vocab.piece(id)
+    }
+
+    /// The token whose vocabulary entry is `piece`.
+    pub fn id(&self, piece: &str) -> Option<u32> {
+        self.vocab.id(piece.as_bytes())
+    }
+
+    /// What kind of token `id` is.
+    pub fn kind(&self, id: u32) -> TokenKind {
+        self.vocab.kind(id)
+    }
+
+    /// Whether `id` is a mark for the model and no text.
+    pub fn is_control(&self, id: u32) -> bool {
+        self.kind(id) == TokenKind::Control
+    }
+
+    /// The token that begins a sequence.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that ends a sequence.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Whether sequences begin with BOS.
+    pub fn add_bos(&self) -> bool {
+        self.add_bos
+    }
+
+    /// Whether sequences end with EOS.
+    pub fn add_eos(&self) -> bool {
+        self.add_eos
+    }
+
+    /// Whether a text gets a space in front, which decoding takes away again.
+    pub fn adds_space_prefix(&self) -> bool {
+        matches!(&self.algorithm, Algorithm::Spm(spm) if spm.adds_space_prefix())
+    }
+
+    /// Whether a model that writes `id` has finished: EOS, the end of a turn or of a message.
+    pub fn is_end_of_generation(&self, id: u32) -> bool {
+        self.ends.contains(&id)
+    }
+}
+
+/// The token that `key` names. Some writers put −1 for none.
+fn special_id(metadata: &Metadata, vocab: &Vocab, key: &'static str) -> Result<Option<u32>, TokenizerError> {
+    if matches!(metadata.get(key), Some(Value::I32(-1) | Value::I64(-1) | Value::U32(u32::MAX))) {
+        return Ok(None);
+    }
+    metadata.u32_opt(key)?.map(|id| checked(vocab, key, id)).transpose()
+}
+
+fn checked(vocab: &Vocab, key: &'static str, id: u32) -> Result<u32, TokenizerError> {
+    let tokens = vocab.len();
+    if (id as usize) < tokens { Ok(id) } else { Err(TokenizerError::IdOutOfRange { key, id, tokens }) }
+}
+
+/// The tokens that end a generation. Where the file leaves their kind open, or takes them for text, this makes them
+/// control tokens, so that they are not printed and text cannot forge them.
+fn find_ends(
+    metadata: &Metadata,
+    vocab: &mut Vocab,
+    bos: Option<u32>,
+    eos: Option<u32>,
+) -> Result<BTreeSet<u32>, TokenizerError> {
+    let mut ends: BTreeSet<u32> = eos.into_iter().collect();
+    for key in END_KEYS {
+        ends.extend(special_id(metadata, vocab, key)?);
+    }
+    for id in metadata.i32s_opt(END_IDS)?.unwrap_or_default() {
+        ends.insert(checked(vocab, END_IDS, *id as u32)?);
+    }
+    let marked = |id: &u32| !vocab.has_kinds || matches!(vocab.kind(*id), TokenKind::Control | TokenKind::UserDefined);
+    ends.extend(END_PIECES.iter().filter_map(|piece| vocab.id(piece.as_bytes())).filter(marked));
+    for id in ends.iter().copied().chain(bos) {
+        if !vocab.has_kinds || vocab.kind(id) == TokenKind::UserDefined {
+            vocab.set_kind(id, TokenKind::Control);
+        }
+    }
+    Ok(ends)
+}
