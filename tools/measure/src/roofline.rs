@@ -1,7 +1,8 @@
 //! The machine's own limits, measured: how fast it reads memory, how fast it multiplies.
 //!
-//! Decode is a walk through memory and prefill is int8 arithmetic, so these are the roofline of a model's speed (Williams, Waterman and Patterson 2009). Every
-//! figure is the best of several runs: what once was reached is possible, and less is somebody else's doing.
+//! Decode is a walk through memory and prefill is int8 arithmetic, so these are the roofline of a model's speed
+//! (Williams, Waterman and Patterson 2009). Every figure is the best of several runs: what once was reached is
+//! possible, and less is somebody else's doing.
 
 use std::time::{Duration, Instant};
 
