@@ -1,7 +1,7 @@
 //! A model that thinks: weights, KV cache, threads, tokenizer, sampler, engine.
 //!
 //! Start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top to
-//! bottom; [`survey`] runs it with one layer in memory at a time.
+//! bottom; [`calibration`] runs it with one layer in memory at a time.
 //!
 //! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
@@ -15,6 +15,7 @@
 //! `pool` only.
 #![deny(unsafe_code)]
 
+pub mod calibration;
 pub mod cancel;
 pub mod chat;
 pub mod config;
@@ -30,7 +31,6 @@ mod product;
 mod rope;
 pub mod sampler;
 pub mod softmax;
-pub mod survey;
 pub mod tokenizer;
 mod weights;
 

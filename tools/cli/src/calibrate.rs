@@ -7,10 +7,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use quipu_formats::imatrix::Imatrix;
 use quipu_formats::source::Source;
+use quipu_runtime::calibration::calibration_pass;
 use quipu_runtime::config::Config;
 use quipu_runtime::model::{BatchToken, Input, Rows};
 use quipu_runtime::sampler::{Sampler, SamplerOptions, Xoshiro256PlusPlus};
-use quipu_runtime::survey::survey;
 use quipu_runtime::tokenizer::{TokenKind, Tokenizer};
 use quipu_runtime::{Engine, Isa, LoadOptions};
 
@@ -182,15 +182,15 @@ pub fn on_random_tokens(source: Box<dyn Source>) -> Result<Option<Imatrix>> {
     let (mut imatrix, tied) = (Imatrix::new(Vec::new(), RANDOM_TEXTS as u32, RANDOM_TOKENS as u32), is_tied(&*source));
     let mut observer = |input, rows: Rows| add(&mut imatrix, tied, input, rows);
     let mut interrupted = Ok(());
-    let surveyed = random_texts(&*source).and_then(|texts| {
+    let passed = random_texts(&*source).and_then(|texts| {
         let mut progress = |done, _| {
             if interrupted.is_ok() {
                 interrupted = steps.done(done);
             }
         };
-        Ok(survey(source.clone(), &texts, Isa::best(), interrupt.cancel(), &mut observer, &mut progress)?)
+        Ok(calibration_pass(source.clone(), &texts, Isa::best(), interrupt.cancel(), &mut observer, &mut progress)?)
     });
-    match (surveyed, interrupted) {
+    match (passed, interrupted) {
         (_, Err(interrupted)) => Err(interrupted),
         (Err(_), _) if interrupt.requested() => steps.done(1).map(|()| None),
         (Ok(()), _) => Ok(Some(imatrix)),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, write_gguf};
+use quipu_runtime::calibration::{CalibrationError, calibration_pass};
 use quipu_runtime::model::{Input, Rows};
-use quipu_runtime::survey::{SurveyError, survey};
 use quipu_runtime::{Cancel, EngineError, Isa, LoadError, LoadOptions, WeightsError};
 use quipu_tests::{data, load, open};
 
@@ -49,7 +49,8 @@ fn matrices_meet_what_they_meet_in_the_engine() {
                 assert_eq!((done, count), (layers, engine.config().layers));
             };
             let go_on = Cancel::new();
-            survey(open(&model).into(), &texts, isa, &go_on, &mut |i, rows| seen.add(i, rows), &mut progress).unwrap();
+            calibration_pass(open(&model).into(), &texts, isa, &go_on, &mut |i, rows| seen.add(i, rows), &mut progress)
+                .unwrap();
             assert!(seen == expected, "{} with {isa}", model.display());
             assert_eq!(layers, engine.config().layers);
         }
@@ -64,14 +65,14 @@ fn what_cannot_be_read_is_refused() {
         if stop {
             cancel.cancel();
         }
-        survey(open(&model).into(), texts, Isa::best(), &cancel, &mut |_, _| {}, &mut |_, _| {}).unwrap_err()
+        calibration_pass(open(&model).into(), texts, Isa::best(), &cancel, &mut |_, _| {}, &mut |_, _| {}).unwrap_err()
     };
     let tokens = |texts: &[Vec<u32>]| match refused(texts, false) {
-        SurveyError::Tokens { error, .. } => error,
+        CalibrationError::Tokens { error, .. } => error,
         other => panic!("{other}"),
     };
     assert_eq!(tokens(&[vec![1, 2], vec![3, 512]]), EngineError::Token { token: 512, vocabulary: 512 });
     assert_eq!(tokens(&[]), EngineError::Empty);
     assert!(matches!(tokens(&[vec![1], vec![1; 1 << 20]]), EngineError::ContextFull { .. }));
-    assert!(matches!(refused(&[vec![1]], true), SurveyError::Load(LoadError::Weights(WeightsError::Cancelled))));
+    assert!(matches!(refused(&[vec![1]], true), CalibrationError::Load(LoadError::Weights(WeightsError::Cancelled))));
 }

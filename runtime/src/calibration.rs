@@ -1,4 +1,4 @@
-//! What the matrices of a model meet, with one layer in memory at a time.
+//! The calibration pass: what the matrices of a model meet, with one layer in memory at a time.
 //!
 //! A forward pass over some texts needs each layer once. So it is read, run and dropped; of the embeddings only the
 //! rows of the tokens are read, and there are no logits. Memory is that of the largest layer in the file's types and of
@@ -22,9 +22,9 @@ use crate::pool::Pool;
 use crate::rope::Rope;
 use crate::weights::{self, WeightsError};
 
-/// Why a model can't be surveyed.
+/// Why a model can't be calibrated.
 #[derive(Debug, thiserror::Error)]
-pub enum SurveyError {
+pub enum CalibrationError {
     /// It can't be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -38,9 +38,9 @@ pub enum SurveyError {
     },
 }
 
-impl From<WeightsError> for SurveyError {
-    fn from(error: WeightsError) -> SurveyError {
-        SurveyError::Load(error.into())
+impl From<WeightsError> for CalibrationError {
+    fn from(error: WeightsError) -> CalibrationError {
+        CalibrationError::Load(error.into())
     }
 }
 
@@ -48,21 +48,21 @@ impl From<WeightsError> for SurveyError {
 /// many are done and how many there are. When it is cancelled, it ends with [`WeightsError::Cancelled`].
 ///
 /// # Errors
-/// See [`SurveyError`].
-pub fn survey(
+/// See [`CalibrationError`].
+pub fn calibration_pass(
     source: Arc<dyn Source>,
     texts: &[Vec<u32>],
     isa: Isa,
     cancel: &Cancel,
     observer: &mut Observer<'_>,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<(), SurveyError> {
+) -> Result<(), CalibrationError> {
     let path = || source.path().to_path_buf();
     let kernels = isa.kernels().ok_or_else(|| LoadError::isa(isa))?;
     let config =
         Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
     let c = &config;
-    let tokens = |error| SurveyError::Tokens { path: path(), error };
+    let tokens = |error| CalibrationError::Tokens { path: path(), error };
     let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
     if longest > c.context {
         return Err(tokens(EngineError::ContextFull { used: 0, more: longest, context: c.context }));
