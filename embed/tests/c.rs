@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use quipu_formats::gguf::GgufWriter;
-use quipu_formats::source::{Layout, TensorInfo};
+use quipu_formats::source::{Encoding, TensorInfo};
 use quipu_quant::StoredType;
 use quipu_runtime::generate::{GenerateOptions, Generation, prompt_tokens};
 use quipu_runtime::sampler::SamplerOptions;
@@ -59,14 +59,14 @@ fn model_without_kernels(directory: &Path) -> PathBuf {
                 Some("k.weight") => StoredType::MXFP4,
                 _ => return tensor.clone(),
             };
-            TensorInfo { ty: stored.runs_as(), layout: Layout::Stored(stored), ..tensor.clone() }
+            TensorInfo { encoding: Encoding::Stored(stored), ..tensor.clone() }
         })
         .collect();
     let path = directory.join("stored.gguf");
     let mut writer = GgufWriter::create(&path, None, source.metadata(), &infos).unwrap();
     for (i, info) in infos.iter().enumerate() {
-        let bytes = match info.layout {
-            Layout::Stored(_) => vec![0; info.byte_len().unwrap()],
+        let bytes = match info.encoding {
+            Encoding::Stored(_) => vec![0; info.byte_len().unwrap()],
             _ => source.rows(i, 0..info.rows()).into_owned(),
         };
         writer.write_tensor_part(&bytes).unwrap();

@@ -14,7 +14,7 @@ use quipu_quant::search::{Calibration, WINDOW};
 use rayon::prelude::*;
 
 use crate::gguf::{Array, GgufError, GgufFile, GgufWriter, Metadata, Value, WriteError};
-use crate::source::{Layout, Source, TensorInfo};
+use crate::source::{Encoding, Source, TensorInfo};
 
 const SQUARES: &str = ".in_sum2";
 const COUNTS: &str = ".counts";
@@ -229,7 +229,7 @@ impl Imatrix {
             for name in std::iter::once(name.clone()).chain(secondary(name)) {
                 let mut put = |suffix: &str, shape: Vec<usize>, values| {
                     let name = format!("{name}{suffix}");
-                    infos.push(TensorInfo { name, ty: TensorType::F32, layout: Layout::Plain, shape });
+                    infos.push(TensorInfo::new(name, Encoding::Plain(TensorType::F32), shape));
                     data.push(values);
                 };
                 put(SQUARES, vec![entry.squares.len(), 1], &entry.squares);
@@ -237,7 +237,7 @@ impl Imatrix {
             }
             if !entry.products.is_empty() {
                 let (name, shape) = (format!("{name}{PRODUCTS}"), vec![WINDOW, entry.squares.len()]);
-                infos.push(TensorInfo { name, ty: TensorType::F32, layout: Layout::Plain, shape });
+                infos.push(TensorInfo::new(name, Encoding::Plain(TensorType::F32), shape));
                 data.push(&entry.products);
             }
         }
@@ -267,6 +267,6 @@ fn secondary(name: &str) -> Vec<String> {
 }
 
 fn floats(file: &GgufFile, index: usize) -> Option<Vec<f32>> {
-    let float = file.tensors()[index].ty == TensorType::F32 && file.tensors()[index].layout == Layout::Plain;
+    let float = file.tensors()[index].encoding == Encoding::Plain(TensorType::F32);
     float.then(|| file.data(index).as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
 }

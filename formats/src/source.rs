@@ -6,23 +6,69 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use quipu_quant::pack::PackedLayout;
-use quipu_quant::{InterleavedType, StoredType, TensorType};
+use quipu_quant::blocks::dequantize;
+use quipu_quant::pack::{PackedLayout, unpack_rows};
+use quipu_quant::{InterleavedType, StoredType, TensorType, stored};
 
 use crate::gguf::Metadata;
 
-/// How the bytes of a tensor are arranged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+/// How the weights of a tensor lie in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
     /// Row after row, as GGUF and safetensors have it.
-    Plain,
-    /// R16·K4 (see `quipu_quant::pack`).
-    Packed,
-    /// Row after row in a type without kernels, which is recoded on the way in (see `quipu_quant::stored`).
+    Plain(TensorType),
+    /// R16·K4 (see [`quipu_quant::pack`]).
+    Packed(TensorType),
+    /// Row after row in a type without kernels, which is recoded on the way in (see [`quipu_quant::stored`]).
     Stored(StoredType),
-    /// Rows interleaved as llama.cpp once did, made plain on the way in (see `quipu_quant::interleaved`). Read, never
+    /// Rows interleaved as llama.cpp once did, made plain on the way in (see [`quipu_quant::interleaved`]). Read, never
     /// written.
     Interleaved(InterleavedType),
+}
+
+impl Encoding {
+    /// The type of the weights when they are computed with, which is that of the plain rows.
+    pub const fn ty(self) -> TensorType {
+        match self {
+            Encoding::Plain(ty) | Encoding::Packed(ty) => ty,
+            Encoding::Stored(ty) => ty.runs_as(),
+            Encoding::Interleaved(ty) => ty.plain(),
+        }
+    }
+
+    /// GGUF's name of the type in the file, e.g. `IQ2_XS`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Encoding::Plain(ty) | Encoding::Packed(ty) => ty.name(),
+            Encoding::Stored(ty) => ty.name(),
+            Encoding::Interleaved(ty) => ty.name(),
+        }
+    }
+
+    /// Weights of one block of the type in the file; a row is a whole number of blocks.
+    pub const fn block_len(self) -> usize {
+        match self {
+            Encoding::Plain(ty) | Encoding::Packed(ty) => ty.block_len(),
+            Encoding::Stored(ty) => ty.block_len(),
+            Encoding::Interleaved(ty) => ty.plain().block_len(),
+        }
+    }
+
+    /// The bytes of a matrix of `rows` × `cols` weights; `None` when rows are no whole number of blocks or the size
+    /// overflows.
+    pub fn byte_len(self, rows: usize, cols: usize) -> Option<usize> {
+        match self {
+            Encoding::Plain(ty) => ty.row_bytes(cols)?.checked_mul(rows),
+            Encoding::Packed(ty) => Some(PackedLayout::new(ty, rows, cols)?.total_bytes()),
+            Encoding::Stored(ty) => ty.row_bytes(cols)?.checked_mul(rows),
+            Encoding::Interleaved(ty) => ty.plain().row_bytes(cols)?.checked_mul(rows),
+        }
+    }
+
+    /// Whether this is [`Encoding::Packed`].
+    pub const fn is_packed(self) -> bool {
+        matches!(self, Encoding::Packed(_))
+    }
 }
 
 /// One entry of a tensor directory.
@@ -30,15 +76,23 @@ pub enum Layout {
 pub struct TensorInfo {
     /// GGUF's name, e.g. `blk.0.attn_q.weight`.
     pub name: String,
-    /// The type of the weights as they are computed with. That is how they are stored, but for [`Layout::Stored`].
-    pub ty: TensorType,
-    /// How the rows are arranged.
-    pub layout: Layout,
+    /// How the weights lie in the file.
+    pub encoding: Encoding,
     /// The extents in GGUF's order: `shape[0]` is the length of a row. One to four of them, none zero, product checked.
     pub shape: Vec<usize>,
 }
 
 impl TensorInfo {
+    /// The entry of a tensor.
+    pub fn new(name: impl Into<String>, encoding: Encoding, shape: impl Into<Vec<usize>>) -> TensorInfo {
+        TensorInfo { name: name.into(), encoding, shape: shape.into() }
+    }
+
+    /// The type of the weights when they are computed with: [`Encoding::ty`].
+    pub const fn ty(&self) -> TensorType {
+        self.encoding.ty()
+    }
+
     /// The length of a row, in elements.
     pub fn cols(&self) -> usize {
         self.shape[0]
@@ -49,23 +103,49 @@ impl TensorInfo {
         self.shape[1..].iter().product()
     }
 
-    /// The bytes of the whole tensor in its layout; `None` when rows are no whole number of blocks or the size
+    /// The bytes of the whole tensor as it lies in the file; `None` when rows are no whole number of blocks or the size
     /// overflows.
     pub fn byte_len(&self) -> Option<usize> {
-        match self.layout {
-            Layout::Plain | Layout::Interleaved(_) => self.ty.row_bytes(self.cols())?.checked_mul(self.rows()),
-            Layout::Packed => Some(PackedLayout::new(self.ty, self.rows(), self.cols())?.total_bytes()),
-            Layout::Stored(ty) => ty.row_bytes(self.cols())?.checked_mul(self.rows()),
+        self.encoding.byte_len(self.rows(), self.cols())
+    }
+
+    /// The layout of the tensor when it is packed, as it may or may not be in its file.
+    ///
+    /// # Panics
+    /// When the shape is not as the directory promises.
+    pub fn packed_layout(&self) -> PackedLayout {
+        PackedLayout::new(self.ty(), self.rows(), self.cols())
+            .expect("shapes are checked when a file is opened or planned")
+    }
+
+    /// `rows` of the tensor as plain rows of [`TensorInfo::ty`], one after the other, from `data`, the tensor's bytes in
+    /// its file. Borrowed where they lie there as they are.
+    ///
+    /// # Panics
+    /// When there are no such rows or `data` is shorter than [`TensorInfo::byte_len`].
+    pub fn plain_rows<'a>(&self, data: &'a [u8], rows: Range<usize>) -> Cow<'a, [u8]> {
+        match self.encoding {
+            Encoding::Plain(_) => Cow::Borrowed(self.bytes_of(data, rows)),
+            Encoding::Packed(_) => {
+                let layout = self.packed_layout();
+                let mut plain = vec![0; rows.len() * layout.row_bytes()];
+                unpack_rows(&layout, data, rows, &mut plain);
+                Cow::Owned(plain)
+            }
+            Encoding::Stored(stored) => {
+                let ty = stored.runs_as();
+                let mut recoded = vec![0; rows.len() * self.cols() / ty.block_len() * ty.block_bytes()];
+                stored::recode(stored, self.bytes_of(data, rows), &mut recoded).expect("whole rows of whole blocks");
+                Cow::Owned(recoded)
+            }
+            Encoding::Interleaved(order) => Cow::Owned(order.plain_rows(self.cols(), data, rows)),
         }
     }
 
-    /// GGUF's name of the type in which the weights are stored.
-    pub fn stored_as(&self) -> &'static str {
-        match self.layout {
-            Layout::Plain | Layout::Packed => self.ty.name(),
-            Layout::Stored(ty) => ty.name(),
-            Layout::Interleaved(ty) => ty.name(),
-        }
+    /// The bytes of `rows`, where each row lies by itself.
+    fn bytes_of<'a>(&self, data: &'a [u8], rows: Range<usize>) -> &'a [u8] {
+        let row_bytes = data.len() / self.rows();
+        &data[rows.start * row_bytes..rows.end * row_bytes]
     }
 }
 
@@ -83,16 +163,34 @@ pub trait Source: Sync + Send {
     /// The tensor directory, in file order.
     fn tensors(&self) -> &[TensorInfo];
 
-    /// The bytes of `rows` of tensor number `index` in its type, one after the other: borrowed from the mapping where
-    /// they lie there as they are, computed where they must be (row order, number type, [`Layout::Stored`],
-    /// [`Layout::Interleaved`]). Not for [`Layout::Packed`].
+    /// `rows` of tensor number `index` as plain rows of [`TensorInfo::ty`], one after the other, whatever the
+    /// [`Encoding`]: borrowed from the mapping where they lie there as they are, computed where they do not.
     ///
     /// # Panics
-    /// When `index`, `rows` or the layout are wrong: those come from [`Source::tensors`], not from outside.
+    /// When `index` or `rows` are wrong: those come from [`Source::tensors`], not from outside.
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]>;
 
-    /// All bytes of tensor number `index`, when they lie in the mapping contiguous and in its layout.
+    /// All bytes of tensor number `index`, when they lie in the mapping contiguous and in its encoding. All but
+    /// [`Encoding::Plain`] do.
     fn mapped(&self, index: usize) -> Option<&[u8]>;
+
+    /// The values of `rows` of tensor number `index`, row after row, whatever the [`Encoding`]. Those of
+    /// [`Encoding::Stored`] are the file's own, which recoding for [`Source::rows`] may have rounded.
+    ///
+    /// # Panics
+    /// As [`Source::rows`].
+    fn values(&self, index: usize, rows: Range<usize>) -> Vec<f32> {
+        let info = &self.tensors()[index];
+        let mut values = vec![0.0; rows.len() * info.cols()];
+        if let Encoding::Stored(ty) = info.encoding {
+            let data = self.mapped(index).expect("what is not plain lies in its file as it is");
+            stored::dequantize(ty, info.bytes_of(data, rows), &mut values).map_err(drop)
+        } else {
+            dequantize(info.ty(), &self.rows(index, rows), &mut values).map_err(drop)
+        }
+        .expect("whole rows, of types whose blocks divide them");
+        values
+    }
 
     /// Tells the system that the bytes of tensor number `index` will not be needed again soon.
     fn release(&self, _index: usize) {}
@@ -141,10 +239,10 @@ impl fmt::Display for Recoded {
 pub fn recoded_types(source: &dyn Source) -> Vec<Recoded> {
     let mut types: Vec<Recoded> = Vec::new();
     for tensor in source.tensors() {
-        let Layout::Stored(from) = tensor.layout else { continue };
+        let Encoding::Stored(from) = tensor.encoding else { continue };
         match types.iter_mut().find(|recoded| recoded.from == from) {
             Some(recoded) => recoded.tensors += 1,
-            None => types.push(Recoded { from, to: tensor.ty, tensors: 1 }),
+            None => types.push(Recoded { from, to: tensor.ty(), tensors: 1 }),
         }
     }
     types

@@ -10,7 +10,7 @@ use quipu_formats::convert::{
 };
 use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, OutputError, Value, WriteError};
 use quipu_formats::imatrix::Imatrix;
-use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::TensorType::{self, *};
 use quipu_quant::blocks::{dequantize, f16_scales, has_plain_rule, quantize};
 use quipu_quant::pack::{PackedLayout, pack};
@@ -56,7 +56,7 @@ fn values(ty: TensorType, bytes: &[u8]) -> Vec<f32> {
 }
 
 fn info(name: &str, ty: TensorType, shape: &[usize]) -> TensorInfo {
-    TensorInfo { name: name.into(), ty, layout: Layout::Plain, shape: shape.into() }
+    TensorInfo::new(name, Encoding::Plain(ty), shape)
 }
 
 impl Bench {
@@ -89,7 +89,7 @@ impl Bench {
 
     fn source(&self, tensors: &[TensorInfo]) -> GgufFile {
         let with_bytes = tensors.iter().enumerate().map(|(seed, t)| {
-            let bytes = bytes_of(seed, t.ty, t.shape.iter().product());
+            let bytes = bytes_of(seed, t.ty(), t.shape.iter().product());
             (t.clone(), bytes)
         });
         self.source_of(&with_bytes.collect::<Vec<_>>())
@@ -116,7 +116,7 @@ impl Bench {
 }
 
 fn types(file: &GgufFile) -> Vec<(&str, TensorType)> {
-    file.tensors().iter().map(|t| (t.name.as_str(), t.ty)).collect()
+    file.tensors().iter().map(|t| (t.name.as_str(), t.ty())).collect()
 }
 
 fn data<'a>(file: &'a GgufFile, name: &str) -> &'a [u8] {
@@ -143,13 +143,13 @@ fn packing_and_unpacking_leaves_every_byte() {
     assert_eq!(summary.warnings, []);
     for (i, t) in packed.tensors().iter().enumerate() {
         let plain = source.find(&t.name).unwrap();
-        assert_eq!((t.ty, &t.shape), (source.tensors()[plain].ty, &source.tensors()[plain].shape));
+        assert_eq!((t.ty(), &t.shape), (source.tensors()[plain].ty(), &source.tensors()[plain].shape));
         // The reference packs the whole tensor at once.
         let expected = match t.shape.len() {
             1 => source.data(plain).to_vec(),
-            _ => pack(&PackedLayout::new(t.ty, t.rows(), t.cols()).unwrap(), source.data(plain)),
+            _ => pack(&PackedLayout::new(t.ty(), t.rows(), t.cols()).unwrap(), source.data(plain)),
         };
-        assert_eq!(t.layout == Layout::Packed, t.shape.len() == 2, "{}", t.name);
+        assert_eq!(t.encoding.is_packed(), t.shape.len() == 2, "{}", t.name);
         assert!(packed.data(i) == expected, "{} was packed differently", t.name);
         assert!(packed.range(i).start.is_multiple_of(16384), "{} is not at a page's start", t.name);
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
 use quipu_formats::gguf::Metadata;
-use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::TensorType;
 
 /// A matrix of half a GiB that exists nowhere: rows are made when they are asked for.
@@ -47,8 +47,7 @@ fn peak_mib() -> usize {
 
 #[test]
 fn memory_does_not_grow_with_the_tensor() {
-    let name = "output.weight".into();
-    let info = TensorInfo { name, ty: TensorType::BF16, layout: Layout::Plain, shape: vec![COLS, ROWS] };
+    let info = TensorInfo::new("output.weight", Encoding::Plain(TensorType::BF16), [COLS, ROWS]);
     let source = Unreal { metadata: Metadata::default(), tensors: vec![info] };
     let before = peak_mib();
     for packed in [false, true] {

@@ -49,7 +49,7 @@ fn a_model() {
     let file = GgufFile::open(path).unwrap();
     let embedding = file.find("token_embd.weight").unwrap();
     let info = &file.tensors()[embedding];
-    assert_eq!((info.ty, &info.shape[..]), (TensorType::F32, &[64, 512][..]));
+    assert_eq!((info.ty(), &info.shape[..]), (TensorType::F32, &[64, 512][..]));
     let third = file.rows(embedding, 3..4);
     assert_eq!(*third, file.data(embedding)[3 * 256..4 * 256]);
     file.release(embedding);

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use quipu_formats::gguf::{
     Array, GgufError, GgufFault, GgufFile, GgufWriter, Metadata, OutputError, OutputFile, Value, WriteError,
 };
-use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::TensorType;
 
 fn info(name: &str, ty: TensorType, shape: &[usize]) -> TensorInfo {
-    TensorInfo { name: name.into(), ty, layout: Layout::Plain, shape: shape.into() }
+    TensorInfo::new(name, Encoding::Plain(ty), shape)
 }
 
 fn metadata(keys: &[(&str, Value)]) -> Metadata {
@@ -149,7 +149,7 @@ fn nothing_is_written_that_would_not_be_read() {
     assert!(matches!(write(&none, &[long]), WriteError::Tensor { .. }));
     let twice = [info("t", TensorType::F32, &[1]), info("t", TensorType::F32, &[1])];
     assert!(matches!(write(&none, &twice), WriteError::Rule(GgufFault::DuplicateTensor { .. })));
-    let packed = TensorInfo { layout: Layout::Packed, ..info("t", TensorType::F32, &[4, 16]) };
+    let packed = TensorInfo::new("t", Encoding::Packed(TensorType::F32), [4, 16]);
     assert!(matches!(write(&none, &[packed]), WriteError::Tensor { .. }));
     let alignment = metadata(&[("general.alignment", Value::U32(3))]);
     assert!(matches!(write(&alignment, &[]), WriteError::Rule(GgufFault::Alignment { value: 3 })));

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, Summary, TypeRule, Warning, write_gguf};
 use quipu_formats::gguf::{GgufFault, GgufFile, GgufWriter, Metadata, Value};
-use quipu_formats::source::{Layout, Recoded, Source, TensorInfo, recoded_types};
-use quipu_quant::TensorType::{self, F32, Q6_K, Q8_0};
+use quipu_formats::source::{Encoding, Recoded, Source, TensorInfo, recoded_types};
+use quipu_quant::TensorType::{F32, Q6_K, Q8_0};
 use quipu_quant::pack::{PackedLayout, pack};
 use quipu_quant::{StoredType, search, stored};
 
@@ -15,10 +15,6 @@ const COLS: usize = 512;
 
 fn name(ty: StoredType) -> String {
     format!("blk.{}.ffn_up.weight", ty.id())
-}
-
-fn info(name: &str, layout: Layout, ty: TensorType, shape: &[usize]) -> TensorInfo {
-    TensorInfo { name: name.into(), ty, layout, shape: shape.into() }
 }
 
 /// Bytes without a pattern, below 64, so that f16 scales are smaller than 2 wherever they are.
@@ -38,8 +34,8 @@ fn bytes(ty: StoredType) -> Vec<u8> {
 fn write(path: &Path) -> GgufFile {
     let mut metadata = Metadata::default();
     metadata.set("general.architecture", Value::String("llama".into()));
-    let mut infos = vec![info("output_norm.weight", Layout::Plain, F32, &[8])];
-    let matrix = |ty: StoredType| info(&name(ty), Layout::Stored(ty), ty.runs_as(), &[COLS, ROWS]);
+    let mut infos = vec![TensorInfo::new("output_norm.weight", Encoding::Plain(F32), [8])];
+    let matrix = |ty: StoredType| TensorInfo::new(name(ty), Encoding::Stored(ty), [COLS, ROWS]);
     infos.extend(StoredType::ALL.into_iter().map(matrix));
     let mut writer = GgufWriter::create(path, None, &metadata, &infos).unwrap();
     writer.write_tensor_part(&[0; 32]).unwrap();
@@ -73,7 +69,7 @@ fn rows_are_handed_out_recoded() {
     for ty in StoredType::ALL {
         let index = file.find(&name(ty)).unwrap();
         let info = &file.tensors()[index];
-        assert_eq!((info.ty, info.layout, info.stored_as()), (ty.runs_as(), Layout::Stored(ty), ty.name()));
+        assert_eq!((info.encoding, info.ty(), info.encoding.name()), (Encoding::Stored(ty), ty.runs_as(), ty.name()));
         assert_eq!(file.mapped(index), Some(&bytes(ty)[..]), "{ty}");
         let row = ty.runs_as().row_bytes(COLS).unwrap();
         assert!(*file.rows(index, 3..20) == recoded(ty)[3 * row..20 * row], "{ty}");
@@ -93,7 +89,7 @@ fn a_plain_copy_keeps_every_byte() {
     assert_eq!(summary.warnings, []);
     for ty in StoredType::ALL {
         let index = copy.find(&name(ty)).unwrap();
-        assert_eq!(copy.tensors()[index].layout, Layout::Stored(ty));
+        assert_eq!(copy.tensors()[index].encoding, Encoding::Stored(ty));
         assert!(copy.data(index) == bytes(ty), "{ty}");
     }
 }
@@ -107,7 +103,7 @@ fn the_packed_form_has_the_type_that_runs() {
     for ty in StoredType::ALL {
         assert!(summary.warnings.contains(&warning(ty)), "{ty}: {:?}", summary.warnings);
         let index = packed.find(&name(ty)).unwrap();
-        assert_eq!((packed.tensors()[index].ty, packed.tensors()[index].layout), (ty.runs_as(), Layout::Packed));
+        assert_eq!(packed.tensors()[index].encoding, Encoding::Packed(ty.runs_as()));
         let layout = PackedLayout::new(ty.runs_as(), ROWS, COLS).unwrap();
         assert!(packed.data(index) == pack(&layout, &recoded(ty)), "{ty}");
     }
@@ -133,7 +129,7 @@ fn converting_starts_from_what_is_stored() {
         let made = GgufFile::open(out).unwrap();
         for ty in StoredType::ALL {
             let index = made.find(&name(ty)).unwrap();
-            assert_eq!((made.tensors()[index].ty, made.tensors()[index].layout), (to, Layout::Plain));
+            assert_eq!(made.tensors()[index].encoding, Encoding::Plain(to));
             let mut expected = vec![0; ROWS * to.row_bytes(COLS).unwrap()];
             if ty.runs_as() == to {
                 expected = recoded(ty);

@@ -24,6 +24,8 @@
 //! Scales of one block (32 or 256 columns): first each f16 scale as f16\[16\], in the order d, m or d, dmin; then, for
 //! the blocks of 256, each byte of the block's `scales` (IQ4_XS: `scales_h`, `scales_l`) as u8\[16\].
 
+use std::ops::Range;
+
 use crate::{
     TensorType,
     blocks::{self, Block, SUB, join_nibbles, split_nibbles, with_block},
@@ -203,6 +205,19 @@ pub fn unpack_group(layout: &PackedLayout, quants: &[u8], scales: &[u8], rows: &
     }
 }
 
+/// Any rows of a whole packed tensor, as plain ones, one after the other.
+///
+/// # Panics
+/// When there are no such rows, `packed` is shorter than the tensor or `plain` is not as long as the rows.
+pub fn unpack_rows(layout: &PackedLayout, packed: &[u8], rows: Range<usize>, plain: &mut [u8]) {
+    assert!(rows.start <= rows.end && rows.end <= layout.rows, "rows {rows:?} of {}", layout.rows);
+    assert_eq!(plain.len(), rows.len() * layout.row_bytes, "bytes of the plain rows");
+    for (row, plain) in rows.zip(plain.chunks_exact_mut(layout.row_bytes)) {
+        let (quants, scales) = layout.group(packed, row / GROUP_ROWS);
+        unpack_row(layout, quants, scales, row % GROUP_ROWS, plain);
+    }
+}
+
 /// The f32 values of row `row` of a whole packed tensor, the same as [`blocks::dequantize`] gives for the plain row.
 ///
 /// # Panics
@@ -249,10 +264,7 @@ pub fn pack(layout: &PackedLayout, plain: &[u8]) -> Vec<u8> {
 /// When `packed` is shorter than the tensor.
 pub fn unpack(layout: &PackedLayout, packed: &[u8]) -> Vec<u8> {
     let mut plain = vec![0; layout.rows * layout.row_bytes];
-    for (g, rows) in plain.chunks_mut(GROUP_ROWS * layout.row_bytes).enumerate() {
-        let (quants, scales) = layout.group(packed, g);
-        unpack_group(layout, quants, scales, rows);
-    }
+    unpack_rows(layout, packed, 0..layout.rows, &mut plain);
     plain
 }
 

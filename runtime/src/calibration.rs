@@ -7,10 +7,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use quipu_formats::convert::values;
 use quipu_formats::source::Source;
 use quipu_kernels::{Isa, padded_rows};
-use quipu_quant::pack::GROUP_ROWS;
 
 use crate::cancel::Cancel;
 use crate::config::Config;
@@ -102,10 +100,7 @@ pub fn calibration_pass(
     let x = buffers.begin(&Rope::new(c, rope_factors.as_deref()), d, &batch, &mut sequences);
     for (x, token) in x.chunks_exact_mut(d).zip(&batch) {
         let row = token.token as usize;
-        // A packed matrix is read by whole groups.
-        let start = row / GROUP_ROWS * GROUP_ROWS;
-        let rows = values(&*source, embeddings, start..row + 1);
-        x[..c.embedding].copy_from_slice(&rows[(row - start) * c.embedding..]);
+        x[..c.embedding].copy_from_slice(&source.values(embeddings, row..row + 1));
         x[c.embedding..].fill(0.0);
     }
     for i in 0..c.layers {

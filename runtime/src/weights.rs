@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use memmap2::MmapMut;
-use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_kernels::{Kernels, MatMut, Scratch, Weights};
 use quipu_quant::TensorType;
-use quipu_quant::blocks;
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, dequantize_row, pack_group};
 
 use crate::cancel::Cancel;
@@ -252,7 +251,7 @@ pub(crate) fn load(
         let locked = region.lock();
         #[cfg(not(unix))]
         let locked = Err(std::io::ErrorKind::Unsupported.into());
-        let any_mapped = source.tensors().iter().any(|t| t.layout == Layout::Packed && residence.mmap);
+        let any_mapped = source.tensors().iter().any(|t| t.encoding.is_packed() && residence.mmap);
         let locked = locked.and_then(|()| if any_mapped { source.lock() } else { Ok(()) });
         locked.map_err(|error| WeightsError::Lock { error })?;
     }
@@ -321,11 +320,11 @@ impl<'a> Loader<'a> {
         progress: Progress<'a>,
         wanted: impl Fn(&TensorInfo) -> bool,
     ) -> Result<Loader<'a>, WeightsError> {
-        let bytes = |t: &TensorInfo| t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
+        let bytes = |t: &TensorInfo| t.ty().row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
         let total = source.tensors().iter().map(bytes).sum();
-        let mapped = |t: &TensorInfo| t.layout == Layout::Packed && mmap;
+        let mapped = |t: &TensorInfo| t.encoding.is_packed() && mmap;
         let matrices = source.tensors().iter().filter(|t| t.shape.len() > 1 && !mapped(t) && wanted(t));
-        let sizes = matrices.filter_map(|t| PackedLayout::new(t.ty, t.rows(), t.cols())).map(|l| l.total_bytes());
+        let sizes = matrices.filter_map(|t| PackedLayout::new(t.ty(), t.rows(), t.cols())).map(|l| l.total_bytes());
         let region = region(sizes.map(|size| size.next_multiple_of(ALIGNMENT)).sum())?;
         Ok(Loader { source, pool, mmap, cancel, progress, done: 0, total, region, used: 0, memory: Arc::default() })
     }
@@ -394,7 +393,7 @@ impl<'a> Loader<'a> {
 
     fn count(&mut self, index: usize) {
         let t = &self.source.tensors()[index];
-        self.done += t.ty.row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
+        self.done += t.ty().row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64;
         (self.progress)(self.done, self.total);
     }
 
@@ -402,13 +401,11 @@ impl<'a> Loader<'a> {
     fn vector(&mut self, name: &str, n: usize) -> Result<Vec<f32>, WeightsError> {
         let index = self.find(name, &[n])?;
         let info = &self.source.tensors()[index];
-        if !info.ty.is_float() || info.layout != Layout::Plain {
+        if !matches!(info.encoding, Encoding::Plain(ty) if ty.is_float()) {
             let path = self.source.path().into();
-            return Err(WeightsError::VectorType { path, name: name.into(), found: info.stored_as() });
+            return Err(WeightsError::VectorType { path, name: name.into(), found: info.encoding.name() });
         }
-        let mut out = vec![0.0; n];
-        let ty = info.ty;
-        blocks::dequantize(ty, &self.source.rows(index, 0..1), &mut out).expect("a row of the checked length");
+        let out = self.source.values(index, 0..1);
         self.count(index);
         Ok(out)
     }
@@ -426,14 +423,14 @@ impl<'a> Loader<'a> {
         let index = self.find(&weight, &[inputs, outputs])?;
         let info = self.source.tensors()[index].clone();
         let layout =
-            PackedLayout::new(info.ty, outputs, inputs).expect("whole blocks, as the directory was checked for");
-        let store = match info.layout {
-            Layout::Packed if self.mmap => {
+            PackedLayout::new(info.ty(), outputs, inputs).expect("whole blocks, as the directory was checked for");
+        let store = match info.encoding {
+            Encoding::Packed(_) if self.mmap => {
                 self.source.read_ahead(index);
                 Store::Mapped(self.source.clone(), index)
             }
-            Layout::Packed => Store::Owned(self.memory.clone(), self.copy(index, &layout)?),
-            Layout::Plain | Layout::Stored(_) | Layout::Interleaved(_) => {
+            Encoding::Packed(_) => Store::Owned(self.memory.clone(), self.copy(index, &layout)?),
+            Encoding::Plain(_) | Encoding::Stored(_) | Encoding::Interleaved(_) => {
                 Store::Owned(self.memory.clone(), self.pack(index, &layout)?)
             }
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quipu_formats::gguf::{Array, GgufFile, GgufWriter, Metadata, Value};
-use quipu_formats::source::{Source, TensorInfo};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::TensorType;
 use quipu_runtime::{Engine, LoadError, LoadOptions};
 
@@ -70,7 +70,7 @@ fn a_vector_is_no_matrix() {
     let flat = |tensor: &mut TensorInfo| {
         let kept: &[usize] = if tensor.name.contains("ffn_down") { &[1, tensor.rows()] } else { &[tensor.cols()] };
         if ["ffn_gate", "ffn_up", "ffn_down"].iter().any(|part| tensor.name.contains(part)) {
-            (tensor.ty, tensor.shape) = (TensorType::F32, kept.to_vec());
+            (tensor.encoding, tensor.shape) = (Encoding::Plain(TensorType::F32), kept.to_vec());
         }
     };
     let (error, _) = refused(write_with(dir.path().join("model.gguf"), one_unit, flat));

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, Summary, TypeRule, Warning, write_gguf};
 use quipu_formats::gguf::GgufFile;
-use quipu_formats::source::{Layout, Source, recoded_types};
+use quipu_formats::source::{Encoding, Source, recoded_types};
 use quipu_quant::{InterleavedType, TensorType};
 use quipu_tests::{assert_same_bits, data, load, logits, options};
 
@@ -27,13 +27,13 @@ fn rows_are_those_of_the_plain_file() {
         for (index, tensor) in interleaved.tensors().iter().enumerate() {
             let at = plain.find(&tensor.name).unwrap();
             let expected = &plain.tensors()[at];
-            assert_eq!((tensor.ty, &tensor.shape), (expected.ty, &expected.shape), "{ty}: {}", tensor.name);
+            assert_eq!((tensor.ty(), &tensor.shape), (expected.ty(), &expected.shape), "{ty}: {}", tensor.name);
             let rows = 0..tensor.rows();
             assert!(interleaved.rows(index, rows.clone()) == plain.rows(at, rows), "{ty}: {}", tensor.name);
-            if expected.ty == TensorType::Q4_0 {
+            if expected.ty() == TensorType::Q4_0 {
                 assert_eq!(
-                    (tensor.layout, tensor.stored_as()),
-                    (Layout::Interleaved(ty), ty.name()),
+                    (tensor.encoding, tensor.encoding.name()),
+                    (Encoding::Interleaved(ty), ty.name()),
                     "{}",
                     tensor.name
                 );

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
 use quipu_formats::gguf::GgufWriter;
-use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::{StoredType, TensorType};
 use quipu_tests::{assert_same_bits, kl_divergence, load, logits, open, options};
 
@@ -60,7 +60,7 @@ fn write(path: &Path) -> PathBuf {
         if tensor.name.starts_with("blk.") && tensor.shape.len() == 2 {
             let ty = TYPES[matrices % TYPES.len()];
             matrices += 1;
-            infos.push(TensorInfo { ty: ty.runs_as(), layout: Layout::Stored(ty), ..tensor.clone() });
+            infos.push(TensorInfo { encoding: Encoding::Stored(ty), ..tensor.clone() });
             data.push(random_blocks(ty, tensor.rows() * tensor.cols(), &mut state));
         } else {
             infos.push(tensor.clone());
@@ -110,7 +110,7 @@ fn a_matrix_may_have_a_scale() {
         let mut bytes = source.rows(i, 0..tensor.rows()).into_owned();
         let halved = tensor.name.starts_with("blk.") && tensor.shape.len() == 2;
         if halved {
-            assert_eq!(tensor.ty, TensorType::BF16);
+            assert_eq!(tensor.ty(), TensorType::BF16);
             // One less in the exponent, unless the number is too small for that.
             for number in bytes.as_chunks_mut::<2>().0 {
                 let bits = u16::from_le_bytes(*number);
@@ -118,7 +118,7 @@ fn a_matrix_may_have_a_scale() {
                 *number = less.to_le_bytes();
             }
             let name = tensor.name.replace(".weight", ".scale");
-            infos.push(TensorInfo { name, ty: TensorType::F32, layout: Layout::Plain, shape: vec![1] });
+            infos.push(TensorInfo::new(name, Encoding::Plain(TensorType::F32), [1]));
             data.push(2.0f32.to_le_bytes().to_vec());
         }
         infos.push(tensor.clone());

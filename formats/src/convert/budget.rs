@@ -21,11 +21,11 @@ use quipu_quant::search::{self, Calibration};
 use rayon::prelude::*;
 
 use super::plan::{Plan, is_calibrated, is_weight};
-use super::stream::{check_range, values};
+use super::stream::check_range;
 use super::{ConvertError, ConvertOptions, TypeRule, mix};
 use crate::gguf::Metadata;
 use crate::imatrix::Statistics;
-use crate::source::{Layout, Source, TensorInfo};
+use crate::source::{Encoding, Source, TensorInfo};
 
 /// Weights of a matrix that are rounded to learn its errors, about: enough for a figure within a few percent.
 const SAMPLE: usize = 64 << 10;
@@ -93,8 +93,8 @@ impl Candidates {
             weights += to.shape.iter().product::<usize>() as u64;
             if is_weight(to) && !options.tensors.iter().any(|rule| rule.matches(&to.name)) {
                 is_calibrated(options, to)?;
-                let layout = if to.layout == Layout::Packed { Layout::Packed } else { Layout::Plain };
-                matrices.push(matrix(&source.tensors()[index], index, layout));
+                let packed = to.encoding.is_packed();
+                matrices.push(matrix(&source.tensors()[index], index, packed));
             } else {
                 other_bytes += to.byte_len().unwrap_or(0) as u64;
             }
@@ -132,16 +132,17 @@ impl Candidates {
     }
 }
 
-fn matrix(from: &TensorInfo, index: usize, layout: Layout) -> Matrix {
+fn matrix(from: &TensorInfo, index: usize, packed: bool) -> Matrix {
     // From F32, F16 is a choice. Larger than in the source no matrix becomes.
-    let float = |ty: TensorType| ty == from.ty || (ty, from.ty) == (F16, F32);
+    let float = |ty: TensorType| ty == from.ty() || (ty, from.ty()) == (F16, F32);
     let candidate = |ty: TensorType| {
-        let bytes = TensorInfo { ty, layout, ..from.clone() }.byte_len()?;
+        let encoding = if packed { Encoding::Packed(ty) } else { Encoding::Plain(ty) };
+        let bytes = encoding.byte_len(from.rows(), from.cols())?;
         (!ty.is_float() || float(ty)).then_some(Candidate { ty, bytes: bytes as u64 })
     };
     let mut candidates: Vec<Candidate> = TensorType::ALL.into_iter().filter_map(candidate).collect();
     candidates.sort_by_key(|c| c.bytes);
-    let kept = (!matches!(from.layout, Layout::Stored(_))).then_some(from.ty);
+    let kept = (!matches!(from.encoding, Encoding::Stored(_))).then_some(from.ty());
     Matrix { index, name: from.name.clone(), candidates, kept }
 }
 
@@ -173,7 +174,7 @@ fn sample(source: &dyn Source, index: usize) -> Result<Vec<Vec<f32>>, ConvertErr
     let count = (SAMPLE / GROUP / from.cols()).clamp(1, groups);
     let group = |i| {
         let start = (2 * i + 1) * groups / (2 * count) * GROUP;
-        let values = values(source, index, start..(start + GROUP).min(from.rows()));
+        let values = source.values(index, start..(start + GROUP).min(from.rows()));
         check_range(source, index, Q8_0, start, &values)?;
         Ok(values)
     };
@@ -280,7 +281,7 @@ impl Rounded {
         let mut infos = source.tensors().to_vec();
         let round = |&(index, ty): &(usize, TensorType)| {
             let info: &mut TensorInfo = &mut infos[index];
-            (info.ty, info.layout) = (F32, Layout::Plain);
+            info.encoding = Encoding::Plain(F32);
             let statistics = options.imatrix.as_ref().and_then(|imatrix| imatrix.find(&info.name));
             (index, (ty, statistics.map(Statistics::calibration)))
         };
@@ -304,11 +305,8 @@ impl Source for Rounded {
 
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
         let Some((ty, calibration)) = self.rounded.get(&index) else { return self.source.rows(index, rows) };
-        // A packed source has groups of rows only.
-        let start = rows.start / GROUP * GROUP;
-        let cols = self.infos[index].cols();
-        let values = values(&*self.source, index, start..rows.end);
-        let values = rounded(*ty, cols, &values[(rows.start - start) * cols..], calibration.as_ref());
+        let values = self.source.values(index, rows);
+        let values = rounded(*ty, self.infos[index].cols(), &values, calibration.as_ref());
         Cow::Owned(bytemuck::cast_slice(&values).to_vec())
     }
 
@@ -388,8 +386,8 @@ mod tests {
     #[test]
     fn what_is_measured_is_a_loss() {
         for (ty, bits, expected) in [(F32, 3.5, Q3_K), (Q3_K, 3.3, Q2_K), (Q8_0, 9.0, Q6_K), (BF16, 2.0, Q2_K)] {
-            let from = TensorInfo { name: "a.weight".into(), ty, layout: Layout::Plain, shape: vec![256, 2] };
-            let matrix = matrix(&from, 0, Layout::Plain);
+            let from = TensorInfo::new("a.weight", Encoding::Plain(ty), [256, 2]);
+            let matrix = matrix(&from, 0, false);
             assert_eq!(matrix.candidates[matrix.probe(bits)].ty, expected);
         }
     }

@@ -41,7 +41,6 @@ use quipu_quant::TensorType;
 
 pub use mix::Mix;
 pub use pattern::TensorRule;
-pub use stream::values;
 
 use crate::gguf::{GgufWriter, OutputError, WriteError};
 use crate::imatrix::Imatrix;
@@ -231,9 +230,9 @@ pub fn write_gguf(
     let bytes = writer.finish()?;
     let mut types: Vec<(TensorType, usize)> = Vec::new();
     for t in &plan.tensors {
-        match types.iter_mut().find(|(ty, _)| *ty == t.ty) {
+        match types.iter_mut().find(|(ty, _)| *ty == t.ty()) {
             Some((_, n)) => *n += 1,
-            None => types.push((t.ty, 1)),
+            None => types.push((t.ty(), 1)),
         }
     }
     Ok(Summary { bytes, types, warnings: plan.warnings })
@@ -247,7 +246,7 @@ pub fn write_gguf(
 pub fn gains_by_calibration(source: &dyn Source, options: &ConvertOptions) -> Result<bool, ConvertError> {
     let plan = plan::Plan::new(source, options)?;
     let gains = |(to, &origin): (&TensorInfo, &usize)| {
-        to.ty != source.tensors()[origin].ty && !to.ty.is_float() && to.ty != TensorType::Q8_0
+        to.ty() != source.tensors()[origin].ty() && !to.ty().is_float() && to.ty() != TensorType::Q8_0
     };
     Ok(options.rounding == Rounding::Search && plan.tensors.iter().zip(&plan.origins).any(gains))
 }

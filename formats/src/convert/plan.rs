@@ -12,7 +12,7 @@ use crate::gguf::{
     ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Metadata, PACKED_ALIGNMENT, Value,
 };
 use crate::imatrix::Imatrix;
-use crate::source::{Layout, Source, TensorInfo};
+use crate::source::{Encoding, Source, TensorInfo};
 
 const FILE_TYPE_KEY: &str = "general.file_type";
 const QUANTIZATION_VERSION_KEY: &str = "general.quantization_version";
@@ -49,17 +49,13 @@ impl Plan {
             let is_head = head == Some(&from.name);
             let wanted = wanted_type(from, options, model, is_head);
             let packed = options.packed && is_weight(from) && from.shape.len() == 2;
-            let layout = match from.layout {
-                _ if packed => Layout::Packed,
-                Layout::Stored(_) if wanted.is_none() => from.layout,
-                _ => Layout::Plain,
-            };
-            let wanted = wanted.unwrap_or(from.ty);
+            let is_kept = wanted.is_none() && !packed && matches!(from.encoding, Encoding::Stored(_));
+            let wanted = wanted.unwrap_or(from.ty());
             let ty = mix::fallback(wanted, from.cols());
             if ty != wanted {
                 warn_not_whole_blocks(&mut warnings, wanted, ty, &from.name);
             }
-            if ty != from.ty && !ty.is_float() {
+            if ty != from.ty() && !ty.is_float() {
                 // Embeddings that are not the output matrix too are looked up, not multiplied: there is nothing to know
                 // of their inputs.
                 let is_multiplied = is_head || from.name != "token_embd.weight";
@@ -68,12 +64,16 @@ impl Plan {
                     return Err(ConvertError::NoPlainRule { tensor: from.name.clone(), ty });
                 }
             }
-            let to = TensorInfo { name: from.name.clone(), ty, layout, shape: from.shape.clone() };
-            let recoded = matches!(from.layout, Layout::Stored(_)) && layout != from.layout;
-            if (ty != from.ty || recoded) && !from.ty.is_float() && !ty.is_float() {
-                warn_requantised(&mut warnings, from.stored_as(), ty);
+            let encoding = match from.encoding {
+                kept if is_kept => kept,
+                _ if packed => Encoding::Packed(ty),
+                _ => Encoding::Plain(ty),
+            };
+            let recoded = matches!(from.encoding, Encoding::Stored(_)) && encoding != from.encoding;
+            if (ty != from.ty() || recoded) && !from.ty().is_float() && !ty.is_float() {
+                warn_requantised(&mut warnings, from.encoding.name(), ty);
             }
-            tensors.push(to);
+            tensors.push(TensorInfo { encoding, ..from.clone() });
         }
         if uncalibrated > 0 {
             warnings.push(Warning::NotCalibrated { tensors: uncalibrated });
@@ -170,7 +170,7 @@ fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo])
     if let Some(number) = file_type {
         metadata.set(FILE_TYPE_KEY, Value::U32(number));
     }
-    if tensors.iter().any(|t| !t.ty.is_float()) {
+    if tensors.iter().any(|t| !t.ty().is_float()) {
         // ggml's GGML_QNT_VERSION: the meaning of quantised blocks, unchanged since May 2023.
         metadata.set(QUANTIZATION_VERSION_KEY, Value::U32(2));
     }
@@ -184,7 +184,8 @@ fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo])
 
 /// The type with the most bytes in it.
 fn most_common_type(tensors: &[TensorInfo]) -> Option<TensorType> {
-    let bytes_of = |ty| tensors.iter().filter(|t| t.ty == ty).filter_map(TensorInfo::byte_len).map(|b| b as u128).sum();
+    let bytes_of =
+        |ty| tensors.iter().filter(|t| t.ty() == ty).filter_map(TensorInfo::byte_len).map(|b| b as u128).sum();
     TensorType::ALL.into_iter().max_by_key(|&ty| -> u128 { bytes_of(ty) }).filter(|_| !tensors.is_empty())
 }
 

@@ -5,16 +5,16 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use quipu_quant::blocks::{self, dequantize};
-use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group, unpack_group};
+use quipu_quant::blocks;
+use quipu_quant::pack::{GROUP_ROWS, pack_group};
 use quipu_quant::search::Calibration;
-use quipu_quant::{TensorType, search, stored};
+use quipu_quant::{TensorType, search};
 use rayon::prelude::*;
 
 use super::plan::Plan;
 use super::{ConvertError, Progress, Rounding};
 use crate::gguf::{GgufWriter, OutputFile, WriteError};
-use crate::source::{Layout, Source, TensorInfo};
+use crate::source::{Encoding, Source, TensorInfo};
 
 /// Weights of a chunk, about. Half a MiB as f32: it stays in the second-level cache on its way from one format to the
 /// next.
@@ -80,7 +80,7 @@ pub(super) fn write_tensors(
 fn jobs(source: &dyn Source, plan: &Plan, tensor: usize) -> impl Iterator<Item = Job> {
     let (to, origin) = (&plan.tensors[tensor], plan.origins[tensor]);
     let from = &source.tensors()[origin];
-    let copied = (to.ty, to.layout) == (from.ty, from.layout) && to.layout != Layout::Plain;
+    let copied = to.encoding == from.encoding && !matches!(to.encoding, Encoding::Plain(_));
     let (end, step) = if copied {
         (to.byte_len().unwrap_or(0), 4 * CHUNK_WEIGHTS)
     } else {
@@ -96,74 +96,24 @@ fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job
     let (to, origin) = (&plan.tensors[job.tensor], plan.origins[job.tensor]);
     let rows = match &job.work {
         Work::Copy(range) => {
-            return Ok(Part { bytes: Cow::Borrowed(&mapped(source, origin)[range.clone()]), scales: Vec::new() });
+            let data = source.mapped(origin).expect("what is not plain lies in its file as it is");
+            return Ok(Part { bytes: Cow::Borrowed(&data[range.clone()]), scales: Vec::new() });
         }
         Work::Rows(rows) => rows.clone(),
     };
-    let bytes = if to.ty == source.tensors()[origin].ty {
-        plain_rows(source, origin, rows)
+    let bytes = if to.ty() == source.tensors()[origin].ty() {
+        source.rows(origin, rows)
     } else {
-        let values = values(source, origin, rows.clone());
-        check_range(source, origin, to.ty, rows.start, &values)?;
+        let values = source.values(origin, rows.clone());
+        check_range(source, origin, to.ty(), rows.start, &values)?;
         Cow::Owned(rounder.round(plan, job.tensor, &values))
     };
-    match to.layout {
-        Layout::Packed => Ok(packed_rows(to, &bytes)),
-        Layout::Plain | Layout::Stored(_) | Layout::Interleaved(_) => Ok(Part { bytes, scales: Vec::new() }),
-    }
-}
-
-fn mapped(source: &dyn Source, origin: usize) -> &[u8] {
-    source.mapped(origin).expect("what is not plain lies in its file as it is")
-}
-
-/// The bytes of rows in the tensor's type; `rows` starts with a group.
-fn plain_rows(source: &dyn Source, origin: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
-    let from = &source.tensors()[origin];
-    match from.layout {
-        Layout::Packed => Cow::Owned(unpacked_rows(from, mapped(source, origin), rows)),
-        Layout::Plain | Layout::Stored(_) | Layout::Interleaved(_) => source.rows(origin, rows),
-    }
-}
-
-/// The values of `rows` of tensor number `origin`, in any layout; `rows` starts with a group of 16.
-///
-/// # Panics
-/// When `origin` or `rows` are wrong: those come from [`Source::tensors`].
-pub fn values(source: &dyn Source, origin: usize, rows: Range<usize>) -> Vec<f32> {
-    let from = &source.tensors()[origin];
-    let mut values = vec![0.0f32; rows.len() * from.cols()];
-    if let Layout::Stored(stored) = from.layout {
-        // As they are stored: recoding might have rounded them.
-        let bytes = mapped(source, origin);
-        let row_bytes = bytes.len() / from.rows();
-        stored::dequantize(stored, &bytes[rows.start * row_bytes..rows.end * row_bytes], &mut values).map_err(drop)
-    } else {
-        dequantize(from.ty, &plain_rows(source, origin, rows), &mut values).map_err(drop)
-    }
-    .expect("whole rows, of types whose blocks divide them");
-    values
-}
-
-fn packed_layout(info: &TensorInfo) -> PackedLayout {
-    PackedLayout::new(info.ty, info.rows(), info.cols())
-        .expect("sizes of tensors were checked when their file was opened or started")
-}
-
-/// Plain rows out of a packed tensor; `rows` starts with a group.
-fn unpacked_rows(info: &TensorInfo, packed: &[u8], rows: Range<usize>) -> Vec<u8> {
-    let layout = packed_layout(info);
-    let mut plain = vec![0; rows.len() * layout.row_bytes()];
-    for (i, plain) in plain.chunks_mut(GROUP_ROWS * layout.row_bytes()).enumerate() {
-        let (quants, scales) = layout.group(packed, rows.start / GROUP_ROWS + i);
-        unpack_group(&layout, quants, scales, plain);
-    }
-    plain
+    if to.encoding.is_packed() { Ok(packed_rows(to, &bytes)) } else { Ok(Part { bytes, scales: Vec::new() }) }
 }
 
 /// Whole rows, starting with a group, as a part of a packed tensor.
 fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Part<'static> {
-    let layout = packed_layout(info);
+    let layout = info.packed_layout();
     let groups = (plain.len() / layout.row_bytes()).div_ceil(GROUP_ROWS);
     let mut quants = vec![0; groups * layout.group_quant_bytes()];
     let mut scales = vec![0; groups * layout.group_scale_bytes()];
@@ -187,12 +137,12 @@ impl Rounder {
     /// Whole rows of tensor number `tensor` of the plan, as rows of its type.
     fn round(&self, plan: &Plan, tensor: usize, values: &[f32]) -> Vec<u8> {
         let to = &plan.tensors[tensor];
-        let mut out = vec![0; values.len() / to.ty.block_len() * to.ty.block_bytes()];
+        let mut out = vec![0; values.len() / to.ty().block_len() * to.ty().block_bytes()];
         match self.rounding {
-            Rounding::Plain => blocks::quantize(to.ty, values, &mut out),
+            Rounding::Plain => blocks::quantize(to.ty(), values, &mut out),
             Rounding::Search => {
                 let calibration = self.calibration(plan, tensor);
-                search::quantize(to.ty, to.cols(), values, calibration.as_deref(), &mut out)
+                search::quantize(to.ty(), to.cols(), values, calibration.as_deref(), &mut out)
             }
         }
         .expect("whole rows, of types whose blocks divide them; the plan has checked rules and calibrations");
@@ -201,7 +151,7 @@ impl Rounder {
 
     fn calibration(&self, plan: &Plan, tensor: usize) -> Option<Arc<Calibration>> {
         let to = &plan.tensors[tensor];
-        let statistics = plan.imatrix.as_ref().filter(|_| !to.ty.is_float())?.find(&to.name)?;
+        let statistics = plan.imatrix.as_ref().filter(|_| !to.ty().is_float())?.find(&to.name)?;
         // The first one here prepares it, the others wait for it. A panic in another thread ends the conversion anyway.
         let mut slot = self.calibrations[tensor].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         Some(slot.get_or_insert_with(|| statistics.calibration().into()).clone())
@@ -267,8 +217,8 @@ impl Sink<'_> {
         let to = &self.plan.tensors[job.tensor];
         self.put(&part.bytes)?;
         self.scales.extend(&part.scales);
-        if job.last && to.layout == Layout::Packed && matches!(job.work, Work::Rows(_)) {
-            let layout = packed_layout(to);
+        if job.last && to.encoding.is_packed() && matches!(job.work, Work::Rows(_)) {
+            let layout = to.packed_layout();
             let gap = layout.scales_offset() - layout.groups() * layout.group_quant_bytes();
             self.put(&vec![0; gap])?;
             let scales = std::mem::take(&mut self.scales);

@@ -5,13 +5,11 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use quipu_quant::stored;
-
 use super::fault::{GgufError, GgufFault};
 use super::parse::{Header, parse};
 use super::value::Metadata;
 use crate::map::{Advice, MappedFile};
-use crate::source::{Layout, Source, TensorInfo};
+use crate::source::{Source, TensorInfo};
 
 /// A GGUF (version 2 or 3, plain or packed): its header copied out and checked, its tensors where they lie.
 #[derive(Debug)]
@@ -74,7 +72,7 @@ impl GgufFile {
         self.header.ranges[index].clone()
     }
 
-    /// The bytes of tensor number `index` in its layout. In a mapped file they start at a multiple of
+    /// The bytes of tensor number `index` in its encoding. In a mapped file they start at a multiple of
     /// [`GgufFile::alignment`] (or of the page, if that is less); in one held in memory they may start anywhere.
     ///
     /// # Panics
@@ -85,7 +83,7 @@ impl GgufFile {
 
     /// True when the file has packed tensors.
     pub fn is_packed(&self) -> bool {
-        self.header.tensors.iter().any(|t| t.layout == Layout::Packed)
+        self.header.tensors.iter().any(|t| t.encoding.is_packed())
     }
 
     /// Advises the system about the bytes of tensor number `index`; nothing happens for a file held in memory.
@@ -122,21 +120,7 @@ impl Source for GgufFile {
     }
 
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
-        let info = &self.header.tensors[index];
-        let data = self.data(index);
-        let row_bytes = data.len() / info.rows();
-        let bytes = |rows: &Range<usize>| &data[rows.start * row_bytes..rows.end * row_bytes];
-        match info.layout {
-            Layout::Plain => Cow::Borrowed(bytes(&rows)),
-            Layout::Stored(stored) => {
-                let weights = rows.len() * info.cols();
-                let mut recoded = vec![0; weights / info.ty.block_len() * info.ty.block_bytes()];
-                stored::recode(stored, bytes(&rows), &mut recoded).expect("whole rows of whole blocks");
-                Cow::Owned(recoded)
-            }
-            Layout::Interleaved(order) => Cow::Owned(order.plain_rows(info.cols(), data, rows)),
-            Layout::Packed => panic!("rows of {} asked for, which is packed", info.name),
-        }
+        self.header.tensors[index].plain_rows(self.data(index), rows)
     }
 
     fn mapped(&self, index: usize) -> Option<&[u8]> {

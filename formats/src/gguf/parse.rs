@@ -12,7 +12,7 @@ use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, MAX_ALIGNMENT,
     MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES, PACKED_ALIGNMENT, PACKED_TYPE_BASE, wire,
 };
-use crate::source::{Layout, TensorInfo};
+use crate::source::{Encoding, TensorInfo};
 
 /// What the head of a file says, checked.
 #[derive(Debug)]
@@ -151,30 +151,27 @@ fn entry(cursor: &mut Cursor, number: usize, packed_file: bool) -> Result<Entry,
 
     // The base's own bits are above every ggml id, so a plain id never looks packed.
     let found = match id ^ PACKED_TYPE_BASE {
-        packed @ 0..=0xffff => TensorType::from_id(packed).map(|ty| (ty, Layout::Packed)),
+        packed @ 0..=0xffff => TensorType::from_id(packed).map(Encoding::Packed),
         _ => TensorType::from_id(id)
-            .map(|ty| (ty, Layout::Plain))
-            .or_else(|| StoredType::from_id(id).map(|stored| (stored.runs_as(), Layout::Stored(stored))))
-            .or_else(|| InterleavedType::from_id(id).map(|order| (order.plain(), Layout::Interleaved(order)))),
+            .map(Encoding::Plain)
+            .or_else(|| StoredType::from_id(id).map(Encoding::Stored))
+            .or_else(|| InterleavedType::from_id(id).map(Encoding::Interleaved)),
     };
-    let Some((ty, layout)) = found else {
+    let Some(encoding) = found else {
         return Err(GgufFault::UnknownTensorType { tensor: tensor(), id });
     };
-    if layout == Layout::Packed && !packed_file {
+    if encoding.is_packed() && !packed_file {
         return Err(GgufFault::PackedWithoutLayout { tensor: tensor() });
     }
-    if layout == Layout::Packed && shape.len() != 2 {
+    if encoding.is_packed() && shape.len() != 2 {
         return Err(GgufFault::PackedShape { tensor: tensor(), shape });
     }
-    let block = match layout {
-        Layout::Plain | Layout::Packed | Layout::Interleaved(_) => ty.block_len(),
-        Layout::Stored(stored) => stored.block_len(),
-    };
-    let info = TensorInfo { name: tensor(), ty, layout, shape };
+    let block = encoding.block_len();
+    let info = TensorInfo::new(name, encoding, shape);
     if !info.cols().is_multiple_of(block) {
-        return Err(GgufFault::PartialBlock { tensor: tensor(), cols: info.cols(), ty: info.stored_as(), block });
+        return Err(GgufFault::PartialBlock { tensor: tensor(), cols: info.cols(), ty: encoding.name(), block });
     }
-    if let Layout::Interleaved(order) = layout
+    if let Encoding::Interleaved(order) = encoding
         && let rows = info.shape.get(1).copied().unwrap_or(1)
         && !rows.is_multiple_of(order.group())
     {

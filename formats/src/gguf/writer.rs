@@ -9,7 +9,7 @@ use super::output::{OutputError, OutputFile};
 use super::parse::{alignment, packed_layout};
 use super::value::{Array, Metadata, Value};
 use super::{MAX_ARRAY_DEPTH, MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES, PACKED_TYPE_BASE, wire};
-use crate::source::{Layout, TensorInfo};
+use crate::source::{Encoding, TensorInfo};
 
 /// Why a GGUF could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -174,20 +174,21 @@ fn header(metadata: &Metadata, tensors: &[TensorInfo]) -> Result<(Vec<u8>, usize
         if t.shape.is_empty() || t.shape.len() > MAX_DIMS || t.shape.contains(&0) {
             return Err(fail(&format!("a shape of {:?}", t.shape)));
         }
-        if t.layout == Layout::Packed && (!packed || t.shape.len() != 2) {
+        if t.encoding.is_packed() && (!packed || t.shape.len() != 2) {
             return Err(fail("packed, but no matrix in a file with the key quipu.layout"));
         }
-        let size = t.byte_len().ok_or_else(|| fail(&format!("rows of {} elements as {}", t.cols(), t.ty)))?;
+        let size =
+            t.byte_len().ok_or_else(|| fail(&format!("rows of {} elements as {}", t.cols(), t.encoding.name())))?;
         put_string(&mut out, &t.name);
         out.extend((t.shape.len() as u32).to_le_bytes());
         for &extent in &t.shape {
             out.extend((extent as u64).to_le_bytes());
         }
-        let id = match t.layout {
-            Layout::Plain => t.ty.id(),
-            Layout::Packed => PACKED_TYPE_BASE | t.ty.id(),
-            Layout::Stored(stored) => stored.id(),
-            Layout::Interleaved(order) => return Err(fail(&format!("{order} is read, but not written"))),
+        let id = match t.encoding {
+            Encoding::Plain(ty) => ty.id(),
+            Encoding::Packed(ty) => PACKED_TYPE_BASE | ty.id(),
+            Encoding::Stored(ty) => ty.id(),
+            Encoding::Interleaved(order) => return Err(fail(&format!("{order} is read, but not written"))),
         };
         out.extend(id.to_le_bytes());
         out.extend(offset.to_le_bytes());

@@ -42,7 +42,11 @@ pub(super) fn model_metadata(config: &LlamaConfig, dir: &Path, tensors: &[&Tenso
 /// llama.cpp's number (`llama_ftype`) for the type of most of the weights.
 fn file_type(tensors: &[&TensorInfo]) -> u32 {
     let elements = |ty: TensorType| -> usize {
-        tensors.iter().filter(|t| t.ty == ty).map(|t| t.rows().saturating_mul(t.cols())).fold(0, usize::saturating_add)
+        tensors
+            .iter()
+            .filter(|t| t.ty() == ty)
+            .map(|t| t.rows().saturating_mul(t.cols()))
+            .fold(0, usize::saturating_add)
     };
     let kinds = [(TensorType::F32, 0), (TensorType::F16, 1), (TensorType::BF16, 32)];
     kinds.into_iter().max_by_key(|&(ty, _)| elements(ty)).map_or(0, |(_, number)| number)

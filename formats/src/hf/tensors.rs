@@ -10,7 +10,7 @@ use super::config::LlamaConfig;
 use super::rope::{hf_row, llama3_factors};
 use super::shards::Shards;
 use crate::safetensors::Dtype;
-use crate::source::{Layout, TensorInfo};
+use crate::source::{Encoding, TensorInfo};
 
 /// What is wrong with the weights of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,7 +163,7 @@ pub(super) fn plan(config: &LlamaConfig, shards: &Shards) -> Result<Vec<(TensorI
             (false, false) => (ty, Origin::AsItLies { file, tensor: number }),
         };
         let shape = tensor.shape.into_iter().rev().collect();
-        plans.push((TensorInfo { name: tensor.gguf, ty, layout: Layout::Plain, shape }, origin));
+        plans.push((TensorInfo { name: tensor.gguf, encoding: Encoding::Plain(ty), shape }, origin));
         if plans.len() == 1
             && let Some(factors) = llama3_factors(config)
         {
@@ -179,7 +179,7 @@ pub(super) fn plan(config: &LlamaConfig, shards: &Shards) -> Result<Vec<(TensorI
 fn computed(name: &str, values: &[f32]) -> (TensorInfo, Origin) {
     let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let shape = vec![values.len()];
-    let info = TensorInfo { name: name.into(), ty: TensorType::F32, layout: Layout::Plain, shape };
+    let info = TensorInfo::new(name, Encoding::Plain(TensorType::F32), shape);
     (info, Origin::Computed(bytes))
 }
 
@@ -224,7 +224,7 @@ pub(super) fn rows<'a>(
     rows: Range<usize>,
 ) -> Cow<'a, [u8]> {
     assert!(rows.start <= rows.end && rows.end <= info.rows(), "rows {rows:?} of {}", info.name);
-    let row_bytes = info.cols() * info.ty.block_bytes();
+    let row_bytes = info.cols() * info.ty().block_bytes();
     let range = rows.start * row_bytes..rows.end * row_bytes;
     match *origin {
         Origin::AsItLies { file, tensor } => Cow::Borrowed(&shards.files[file].data(tensor)[range]),

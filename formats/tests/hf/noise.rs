@@ -61,7 +61,7 @@ proptest! {
             Ok(hf) => {
                 for (index, info) in hf.tensors().iter().enumerate() {
                     let bytes = hf.rows(index, 0..info.rows()).len();
-                    prop_assert_eq!(bytes, info.rows() * info.cols() * info.ty.block_bytes());
+                    prop_assert_eq!(bytes, info.rows() * info.cols() * info.ty().block_bytes());
                 }
             }
         }

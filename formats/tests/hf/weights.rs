@@ -5,7 +5,7 @@ use std::path::Path;
 use quipu_formats::gguf::Value as Gguf;
 use quipu_formats::hf::{HfDirectory, HfError, WeightsFault};
 use quipu_formats::safetensors::Dtype;
-use quipu_formats::source::{Layout, Source};
+use quipu_formats::source::{Encoding, Source};
 use quipu_quant::TensorType;
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn values(hf: &HfDirectory, name: &str) -> Vec<f32> {
     let index = hf.find(name).unwrap_or_else(|| panic!("no {name}"));
     let info = &hf.tensors()[index];
     let bytes = hf.rows(index, 0..info.rows());
-    match info.ty {
+    match info.ty() {
         TensorType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
         TensorType::F16 => {
             bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect()
@@ -68,9 +68,9 @@ fn every_tensor_has_ggufs_name_shape_and_order() {
     expected.extend(["output_norm.weight".into(), "output.weight".into()]);
     assert_eq!(names, expected);
     for t in hf.tensors() {
-        assert_eq!(t.layout, Layout::Plain);
         let is_norm = t.shape.len() == 1;
-        assert_eq!(t.ty, if is_norm { TensorType::F32 } else { TensorType::BF16 }, "{}", t.name);
+        let ty = if is_norm { TensorType::F32 } else { TensorType::BF16 };
+        assert_eq!(t.encoding, Encoding::Plain(ty), "{}", t.name);
     }
     let shape = |name: &str| hf.tensors()[hf.find(name).unwrap()].shape.clone();
     assert_eq!(shape("blk.0.attn_output.weight"), [16, 8], "GGUF has the length of a row first");
@@ -131,7 +131,7 @@ fn any_range_of_rows_is_that_part_of_all_rows() {
     for index in 0..hf.tensors().len() {
         let info = &hf.tensors()[index];
         let all = hf.rows(index, 0..info.rows()).into_owned();
-        let row = info.cols() * info.ty.block_bytes();
+        let row = info.cols() * info.ty().block_bytes();
         assert_eq!(all.len(), row * info.rows(), "{}", info.name);
         for start in 0..=info.rows() {
             for end in start..=info.rows() {

@@ -40,7 +40,7 @@ impl Cost {
         let mut by_type = TensorType::ALL.map(|ty| (0, ty));
         for tensor in source.tensors() {
             // Vectors (norms, biases, RoPE's factors) stay out: they are a thousandth of the whole.
-            let matrix = PackedLayout::new(tensor.ty, tensor.rows(), tensor.cols()).filter(|l| l.rows() > 1);
+            let matrix = PackedLayout::new(tensor.ty(), tensor.rows(), tensor.cols()).filter(|l| l.rows() > 1);
             let Some(layout) = matrix else { continue };
             let bytes = layout.total_bytes() as u64;
             resident_bytes += bytes;
@@ -54,7 +54,7 @@ impl Cost {
             part.bytes += bytes;
             part.macs += macs;
             for (sum, ty) in &mut by_type {
-                *sum += if *ty == tensor.ty { macs } else { 0 };
+                *sum += if *ty == tensor.ty() { macs } else { 0 };
             }
         }
         let most = by_type.into_iter().max_by_key(|&(macs, _)| macs);

@@ -172,7 +172,7 @@ impl Candidate {
         let (mut weights_of, mut weights, mut bytes) = (BTreeMap::new(), 0, 0);
         for tensor in source.tensors() {
             let elements: u64 = tensor.shape.iter().map(|&n| n as u64).product();
-            *weights_of.entry(tensor.stored_as()).or_insert(0) += elements;
+            *weights_of.entry(tensor.encoding.name()).or_insert(0) += elements;
             weights += elements;
             bytes += tensor.byte_len().unwrap_or(0) as u64;
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use quipu_formats::source::{Layout, Source, TensorInfo};
+use quipu_formats::source::{Source, TensorInfo};
 use quipu_measure::cost::Cost;
 use quipu_measure::roofline::Roofline;
 use quipu_quant::TensorType;
@@ -146,7 +146,7 @@ fn prospect(
         path: source.path().to_path_buf(),
         name: config.name.clone(),
         ty: cost.ty,
-        packed: source.tensors().iter().any(|t| t.layout == Layout::Packed),
+        packed: source.tensors().iter().any(|t| t.encoding.is_packed()),
         parameters: sum(|t| t.shape.iter().map(|&n| n as u64).product()),
         file_bytes: sum(|t| t.byte_len().unwrap_or(0) as u64),
         weight_bytes: cost.resident_bytes,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use quipu_formats::gguf::{Array, Value};
 use quipu_formats::safetensors::SafetensorsFile;
-use quipu_formats::source::{Layout, Source};
+use quipu_formats::source::{Encoding, Source};
 use serde_json::{Value as Json, json};
 
 use crate::{model, out};
@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<()> {
         safetensors(&SafetensorsFile::open(&args.file)?)
     } else {
         let source = model::open_path(&args.file)?;
-        let format = match source.tensors().iter().any(|t| t.layout == Layout::Packed) {
+        let format = match source.tensors().iter().any(|t| t.encoding.is_packed()) {
             true => "GGUF, packed",
             false if args.file.is_dir() => "Hugging Face directory",
             false => "GGUF",
@@ -73,11 +73,11 @@ fn gguf(source: &dyn Source, format: &'static str, limit: usize) -> Report {
     let metadata = source.metadata().iter().map(|(key, value)| (key.to_string(), value_json(value, limit))).collect();
     let tensors = source.tensors().iter().map(|t| Tensor {
         name: t.name.clone(),
-        ty: t.stored_as().to_string(),
-        layout: match t.layout {
-            Layout::Plain | Layout::Stored(_) => "plain",
-            Layout::Packed => "packed",
-            Layout::Interleaved(_) => "interleaved",
+        ty: t.encoding.name().to_string(),
+        layout: match t.encoding {
+            Encoding::Plain(_) | Encoding::Stored(_) => "plain",
+            Encoding::Packed(_) => "packed",
+            Encoding::Interleaved(_) => "interleaved",
         },
         shape: t.shape.clone(),
         bytes: t.byte_len().unwrap_or(0) as u64,
