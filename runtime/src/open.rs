@@ -6,10 +6,6 @@ use quipu_formats::gguf::{GgufError, GgufFile};
 use quipu_formats::hf::{HfDirectory, HfError};
 use quipu_formats::source::Source;
 
-/// The demo model: `models/tales` converted by `quipu convert`.
-#[cfg(feature = "demo")]
-static DEMO: &[u8] = include_bytes!("../../models/tales.gguf");
-
 /// Why a model can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -31,7 +27,7 @@ pub enum OpenError {
 pub fn open(name: &str) -> Result<Box<dyn Source>, OpenError> {
     if name == "demo" && !Path::new(name).exists() {
         #[cfg(feature = "demo")]
-        return Ok(Box::new(GgufFile::from_bytes("demo", DEMO)?));
+        return Ok(Box::new(GgufFile::from_bytes("demo", quipu_demo::TALES)?));
         #[cfg(not(feature = "demo"))]
         return Err(OpenError::NoDemo);
     }
