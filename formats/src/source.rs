@@ -118,8 +118,8 @@ impl TensorInfo {
             .expect("shapes are checked when a file is opened or planned")
     }
 
-    /// `rows` of the tensor as plain rows of [`TensorInfo::ty`], one after the other, from `data`, the tensor's bytes in
-    /// its file. Borrowed where they lie there as they are.
+    /// `rows` of the tensor as plain rows of [`TensorInfo::ty`], one after the other, from `data`, the tensor's bytes
+    /// in its file. Borrowed where they lie there as they are.
     ///
     /// # Panics
     /// When there are no such rows or `data` is shorter than [`TensorInfo::byte_len`].

@@ -1,7 +1,7 @@
 //! The demo model of Quipu, as the bytes of a GGUF file: a Llama of 8.4 million parameters that tells tales of a sort.
 //!
-//! It is a crate of its own so that whoever builds on `quipu-runtime` need not carry seven megabytes that only show that
-//! everything works.
+//! It is a crate of its own so that whoever builds on `quipu-runtime` need not carry seven megabytes that only show
+//! that everything works.
 //!
 //! ```
 //! assert!(quipu_demo::TALES.starts_with(b"GGUF"));
