@@ -1,7 +1,7 @@
 //! Every kernel on every instruction set of this CPU, on one thread.
 //!
 //! What walks through memory is shown in GB/s, what computes in elements per second: for products and attention an
-//! element is one multiplication (Gelem/s = GMAC/s). Beside them, under `roof`, what the core can do at best.
+//! element is one multiplication (Gelem/s = GMAC/s). Beside them, under `roofline`, what the core can do at best.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -22,19 +22,15 @@ const CACHED: usize = 8;
 /// Bytes of a matrix that no cache holds.
 const LARGE: usize = 256 << 20;
 
-fn instruction_sets() -> Vec<&'static Kernels> {
-    Isa::available().into_iter().filter_map(Isa::kernels).collect()
-}
-
 fn name(ty: TensorType) -> String {
     ty.name().to_ascii_lowercase()
 }
 
-fn roof(c: &mut Criterion) {
-    let mut group = c.benchmark_group("roof");
+fn roofline(c: &mut Criterion) {
+    let mut group = c.benchmark_group("roofline");
     let memory = Matrix::new(TensorType::Q8_0, LARGE / (16 * COLS), COLS).expect("memory");
     let bytes = vec![1u8; 64 << 10];
-    for kernels in instruction_sets() {
+    for kernels in Kernels::available() {
         for bits in [4, 8] {
             for how in [Int8Loop::Long, Int8Loop::Wide] {
                 const ROUNDS: usize = 1000;
@@ -80,7 +76,7 @@ fn matmul(c: &mut Criterion) {
     for ty in TensorType::ALL {
         let cached = Matrix::new(ty, CACHED, COLS).expect("memory");
         let group_bytes = cached.bytes().len() / CACHED;
-        for kernels in instruction_sets() {
+        for kernels in Kernels::available() {
             for rows in [1, 2, 4, 8, 64] {
                 let macs = rows * CACHED * 16 * COLS;
                 // One row is decode, where the weights pass by once; more rows are arithmetic.
@@ -96,7 +92,7 @@ fn matmul(c: &mut Criterion) {
         }
         let large = Matrix::new(ty, LARGE / group_bytes, COLS).expect("memory");
         // The portable kernels are too slow for memory to matter.
-        for kernels in instruction_sets().into_iter().filter(|k| k.isa() != Isa::Portable) {
+        for kernels in Kernels::available().filter(|k| k.isa() != Isa::Portable) {
             for rows in [1, 2, 4, 8] {
                 group.throughput(Throughput::BytesDecimal(large.bytes().len() as u64));
                 let acts = Activations::new(kernels, rows, COLS);
@@ -113,7 +109,7 @@ fn elementwise(c: &mut Criterion) {
     let mut random = Random::default();
     let (wide, narrow, weight) = (random.numbers(8 * COLS), random.numbers(COLS), random.numbers(COLS));
     let angles: Vec<[f32; 2]> = (0..32).map(|i| [(i as f32).cos(), (i as f32).sin()]).collect();
-    for kernels in instruction_sets() {
+    for kernels in Kernels::available() {
         let isa = kernels.isa();
         for rows in [1, 8] {
             let mut tile = Tile::default();
@@ -150,7 +146,7 @@ fn attention(c: &mut Criterion) {
         let numbers = random.numbers(SEGMENT * head_dim);
         // Random mantissas and signs around a sixteenth.
         let halves: Vec<u16> = numbers.iter().map(|x| 0x2c00 | ((x.to_bits() >> 13) as u16 & 0x83ff)).collect();
-        for kernels in instruction_sets() {
+        for kernels in Kernels::available() {
             for rows in [4, 64] {
                 let q = random.numbers(rows * head_dim);
                 let visible = vec![SEGMENT; rows];
@@ -190,6 +186,6 @@ fn config() -> Criterion {
 criterion_group! {
     name = kernels;
     config = config();
-    targets = roof, matmul, elementwise, attention
+    targets = roofline, matmul, elementwise, attention
 }
 criterion_main!(kernels);

@@ -3,52 +3,64 @@
 //! Asked of the hardware (CPUID and XGETBV) or the system (`getauxval`, `sysctlbyname`) itself, so that the answer does
 //! not depend on the standard library's feature detection and covers what that lacks.
 
+use std::sync::OnceLock;
+
 #[cfg(target_arch = "aarch64")]
-pub(crate) use arm::arm;
+use aarch64 as arch;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+use other as arch;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::x86;
+use x86_64 as arch;
 
 /// A feature that an instruction set asks for, by the name in the manufacturer's manual, and whether it can be used
-/// here.
+/// here: the CPU has it, and the system saves its registers.
 pub type Feature = (&'static str, bool);
 
 /// What this CPU says of itself: its name, if it tells one, and the features that matter here.
 pub fn cpu() -> (Option<String>, Vec<Feature>) {
-    #[cfg(target_arch = "x86_64")]
-    return (x86::name(), x86::features());
-    #[cfg(target_arch = "aarch64")]
-    return (None, arm::features());
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    return (None, Vec::new());
+    (arch::name(), features().to_vec())
+}
+
+/// The features of this CPU, asked once.
+pub(crate) fn features() -> &'static [Feature] {
+    static FEATURES: OnceLock<Vec<Feature>> = OnceLock::new();
+    FEATURES.get_or_init(arch::features)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod other {
+    pub(super) fn name() -> Option<String> {
+        None
+    }
+
+    pub(super) fn features() -> Vec<super::Feature> {
+        Vec::new()
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
-mod arm {
-    use std::sync::OnceLock;
-
-    /// The instruction sets that kernels exist for, beside NEON, which is always there.
-    #[derive(Clone, Copy, Debug, Default)]
-    pub(crate) struct ArmFeatures {
-        pub(crate) dotprod: bool,
-        pub(crate) i8mm: bool,
+mod aarch64 {
+    /// What the system says of the features beside NEON, which is always there.
+    #[derive(Default)]
+    struct System {
+        dotprod: bool,
+        i8mm: bool,
     }
 
-    /// The features of this CPU, asked once.
-    pub(crate) fn arm() -> ArmFeatures {
-        static FEATURES: OnceLock<ArmFeatures> = OnceLock::new();
-        *FEATURES.get_or_init(detect)
-    }
-
-    /// The features by name.
-    pub(crate) fn features() -> Vec<super::Feature> {
-        let ArmFeatures { dotprod, i8mm } = arm();
+    pub(super) fn features() -> Vec<super::Feature> {
+        let System { dotprod, i8mm } = ask();
         vec![("NEON", true), ("DotProd", dotprod), ("I8MM", i8mm)]
+    }
+
+    /// No register has it.
+    pub(super) fn name() -> Option<String> {
+        None
     }
 
     /// From the auxiliary vector; its numbers are part of Linux's system interface (`uapi/linux/auxvec.h`,
     /// `arch/arm64/include/uapi/asm/hwcap.h`). The kernel reports only what all cores have.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn detect() -> ArmFeatures {
+    fn ask() -> System {
         use std::ffi::c_ulong;
         unsafe extern "C" {
             safe fn getauxval(kind: c_ulong) -> c_ulong;
@@ -57,12 +69,12 @@ mod arm {
         const AT_HWCAP2: c_ulong = 26;
         const HWCAP_ASIMDDP: c_ulong = 1 << 20;
         const HWCAP2_I8MM: c_ulong = 1 << 13;
-        ArmFeatures { dotprod: getauxval(AT_HWCAP) & HWCAP_ASIMDDP != 0, i8mm: getauxval(AT_HWCAP2) & HWCAP2_I8MM != 0 }
+        System { dotprod: getauxval(AT_HWCAP) & HWCAP_ASIMDDP != 0, i8mm: getauxval(AT_HWCAP2) & HWCAP2_I8MM != 0 }
     }
 
     /// From the system's list of features, which newer names join as systems grow.
     #[cfg(target_vendor = "apple")]
-    fn detect() -> ArmFeatures {
+    fn ask() -> System {
         use std::ffi::{CStr, c_char, c_int, c_void};
         use std::ptr::{from_mut, null_mut};
         unsafe extern "C" {
@@ -80,45 +92,19 @@ mod arm {
             let status = unsafe { sysctlbyname(name.as_ptr(), from_mut(&mut value).cast(), &mut len, null_mut(), 0) };
             status == 0 && value == 1
         };
-        ArmFeatures { dotprod: has(c"hw.optional.arm.FEAT_DotProd"), i8mm: has(c"hw.optional.arm.FEAT_I8MM") }
+        System { dotprod: has(c"hw.optional.arm.FEAT_DotProd"), i8mm: has(c"hw.optional.arm.FEAT_I8MM") }
     }
 
     /// Systems that are not asked run on what every CPU has.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-    fn detect() -> ArmFeatures {
-        ArmFeatures::default()
+    fn ask() -> System {
+        System::default()
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+mod x86_64 {
     use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
-    use std::sync::OnceLock;
-
-    use crate::table::Isa;
-
-    /// The instruction sets that kernels exist for.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct X86 {
-        pub(crate) avx2: bool,
-        pub(crate) avxvnni: bool,
-        pub(crate) avx512vnni: bool,
-        pub(crate) amx: bool,
-    }
-
-    /// The features of this CPU, asked once.
-    pub(crate) fn x86() -> X86 {
-        static FEATURES: OnceLock<X86> = OnceLock::new();
-        *FEATURES.get_or_init(|| {
-            let all = |isa: Isa| isa.missing().is_empty();
-            X86 {
-                avx2: all(Isa::Avx2),
-                avxvnni: all(Isa::AvxVnni),
-                avx512vnni: all(Isa::Avx512Vnni),
-                amx: all(Isa::Amx),
-            }
-        })
-    }
 
     #[target_feature(enable = "xsave")]
     fn xcr0() -> u64 {
@@ -161,7 +147,7 @@ mod x86 {
     }
 
     /// Bit positions: Intel SDM volume 2, CPUID. A feature whose registers the system does not save (XCR0) is none.
-    pub(crate) fn features() -> Vec<super::Feature> {
+    pub(super) fn features() -> Vec<super::Feature> {
         let bit = |register: u32, n: u32| register >> n & 1 == 1;
         let leaf = |n: u32, sub: u32| if __cpuid(0).eax < n { None } else { Some(__cpuid_count(n, sub)) };
         let (ecx1, saved) = match leaf(1, 0).map(|leaf| leaf.ecx) {
@@ -195,7 +181,7 @@ mod x86 {
     }
 
     /// The brand string.
-    pub(crate) fn name() -> Option<String> {
+    pub(super) fn name() -> Option<String> {
         const FIRST: u32 = 0x8000_0002;
         if __cpuid(0x8000_0000).eax < FIRST + 2 {
             return None;
@@ -205,5 +191,35 @@ mod x86 {
         let name = String::from_utf8_lossy(&bytes);
         let name = name.trim_matches(|c: char| c == '\0' || c.is_whitespace());
         (!name.is_empty()).then(|| name.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The standard library asks the hardware, too; it knows all that is asked for here but tiles and their permission.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[test]
+    fn the_standard_library_sees_the_same_features() {
+        #[cfg(target_arch = "x86_64")]
+        let known = [
+            ("AVX2", is_x86_feature_detected!("avx2")),
+            ("FMA", is_x86_feature_detected!("fma")),
+            ("F16C", is_x86_feature_detected!("f16c")),
+            ("AVX_VNNI", is_x86_feature_detected!("avxvnni")),
+            ("AVX512F", is_x86_feature_detected!("avx512f")),
+            ("AVX512DQ", is_x86_feature_detected!("avx512dq")),
+            ("AVX512BW", is_x86_feature_detected!("avx512bw")),
+            ("AVX512VL", is_x86_feature_detected!("avx512vl")),
+            ("AVX512_VNNI", is_x86_feature_detected!("avx512vnni")),
+        ];
+        #[cfg(target_arch = "aarch64")]
+        let known = [
+            ("NEON", std::arch::is_aarch64_feature_detected!("neon")),
+            ("DotProd", std::arch::is_aarch64_feature_detected!("dotprod")),
+            ("I8MM", std::arch::is_aarch64_feature_detected!("i8mm")),
+        ];
+        for feature in known {
+            assert!(super::features().contains(&feature), "{feature:?}");
+        }
     }
 }

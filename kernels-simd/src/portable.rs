@@ -2,7 +2,14 @@
 
 use half::{bf16, f16};
 
-use crate::simd::{Kernel, Simd};
+use crate::gemm::Gemm;
+use crate::operands::activations::Tile;
+use crate::operands::form::Form;
+use crate::operands::matrix::MatMut;
+use crate::operands::scales::GroupScales;
+use crate::ops::blocks;
+use crate::ops::roofline::Roofline;
+use crate::simd::Simd;
 
 /// Plain Rust; every CPU has it.
 #[derive(Clone, Copy)]
@@ -30,12 +37,15 @@ impl Simd for Portable {
     const REGISTERS: usize = 16;
     // One instance reads better in a profile and compiles in a fraction of the time.
     const UNROLL: bool = false;
-    const BYTE_OFFSET: i32 = 0;
 
     type V = [f32; LANES];
     type I = [i32; LANES];
     type Line = [u8; 64];
 
+    #[inline(always)]
+    unsafe fn new_unchecked() -> Portable {
+        Portable
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         [x; LANES]
@@ -162,23 +172,28 @@ impl Simd for Portable {
     fn look_up(self, table: &[u8; 16], line: Self::Line) -> Self::Line {
         lanes(|i| table[usize::from(line[i]) % 16])
     }
+}
+
+impl Gemm for Portable {
+    const BYTE_OFFSET: i32 = 0;
+
     #[inline(always)]
     fn bytes(self, line: Self::Line) -> Self::Line {
         line
     }
-
     #[inline(always)]
     fn dot<const N: usize, const BITS: u32>(self, init: Self::I, lines: &[Self::Line; N], acts: &[i8]) -> Self::I {
         dot_lines(init, lines, acts, BITS == 8)
     }
-
-    #[inline(never)]
-    fn call<K: Kernel>(self, kernel: K) {
-        kernel.run(self);
+    #[inline(always)]
+    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        blocks::group_tile::<Self, F>(self, codes, scales, tile, out);
     }
 }
 
-/// See [`Simd::dot`]; out of line, since unrolling it everywhere costs more compile time than it gains.
+impl Roofline for Portable {}
+
+/// See [`Gemm::dot`]; out of line, since unrolling it everywhere costs more compile time than it gains.
 #[inline(never)]
 fn dot_lines(init: [i32; LANES], lines: &[[u8; 64]], acts: &[i8], signed: bool) -> [i32; LANES] {
     let mut acc = init;

@@ -1,23 +1,14 @@
-//! The vocabulary of the generic kernels: one native vector and what can be done with it.
+//! Vectors: what the registers of an instruction set hold and do.
 //!
-//! The kernels in [`crate::ops`] are written once over this trait. Sixteen *lanes* (see the design) are `16 / LANES`
-//! native vectors, so one source gives the same sums in the same order on every instruction set; an implementation only
-//! says how wide its vectors are and which instruction does what.
-//!
-//! A value of an implementing type is the proof that this CPU has the instructions: it can be had only from a
-//! constructor that checked. All methods are `inline(always)` and end up inside the `#[target_feature]` functions of
-//! the ISA's table.
+//! The operations in `ops` are written once over the trait [`Simd`]. Sixteen *lanes* are `16 / LANES` native vectors,
+//! so one source gives the same sums in the same order on every instruction set; an implementation only says how wide
+//! its vectors are and which instruction does what. Products of matrices take more: `Gemm`.
 
-use crate::activations::{TILE_ROWS, Tile};
-use crate::matrix::MatMut;
-use crate::ops::elementwise;
-use crate::ops::form::Form;
-use crate::ops::matmul_quant;
-use crate::ops::roof::{self, Int8Loop};
-use crate::ops::scales::GroupScales;
-
-/// A 32-byte run of activations against which eight lines of weights are multiplied.
+/// Quantised activations of 32 consecutive columns of one row.
 pub(crate) type ActBlock = [i8; 32];
+
+/// Bytes of one line: 16 output rows × 4 consecutive columns.
+pub(crate) const LINE: usize = 64;
 
 /// Four activations as one 32-bit lane.
 ///
@@ -40,46 +31,32 @@ pub(crate) fn u16s(bytes: &[u8]) -> [u16; 16] {
     out
 }
 
-/// Bytes of one line: 16 output rows × 4 consecutive columns.
-pub(crate) const LINE: usize = 64;
-
-/// Work for [`Simd::call`].
-pub(crate) trait Kernel {
-    /// Does it; always inlined.
-    fn run<S: Simd>(self, s: S);
-}
-
-/// [`Simd::call`] for the instruction set of `$cpu`, whose features are `$features`.
-macro_rules! call_with {
-    ($cpu:ty, $features:literal) => {
-        #[inline(always)]
-        fn call<K: Kernel>(cpu: $cpu, kernel: K) {
-            #[target_feature(enable = $features)]
-            #[inline(never)]
-            fn call<K: Kernel>(cpu: $cpu, kernel: K) {
-                kernel.run(cpu);
-            }
-            // SAFETY: `cpu` exists, so this CPU has the features.
-            unsafe { call(cpu, kernel) }
+/// Folds sixteen lanes: upper half onto lower half, 16 → 8 → 4 → 2 → 1.
+#[inline(always)]
+pub(crate) fn fold(lanes: &mut [f32; 16], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = 8;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
         }
-    };
+        half /= 2;
+    }
+    lanes[0]
 }
-pub(crate) use call_with;
 
 /// One instruction set, seen as vectors of [`Simd::LANES`] 32-bit lanes.
+///
+/// A value of an implementing type is the proof that this CPU has the instructions. All methods are `inline(always)`
+/// and end up inside the functions of the table, which enable them.
 pub(crate) trait Simd: Copy {
     /// 32-bit lanes of a native vector: 4, 8 or 16.
     const LANES: usize;
-    /// Native vectors that make the design's sixteen lanes.
+    /// Native vectors that make sixteen lanes.
     const SUBS: usize = 16 / Self::LANES;
     /// Vector registers.
     const REGISTERS: usize;
     /// Whether it pays to have kernels for each common number of rows.
     const UNROLL: bool = true;
-    /// Rows of a full tile: a power of two, [`TILE_ROWS`] or more.
-    const FULL_TILE: usize = TILE_ROWS;
-    /// What [`Simd::bytes`] adds to signed bytes to make codes for [`Simd::dot`].
-    const BYTE_OFFSET: i32;
 
     /// `LANES` f32.
     type V: Copy;
@@ -87,6 +64,12 @@ pub(crate) trait Simd: Copy {
     type I: Copy;
     /// A native vector's part of a line: `LANES` rows × 4 columns of codes.
     type Line: Copy;
+
+    /// The proof, which nobody checks here.
+    ///
+    /// # Safety
+    /// This CPU has the instructions, and the system saves their registers.
+    unsafe fn new_unchecked() -> Self;
 
     fn splat(self, x: f32) -> Self::V;
     /// The first `LANES` elements of `x`.
@@ -136,13 +119,30 @@ pub(crate) trait Simd: Copy {
     /// The largest magnitude of finite numbers.
     #[inline(always)]
     fn largest(self, x: &[f32; 32]) -> f32 {
-        elementwise::largest(self, x)
+        let mut largest = self.splat(0.0);
+        for x in x.chunks_exact(Self::LANES) {
+            largest = self.max(largest, self.abs(self.load(x)));
+        }
+        let mut lanes = [0.0; 16];
+        self.store(largest, &mut lanes);
+        fold(&mut lanes, f32::max)
     }
     /// `x · scale`, rounded to the nearest integer, ties to even, and at most 127 in magnitude; and the sums of both
     /// halves.
     #[inline(always)]
     fn round_block(self, x: &[f32; 32], scale: f32) -> (ActBlock, [i32; 2]) {
-        elementwise::round_block(self, x, scale)
+        let (scale, low, high) = (self.splat(scale), self.splat(-127.0), self.splat(127.0));
+        let mut q = [0i32; 32];
+        for (x, q) in x.chunks_exact(Self::LANES).zip(q.chunks_exact_mut(Self::LANES)) {
+            let v = self.round(self.mul(self.load(x), scale));
+            self.store_i32(self.to_i32(self.min(self.max(v, low), high)), q);
+        }
+        let halves = [q[..16].iter().sum(), q[16..].iter().sum()];
+        let mut bytes = [0; 32];
+        for (byte, q) in bytes.iter_mut().zip(q) {
+            *byte = q as i8;
+        }
+        (bytes, halves)
     }
 
     /// Part `sub` of the line at the head of `bytes`.
@@ -159,53 +159,4 @@ pub(crate) trait Simd: Copy {
     fn or_bits<const BITS: u32, const AT: u32>(self, line: Self::Line, high: Self::Line, shift: u32) -> Self::Line;
     /// What the table has for each byte, all of them below 16.
     fn look_up(self, table: &[u8; 16], line: Self::Line) -> Self::Line;
-    /// Signed bytes as codes for [`Simd::dot`] with `BITS = 8`: every byte plus [`Simd::BYTE_OFFSET`].
-    fn bytes(self, line: Self::Line) -> Self::Line;
-
-    /// `init + Σ` over lines `j` and bytes `i` of `lines[j][row][i] · acts[4j + i]`, per row. The codes are unsigned
-    /// and below `2^BITS`; for `BITS = 8` they are what [`Simd::bytes`] made. `N` is 8 or 4 and `acts` has `4 N`
-    /// elements.
-    fn dot<const N: usize, const BITS: u32>(self, init: Self::I, lines: &[Self::Line; N], acts: &[i8]) -> Self::I;
-
-    /// Whether quantised activations of a full tile stand in pairs of rows: see [`Tile::put`].
-    const PAIRS_ROWS: bool = false;
-
-    /// Whether full tiles have activations in 16 bits, too ([`Wide`](crate::activations::Wide)), and codes of 8 bits
-    /// are widened to 16 for them by [`Simd::store_codes`].
-    const WIDE: bool = false;
-
-    /// Stores part `sub` of the lines of block `block`, which are codes of the form `F`, in `codes`, which has room for
-    /// all blocks of a group, for [`Simd::group_tile`].
-    #[inline(always)]
-    fn store_codes<F: Form>(self, lines: &[Self::Line; 8], codes: &mut [u8], block: usize, sub: usize) {
-        let codes = &mut codes[8 * LINE * block..][..8 * LINE];
-        for j in 0..8 {
-            self.store_line(lines[j], &mut codes[LINE * j..], sub);
-        }
-    }
-
-    /// One group of 16 outputs for tiles of [`Simd::FULL_TILE`] rows where those are more than [`TILE_ROWS`]: their
-    /// rows are those of `out`. `codes` are as [`Simd::store_codes`] stored them.
-    #[inline(always)]
-    fn large_tiles<F: Form>(self, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
-        let _ = (codes, scales, tiles, out);
-        unreachable!("no tile is larger than a full one");
-    }
-
-    /// Does `kernel` in a function of its own that is compiled for this instruction set. All else is inlined into the
-    /// functions of the table; products have dozens of kernels, and LLVM takes far more time for one function with all
-    /// of them than for each alone.
-    fn call<K: Kernel>(self, kernel: K);
-
-    /// [`roof::int8`], or a loop of what is faster.
-    #[inline(always)]
-    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
-        roof::int8(self, bits, how, rounds)
-    }
-
-    /// [`matmul_quant::group_tile`], or a kernel of this instruction set with the same result.
-    #[inline(always)]
-    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
-        matmul_quant::group_tile::<Self, F>(self, codes, scales, tile, out);
-    }
 }

@@ -3,24 +3,16 @@
 
 use std::arch::{aarch64::*, asm};
 
-use crate::activations::Tile;
-use crate::matrix::MatMut;
-use crate::ops::form::Form;
-use crate::ops::scales::GroupScales;
-use crate::simd::{Kernel, call_with};
+use crate::operands::activations::Tile;
+use crate::operands::form::Form;
+use crate::operands::matrix::MatMut;
+use crate::operands::scales::GroupScales;
 
-use super::tile::{self, Block, MAGIC_BITS, RowProducts};
-use super::vectors::{Arm, Products};
+use super::tile::{self, Block, MAGIC_BITS, Products, RowProducts};
+use super::vectors::Arm;
 
 /// A CPU with the dot product instructions.
 pub(crate) type DotProd = Arm<Sdot>;
-
-impl DotProd {
-    /// The proof, if this CPU has the feature.
-    pub(crate) fn detect() -> Option<DotProd> {
-        Arm::when(crate::cpu::arm().dotprod)
-    }
-}
 
 /// Multiplication by `sdot`.
 #[derive(Clone, Copy)]
@@ -101,8 +93,6 @@ impl Products for Sdot {
         // SAFETY: for the caller to see to.
         unsafe { tile::by_rows::<Sdot, F>(cpu, codes, scales, tile, out) }
     }
-
-    call_with!(DotProd, "neon,dotprod");
 }
 
 /// A row of a full tile in assembly: the sum over the first lines, then what is given, with more operands if it needs

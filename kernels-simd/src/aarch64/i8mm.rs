@@ -6,25 +6,18 @@
 
 use std::arch::{aarch64::*, asm};
 
-use crate::activations::{TILE_ROWS, Tile};
-use crate::matrix::MatMut;
-use crate::ops::form::Form;
-use crate::ops::scales::GroupScales;
-use crate::simd::{ActBlock, Kernel, Simd, call_with};
+use crate::operands::activations::{TILE_ROWS, Tile};
+use crate::operands::form::Form;
+use crate::operands::matrix::MatMut;
+use crate::operands::scales::GroupScales;
+use crate::simd::{ActBlock, Simd};
 
 use super::dotprod;
-use super::tile::{Blocks, MAGIC_BITS, Operands, from_magic};
-use super::vectors::{Arm, Products};
+use super::tile::{Blocks, MAGIC_BITS, Operands, Products, from_magic};
+use super::vectors::Arm;
 
 /// A CPU with the dot product and the int8 matrix instructions.
 pub(crate) type I8mm = Arm<Smmla>;
-
-impl I8mm {
-    /// The proof, if this CPU has the features.
-    pub(crate) fn detect() -> Option<I8mm> {
-        Arm::when(crate::cpu::arm().dotprod && crate::cpu::arm().i8mm)
-    }
-}
 
 /// Multiplication by `smmla`, and by `sdot` where rows are few.
 #[derive(Clone, Copy)]
@@ -64,8 +57,6 @@ impl Products for Smmla {
         // SAFETY: for the caller to see to.
         unsafe { by_pairs::<F>(cpu, codes, scales, tile, out) }
     }
-
-    call_with!(I8mm, "neon,dotprod,i8mm");
 }
 
 /// Sixteen columns of a pair of rows of activations, from `FROM` on, against two pairs of output rows: for the output

@@ -6,24 +6,17 @@
 
 use std::arch::{aarch64::*, asm};
 
-use crate::activations::Tile;
-use crate::matrix::MatMut;
-use crate::ops::form::Form;
-use crate::ops::scales::GroupScales;
-use crate::simd::{Kernel, Simd, call_with};
+use crate::operands::activations::Tile;
+use crate::operands::form::Form;
+use crate::operands::matrix::MatMut;
+use crate::operands::scales::GroupScales;
+use crate::simd::Simd;
 
-use super::tile::{self, Block, RowProducts};
-use super::vectors::{Arm, Products};
+use super::tile::{self, Block, Products, RowProducts};
+use super::vectors::Arm;
 
 /// Every AArch64 CPU.
 pub(crate) type Neon = Arm<Smlal>;
-
-impl Neon {
-    /// The proof: always there.
-    pub(crate) fn detect() -> Option<Neon> {
-        Arm::when(true)
-    }
-}
 
 /// Multiplication by `smull` and `smlal`.
 #[derive(Clone, Copy)]
@@ -202,8 +195,6 @@ impl Products for Smlal {
         // SAFETY: for the caller to see to.
         unsafe { tile::by_rows::<Smlal, F>(cpu, codes, scales, tile, out) }
     }
-
-    call_with!(Neon, "neon");
 }
 
 impl RowProducts for Smlal {

@@ -1,4 +1,5 @@
-//! Full tiles: eight rows of activations, which is where the time of a prompt goes.
+//! Products of the AArch64 instruction sets, which differ in how they multiply bytes ([`Products`]); above all full
+//! tiles: eight rows of activations, which is where the time of a prompt goes.
 //!
 //! The generic kernel takes a block for all sixteen output rows, so its sums do not fit into the registers. These go
 //! through all columns with four output rows: eight lines of codes, one sum for each row of activations, and room to
@@ -8,13 +9,73 @@
 
 use std::arch::{aarch64::*, asm};
 
-use crate::activations::{TILE_ROWS, Tile};
-use crate::matrix::MatMut;
-use crate::ops::form::Form;
-use crate::ops::scales::{GroupScales, Lanes};
+use crate::gemm::{Gemm, offset};
+use crate::operands::activations::{TILE_ROWS, Tile};
+use crate::operands::form::Form;
+use crate::operands::matrix::MatMut;
+use crate::operands::scales::{GroupScales, Lanes};
+use crate::ops::roofline::Roofline;
 use crate::simd::{ActBlock, LINE, Simd};
 
-use super::vectors::{Arm, Products};
+use super::vectors::Arm;
+
+/// How an instruction set multiplies codes by activations.
+pub(crate) trait Products: Copy {
+    /// See [`Gemm::PAIRS_ROWS`].
+    const PAIRS_ROWS: bool = false;
+
+    /// See [`Gemm::dot`].
+    fn dot<const N: usize, const BITS: u32>(
+        cpu: Arm<Self>,
+        init: int32x4_t,
+        lines: &[uint8x16_t; N],
+        acts: &[i8],
+    ) -> int32x4_t;
+
+    /// Four rows of a block as the kernel of full tiles multiplies them.
+    #[inline(always)]
+    fn operands(lines: Operands) -> Operands {
+        lines
+    }
+
+    /// See [`Gemm::group_tile`].
+    ///
+    /// # Safety
+    /// What `cpu` stands for is enabled where this is inlined.
+    unsafe fn group_tile<F: Form>(
+        cpu: Arm<Self>,
+        codes: &[u8],
+        scales: &GroupScales,
+        tile: &Tile,
+        out: &mut MatMut<'_>,
+    );
+}
+
+impl<P: Products> Gemm for Arm<P> {
+    const PAIRS_ROWS: bool = P::PAIRS_ROWS;
+    // The byte products of all three sets are of signed numbers.
+    const BYTE_OFFSET: i32 = 0;
+
+    #[inline(always)]
+    fn bytes(self, line: uint8x16_t) -> uint8x16_t {
+        line
+    }
+    #[inline(always)]
+    fn dot<const N: usize, const BITS: u32>(self, init: int32x4_t, lines: &[uint8x16_t; N], acts: &[i8]) -> int32x4_t {
+        P::dot::<N, BITS>(self, init, lines, acts)
+    }
+    #[inline(always)]
+    fn store_codes<F: Form>(self, lines: &[uint8x16_t; 8], codes: &mut [u8], block: usize, sub: usize) {
+        store_codes::<P>(lines, const { offset::<Self, F>() }, codes, block, sub);
+    }
+    #[inline(always)]
+    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        // SAFETY: an `Arm<P>` exists, so this CPU has the instructions; kernels are inlined where they are enabled.
+        unsafe { P::group_tile::<F>(self, codes, scales, tile, out) };
+    }
+}
+
+impl<P: Products> Roofline for Arm<P> {}
 
 /// The values of four output rows × 32 columns.
 pub(crate) type Operands = [int8x16_t; 8];
@@ -37,13 +98,7 @@ fn values(lines: &[uint8x16_t; 8], offset: i32) -> Operands {
 
 /// Stores part `sub` of block `block` in `codes`, which has room for all blocks: first all blocks of part 0.
 #[inline(always)]
-pub(super) fn store_codes<P: Products>(
-    lines: &[uint8x16_t; 8],
-    offset: i32,
-    codes: &mut [u8],
-    block: usize,
-    sub: usize,
-) {
+fn store_codes<P: Products>(lines: &[uint8x16_t; 8], offset: i32, codes: &mut [u8], block: usize, sub: usize) {
     let blocks = codes.len() / (8 * LINE);
     let part: &mut [u8; PART] = codes[PART * (sub * blocks + block)..].first_chunk_mut().expect("room for the part");
     let operands = P::operands(values(lines, offset));

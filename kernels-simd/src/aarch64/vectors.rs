@@ -1,71 +1,13 @@
-//! NEON's four lanes, the same for all AArch64 instruction sets, which differ in how they multiply bytes
-//! ([`Products`]).
+//! NEON's four lanes, the same for all AArch64 instruction sets. How these multiply bytes is in `tile`.
 
 use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
-use crate::activations::Tile;
-use crate::matrix::MatMut;
-use crate::ops::form::{Form, offset};
-use crate::ops::scales::GroupScales;
-use crate::simd::{Kernel, Simd};
-
-use super::tile::{self, Operands};
-
-/// How an instruction set multiplies codes by activations.
-pub(crate) trait Products: Copy {
-    /// See [`Simd::PAIRS_ROWS`].
-    const PAIRS_ROWS: bool = false;
-
-    /// See [`Simd::dot`].
-    fn dot<const N: usize, const BITS: u32>(
-        cpu: Arm<Self>,
-        init: int32x4_t,
-        lines: &[uint8x16_t; N],
-        acts: &[i8],
-    ) -> int32x4_t;
-
-    /// Four rows of a block as the kernel of full tiles multiplies them.
-    #[inline(always)]
-    fn operands(lines: Operands) -> Operands {
-        lines
-    }
-
-    /// See [`Simd::group_tile`].
-    ///
-    /// # Safety
-    /// What `cpu` stands for is enabled where this is inlined.
-    unsafe fn group_tile<F: Form>(
-        cpu: Arm<Self>,
-        codes: &[u8],
-        scales: &GroupScales,
-        tile: &Tile,
-        out: &mut MatMut<'_>,
-    );
-
-    /// See [`Simd::call`].
-    fn call<K: Kernel>(cpu: Arm<Self>, kernel: K);
-}
+use crate::simd::Simd;
 
 /// A CPU that has NEON and what `P` multiplies with.
 #[derive(Clone, Copy)]
 pub(crate) struct Arm<P>(PhantomData<P>);
-
-impl<P: Products> Arm<P> {
-    /// The proof, if this CPU has the features of `P`.
-    pub(super) fn when(has: bool) -> Option<Arm<P>> {
-        has.then_some(Arm(PhantomData))
-    }
-
-    /// The proof without the check.
-    ///
-    /// # Safety
-    /// The CPU has what `P` multiplies with.
-    #[inline(always)]
-    pub(crate) unsafe fn new_unchecked() -> Arm<P> {
-        Arm(PhantomData)
-    }
-}
 
 /// Bytes moved up by `up` bits, or down if that is negative. (A shift by a register would take more time and one more
 /// instruction.)
@@ -101,12 +43,9 @@ macro_rules! ops {
     )*};
 }
 
-impl<P: Products> Simd for Arm<P> {
+impl<P: Copy> Simd for Arm<P> {
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
-    // The byte products of all three sets are of signed numbers.
-    const BYTE_OFFSET: i32 = 0;
-    const PAIRS_ROWS: bool = P::PAIRS_ROWS;
 
     type V = float32x4_t;
     type I = int32x4_t;
@@ -136,8 +75,8 @@ impl<P: Products> Simd for Arm<P> {
     }
 
     #[inline(always)]
-    fn bytes(self, line: uint8x16_t) -> uint8x16_t {
-        line
+    unsafe fn new_unchecked() -> Arm<P> {
+        Arm(PhantomData)
     }
     #[inline(always)]
     fn load(self, x: &[f32]) -> float32x4_t {
@@ -219,26 +158,5 @@ impl<P: Products> Simd for Arm<P> {
     fn look_up(self, table: &[u8; 16], line: uint8x16_t) -> uint8x16_t {
         // SAFETY: `table` is 16 readable bytes.
         unsafe { vqtbl1q_u8(vld1q_u8(table.as_ptr()), line) }
-    }
-
-    #[inline(always)]
-    fn dot<const N: usize, const BITS: u32>(self, init: int32x4_t, lines: &[uint8x16_t; N], acts: &[i8]) -> int32x4_t {
-        P::dot::<N, BITS>(self, init, lines, acts)
-    }
-
-    #[inline(always)]
-    fn store_codes<F: Form>(self, lines: &[uint8x16_t; 8], codes: &mut [u8], block: usize, sub: usize) {
-        tile::store_codes::<P>(lines, const { offset::<Self, F>() }, codes, block, sub);
-    }
-
-    #[inline(always)]
-    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
-        // SAFETY: an `Arm<P>` exists, so this CPU has the instructions; kernels are inlined where they are enabled.
-        unsafe { P::group_tile::<F>(self, codes, scales, tile, out) };
-    }
-
-    #[inline(always)]
-    fn call<K: Kernel>(self, kernel: K) {
-        P::call(self, kernel);
     }
 }

@@ -4,9 +4,9 @@
 //! values (online softmax: Milakov & Gimelshein 2018); segments merge in ascending order. So neither the split of the
 //! work nor the chunking of a prompt changes a bit.
 
-use crate::simd::{Kernel, Simd};
+use crate::call::{Call, Kernel};
+use crate::simd::{Simd, fold};
 
-use super::elementwise::fold;
 use super::exp::exp;
 
 /// Positions of a segment.
@@ -217,9 +217,9 @@ struct Rows<'a, 'o, E, const R: usize> {
     state: &'o mut [f32],
 }
 
-impl<E: Element, const R: usize> Kernel for Rows<'_, '_, E, R> {
+impl<S: Simd, E: Element, const R: usize> Kernel<S> for Rows<'_, '_, E, R> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run(self, s: S) {
         let Rows { queries, segment, scratch, state } = self;
         let head_dim = queries.head_dim;
         let width = head_dim.next_multiple_of(16);
@@ -253,7 +253,7 @@ impl<E: Element, const R: usize> Kernel for Rows<'_, '_, E, R> {
 
 /// Attends to one segment. `state` (rows × [`state_len`]) is written when `first`, else the segment is merged into it.
 #[inline(always)]
-pub(crate) fn attend<S: Simd, E: Element>(
+pub(crate) fn attend<S: Call, E: Element>(
     s: S,
     queries: Queries<'_>,
     segment: Segment<'_, E>,
@@ -288,7 +288,7 @@ pub(crate) fn attend<S: Simd, E: Element>(
         let state = &mut fresh[done * len..next * len];
         macro_rules! rows {
             ($rows:expr) => {
-                s.call(Rows::<E, { $rows }> { queries, segment, scratch: scores, state })
+                s.attend(Rows::<E, { $rows }> { queries, segment, scratch: scores, state })
             };
         }
         match rows {

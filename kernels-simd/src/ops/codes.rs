@@ -2,19 +2,20 @@
 
 use quipu_quant::blocks::IQ4_VALUES;
 
+use crate::gemm::Gemm;
 use crate::simd::{LINE, Simd};
 
 /// Where a block's eight lines of codes come from.
 ///
 /// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
 pub(crate) trait Codes {
-    /// See [`Form::BITS`](super::form::Form::BITS).
+    /// See [`Form::BITS`](crate::operands::form::Form::BITS).
     const BITS: u32;
     /// Bytes of a block of 16 rows × 32 columns.
     const BYTES: usize;
 
     /// Part `sub` of the lines, in column order.
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
 }
 
 /// Four lines of nibbles.
@@ -45,7 +46,7 @@ impl Codes for Packed2 {
     const BITS: u32 = 2;
     const BYTES: usize = 2 * LINE;
     #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         bit_pairs(s, block, sub)
     }
 }
@@ -56,7 +57,7 @@ impl Codes for Packed3 {
     const BITS: u32 = 3;
     const BYTES: usize = 3 * LINE;
     #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = bit_pairs(s, block, sub);
         let high = s.line(&block[2 * LINE..], sub);
         for j in 0..8 {
@@ -72,7 +73,7 @@ impl Codes for Packed4 {
     const BITS: u32 = 4;
     const BYTES: usize = 4 * LINE;
     #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         nibbles(s, block, sub)
     }
 }
@@ -83,7 +84,7 @@ impl Codes for Packed5 {
     const BITS: u32 = 5;
     const BYTES: usize = 5 * LINE;
     #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = nibbles(s, block, sub);
         let high = s.line(&block[4 * LINE..], sub);
         for j in 0..8 {
@@ -99,7 +100,7 @@ impl Codes for Packed6 {
     const BITS: u32 = 6;
     const BYTES: usize = 6 * LINE;
     #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = nibbles(s, block, sub);
         for j in 0..8 {
             let high = s.line(&block[LINE * (4 + j / 4)..], sub);
@@ -115,8 +116,8 @@ impl Codes for Table4 {
     const BITS: u32 = 8;
     const BYTES: usize = 4 * LINE;
     #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        /// The values as [`Simd::bytes`] would make codes of them.
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        /// The values as [`Gemm::bytes`] would make codes of them.
         const fn codes(offset: i32) -> [u8; 16] {
             let mut codes = [0; 16];
             let mut i = 0;
@@ -140,7 +141,7 @@ impl Codes for Packed8 {
     const BITS: u32 = 8;
     const BYTES: usize = 8 * LINE;
     #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = Widened::lines(s, block, sub);
         for j in 0..8 {
             lines[j] = s.bytes(lines[j]);
@@ -149,13 +150,13 @@ impl Codes for Packed8 {
     }
 }
 
-/// Codes that were widened to bytes by [`Simd::store_codes`], unless an instruction set has a way of its own.
+/// Codes that were widened to bytes by [`Gemm::store_codes`], unless an instruction set has a way of its own.
 pub(crate) struct Widened;
 impl Codes for Widened {
     const BITS: u32 = 8;
     const BYTES: usize = 8 * LINE;
     #[inline(always)]
-    fn lines<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = [s.line(block, sub); 8];
         for j in 0..8 {
             lines[j] = s.line(&block[LINE * j..], sub);

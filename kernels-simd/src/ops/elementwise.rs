@@ -1,22 +1,10 @@
 //! Steps on rows of activations. Rows are padded with zeros to a multiple of 16.
 
-use crate::activations::{TILE_ROWS, Tile};
-use crate::simd::{ActBlock, Simd};
+use crate::gemm::Gemm;
+use crate::operands::activations::{TILE_ROWS, Tile};
+use crate::simd::{Simd, fold};
 
 use super::exp::exp;
-
-/// Folds sixteen lanes: upper half onto lower half, 16 → 8 → 4 → 2 → 1.
-#[inline(always)]
-pub(crate) fn fold(lanes: &mut [f32; 16], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut half = 8;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = f(lanes[i], lanes[i + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
 
 /// RMSNorm (Zhang & Sennrich 2019): `out = x · w / √(mean(x²) + eps)`, the mean over the first `n` elements.
 #[inline(always)]
@@ -119,38 +107,9 @@ pub(crate) fn rope_halves(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], s
     }
 }
 
-/// [`Simd::largest`] by vectors.
-#[inline(always)]
-pub(crate) fn largest<S: Simd>(s: S, x: &[f32; 32]) -> f32 {
-    let mut largest = s.splat(0.0);
-    for x in x.chunks_exact(S::LANES) {
-        largest = s.max(largest, s.abs(s.load(x)));
-    }
-    let mut lanes = [0.0; 16];
-    s.store(largest, &mut lanes);
-    fold(&mut lanes, f32::max)
-}
-
-/// [`Simd::round_block`] by vectors.
-#[inline(always)]
-pub(crate) fn round_block<S: Simd>(s: S, x: &[f32; 32], scale: f32) -> (ActBlock, [i32; 2]) {
-    let (scale, low, high) = (s.splat(scale), s.splat(-127.0), s.splat(127.0));
-    let mut q = [0i32; 32];
-    for (x, q) in x.chunks_exact(S::LANES).zip(q.chunks_exact_mut(S::LANES)) {
-        let v = s.round(s.mul(s.load(x), scale));
-        s.store_i32(s.to_i32(s.min(s.max(v, low), high)), q);
-    }
-    let halves = [q[..16].iter().sum(), q[16..].iter().sum()];
-    let mut bytes = [0; 32];
-    for (byte, q) in bytes.iter_mut().zip(q) {
-        *byte = q as i8;
-    }
-    (bytes, halves)
-}
-
 /// Quantises up to eight rows, `stride` apart in `x`, to the form of `quipu_quant::activations`.
 #[inline(always)]
-pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], stride: usize, tile: &mut Tile) {
+pub(crate) fn quantize<S: Gemm>(s: S, x: &[f32], stride: usize, tile: &mut Tile) {
     let rows = tile.rows;
     let in_pairs = S::PAIRS_ROWS && rows == TILE_ROWS;
     tile.resize_more(in_pairs, S::WIDE && rows == TILE_ROWS);

@@ -2,7 +2,7 @@
 
 use quipu_quant::TensorType;
 
-use crate::matrix::{MatMut, Weights};
+use crate::operands::matrix::{MatMut, Weights};
 use crate::simd::{Simd, u16s};
 
 /// One number type of weights, 16 rows wide.

@@ -1,12 +1,12 @@
-//! The operations, each written once over [`Simd`](crate::simd::Simd) and instantiated per ISA in [`crate::table`].
+//! The operations, each written once over [`Simd`](crate::simd::Simd) or, where bytes are multiplied, over
+//! [`Gemm`](crate::gemm::Gemm).
 
 pub(crate) mod attention;
+pub(crate) mod blocks;
 pub(crate) mod codes;
 pub(crate) mod elementwise;
 pub(crate) mod exp;
-pub(crate) mod form;
 pub(crate) mod matmul_float;
 pub(crate) mod matmul_quant;
-pub(crate) mod roof;
-pub(crate) mod scales;
+pub(crate) mod roofline;
 pub(crate) mod softmax;

@@ -31,25 +31,18 @@
 use std::arch::{asm, x86_64::*};
 use std::hint::black_box;
 
-use crate::activations::{Acts, Tile};
-use crate::matrix::MatMut;
-use crate::ops::form::Form;
-use crate::ops::matmul_quant::scaled;
-use crate::ops::roof::Int8Loop;
-use crate::ops::scales::{BlockScales, GroupScales};
-use crate::simd::{ActBlock, Kernel, LINE, Simd, call_with};
+use crate::operands::activations::{Acts, Tile};
+use crate::operands::form::Form;
+use crate::operands::matrix::MatMut;
+use crate::operands::scales::{BlockScales, GroupScales};
+use crate::ops::blocks::scaled;
+use crate::ops::roofline::Int8Loop;
+use crate::simd::{ActBlock, LINE, Simd};
 
 use super::avx512::{Avx512, Tiles};
 
 /// A CPU with AVX-512 F, BW, DQ, VL and VNNI and AMX-INT8, whose tiles the system lets this process use.
 pub(crate) type Amx = Avx512<Int8Tiles>;
-
-impl Amx {
-    /// The proof, if this CPU has the features.
-    pub(crate) fn detect() -> Option<Amx> {
-        Avx512::when(crate::cpu::x86().amx)
-    }
-}
 
 /// Multiplication by `tdpbssd`.
 #[derive(Clone, Copy)]
@@ -71,11 +64,9 @@ impl Tiles for Int8Tiles {
     }
 
     #[inline(always)]
-    fn large_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
-        large_tiles::<F>(cpu, codes, scales, tiles, out);
+    fn group_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: MatMut<'_>) {
+        group_tiles::<F>(cpu, codes, scales, tiles, out);
     }
-
-    call_with!(Amx, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 
     /// Four sums, two operands for either side, all in tiles: there is but one way to go about it.
     #[inline(always)]
@@ -192,9 +183,9 @@ macro_rules! store {
     };
 }
 
-/// See [`Simd::large_tiles`].
+/// See [`Tiles::group_tiles`].
 #[inline(always)]
-fn large_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
+fn group_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[Tile], mut out: MatMut<'_>) {
     // Products for each block: one, or one for either half.
     let parts = F::SCALES;
     let lines = 8 / parts;

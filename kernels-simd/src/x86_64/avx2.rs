@@ -6,22 +6,16 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use crate::ops::form::{Form, offset, start};
-use crate::ops::roof::{self, Int8Loop};
-use crate::simd::{Kernel, LINE, Simd, call_with, four};
+use crate::gemm::{offset, start};
+use crate::operands::form::Form;
+use crate::ops::roofline::{self, Int8Loop};
+use crate::simd::{LINE, Simd, four};
 
-use super::tile::{ROWS, Rows, Sums};
-use super::vectors::{Avx, Products, pin};
+use super::tile::{Products, ROWS, Rows, Sums};
+use super::vectors::{Avx, pin};
 
 /// A CPU with AVX2, FMA and F16C.
 pub(crate) type Avx2 = Avx<Maddubs>;
-
-impl Avx2 {
-    /// The proof, if this CPU has the features.
-    pub(crate) fn detect() -> Option<Avx2> {
-        Avx::when(crate::cpu::x86().avx2)
-    }
-}
 
 /// Multiplication by `vpmaddubsw`.
 #[derive(Clone, Copy)]
@@ -172,7 +166,7 @@ impl Products for Maddubs {
     #[inline(always)]
     fn int8_loop(cpu: Avx2, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
         if bits != 8 {
-            return roof::int8(cpu, bits, how, rounds);
+            return roofline::int8(cpu, bits, how, rounds);
         }
         const SUMS: usize = 10;
         let codes = cpu.splat_i32(black_box(1));
@@ -191,6 +185,4 @@ impl Products for Maddubs {
         }
         (rounds * SUMS * 16) as u64
     }
-
-    call_with!(Avx2, "avx2,fma,f16c");
 }

@@ -4,68 +4,38 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use crate::activations::{TILE_ROWS, Tile};
-use crate::matrix::MatMut;
-use crate::ops::form::{Form, offset};
-use crate::ops::roof::{self, Int8Loop};
-use crate::ops::scales::GroupScales;
-use crate::simd::{ActBlock, Kernel, LINE, Simd, call_with, four};
+use crate::gemm::{self, Gemm, offset};
+use crate::operands::activations::{TILE_ROWS, Tile};
+use crate::operands::form::Form;
+use crate::operands::matrix::MatMut;
+use crate::operands::scales::GroupScales;
+use crate::ops::blocks;
+use crate::ops::roofline::{self, Int8Loop, Roofline};
+use crate::simd::{ActBlock, LINE, Simd, four};
 
 use super::rounding;
 
 /// Matrix instructions for tiles of more than [`TILE_ROWS`] rows of activations, or none.
 pub(crate) trait Tiles: Copy {
-    /// See [`Simd::FULL_TILE`].
+    /// See [`Gemm::FULL_TILE`].
     const FULL_TILE: usize;
 
-    /// See [`Simd::store_codes`].
+    /// See [`Gemm::store_codes`].
     fn codes(cpu: Avx512<Self>, line: __m512i, offset: i32) -> __m512i;
 
-    /// See [`Simd::large_tiles`].
-    fn large_tiles<F: Form>(
-        cpu: Avx512<Self>,
-        codes: &[u8],
-        scales: &GroupScales,
-        tiles: &[Tile],
-        out: &mut MatMut<'_>,
-    );
+    /// See [`Gemm::group_tiles`].
+    fn group_tiles<F: Form>(cpu: Avx512<Self>, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: MatMut<'_>);
 
-    /// See [`Simd::int8_loop`].
+    /// See [`Roofline::int8_loop`].
     fn int8_loop(cpu: Avx512<Self>, bits: u32, how: Int8Loop, rounds: usize) -> u64;
-
-    /// See [`Simd::call`].
-    fn call<K: Kernel>(cpu: Avx512<Self>, kernel: K);
 }
 
 /// A CPU that has AVX-512 F, BW, DQ, VL and VNNI, and `T`.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512<T>(PhantomData<T>);
 
-impl<T: Tiles> Avx512<T> {
-    /// The proof, if this CPU has the features.
-    pub(super) fn when(has: bool) -> Option<Avx512<T>> {
-        has.then_some(Avx512(PhantomData))
-    }
-
-    /// The proof without the check.
-    ///
-    /// # Safety
-    /// The CPU has AVX-512 F, BW, DQ, VL and VNNI, and `T`, and the system saves the registers.
-    #[inline(always)]
-    pub(crate) unsafe fn new_unchecked() -> Avx512<T> {
-        Avx512(PhantomData)
-    }
-}
-
 /// A CPU with AVX-512 F, BW, DQ, VL and VNNI.
 pub(crate) type Avx512Vnni = Avx512<NoTiles>;
-
-impl Avx512Vnni {
-    /// The proof, if this CPU has the features.
-    pub(crate) fn detect() -> Option<Avx512Vnni> {
-        Avx512::when(crate::cpu::x86().avx512vnni)
-    }
-}
 
 /// Vectors for any number of rows.
 #[derive(Clone, Copy)]
@@ -79,15 +49,13 @@ impl Tiles for NoTiles {
         line
     }
     #[inline(always)]
-    fn large_tiles<F: Form>(_: Avx512Vnni, _: &[u8], _: &GroupScales, _: &[Tile], _: &mut MatMut<'_>) {
-        unreachable!("no tile is larger than a full one");
+    fn group_tiles<F: Form>(cpu: Avx512Vnni, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: MatMut<'_>) {
+        gemm::tile_by_tile::<_, F>(cpu, codes, scales, tiles, out);
     }
     #[inline(always)]
     fn int8_loop(cpu: Avx512Vnni, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
-        roof::int8(cpu, bits, how, rounds)
+        roofline::int8(cpu, bits, how, rounds)
     }
-
-    call_with!(Avx512Vnni, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 }
 
 /// Wraps intrinsics in methods.
@@ -101,12 +69,9 @@ macro_rules! ops {
     )*};
 }
 
-impl<T: Tiles> Simd for Avx512<T> {
+impl<T: Copy> Simd for Avx512<T> {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
-    const FULL_TILE: usize = T::FULL_TILE;
-    // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
-    const BYTE_OFFSET: i32 = 128;
 
     type V = __m512;
     type I = __m512i;
@@ -133,9 +98,12 @@ impl<T: Tiles> Simd for Avx512<T> {
         to_i32(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
         low_nibbles(line: __m512i) -> __m512i = _mm512_and_si512(line, _mm512_set1_epi8(15));
         high_nibbles(line: __m512i) -> __m512i = _mm512_and_si512(_mm512_srli_epi16::<4>(line), _mm512_set1_epi8(15));
-        bytes(line: __m512i) -> __m512i = _mm512_xor_si512(line, _mm512_set1_epi8(-128));
     }
 
+    #[inline(always)]
+    unsafe fn new_unchecked() -> Avx512<T> {
+        Avx512(PhantomData)
+    }
     #[inline(always)]
     fn splat_shifted(self, x: i32, by: i32) -> __m512i {
         // SAFETY: `self` proves AVX-512F; the operands are values.
@@ -222,26 +190,6 @@ impl<T: Tiles> Simd for Avx512<T> {
         unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), line) }
     }
     #[inline(always)]
-    fn store_codes<F: Form>(self, lines: &[__m512i; 8], codes: &mut [u8], block: usize, _sub: usize) {
-        let offset = const { offset::<Self, F>() };
-        let codes = &mut codes[8 * LINE * block..][..8 * LINE];
-        for j in 0..8 {
-            self.store_line(T::codes(self, lines[j], offset), &mut codes[LINE * j..], 0);
-        }
-    }
-    #[inline(always)]
-    fn large_tiles<F: Form>(self, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: &mut MatMut<'_>) {
-        T::large_tiles::<F>(self, codes, scales, tiles, out);
-    }
-    #[inline(always)]
-    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
-        T::int8_loop(self, bits, how, rounds)
-    }
-    #[inline(always)]
-    fn call<K: Kernel>(self, kernel: K) {
-        T::call(self, kernel);
-    }
-    #[inline(always)]
     fn bits<const BITS: u32>(self, line: __m512i, shift: u32) -> __m512i {
         // SAFETY: `self` proves AVX-512BW; the operands are values.
         unsafe {
@@ -270,7 +218,18 @@ impl<T: Tiles> Simd for Avx512<T> {
             _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), line)
         }
     }
+}
 
+impl<T: Tiles> Gemm for Avx512<T> {
+    const FULL_TILE: usize = T::FULL_TILE;
+    // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
+    const BYTE_OFFSET: i32 = 128;
+
+    #[inline(always)]
+    fn bytes(self, line: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512F; the operands are values.
+        unsafe { _mm512_xor_si512(line, _mm512_set1_epi8(-128)) }
+    }
     #[inline(always)]
     fn dot<const N: usize, const BITS: u32>(self, init: __m512i, lines: &[__m512i; N], acts: &[i8]) -> __m512i {
         let acts: &[[i8; 4]; N] = acts.as_chunks::<4>().0.first_chunk().expect("4 activations per line");
@@ -283,5 +242,28 @@ impl<T: Tiles> Simd for Avx512<T> {
             }
         }
         sum
+    }
+    #[inline(always)]
+    fn store_codes<F: Form>(self, lines: &[__m512i; 8], codes: &mut [u8], block: usize, _sub: usize) {
+        let offset = const { offset::<Self, F>() };
+        let codes = &mut codes[8 * LINE * block..][..8 * LINE];
+        for j in 0..8 {
+            self.store_line(T::codes(self, lines[j], offset), &mut codes[LINE * j..], 0);
+        }
+    }
+    #[inline(always)]
+    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        blocks::group_tile::<Self, F>(self, codes, scales, tile, out);
+    }
+    #[inline(always)]
+    fn group_tiles<F: Form>(self, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: MatMut<'_>) {
+        T::group_tiles::<F>(self, codes, scales, tiles, out);
+    }
+}
+
+impl<T: Tiles> Roofline for Avx512<T> {
+    #[inline(always)]
+    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        T::int8_loop(self, bits, how, rounds)
     }
 }

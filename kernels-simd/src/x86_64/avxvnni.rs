@@ -2,21 +2,15 @@
 
 use std::arch::x86_64::*;
 
-use crate::ops::form::{Form, offset, start};
-use crate::simd::{Kernel, LINE, Simd, call_with, four};
+use crate::gemm::{offset, start};
+use crate::operands::form::Form;
+use crate::simd::{LINE, Simd, four};
 
-use super::tile::{ROWS, Rows, Sums};
-use super::vectors::{Avx, Products};
+use super::tile::{Products, ROWS, Rows, Sums};
+use super::vectors::Avx;
 
 /// A CPU with AVX2, FMA, F16C and AVX-VNNI.
 pub(crate) type AvxVnni = Avx<Dpbusd>;
-
-impl AvxVnni {
-    /// The proof, if this CPU has the features.
-    pub(crate) fn detect() -> Option<AvxVnni> {
-        Avx::when(crate::cpu::x86().avxvnni)
-    }
-}
 
 /// Multiplication by `vpdpbusd`.
 #[derive(Clone, Copy)]
@@ -65,6 +59,4 @@ impl Products for Dpbusd {
         }
         sums
     }
-
-    call_with!(AvxVnni, "avx2,fma,f16c,avxvnni");
 }

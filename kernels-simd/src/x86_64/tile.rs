@@ -1,4 +1,5 @@
-//! Full tiles of the instruction sets of 256 bits.
+//! Products of the instruction sets of 256 bits, which differ in how they multiply bytes ([`Products`]); above all full
+//! tiles.
 //!
 //! A line of codes is two of their registers, so the generic kernel, which keeps eight of those and goes through the
 //! rows of activations, fetches all activations once for either part. This one takes a line at a time, both parts of
@@ -7,14 +8,74 @@
 
 use std::arch::x86_64::*;
 
-use crate::activations::{Acts, TILE_ROWS, Tile, Wide};
-use crate::matrix::MatMut;
-use crate::ops::form::{Form, widened};
-use crate::ops::matmul_quant::scaled;
-use crate::ops::scales::{BlockScales, GroupScales};
+use crate::gemm::{Gemm, widened};
+use crate::operands::activations::{Acts, TILE_ROWS, Tile, Wide};
+use crate::operands::form::Form;
+use crate::operands::matrix::MatMut;
+use crate::operands::scales::{BlockScales, GroupScales};
+use crate::ops::blocks::scaled;
+use crate::ops::roofline::{self, Int8Loop, Roofline};
 use crate::simd::{ActBlock, LINE, Simd};
 
-use super::vectors::{Avx, Products};
+use super::vectors::Avx;
+
+/// How an instruction set multiplies codes by activations.
+pub(crate) trait Products: Copy {
+    /// See [`Gemm::BYTE_OFFSET`].
+    const BYTE_OFFSET: i32;
+    /// See [`Gemm::WIDE`].
+    const WIDE: bool;
+
+    /// See [`Gemm::bytes`].
+    fn bytes(cpu: Avx<Self>, line: __m256i) -> __m256i;
+
+    /// See [`Gemm::dot`].
+    fn dot<const N: usize, const BITS: u32>(
+        cpu: Avx<Self>,
+        init: __m256i,
+        lines: &[__m256i; N],
+        acts: &[i8],
+    ) -> __m256i;
+
+    /// For each of `rows`, the integer sums of `N` lines from column `from`, whose codes are at the head of `codes` as
+    /// [`store_codes`] stored them, without the offset of the codes.
+    fn sums<F: Form, const N: usize>(cpu: Avx<Self>, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums;
+
+    /// See [`Roofline::int8_loop`].
+    #[inline(always)]
+    fn int8_loop(cpu: Avx<Self>, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        roofline::int8(cpu, bits, how, rounds)
+    }
+}
+
+impl<P: Products> Gemm for Avx<P> {
+    const WIDE: bool = P::WIDE;
+    const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
+
+    #[inline(always)]
+    fn bytes(self, line: __m256i) -> __m256i {
+        P::bytes(self, line)
+    }
+    #[inline(always)]
+    fn dot<const N: usize, const BITS: u32>(self, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
+        P::dot::<N, BITS>(self, init, lines, acts)
+    }
+    #[inline(always)]
+    fn store_codes<F: Form>(self, lines: &[__m256i; 8], codes: &mut [u8], block: usize, sub: usize) {
+        store_codes::<P, F>(self, lines, codes, block, sub);
+    }
+    #[inline(always)]
+    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
+        group_tile::<P, F>(self, codes, scales, tile, out);
+    }
+}
+
+impl<P: Products> Roofline for Avx<P> {
+    #[inline(always)]
+    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        P::int8_loop(self, bits, how, rounds)
+    }
+}
 
 /// Rows of activations that are summed up together.
 pub(super) const ROWS: usize = 4;
@@ -52,13 +113,7 @@ impl<'a> Rows<'a> {
 /// Stores part `sub` of block `block` in `codes`: lines as they are, or, where codes of 8 bits are widened to 16, two
 /// lines for each, the codes of even columns and of odd ones.
 #[inline(always)]
-pub(super) fn store_codes<P: Products, F: Form>(
-    cpu: Avx<P>,
-    lines: &[__m256i; 8],
-    codes: &mut [u8],
-    block: usize,
-    sub: usize,
-) {
+fn store_codes<P: Products, F: Form>(cpu: Avx<P>, lines: &[__m256i; 8], codes: &mut [u8], block: usize, sub: usize) {
     let bytes = const { widened::<Avx<P>, F>() };
     let codes = &mut codes[bytes * block..][..bytes];
     for j in 0..8 {
@@ -103,9 +158,9 @@ fn sums<P: Products, F: Form>(
     out
 }
 
-/// As [`matmul_quant::group_tile`](crate::ops::matmul_quant::group_tile).
+/// See [`Gemm::group_tile`].
 #[inline(always)]
-pub(super) fn group_tile<P: Products, F: Form>(
+fn group_tile<P: Products, F: Form>(
     cpu: Avx<P>,
     codes: &[u8],
     scales: &GroupScales,

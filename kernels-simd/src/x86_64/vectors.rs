@@ -1,70 +1,16 @@
-//! Eight lanes, the same for all instruction sets of 256 bits, which differ in how they multiply bytes ([`Products`]):
-//! AVX2, FMA and F16C.
+//! Eight lanes by AVX2, FMA and F16C, the same for all instruction sets of 256 bits. How these multiply bytes is in
+//! `tile`.
 
 use std::arch::{asm, x86_64::*};
 use std::marker::PhantomData;
 
-use crate::activations::Tile;
-use crate::matrix::MatMut;
-use crate::ops::form::Form;
-use crate::ops::roof::{self, Int8Loop};
-use crate::ops::scales::GroupScales;
-use crate::simd::{ActBlock, Kernel, Simd};
+use crate::simd::{ActBlock, Simd};
 
 use super::rounding;
-use super::tile::{self, Rows, Sums};
-
-/// How an instruction set multiplies codes by activations.
-pub(crate) trait Products: Copy {
-    /// See [`Simd::BYTE_OFFSET`].
-    const BYTE_OFFSET: i32;
-    /// See [`Simd::WIDE`].
-    const WIDE: bool;
-
-    /// See [`Simd::bytes`].
-    fn bytes(cpu: Avx<Self>, line: __m256i) -> __m256i;
-
-    /// See [`Simd::dot`].
-    fn dot<const N: usize, const BITS: u32>(
-        cpu: Avx<Self>,
-        init: __m256i,
-        lines: &[__m256i; N],
-        acts: &[i8],
-    ) -> __m256i;
-
-    /// For each of `rows`, the integer sums of `N` lines from column `from`, whose codes are at the head of `codes` as
-    /// [`tile::store_codes`] stored them, without the offset of the codes.
-    fn sums<F: Form, const N: usize>(cpu: Avx<Self>, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums;
-
-    /// See [`Simd::int8_loop`].
-    #[inline(always)]
-    fn int8_loop(cpu: Avx<Self>, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
-        roof::int8(cpu, bits, how, rounds)
-    }
-
-    /// See [`Simd::call`].
-    fn call<K: Kernel>(cpu: Avx<Self>, kernel: K);
-}
 
 /// A CPU that has AVX2, FMA, F16C and what `P` multiplies with.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx<P>(PhantomData<P>);
-
-impl<P: Products> Avx<P> {
-    /// The proof, if this CPU has the features of `P`.
-    pub(super) fn when(has: bool) -> Option<Avx<P>> {
-        has.then_some(Avx(PhantomData))
-    }
-
-    /// The proof without the check.
-    ///
-    /// # Safety
-    /// The CPU has AVX2, FMA, F16C and what `P` multiplies with, and the system saves the registers.
-    #[inline(always)]
-    pub(crate) unsafe fn new_unchecked() -> Avx<P> {
-        Avx(PhantomData)
-    }
-}
 
 /// Wraps intrinsics in methods.
 macro_rules! ops {
@@ -77,11 +23,9 @@ macro_rules! ops {
     )*};
 }
 
-impl<P: Products> Simd for Avx<P> {
+impl<P: Copy> Simd for Avx<P> {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
-    const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
-    const WIDE: bool = P::WIDE;
 
     type V = __m256;
     type I = __m256i;
@@ -110,28 +54,8 @@ impl<P: Products> Simd for Avx<P> {
     }
 
     #[inline(always)]
-    fn bytes(self, line: __m256i) -> __m256i {
-        P::bytes(self, line)
-    }
-    #[inline(always)]
-    fn dot<const N: usize, const BITS: u32>(self, init: __m256i, lines: &[__m256i; N], acts: &[i8]) -> __m256i {
-        P::dot::<N, BITS>(self, init, lines, acts)
-    }
-    #[inline(always)]
-    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
-        P::int8_loop(self, bits, how, rounds)
-    }
-    #[inline(always)]
-    fn call<K: Kernel>(self, kernel: K) {
-        P::call(self, kernel);
-    }
-    #[inline(always)]
-    fn store_codes<F: Form>(self, lines: &[__m256i; 8], codes: &mut [u8], block: usize, sub: usize) {
-        tile::store_codes::<P, F>(self, lines, codes, block, sub);
-    }
-    #[inline(always)]
-    fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
-        tile::group_tile::<P, F>(self, codes, scales, tile, out);
+    unsafe fn new_unchecked() -> Avx<P> {
+        Avx(PhantomData)
     }
     #[inline(always)]
     fn splat_shifted(self, x: i32, by: i32) -> __m256i {

@@ -10,7 +10,7 @@ use quipu_house::modules::imports;
 use quipu_house::workspace::{Member, crate_roots, files, members, root};
 
 /// Packages whose files still import each other in circles. The list may only shrink.
-const WITH_CIRCLES: &[&str] = &["quipu-quant", "quipu-formats", "quipu-kernels"];
+const WITH_CIRCLES: &[&str] = &["quipu-quant", "quipu-formats"];
 
 /// The floors of the house, from the ground up (docs/design.md): a package knows packages of lower floors only.
 const FLOORS: &[&[&str]] = &[
@@ -40,13 +40,8 @@ const COLUMNS: usize = 120;
 const LINES: usize = 500;
 
 /// Files that are longer. The list may only shrink.
-const LONG: &[&str] = &[
-    "formats/tests/convert.rs",
-    "kernels-simd/src/table.rs",
-    "formats/tests/gguf_lies.rs",
-    "runtime/src/model.rs",
-    "runtime/src/weights.rs",
-];
+const LONG: &[&str] =
+    &["formats/tests/convert.rs", "formats/tests/gguf_lies.rs", "runtime/src/model.rs", "runtime/src/weights.rs"];
 
 /// Prints what breaks a rule, one a line, and fails if anything does.
 fn none(rule: &str, broken: &[String]) {

@@ -1,22 +1,16 @@
 //! Activations on their way into a product: f32 rows, and their int8 form in tiles.
 
-use crate::ops::form::Form;
-use crate::simd::{ActBlock, Simd};
+use crate::simd::ActBlock;
 
-/// Rows of a full tile, but for instruction sets that make it larger ([`Simd::FULL_TILE`]).
+use super::form::Form;
+
+/// Rows of a full tile, but for instruction sets that make it larger (`Gemm::FULL_TILE`).
 pub(crate) const TILE_ROWS: usize = 8;
 
 /// What [`Tile::minus_halves`] are multiplied by: the offset of the codes of Q6_K, whose two sums for each block then
 /// start from memory. One shift for each block of other types costs nothing, two shifts cost AVX-512 5 %.
 pub(crate) const HALVES_OFFSET: i32 = 32;
 const _: () = assert!(HALVES_OFFSET.is_positive() && HALVES_OFFSET.count_ones() == 1);
-
-/// Rows of the next tile when `left` rows are left: a power of two.
-#[inline(always)]
-pub(crate) fn tile_rows<S: Simd>(_: S, left: usize) -> usize {
-    const { assert!(S::FULL_TILE.is_power_of_two() && S::FULL_TILE >= TILE_ROWS) };
-    1 << left.clamp(1, S::FULL_TILE).ilog2()
-}
 
 /// The activations of a block in 16 bits, and what sums of 16 bits start from.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +84,7 @@ pub struct Tile {
     weighted: Vec<f32>,
     /// (block, half, row) the same for either half of a block.
     weighted_halves: Vec<f32>,
-    /// For a full tile with [`Simd::WIDE`], (block, row).
+    /// For a full tile where `Gemm::WIDE`, (block, row).
     pub(crate) wide: Vec<Wide>,
     /// For a tile in pairs of rows, (block, pair) `d` of both rows, twice; then `weighted` and both `weighted_halves`.
     pub(crate) paired: Vec<[[[f32; 4]; TILE_ROWS / 2]; 4]>,

@@ -1,10 +1,12 @@
 //! What a core can do at best: loops that read memory or multiply in registers and do nothing else.
 //!
-//! They set the roof beside which `quipu bench` shows a model's speed. They use the vocabulary of the real kernels, so
-//! the roof is that of the instruction set, not of another one that the CPU may have as well.
+//! Their rates are the roofline beside which `quipu bench` shows a model's speed. They are written over the same traits
+//! as the real kernels, so the roofline is that of the instruction set, not of another one that the CPU may have as
+//! well.
 
 use std::hint::black_box;
 
+use crate::gemm::Gemm;
 use crate::simd::{ActBlock, LINE, Simd};
 
 /// Reads `x` from beginning to end, but for less than 256 bytes at either. The sum keeps the reads from being left out.
@@ -23,8 +25,17 @@ pub(crate) fn read<S: Simd>(s: S, x: &[u8]) -> i32 {
     lanes.iter().fold(0, |a, &b| a.wrapping_add(b))
 }
 
-/// How `int8` can go about it. Sums wait for each other, so there must be many; registers are few. Which is faster is
-/// the CPU's matter.
+/// An instruction set with a loop that multiplies bytes as fast as it can.
+pub(crate) trait Roofline: Gemm {
+    /// [`int8`], or a loop of what is faster.
+    #[inline(always)]
+    fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+        int8(self, bits, how, rounds)
+    }
+}
+
+/// How a loop that multiplies bytes can go about it. Sums wait for each other, so there must be many; registers are
+/// few. Which is faster is the CPU's matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Int8Loop {
     /// Eight lines of codes, four rows of activations.
@@ -36,7 +47,7 @@ pub enum Int8Loop {
 /// `rounds` times the products of codes in registers, of 4 or 8 bits, with activations in the first-level cache;
 /// returns how many multiplications that were.
 #[inline(always)]
-pub(crate) fn int8<S: Simd>(s: S, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+pub(crate) fn int8<S: Gemm>(s: S, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
     match (bits, how) {
         (4, Int8Loop::Long) => dots::<S, 8, 4, 4>(s, rounds),
         (4, Int8Loop::Wide) => dots::<S, 4, 4, 10>(s, rounds),
@@ -46,7 +57,7 @@ pub(crate) fn int8<S: Simd>(s: S, bits: u32, how: Int8Loop, rounds: usize) -> u6
 }
 
 #[inline(always)]
-fn dots<S: Simd, const N: usize, const BITS: u32, const SUMS: usize>(s: S, rounds: usize) -> u64 {
+fn dots<S: Gemm, const N: usize, const BITS: u32, const SUMS: usize>(s: S, rounds: usize) -> u64 {
     let codes = black_box([1; 8 * LINE]);
     let acts: [ActBlock; SUMS] = [[1; 32]; SUMS];
     let lines: [S::Line; N] = std::array::from_fn(|j| s.line(&codes[LINE * j..], 0));
@@ -83,28 +94,4 @@ pub(crate) fn float32<S: Simd>(s: S, rounds: usize) -> u64 {
         black_box(lanes);
     }
     (rounds * SUMS * S::LANES) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::Isa;
-
-    /// A loop that leaves something out would make the machine look faster than it is.
-    #[test]
-    fn all_memory_is_read() {
-        let numbers: Vec<i32> = (0..4096).map(|i: i32| i.wrapping_mul(0x9e37_79b1_u32 as i32)).collect();
-        let sum = numbers.iter().fold(0i32, |a, &b| a.wrapping_add(b));
-        // SAFETY: an i32 is four bytes.
-        let (_, bytes, _) = unsafe { numbers.align_to::<u8>() };
-        for kernels in Isa::available().into_iter().filter_map(Isa::kernels) {
-            assert_eq!(kernels.read(bytes), sum, "{}", kernels.isa());
-        }
-    }
-
-    #[test]
-    fn what_is_missing_is_why_there_are_no_kernels() {
-        for isa in Isa::ALL {
-            assert_eq!(isa.kernels().is_some(), isa.is_native() && isa.missing().is_empty(), "{isa}");
-        }
-    }
 }
