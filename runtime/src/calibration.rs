@@ -14,7 +14,7 @@ use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::engine::{EngineError, LoadError};
 use crate::host::cores::Cores;
-use crate::kv::{KvType, PageShape, Sequence};
+use crate::kv::{KvLayout, KvType, Sequence};
 use crate::model::{BatchToken, Buffers, Input, Local, Observer, Rows, Team};
 use crate::pool::Pool;
 use crate::rope::Rope;
@@ -91,8 +91,8 @@ pub fn calibration_pass(
         return Err(WeightsError::Missing { path: path(), name }.into());
     }
     let mut first = Some(weights::load_layer(source.clone(), c, &mut pool, cancel, 0)?);
-    let mut sequences: Vec<Sequence> =
-        texts.iter().map(|_| Sequence::new(PageShape::new(c), KvType::default())).collect();
+    let layout = Arc::new(KvLayout::new(c));
+    let mut sequences: Vec<Sequence> = texts.iter().map(|_| Sequence::new(layout.clone(), KvType::default())).collect();
     let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
     let mut locals: Vec<Local> = (0..pool.threads()).map(|_| Local::new(c)).collect();
     let mut buffers = Buffers::default();

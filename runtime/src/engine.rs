@@ -9,7 +9,7 @@ use quipu_kernels::Isa;
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::host::cores::Cores;
-use crate::kv::{KvType, PageShape, Sequence};
+use crate::kv::{KvLayout, KvType, Sequence};
 use crate::model::{BatchToken, Logits, Model, Observer};
 use crate::pool::Pool;
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -151,6 +151,7 @@ pub struct Engine {
     tokenizer: Arc<Tokenizer>,
     source: Arc<dyn Source>,
     context: usize,
+    kv_layout: Arc<KvLayout>,
     kv_type: KvType,
     batch: usize,
     logits: Vec<f32>,
@@ -198,6 +199,7 @@ impl Engine {
         let (tokenizer, weights) = (tokenizer?, weights?);
         Ok(Engine {
             context: options.context.unwrap_or(config.context),
+            kv_layout: KvLayout::new(&config).into(),
             model: Model::new(config, weights, kernels, pool),
             tokenizer: tokenizer.into(),
             source,
@@ -256,7 +258,7 @@ impl Engine {
 
     /// An empty sequence.
     pub fn new_sequence(&self) -> Sequence {
-        Sequence::new(PageShape::new(&self.model.config), self.kv_type)
+        Sequence::new(self.kv_layout.clone(), self.kv_type)
     }
 
     /// Reads a batch of tokens into several sequences at once and calls `logits(i, values)` for every token of the

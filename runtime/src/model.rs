@@ -453,7 +453,7 @@ impl Model {
             team.layer(c, layer, batch, sequences, buffers, &mut show);
         }
         for token in batch {
-            sequences[token.sequence].advance(1);
+            sequences[token.sequence].push(token.token);
         }
 
         let Buffers { x, h, logits: vocabulary, tiles, wanted, .. } = buffers;

@@ -1,0 +1,50 @@
+//! Which layers share their pages.
+
+use super::page::{KvType, PAGE, PageShape};
+use crate::config::Config;
+
+/// The layers in groups. The layers of a group keep the same positions, so one page holds them all; layers that look
+/// back only so far (windows), or at other tokens (cross attention), are groups of their own.
+#[derive(Debug)]
+pub(crate) struct KvLayout {
+    /// The shape of each group's pages.
+    pub(crate) groups: Vec<PageShape>,
+    /// For each layer its group, and its number there.
+    places: Vec<(usize, usize)>,
+}
+
+impl KvLayout {
+    /// Llama: every layer keeps every position.
+    pub(crate) fn new(config: &Config) -> KvLayout {
+        let shape = PageShape { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim };
+        KvLayout { groups: vec![shape], places: (0..config.layers).map(|layer| (0, layer)).collect() }
+    }
+
+    /// The group of a layer, and the layer's number in it.
+    pub(crate) fn place(&self, layer: usize) -> (usize, usize) {
+        self.places[layer]
+    }
+
+    /// Bytes of one page of each group.
+    pub(crate) fn page_bytes(&self, ty: KvType) -> usize {
+        self.groups.iter().map(|shape| shape.bytes(ty)).sum()
+    }
+
+    /// Keys, or values, that a layer has for one position, at most.
+    pub(crate) fn widest(&self) -> usize {
+        self.groups.iter().map(|shape| shape.kv_heads * shape.head_dim).max().unwrap_or(0)
+    }
+}
+
+/// Bytes of keys and values that each position of a sequence adds.
+pub fn bytes_per_position(config: &Config, kv_type: KvType) -> usize {
+    KvLayout::new(config).page_bytes(kv_type) / PAGE
+}
+
+#[cfg(test)]
+impl KvLayout {
+    /// Any groups, for tests.
+    pub(super) fn of(groups: Vec<PageShape>, places: Vec<(usize, usize)>) -> KvLayout {
+        KvLayout { groups, places }
+    }
+}

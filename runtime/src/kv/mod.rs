@@ -1,0 +1,14 @@
+//! The KV cache: pages of a fixed number of positions, shared by reference.
+//!
+//! [`page`] lays out the keys and values of one group of layers for [`PAGE`] positions, `layout` says which layers form
+//! a group, [`sequence`] holds a text's pages and its tokens.
+
+mod layout;
+pub mod page;
+pub mod sequence;
+
+pub(crate) use layout::KvLayout;
+pub use layout::bytes_per_position;
+pub(crate) use page::AnySegment;
+pub use page::{KvType, PAGE};
+pub use sequence::Sequence;

@@ -1,0 +1,209 @@
+//! A text that the model has read.
+
+use std::sync::Arc;
+
+use half::f16;
+
+use super::layout::KvLayout;
+use super::page::{AnySegment, KvType, PAGE, Page};
+
+/// A sequence of tokens that the model has read, with their keys and values.
+///
+/// A clone shares the pages; whoever writes to a shared page first makes a copy of its own.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    layout: Arc<KvLayout>,
+    ty: KvType,
+    tokens: Vec<u32>,
+    /// The pages of each group of layers.
+    groups: Vec<Vec<Arc<Page>>>,
+    /// A position's keys and values of one layer on their way to f16.
+    halves: Vec<f16>,
+}
+
+impl Sequence {
+    pub(crate) fn new(layout: Arc<KvLayout>, ty: KvType) -> Sequence {
+        let halves = vec![f16::ZERO; 2 * layout.widest()];
+        let groups = vec![Vec::new(); layout.groups.len()];
+        Sequence { layout, ty, tokens: Vec::new(), groups, halves }
+    }
+
+    /// The tokens that were read, one for each position.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Positions filled.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// True before the first token.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Forgets everything from position `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.tokens.truncate(len);
+        let pages = self.len().div_ceil(PAGE);
+        self.groups.iter_mut().for_each(|group| group.truncate(pages));
+    }
+
+    /// Forgets everything from the first token on that differs from `tokens`; returns how many positions are left. Of
+    /// a text that begins with `tokens[..n]`, only the rest has to be read.
+    pub fn keep_prefix(&mut self, tokens: &[u32]) -> usize {
+        let common = self.tokens.iter().zip(tokens).take_while(|(mine, theirs)| mine == theirs).count();
+        self.truncate(common);
+        common
+    }
+
+    /// Bytes of keys and values held. Pages that are shared with other sequences count in each.
+    pub fn bytes(&self) -> usize {
+        let groups = self.groups.iter().zip(&self.layout.groups);
+        groups.map(|(pages, shape)| pages.len() * shape.bytes(self.ty)).sum()
+    }
+
+    /// Makes room for `n` more positions, in pages that are this sequence's own.
+    pub(crate) fn reserve(&mut self, n: usize) {
+        if n == 0 {
+            // Another sequence's turn: a page that is shared stays so.
+            return;
+        }
+        let (len, end) = (self.len(), self.len() + n);
+        for (pages, shape) in self.groups.iter_mut().zip(&self.layout.groups) {
+            while pages.len() * PAGE < end {
+                pages.push(Arc::new(Page::new(shape, self.ty)));
+            }
+            for page in &mut pages[len / PAGE..end.div_ceil(PAGE)] {
+                Arc::make_mut(page);
+            }
+        }
+        // With the pages, so that a token within a page allocates nothing.
+        self.tokens.reserve(end.next_multiple_of(PAGE) - len);
+    }
+
+    /// Counts one more position as filled: `token` was read there.
+    pub(crate) fn push(&mut self, token: u32) {
+        self.tokens.push(token);
+    }
+
+    /// Stores keys and values (kv heads × head_dim each) of one layer at `position`, which [`Sequence::reserve`] made
+    /// room for.
+    pub(crate) fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
+        let (group, layer) = self.layout.place(layer);
+        let page = Arc::make_mut(&mut self.groups[group][position / PAGE]);
+        page.store(&self.layout.groups[group], (layer, position % PAGE), keys, values, &mut self.halves);
+    }
+
+    /// One head's part of page number `page`.
+    pub(crate) fn segment(&self, layer: usize, head: usize, page: usize) -> AnySegment<'_> {
+        let (group, layer) = self.layout.place(layer);
+        self.groups[group][page].segment(&self.layout.groups[group], layer, head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::page::PageShape;
+    use super::*;
+
+    /// Two groups, of two layers and of one, which no model has yet.
+    fn layout() -> Arc<KvLayout> {
+        let shape = |layers, kv_heads, head_dim| PageShape { layers, kv_heads, head_dim };
+        Arc::new(KvLayout::of(vec![shape(2, 2, 4), shape(1, 1, 20)], vec![(0, 0), (1, 0), (0, 1)]))
+    }
+
+    /// What the tests keep for a token at a position of a layer.
+    fn mark(layer: usize, position: usize, token: u32) -> f32 {
+        (layer * 1_000_000 + position * 1000) as f32 + token as f32
+    }
+
+    fn read(sequence: &mut Sequence, tokens: &[u32]) {
+        sequence.reserve(tokens.len());
+        for &token in tokens {
+            let position = sequence.len();
+            for layer in 0..3 {
+                let (group, _) = sequence.layout.place(layer);
+                let shape = sequence.layout.groups[group];
+                let keys = vec![mark(layer, position, token); shape.kv_heads * shape.head_dim];
+                sequence.store(layer, position, &keys, &keys);
+            }
+            sequence.push(token);
+        }
+    }
+
+    /// The sequence holds `tokens`, and what was stored for each of them.
+    fn check(sequence: &Sequence, tokens: &[u32]) {
+        assert_eq!(sequence.tokens(), tokens);
+        for (position, &token) in tokens.iter().enumerate() {
+            for layer in 0..3 {
+                let AnySegment::F32(segment) = sequence.segment(layer, 0, position / PAGE) else {
+                    panic!("the cache is f32");
+                };
+                let (group, _) = sequence.layout.place(layer);
+                let (at, dim) = (position % PAGE, sequence.layout.groups[group].head_dim);
+                let expected = mark(layer, position, token);
+                assert_eq!(segment.keys[at / 16 * 16 * dim + at % 16], expected);
+                assert_eq!(segment.values[at * dim.next_multiple_of(16)], expected);
+            }
+        }
+        let pages = tokens.len().div_ceil(PAGE);
+        assert_eq!(sequence.bytes(), pages * sequence.layout.page_bytes(KvType::F32));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever is read, forgotten and shared, each sequence holds its own tokens and what belongs to them.
+        #[test]
+        fn forks_that_grow_and_forget_keep_what_is_theirs(
+            steps in vec((0usize..4, 0usize..5, 0usize..300, vec(0u32..3, 1..150)), 1..30),
+        ) {
+            let mut sequences = vec![(Sequence::new(layout(), KvType::F32), Vec::<u32>::new())];
+            for (which, what, len, tokens) in steps {
+                let which = which % sequences.len();
+                let (sequence, expected) = &mut sequences[which];
+                match what {
+                    0 | 1 => {
+                        read(sequence, &tokens);
+                        expected.extend(&tokens);
+                    }
+                    2 => {
+                        sequence.truncate(len);
+                        expected.truncate(len);
+                    }
+                    3 => {
+                        // A text that parts from this one somewhere, or not at all.
+                        let mut text = expected[..len.min(expected.len())].to_vec();
+                        text.extend(&tokens);
+                        let common = (0..=text.len().min(expected.len())).rev().find(|&n| text[..n] == expected[..n]);
+                        prop_assert_eq!(Some(sequence.keep_prefix(&text)), common);
+                        expected.truncate(common.unwrap());
+                    }
+                    _ => {
+                        let fork = sequences[which].clone();
+                        sequences.push(fork);
+                    }
+                }
+                sequences.iter().for_each(|(sequence, expected)| check(sequence, expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_fork_shares_pages_until_it_writes() {
+        let mut sequence = Sequence::new(layout(), KvType::F32);
+        read(&mut sequence, &[7; PAGE + 1]);
+        let mut fork = sequence.clone();
+        let shared = |a: &Sequence, b: &Sequence, page| Arc::ptr_eq(&a.groups[1][page], &b.groups[1][page]);
+        fork.reserve(0);
+        assert!(shared(&sequence, &fork, 0) && shared(&sequence, &fork, 1));
+        read(&mut fork, &[8]);
+        assert!(shared(&sequence, &fork, 0) && !shared(&sequence, &fork, 1));
+        check(&sequence, &[7; PAGE + 1]);
+    }
+}
