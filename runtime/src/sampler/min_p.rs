@@ -1,0 +1,28 @@
+//! Min-p (Nguyen et al., 2024): tokens at least so many times as likely as the likeliest.
+
+use super::candidates::Candidates;
+use super::error::SamplerError;
+use super::options::{SamplerOptions, check};
+use super::random::Xoshiro256PlusPlus;
+use super::step::Step;
+
+#[derive(Clone, Debug)]
+struct MinP(f64);
+
+/// The step, if it changes anything.
+pub(super) fn step(options: &SamplerOptions) -> Result<Option<Box<dyn Step>>, SamplerError> {
+    check("min_p", options.min_p, 0.0..=1.0, "from 0 to 1")?;
+    let idle = options.min_p == 0.0 || options.is_greedy();
+    Ok(if idle { None } else { Some(Box::new(MinP(options.min_p.into()))) })
+}
+
+impl Step for MinP {
+    fn apply(&mut self, candidates: &mut Candidates<'_>, _: &mut Xoshiro256PlusPlus) {
+        let least = f64::from(candidates.largest()) + libm::log(self.0);
+        candidates.list().retain(|c| f64::from(c.logit) >= least);
+    }
+
+    fn copy(&self) -> Box<dyn Step> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,24 @@
+//! What a step of the chain is.
+
+use std::fmt::Debug;
+
+use super::candidates::Candidates;
+use super::random::Xoshiro256PlusPlus;
+
+/// A step between the logits and the draw: it changes logits, or leaves candidates out.
+pub(super) trait Step: Debug + Send + Sync {
+    /// Hears of a token that now stands in the text: those of the prompt, and each one chosen.
+    fn accept(&mut self, _token: u32) {}
+
+    /// Does its part. Steps that draw take their random numbers from `random`.
+    fn apply(&mut self, candidates: &mut Candidates<'_>, random: &mut Xoshiro256PlusPlus);
+
+    /// A copy with all that the step remembers.
+    fn copy(&self) -> Box<dyn Step>;
+}
+
+impl Clone for Box<dyn Step> {
+    fn clone(&self) -> Self {
+        (**self).copy()
+    }
+}
