@@ -4,7 +4,8 @@
 //! sum of the squares of each input column, and `NAME.counts`, how many inputs were summed. Quipu adds
 //! `NAME.in_products`, F32 of shape \[256, columns\]: row `i` has the sums of column `i` times each column of its
 //! window of 256, which lets errors be fed back (`quipu_quant::search::calibration`). Matrices with the same input
-//! share it: those of q, k and v stand under `attn_q`, those of gate and up under `ffn_gate`. Others ignore it.
+//! share it ([`crate::families::names::Input`]): those of q, k and v stand under `attn_q`, those of gate and up under
+//! `ffn_gate`. Others ignore it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use quipu_quant::TensorType;
 use quipu_quant::search::{Calibration, WINDOW};
 use rayon::prelude::*;
 
+use crate::families::names::{Role, TensorName};
 use crate::gguf::{Array, GgufError, GgufFile, GgufWriter, Metadata, Value, WriteError};
 use crate::source::{Encoding, Source, TensorInfo};
 
@@ -154,7 +156,7 @@ impl Imatrix {
     /// What is known of the inputs of matrix `name`: under its own name or under that of another one with the same
     /// input.
     pub fn find(&self, name: &str) -> Option<&Statistics> {
-        let shared = || self.entries.get(&primary(name)?);
+        let shared = || self.entries.get(&sharing(name).next()?);
         let own = self.entries.get(name);
         own.filter(|s| !s.products.is_empty())
             .or_else(|| shared().filter(|s| !s.products.is_empty()))
@@ -226,7 +228,11 @@ impl Imatrix {
         let mut infos = Vec::new();
         let mut data: Vec<&[f32]> = Vec::new();
         for (name, entry) in &self.entries {
-            for name in std::iter::once(name.clone()).chain(secondary(name)) {
+            let mut names: Vec<String> = sharing(name).collect();
+            if names.first() != Some(name) {
+                names = vec![name.clone()];
+            }
+            for name in names {
                 let mut put = |suffix: &str, shape: Vec<usize>, values| {
                     let name = format!("{name}{suffix}");
                     infos.push(TensorInfo::new(name, Encoding::Plain(TensorType::F32), shape));
@@ -249,21 +255,14 @@ impl Imatrix {
     }
 }
 
-/// The matrix under whose name an input is counted that several share, if that is another one.
-fn primary(name: &str) -> Option<String> {
-    let replace = |from: &str, to: &str| Some(format!("{}{to}.weight", name.strip_suffix(from)?));
-    replace("attn_k.weight", "attn_q")
-        .or_else(|| replace("attn_v.weight", "attn_q"))
-        .or_else(|| replace("ffn_up.weight", "ffn_gate"))
-}
-
-/// The others that share the input of `name`.
-fn secondary(name: &str) -> Vec<String> {
-    let with = |from: &str, to: &[&str]| {
-        let stem = name.strip_suffix(from)?;
-        Some(to.iter().map(|to| format!("{stem}{to}.weight")).collect::<Vec<_>>())
-    };
-    with("attn_q.weight", &["attn_k", "attn_v"]).or_else(|| with("ffn_gate.weight", &["ffn_up"])).unwrap_or_default()
+/// The matrices that share the input of `name`, the one under whose name it is counted first.
+fn sharing(name: &str) -> impl Iterator<Item = String> {
+    let name = TensorName::parse(name);
+    let tied = name.is_some_and(|name| name.role == Role::TokenEmbedding);
+    name.and_then(TensorName::input)
+        .into_iter()
+        .flat_map(move |input| input.matrices(tied))
+        .map(|name| name.to_string())
 }
 
 fn floats(file: &GgufFile, index: usize) -> Option<Vec<f32>> {

@@ -2,6 +2,7 @@
 //!
 //! - [`source`]: what every kind of model file looks like from above: metadata, a tensor directory, rows of bytes.
 //!   Start here.
+//! - [`families`]: what kinds of models there are: their tensors, their keys, how their layers compute.
 //! - [`gguf`]: the container, read (v2, v3; mapped, checked) and written (v3).
 //! - [`safetensors`]: one file of tensors, checked.
 //! - [`hf`]: a Hugging Face directory seen as a GGUF: names, metadata, tokenizer and row order translated.
@@ -13,6 +14,7 @@
 #![deny(unsafe_code)]
 
 pub mod convert;
+pub mod families;
 pub mod gguf;
 pub mod hf;
 pub mod imatrix;

@@ -10,6 +10,7 @@ use quipu_quant::blocks::dequantize;
 use quipu_quant::pack::{PackedLayout, unpack_rows};
 use quipu_quant::{InterleavedType, StoredType, TensorType, stored};
 
+use crate::families::names::{Input, Role, TensorName};
 use crate::gguf::Metadata;
 
 /// How the weights of a tensor lie in its file.
@@ -209,6 +210,16 @@ pub trait Source: Sync + Send {
     /// The number of the tensor called `name`.
     fn find(&self, name: &str) -> Option<usize> {
         self.tensors().iter().position(|t| t.name == name)
+    }
+
+    /// Whether the embedding is the output matrix too: there is no other.
+    fn is_tied(&self) -> bool {
+        self.find(&Role::Output.weight().to_string()).is_none()
+    }
+
+    /// The name of the matrix whose outputs are logits.
+    fn output_matrix(&self) -> TensorName {
+        Input::Head.first(self.is_tied())
     }
 }
 

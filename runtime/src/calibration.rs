@@ -65,7 +65,7 @@ pub fn calibration_pass(
     if longest > c.context {
         return Err(tokens(EngineError::ContextFull { used: 0, more: longest, context: c.context }));
     }
-    let embeddings = source.find("token_embd.weight").filter(|&i| source.tensors()[i].cols() == c.embedding);
+    let embeddings = source.find("token_embd.weight").filter(|&i| source.tensors()[i].cols() == c.hidden);
     let missing = || WeightsError::Missing { path: path(), name: "token_embd.weight".into() };
     let embeddings = embeddings.ok_or_else(missing)?;
     let vocabulary = source.tensors()[embeddings].rows();
@@ -96,12 +96,12 @@ pub fn calibration_pass(
     let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
     let mut locals: Vec<Local> = (0..pool.threads()).map(|_| Local::new(c)).collect();
     let mut buffers = Buffers::default();
-    let d = padded_rows(c.embedding);
+    let d = padded_rows(c.hidden);
     let x = buffers.begin(&Rope::new(c, rope_factors.as_deref()), d, &batch, &mut sequences);
     for (x, token) in x.chunks_exact_mut(d).zip(&batch) {
         let row = token.token as usize;
-        x[..c.embedding].copy_from_slice(&source.values(embeddings, row..row + 1));
-        x[c.embedding..].fill(0.0);
+        x[..c.hidden].copy_from_slice(&source.values(embeddings, row..row + 1));
+        x[c.hidden..].fill(0.0);
     }
     for i in 0..c.layers {
         let layer = match first.take() {
@@ -114,6 +114,6 @@ pub fn calibration_pass(
     }
     let mut team = Team { kernels, pool: &mut pool, locals: &mut locals };
     let x = buffers.head_input(&mut team, c, &norm, batch.len());
-    observer(Input::Head, Rows { x, count: batch.len(), cols: c.embedding, stride: d });
+    observer(Input::Head, Rows { x, count: batch.len(), cols: c.hidden, stride: d });
     Ok(())
 }

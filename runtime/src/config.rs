@@ -1,16 +1,19 @@
 //! The shape of a model, from GGUF metadata.
 
+use quipu_formats::families::{Family, LayerPlan, Sizes, keys, known_architectures};
 use quipu_formats::gguf::{Metadata, MetadataError, Required};
 
-/// The numbers that say how a Llama is built.
+/// The numbers that say how a model is built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The model's family.
+    pub family: &'static Family,
     /// The model's name, if the file says one.
     pub name: Option<String>,
     /// Transformer blocks.
     pub layers: usize,
-    /// Width of the residual stream.
-    pub embedding: usize,
+    /// The width of the residual stream.
+    pub hidden: usize,
     /// Width of the feed-forward layer.
     pub feed_forward: usize,
     /// Query heads.
@@ -38,14 +41,16 @@ pub enum ConfigError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// Another architecture.
-    #[error("this is a `{found}` model; Quipu runs the `llama` architecture")]
+    #[error("this is a `{found}` model; Quipu runs {}", known_architectures())]
     Architecture {
         /// What the file says.
         found: String,
     },
     /// A mixture of experts.
-    #[error("this is a mixture of {experts} experts (`llama.expert_count`), which Quipu does not run")]
+    #[error("this is a mixture of {experts} experts (`{key}`), which Quipu does not run")]
     Experts {
+        /// The key that says so.
+        key: String,
         /// How many.
         experts: usize,
     },
@@ -53,7 +58,7 @@ pub enum ConfigError {
     #[error("metadata key `{key}` is {found}; expected {expected}")]
     Value {
         /// The key.
-        key: &'static str,
+        key: String,
         /// What the file has.
         found: String,
         /// What makes sense.
@@ -70,83 +75,115 @@ pub enum ConfigError {
 /// Far above every model that exists; keeps sizes from overflowing.
 const MOST: usize = 1 << 24;
 
+/// The keys of one architecture, read and checked.
+struct Keys<'a> {
+    family: &'static Family,
+    metadata: &'a Metadata,
+}
+
+impl Keys<'_> {
+    fn usize(&self, key: &str) -> Result<Option<usize>, ConfigError> {
+        Ok(self.metadata.usize_opt(&self.family.key(key))?)
+    }
+
+    fn f32(&self, key: &str) -> Result<Option<f32>, ConfigError> {
+        Ok(self.metadata.f32_opt(&self.family.key(key))?)
+    }
+
+    fn missing(&self, key: &str) -> ConfigError {
+        MetadataError::Missing { key: self.family.key(key) }.into()
+    }
+
+    fn wrong(&self, key: &str, found: impl ToString, expected: String) -> ConfigError {
+        ConfigError::Value { key: self.family.key(key), found: found.to_string(), expected }
+    }
+
+    /// A number of something, from 1 to [`MOST`].
+    fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ConfigError> {
+        match self.usize(key)?.or(default) {
+            None => Err(self.missing(key)),
+            Some(n) if n == 0 || n > MOST => Err(self.wrong(key, n, format!("1 to {MOST}"))),
+            Some(n) => Ok(n),
+        }
+    }
+
+    fn positive(&self, key: &str, value: Option<f32>) -> Result<f32, ConfigError> {
+        match value {
+            None => Err(self.missing(key)),
+            Some(x) if !(x.is_finite() && x > 0.0) => Err(self.wrong(key, x, "a positive number".into())),
+            Some(x) => Ok(x),
+        }
+    }
+}
+
 impl Config {
-    /// Reads the keys `general.architecture` and `llama.*`.
+    /// Reads the key `general.architecture` and those of that architecture.
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn from_metadata(m: &Metadata) -> Result<Config, ConfigError> {
-        let architecture = m.str_opt("general.architecture").required("general.architecture")?;
-        if architecture != "llama" {
-            return Err(ConfigError::Architecture { found: architecture.into() });
+    pub fn from_metadata(metadata: &Metadata) -> Result<Config, ConfigError> {
+        let architecture = metadata.str_opt(keys::ARCHITECTURE).required(keys::ARCHITECTURE)?;
+        let unknown = || ConfigError::Architecture { found: architecture.into() };
+        let family = Family::of_architecture(architecture).ok_or_else(unknown)?;
+        let keys = Keys { family, metadata };
+        if let Some(experts @ 1..) = keys.usize(keys::EXPERTS)? {
+            return Err(ConfigError::Experts { key: family.key(keys::EXPERTS), experts });
         }
-        let size = |key: &'static str, value: Option<usize>, default: Option<usize>| match value.or(default) {
-            None => Err(MetadataError::Missing { key: key.into() }.into()),
-            Some(n) if n == 0 || n > MOST => {
-                Err(ConfigError::Value { key, found: n.to_string(), expected: format!("1 to {MOST}") })
-            }
-            Some(n) => Ok(n),
-        };
-        if let Some(experts @ 1..) = m.usize_opt("llama.expert_count")? {
-            return Err(ConfigError::Experts { experts });
-        }
-        let layers = size("llama.block_count", m.usize_opt("llama.block_count")?, None)?;
-        let embedding = size("llama.embedding_length", m.usize_opt("llama.embedding_length")?, None)?;
-        let feed_forward = size("llama.feed_forward_length", m.usize_opt("llama.feed_forward_length")?, None)?;
-        let heads = size("llama.attention.head_count", m.usize_opt("llama.attention.head_count")?, None)?;
-        let kv_key = "llama.attention.head_count_kv";
-        let kv_heads = size(kv_key, m.usize_opt(kv_key)?, Some(heads))?;
+        let hidden = keys.size(keys::HIDDEN, None)?;
+        let heads = keys.size(keys::HEADS, None)?;
+        let kv_heads = keys.size(keys::KV_HEADS, Some(heads))?;
         if !heads.is_multiple_of(kv_heads) {
-            let expected = format!("a divisor of the {heads} query heads");
-            return Err(ConfigError::Value { key: kv_key, found: kv_heads.to_string(), expected });
+            return Err(keys.wrong(keys::KV_HEADS, kv_heads, format!("a divisor of the {heads} query heads")));
         }
-        let default_dim = if embedding.is_multiple_of(heads) { Some(embedding / heads) } else { None };
-        let dim_key = "llama.attention.key_length";
-        let rope_key = "llama.rope.dimension_count";
-        let rope_stated = m.usize_opt(rope_key)?;
-        let head_dim = size(dim_key, m.usize_opt(dim_key)?, default_dim.or(rope_stated))?;
-        let value_key = "llama.attention.value_length";
-        let value_dim = size(value_key, m.usize_opt(value_key)?, Some(head_dim))?;
+        let default_dim = if hidden.is_multiple_of(heads) { Some(hidden / heads) } else { None };
+        let head_dim = keys.size(keys::KEY_LENGTH, default_dim.or(keys.usize(keys::ROPE_DIM)?))?;
+        let value_dim = keys.size(keys::VALUE_LENGTH, Some(head_dim))?;
         if value_dim != head_dim {
-            let expected = format!("{head_dim}, the length of a key");
-            return Err(ConfigError::Value { key: value_key, found: value_dim.to_string(), expected });
+            return Err(keys.wrong(keys::VALUE_LENGTH, value_dim, format!("{head_dim}, the length of a key")));
         }
-        let rope_dim = size(rope_key, rope_stated, Some(head_dim))?;
+        let rope_dim = keys.size(keys::ROPE_DIM, Some(head_dim))?;
         if rope_dim > head_dim || rope_dim % 2 == 1 {
             let expected = format!("an even number up to {head_dim}, the length of a head");
-            return Err(ConfigError::Value { key: rope_key, found: rope_dim.to_string(), expected });
+            return Err(keys.wrong(keys::ROPE_DIM, rope_dim, expected));
         }
-        let positive = |key: &'static str, value: Option<f32>, default: Option<f32>| match value.or(default) {
-            None => Err(MetadataError::Missing { key: key.into() }.into()),
-            Some(x) if !(x.is_finite() && x > 0.0) => {
-                Err(ConfigError::Value { key, found: x.to_string(), expected: "a positive number".into() })
-            }
-            Some(x) => Ok(x),
-        };
-        let eps_key = "llama.attention.layer_norm_rms_epsilon";
-        let norm_epsilon = positive(eps_key, m.f32_opt(eps_key)?, None)?;
-        let rope_base = positive("llama.rope.freq_base", m.f32_opt("llama.rope.freq_base")?, Some(10_000.0))?;
-        let factor_key = "llama.rope.scaling.factor";
-        // `scale_linear` is the key of files from before `scaling.*`.
-        let stated = m.f32_opt(factor_key)?.or(m.f32_opt("llama.rope.scale_linear")?);
-        let rope_linear = match m.str_opt("llama.rope.scaling.type")? {
-            None | Some("linear") => positive(factor_key, stated, Some(1.0))?,
+        let stretched = keys.f32(keys::ROPE_FACTOR)?.or(keys.f32(keys::ROPE_FACTOR_OLD)?);
+        let rope_linear = match metadata.str_opt(&family.key(keys::ROPE_SCALING))? {
+            None | Some("linear") => keys.positive(keys::ROPE_FACTOR, stretched.or(Some(1.0)))?,
             Some("none") => 1.0,
             Some(other) => return Err(ConfigError::RopeScaling { found: other.into() }),
         };
         Ok(Config {
-            name: m.str_opt("general.name")?.map(str::to_string),
-            layers,
-            embedding,
-            feed_forward,
+            family,
+            name: metadata.str_opt("general.name")?.map(str::to_string),
+            layers: keys.size(keys::LAYERS, None)?,
+            hidden,
+            feed_forward: keys.size(keys::FEED_FORWARD, None)?,
             heads,
             kv_heads,
             head_dim,
             rope_dim,
-            rope_base,
+            rope_base: keys.positive(keys::ROPE_BASE, keys.f32(keys::ROPE_BASE)?.or(Some(10_000.0)))?,
             rope_linear,
-            norm_epsilon,
-            context: size("llama.context_length", m.usize_opt("llama.context_length")?, None)?,
+            norm_epsilon: keys.positive(keys::RMS_EPSILON, keys.f32(keys::RMS_EPSILON)?)?,
+            context: keys.size(keys::CONTEXT, None)?,
         })
+    }
+
+    /// How a layer computes.
+    pub fn layer(&self) -> LayerPlan {
+        self.family.layer
+    }
+
+    /// What the extents of tensors are made of, with `vocabulary` rows of the embedding.
+    pub fn sizes(&self, vocabulary: usize) -> Sizes {
+        Sizes {
+            hidden: self.hidden,
+            feed_forward: self.feed_forward,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            rope_dim: self.rope_dim,
+            vocabulary,
+        }
     }
 }

@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+pub use quipu_formats::families::names::Input;
 use quipu_kernels::{AttentionScratch, Kernels, MatMut, Queries, Scratch, Tile, padded_rows, state_len};
 
 use crate::config::Config;
@@ -27,21 +28,6 @@ pub struct BatchToken {
     pub sequence: usize,
     /// Whether the logits after it are wanted.
     pub logits: bool,
-}
-
-/// Which matrices an input is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// `attn_q`, `attn_k` and `attn_v` of a layer.
-    Attention(usize),
-    /// `attn_output` of a layer.
-    AttentionOutput(usize),
-    /// `ffn_gate` and `ffn_up` of a layer.
-    FeedForward(usize),
-    /// `ffn_down` of a layer.
-    FeedForwardDown(usize),
-    /// The output matrix, which may be the embedding.
-    Head,
 }
 
 /// Rows of activations, one for each token.
@@ -184,9 +170,9 @@ impl Buffers {
 
     /// What of the final norm the head sees, for all of `n` tokens.
     pub(crate) fn head_input(&mut self, team: &mut Team<'_>, c: &Config, norm: &[f32], n: usize) -> &[f32] {
-        let d = padded_rows(c.embedding);
+        let d = padded_rows(c.hidden);
         let h = room(&mut self.h, n * d);
-        team.norm(&self.x[..n * d], norm, c.norm_epsilon, c.embedding, h);
+        team.norm(&self.x[..n * d], norm, c.norm_epsilon, c.hidden, h);
         h
     }
 }
@@ -353,7 +339,7 @@ impl Team<'_> {
         show: &mut Observer<'_>,
     ) {
         let n = batch.len();
-        let d = padded_rows(c.embedding);
+        let d = padded_rows(c.hidden);
         let (q_width, kv_width) = (padded_rows(c.heads * c.head_dim), padded_rows(c.kv_heads * c.head_dim));
         let qkv_width = q_width + 2 * kv_width;
         let ff = padded_rows(c.feed_forward);
@@ -369,10 +355,10 @@ impl Team<'_> {
         let attn = room(attn, n * q_width);
         let ffn = room(ffn, n * ff);
 
-        self.norm(x, &w.attn_norm, eps, c.embedding, h);
-        show(Input::Attention(layer), h, c.embedding, d);
+        self.norm(x, &w.attn_norm, eps, c.hidden, h);
+        show(Input::Attention(layer), h, c.hidden, d);
         let projections = [&w.attn_q, &w.attn_k, &w.attn_v];
-        let input = self.input(&projections, h, n, c.embedding, d, tiles);
+        let input = self.input(&projections, h, n, c.hidden, d, tiles);
         self.products(&projections, input, &mut MatMut::new(qkv, n, qkv_width, qkv_width));
 
         let kernels = self.kernels;
@@ -393,9 +379,9 @@ impl Team<'_> {
         let input = self.input(&[&w.attn_output], attn, n, c.heads * c.head_dim, q_width, tiles);
         self.add_product(&w.attn_output, input, &mut MatMut::new(x, n, d, d));
 
-        self.norm(x, &w.ffn_norm, eps, c.embedding, h);
-        show(Input::FeedForward(layer), h, c.embedding, d);
-        let input = self.input(&[&w.ffn_gate, &w.ffn_up], h, n, c.embedding, d, tiles);
+        self.norm(x, &w.ffn_norm, eps, c.hidden, h);
+        show(Input::FeedForward(layer), h, c.hidden, d);
+        let input = self.input(&[&w.ffn_gate, &w.ffn_up], h, n, c.hidden, d, tiles);
         self.gated_product(&w.ffn_gate, &w.ffn_up, input, &mut MatMut::new(ffn, n, ff, ff));
         show(Input::FeedForwardDown(layer), ffn, c.feed_forward, ff);
         let input = self.input(&[&w.ffn_down], ffn, n, c.feed_forward, ff, tiles);
@@ -442,11 +428,11 @@ impl Model {
         if n == 0 {
             return;
         }
-        let d = padded_rows(c.embedding);
+        let d = padded_rows(c.hidden);
         let x = buffers.begin(rope, d, batch, sequences);
         for (x, token) in x.chunks_exact_mut(d).zip(batch) {
-            weights.token_embd.matrix.row(token.token as usize, &mut x[..c.embedding]);
-            x[c.embedding..].fill(0.0);
+            weights.token_embd.matrix.row(token.token as usize, &mut x[..c.hidden]);
+            x[c.hidden..].fill(0.0);
         }
 
         for layer in weights.layers.iter().enumerate() {
@@ -466,11 +452,11 @@ impl Model {
             let rows = wanted.len();
             for (r, &i) in wanted.iter().enumerate() {
                 let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
-                kernels.rms_norm(x, &weights.output_norm, eps, c.embedding, h);
+                kernels.rms_norm(x, &weights.output_norm, eps, c.hidden, h);
             }
-            show(Input::Head, Rows { x: h, count: rows, cols: c.embedding, stride: d });
+            show(Input::Head, Rows { x: h, count: rows, cols: c.hidden, stride: d });
             let Some(logits) = &mut logits else { continue };
-            let input = team.input(&[head], h, rows, c.embedding, d, tiles);
+            let input = team.input(&[head], h, rows, c.hidden, d, tiles);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
             let row = |r: usize| &out[r * width..][..weights.vocabulary()];

@@ -283,7 +283,7 @@ pub(crate) fn load_vectors(
 ) -> Result<(Vec<f32>, Option<Vec<f32>>), WeightsError> {
     let never = Cancel::new();
     let mut loader = Loader::new(source, pool, true, &never, &|_, _| {}, |_| false)?;
-    Ok((loader.padded("output_norm.weight", config.embedding)?, loader.rope_factors(config)?))
+    Ok((loader.padded("output_norm.weight", config.hidden)?, loader.rope_factors(config)?))
 }
 
 /// Bytes from the beginning of a matrix in memory to where the next one may begin: no page has parts of two.
@@ -330,7 +330,7 @@ impl<'a> Loader<'a> {
     }
 
     fn model(&mut self, c: &Config) -> Result<ModelWeights, WeightsError> {
-        let d = c.embedding;
+        let d = c.hidden;
         let vocabulary = self.source.find("token_embd.weight").map(|i| self.source.tensors()[i].rows());
         let vocabulary = vocabulary.ok_or_else(|| self.missing("token_embd.weight"))?;
         let rope_factors = self.rope_factors(c)?;
@@ -358,7 +358,7 @@ impl<'a> Loader<'a> {
     }
 
     fn layer(&mut self, c: &Config, i: usize) -> Result<Layer, WeightsError> {
-        let (d, q, kv, ff) = (c.embedding, c.heads * c.head_dim, c.kv_heads * c.head_dim, c.feed_forward);
+        let (d, q, kv, ff) = (c.hidden, c.heads * c.head_dim, c.kv_heads * c.head_dim, c.feed_forward);
         let name = |part: &str| format!("blk.{i}.{part}");
         Ok(Layer {
             attn_norm: self.padded(&name("attn_norm.weight"), d)?,

@@ -22,7 +22,8 @@ use rayon::prelude::*;
 
 use super::plan::{Plan, is_calibrated, is_weight};
 use super::stream::check_range;
-use super::{ConvertError, ConvertOptions, TypeRule, mix};
+use super::{ConvertError, ConvertOptions, TypeRule};
+use crate::families::names::split_layer;
 use crate::gguf::Metadata;
 use crate::imatrix::Statistics;
 use crate::source::{Encoding, Source, TensorInfo};
@@ -197,7 +198,7 @@ pub fn parts(matrices: &[Matrix]) -> Vec<Vec<usize>> {
     if matrices.len() <= MOST_PARTS {
         return (0..matrices.len()).map(|i| vec![i]).collect();
     }
-    let place = |m: &Matrix| mix::layer_and_part(&m.name).map(|(layer, part)| (layer, part.to_owned()));
+    let place = |m: &Matrix| split_layer(&m.name).map(|(layer, kind)| (layer, kind.to_owned()));
     let last = matrices.iter().filter_map(|m| Some(place(m)?.0)).max().unwrap_or(0);
     let band = |layer: usize| match layer {
         0 | 1 => layer,

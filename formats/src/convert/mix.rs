@@ -1,7 +1,7 @@
 //! Mixes: files whose tensors have several types, under the names that people know from llama.cpp.
 //!
-//! Which tensor has which type are facts of llama.cpp (`llama_tensor_get_type_impl` in `llama-quant.cpp`, for the
-//! architecture `llama`), so that files of one name have one size. `n` is the number of layers, `i` that of a tensor's
+//! Which tensor has which type are facts of llama.cpp (`llama_tensor_get_type_impl` in `llama-quant.cpp`, the same for
+//! all families here), so that files of one name have one size. `n` is the number of layers, `i` that of a tensor's
 //! layer; a layer is *favoured* if `i < n/8`, `i ≥ 7n/8` or `(i − n/8) mod 3 = 2`, divisions being whole.
 //!
 //! | mix | most | `attn_v` | `ffn_down` | `attn_output` |
@@ -23,6 +23,8 @@
 //! Q3_K, Q5_0 for Q4_K, Q5_1 for Q5_K, Q8_0 for Q6_K, IQ4_NL for IQ4_XS.
 
 use quipu_quant::TensorType::{self, *};
+
+use crate::families::names::{Parameter, Role, TensorName};
 
 /// A mix of tensor types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,50 +130,50 @@ impl Model {
 
     /// The type of a matrix that is not the head, by the table of this module.
     pub fn mixed(self, mix: Mix, name: &str) -> TensorType {
-        let (Some((layer, part)), base) = (layer_and_part(name), mix.base()) else { return mix.base() };
+        let (Some((layer, role)), base) = (matrix_of_layer(name), mix.base()) else { return mix.base() };
         let early = layer < self.layers / 8;
         let many_queries = self.queries_per_key >= 4;
-        let ty = match (mix, part) {
-            (Mix::Q2_K, "attn_v") => {
+        let ty = match (mix, role) {
+            (Mix::Q2_K, Role::Value) => {
                 if many_queries {
                     Q4_K
                 } else {
                     Q3_K
                 }
             }
-            (Mix::Q2_K, "ffn_down" | "attn_output") => Q3_K,
-            (Mix::Q3_K_M, "attn_v") => {
+            (Mix::Q2_K, Role::Down | Role::AttentionOutput) => Q3_K,
+            (Mix::Q3_K_M, Role::Value) => {
                 if layer < 2 {
                     Q5_K
                 } else {
                     Q4_K
                 }
             }
-            (Mix::Q3_K_M, "ffn_down") => {
+            (Mix::Q3_K_M, Role::Down) => {
                 if layer < self.layers / 16 {
                     Q5_K
                 } else {
                     Q4_K
                 }
             }
-            (Mix::Q3_K_M, "attn_output") => Q4_K,
-            (Mix::Q3_K_L, "attn_v" | "ffn_down" | "attn_output") => Q5_K,
-            (Mix::IQ4_NL | Mix::IQ4_XS, "attn_v") if many_queries => Q5_K,
-            (Mix::IQ4_NL | Mix::IQ4_XS, "ffn_down") if early && !self.imatrix => Q5_K,
-            (Mix::Q4_K_S, "attn_v") if layer < 4 => Q5_K,
-            (Mix::Q4_K_S, "ffn_down") if early => Q5_K,
-            (Mix::Q4_K_M | Mix::Q5_K_M, "attn_v" | "ffn_down") if self.favoured(layer) => Q6_K,
+            (Mix::Q3_K_M, Role::AttentionOutput) => Q4_K,
+            (Mix::Q3_K_L, Role::Value | Role::Down | Role::AttentionOutput) => Q5_K,
+            (Mix::IQ4_NL | Mix::IQ4_XS, Role::Value) if many_queries => Q5_K,
+            (Mix::IQ4_NL | Mix::IQ4_XS, Role::Down) if early && !self.imatrix => Q5_K,
+            (Mix::Q4_K_S, Role::Value) if layer < 4 => Q5_K,
+            (Mix::Q4_K_S, Role::Down) if early => Q5_K,
+            (Mix::Q4_K_M | Mix::Q5_K_M, Role::Value | Role::Down) if self.favoured(layer) => Q6_K,
             _ => base,
         };
-        let small = part == "attn_v" && self.layers == 80 && self.queries_per_key > 1;
+        let small = role == Role::Value && self.layers == 80 && self.queries_per_key > 1;
         if small && matches!(ty, Q3_K | Q4_K) { Q5_K } else { ty }
     }
 
     /// The same for a file of one type.
     pub fn uniform(self, ty: TensorType, name: &str) -> TensorType {
-        match (ty, layer_and_part(name)) {
-            (Q4_0, Some((layer, "ffn_down"))) if self.imatrix && layer < self.layers / 8 => Q4_1,
-            (Q5_0, Some((layer, "ffn_down"))) if self.imatrix && layer < self.layers / 8 => Q5_1,
+        match (ty, matrix_of_layer(name)) {
+            (Q4_0, Some((layer, Role::Down))) if self.imatrix && layer < self.layers / 8 => Q4_1,
+            (Q5_0, Some((layer, Role::Down))) if self.imatrix && layer < self.layers / 8 => Q5_1,
             _ => ty,
         }
     }
@@ -198,10 +200,10 @@ pub(super) fn fallback(ty: TensorType, cols: usize) -> TensorType {
     [ty, smaller].into_iter().find(|t| cols.is_multiple_of(t.block_len())).unwrap_or(F16)
 }
 
-/// The layer's number and `ffn_down` of `blk.3.ffn_down.weight`.
-pub(super) fn layer_and_part(name: &str) -> Option<(usize, &str)> {
-    let (number, rest) = name.strip_prefix("blk.")?.split_once('.')?;
-    Some((number.parse().ok()?, rest.strip_suffix(".weight")?))
+/// The layer's number and the role of a matrix of a layer, by its name.
+fn matrix_of_layer(name: &str) -> Option<(usize, Role)> {
+    let name = TensorName::parse(name).filter(|name| name.parameter == Parameter::Weight)?;
+    Some((name.layer?, name.role))
 }
 
 #[cfg(test)]

@@ -1,30 +1,21 @@
 //! The order of tensors in a packed file: that in which a forward pass reads them, so that reading ahead is reading on.
 
+use crate::families::names::{Role, TensorName, split_layer};
+
 /// A key that sorts tensors by name: rope factors, the layers, what else there is, the final norm, the head, the
 /// embedding. (The embedding is needed first, but only a row of it; where it is the head too, all of it is needed
 /// last.)
 pub(super) fn forward_order(name: &str) -> impl Ord + use<> {
-    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
-    if let Some((number, rest)) = layer
-        && let Ok(number) = number.parse::<u64>()
-    {
-        const STEPS: [&str; 9] =
-            ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"];
-        let (step, kind) = rest.split_once('.').unwrap_or((rest, ""));
-        let step = STEPS.iter().position(|s| *s == step).unwrap_or(STEPS.len());
-        let kind = ["weight", "bias"].iter().position(|k| *k == kind).unwrap_or(2);
-        return (1, number, step, kind);
-    }
-    let stage = match name {
-        "rope_freqs.weight" => 0,
-        "output_norm.weight" => 3,
-        "output_norm.bias" => 4,
-        "output.weight" => 5,
-        "output.bias" => 6,
-        "token_embd.weight" => 7,
-        _ => 2,
+    let known = TensorName::parse(name).map(|n| (n.role, n.parameter));
+    let layer = split_layer(name).map(|(layer, _)| layer);
+    let stage = match (layer, known) {
+        (_, Some((Role::RopeFactors, _))) => 0,
+        (Some(_), _) => 1,
+        (None, None) => 2,
+        (None, Some(_)) => 3,
     };
-    (stage, 0, 0, 0)
+    // In a layer what is unheard of comes last.
+    (stage, layer, known.is_none(), known)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use quipu_quant::blocks::has_plain_rule;
 use super::mix::{self, Model};
 use super::order::forward_order;
 use super::{ConvertError, ConvertOptions, Rounding, TypeRule, Warning};
+use crate::families::names::{Role, split_layer};
 use crate::gguf::{
     ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Metadata, PACKED_ALIGNMENT, Value,
 };
@@ -37,7 +38,8 @@ impl Plan {
         if options.packed {
             origins.sort_by_cached_key(|&i| forward_order(&infos[i].name));
         }
-        let head = ["output.weight", "token_embd.weight"].into_iter().find(|name| source.find(name).is_some());
+        let embedding = Role::TokenEmbedding.weight().to_string();
+        let head = source.output_matrix().to_string();
 
         let model = model(source, options);
 
@@ -46,7 +48,7 @@ impl Plan {
         let mut tensors = Vec::with_capacity(infos.len());
         for &origin in &origins {
             let from = &infos[origin];
-            let is_head = head == Some(&from.name);
+            let is_head = from.name == head;
             let wanted = wanted_type(from, options, model, is_head);
             let packed = options.packed && is_weight(from) && from.shape.len() == 2;
             let is_kept = wanted.is_none() && !packed && matches!(from.encoding, Encoding::Stored(_));
@@ -58,7 +60,7 @@ impl Plan {
             if ty != from.ty() && !ty.is_float() {
                 // Embeddings that are not the output matrix too are looked up, not multiplied: there is nothing to know
                 // of their inputs.
-                let is_multiplied = is_head || from.name != "token_embd.weight";
+                let is_multiplied = is_head || from.name != embedding;
                 uncalibrated += usize::from(!is_calibrated(options, from)? && is_multiplied);
                 if options.rounding == Rounding::Plain && !has_plain_rule(ty) {
                     return Err(ConvertError::NoPlainRule { tensor: from.name.clone(), ty });
@@ -96,17 +98,22 @@ pub(super) fn is_calibrated(options: &ConvertOptions, info: &TensorInfo) -> Resu
 
 /// What the mixes ask about the model.
 fn model(source: &dyn Source, options: &ConvertOptions) -> Model {
-    let layer = |t: &TensorInfo| mix::layer_and_part(&t.name).map(|(layer, _)| layer.saturating_add(1));
-    let rows = |name: &str| source.find(name).map_or(1, |i| source.tensors()[i].rows());
+    let weights = source.tensors().iter().filter(|t| is_weight_name(&t.name));
+    let layers = weights.filter_map(|t| Some(split_layer(&t.name)?.0.saturating_add(1)));
+    let rows = |role: Role| source.find(&role.weight_of(0).to_string()).map_or(1, |i| source.tensors()[i].rows());
     Model {
-        layers: source.tensors().iter().filter_map(layer).max().unwrap_or(0),
-        queries_per_key: rows("blk.0.attn_q.weight") / rows("blk.0.attn_v.weight").max(1),
+        layers: layers.max().unwrap_or(0),
+        queries_per_key: rows(Role::Query) / rows(Role::Value).max(1),
         imatrix: options.imatrix_types,
     }
 }
 
 pub(super) fn is_weight(info: &TensorInfo) -> bool {
-    info.shape.len() >= 2 && info.name.ends_with(".weight")
+    info.shape.len() >= 2 && is_weight_name(&info.name)
+}
+
+fn is_weight_name(name: &str) -> bool {
+    name.ends_with(".weight")
 }
 
 /// The tables of the [module](super) and of [`mix`]; `None`: as it is.

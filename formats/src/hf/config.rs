@@ -1,10 +1,12 @@
-//! config.json: the shape of a Llama.
+//! config.json: the shape of a model.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::json::{FileError, KeyError, MAX_SMALL_BYTES, Object, describe, read_json};
+use crate::families::names::Role;
+use crate::families::{Bias, FAMILIES, Family, Sizes};
 
 /// A rule that a config.json breaks, or something in it that Quipu does not run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -13,21 +15,24 @@ pub enum ConfigFault {
     /// A key is missing or of the wrong type.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Not a Llama.
-    #[error("{found} is not supported: Quipu runs LlamaForCausalLM (model_type llama)")]
-    NotLlama { found: String },
+    /// A family that is not known here, or a class of another one than `model_type` says.
+    #[error("{found} is not supported: Quipu runs {}", known_types())]
+    Family { found: String },
     /// The weights are quantised in a way of their own.
     #[error("the checkpoint is quantised ({method}): convert from the original F32, F16 or BF16 checkpoint")]
     Quantized { method: String },
-    /// Another activation function than Llama's.
-    #[error("`{key}` is {found}; a Llama has silu")]
+    /// An activation function that no family here has.
+    #[error("`{key}` is {found}; expected silu")]
     Activation { key: &'static str, found: String },
     /// A rope scaling that is not supported.
     #[error("rope scaling {found} is not supported: Quipu knows default, linear and llama3")]
     RopeType { found: String },
-    /// Part of each head is left unrotated, which Llama never does.
-    #[error("`partial_rotary_factor` is {found}; a Llama rotates whole heads")]
+    /// Part of each head is left unrotated, which no family here does.
+    #[error("`partial_rotary_factor` is {found}; RoPE has to turn whole heads")]
     PartialRotary { found: String },
+    /// Some layers see a window of the latest positions only.
+    #[error("`{key}` is {found}: layers with a sliding window are not supported")]
+    SlidingWindow { key: &'static str, found: String },
     /// llama3 scaling with its bands the wrong way round.
     #[error("`low_freq_factor` {low} must be less than `high_freq_factor` {high}")]
     RopeBands { low: f64, high: f64 },
@@ -68,23 +73,17 @@ pub enum RopeScaling {
     },
 }
 
-/// What config.json says of a Llama, checked.
+/// What config.json says of a model, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LlamaConfig {
-    /// Length of an activation vector (`hidden_size`).
-    pub hidden: usize,
-    /// Length of a feed-forward vector (`intermediate_size`).
-    pub ffn: usize,
+pub struct HfConfig {
+    /// The model's family (`model_type`).
+    pub family: &'static Family,
+    /// `hidden_size`, `intermediate_size`, `num_attention_heads`, `num_key_value_heads` (as many as query heads when
+    /// absent), `head_dim` (even; where it is absent and the family has no default `hidden_size /
+    /// num_attention_heads`), `vocab_size`.
+    pub sizes: Sizes,
     /// Number of layers (`num_hidden_layers`).
     pub layers: usize,
-    /// Number of query heads (`num_attention_heads`).
-    pub heads: usize,
-    /// Number of key/value heads (`num_key_value_heads`; as many as query heads when absent).
-    pub kv_heads: usize,
-    /// Length of a head (`head_dim`; `hidden_size / num_attention_heads` when absent). Even.
-    pub head_dim: usize,
-    /// Rows of the embedding (`vocab_size`).
-    pub vocab_size: usize,
     /// Longest context (`max_position_embeddings`).
     pub context: usize,
     /// ε of RMSNorm (`rms_norm_eps`).
@@ -95,10 +94,8 @@ pub struct LlamaConfig {
     pub rope_scaling: RopeScaling,
     /// The output matrix is the embedding (`tie_word_embeddings`).
     pub tied: bool,
-    /// Attention projections have biases (`attention_bias`).
-    pub attention_bias: bool,
-    /// Feed-forward projections have biases (`mlp_bias`).
-    pub mlp_bias: bool,
+    /// The keys of the family's optional biases that are true (`attention_bias`, `mlp_bias`).
+    pub biases: Vec<&'static str>,
     /// Where the checkpoint came from (`_name_or_path`).
     pub name_or_path: Option<String>,
 }
@@ -111,12 +108,12 @@ pub(super) fn read(path: &Path) -> Result<Option<Json>, FileError> {
     read_json(path, MAX_SMALL_BYTES)
 }
 
-impl LlamaConfig {
-    /// Reads and checks the keys of a Llama, in transformers 4's spelling or 5's. An absent key has the default of
-    /// transformers' `LlamaConfig` where there is one that models rely on; sizes have none.
-    pub(super) fn from_json(json: &Json) -> Result<LlamaConfig, ConfigFault> {
+impl HfConfig {
+    /// Reads and checks the keys of a model, in transformers 4's spelling or 5's. An absent key has the default of
+    /// transformers' class where there is one that models rely on; sizes have none.
+    pub(super) fn from_json(json: &Json) -> Result<HfConfig, ConfigFault> {
         let config = Object::new(json, "");
-        check_architecture(&config)?;
+        let family = read_family(&config)?;
         if let Some(quantization) = config.object("quantization_config")? {
             let method = quantization.get("quant_method").map_or("unnamed method".into(), describe);
             return Err(ConfigFault::Quantized { method });
@@ -130,7 +127,7 @@ impl LlamaConfig {
         if !heads.is_multiple_of(kv_heads) {
             return Err(ConfigFault::HeadsPerKvHead { heads, kv_heads });
         }
-        let head_dim = match config.size("head_dim")? {
+        let head_dim = match config.size("head_dim")?.or(family.defaults.head_dim) {
             Some(head_dim) => head_dim,
             None if hidden.is_multiple_of(heads) => hidden / heads,
             None => return Err(ConfigFault::HiddenPerHead { hidden, heads }),
@@ -142,44 +139,96 @@ impl LlamaConfig {
             return Err(ConfigFault::HeadsOverflow { heads, head_dim });
         }
         let (rope_theta, rope_scaling) = read_rope(&config)?;
-        Ok(LlamaConfig {
-            hidden,
-            ffn: size("intermediate_size")?,
-            layers: size("num_hidden_layers")?,
-            heads,
-            kv_heads,
-            head_dim,
-            vocab_size: size("vocab_size")?,
-            context: config.size("max_position_embeddings")?.unwrap_or(2048),
+        if matches!(rope_scaling, RopeScaling::Llama3 { .. }) && family.tensor(Role::RopeFactors).is_none() {
+            return Err(ConfigFault::RopeType {
+                found: format!("\"llama3\" of a model of type {}", family.architecture),
+            });
+        }
+        let layers = size("num_hidden_layers")?;
+        refuse_windows(&config, layers)?;
+        Ok(HfConfig {
+            family,
+            sizes: Sizes {
+                hidden,
+                feed_forward: size("intermediate_size")?,
+                heads,
+                kv_heads,
+                head_dim,
+                rope_dim: head_dim,
+                vocabulary: size("vocab_size")?,
+            },
+            layers,
+            context: config.size("max_position_embeddings")?.unwrap_or(family.defaults.context),
             rms_norm_eps: config.positive("rms_norm_eps")?.unwrap_or(1e-6),
             rope_theta,
             rope_scaling,
             tied: config.bool("tie_word_embeddings")?.unwrap_or(false),
-            attention_bias: config.bool("attention_bias")?.unwrap_or(false),
-            mlp_bias: config.bool("mlp_bias")?.unwrap_or(false),
+            biases: read_biases(&config, family)?,
             name_or_path: config.string("_name_or_path")?.filter(|s| !s.is_empty()).map(str::to_string),
         })
     }
+
+    /// Whether a matrix with this `bias` has one.
+    pub fn has_bias(&self, bias: Bias) -> bool {
+        match bias {
+            Bias::None => false,
+            Bias::Always => true,
+            Bias::If(key) => self.biases.contains(&key),
+        }
+    }
 }
 
-fn check_architecture(config: &Object) -> Result<(), ConfigFault> {
-    let not_llama = |found: &Value| Err(ConfigFault::NotLlama { found: describe(found) });
-    let model_type = config.value("model_type");
-    if let Some(found) = model_type.filter(|v| v.as_str() != Some("llama")) {
-        return not_llama(found);
+/// The keys of the family's optional biases that are true.
+fn read_biases(config: &Object, family: &Family) -> Result<Vec<&'static str>, ConfigFault> {
+    let mut biases = Vec::new();
+    for tensor in family.tensors {
+        if let Bias::If(key) = tensor.bias
+            && config.bool(key)?.unwrap_or(false)
+            && !biases.contains(&key)
+        {
+            biases.push(key);
+        }
     }
-    let architectures =
+    Ok(biases)
+}
+
+/// What may stand in `model_type` and `architectures`, for messages.
+fn known_types() -> String {
+    let name = |family: &&Family| format!("{} (model_type {})", family.classes[0], family.model_types.join(" or "));
+    FAMILIES.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn read_family(config: &Object) -> Result<&'static Family, ConfigFault> {
+    let unknown = |found: &Value| ConfigFault::Family { found: describe(found) };
+    let has = |names: &[&str], v: &Value| v.as_str().is_some_and(|v| names.contains(&v));
+    let classes =
         config.typed("architectures", "an array of names", Value::as_array)?.map(Vec::as_slice).unwrap_or_default();
-    // Spelled with capitals by the first conversions of Llama 1.
-    let is_llama = |v: &Value| matches!(v.as_str(), Some("LlamaForCausalLM" | "LLaMAForCausalLM"));
-    match architectures {
-        [] if model_type.is_some() => Ok(()),
-        [] => Err(KeyError::Missing { key: "model_type".into() }.into()),
-        names => match names.iter().find(|name| !is_llama(name)) {
-            Some(other) => not_llama(other),
-            None => Ok(()),
-        },
+    let family = match (config.value("model_type"), classes.first()) {
+        (Some(found), _) => FAMILIES.into_iter().find(|f| has(f.model_types, found)).ok_or_else(|| unknown(found))?,
+        (None, Some(found)) => FAMILIES.into_iter().find(|f| has(f.classes, found)).ok_or_else(|| unknown(found))?,
+        (None, None) => return Err(KeyError::Missing { key: "model_type".into() }.into()),
+    };
+    match classes.iter().find(|name| !has(family.classes, name)) {
+        Some(other) => Err(unknown(other)),
+        None => Ok(family),
     }
+}
+
+/// Refuses a model some of whose layers see a sliding window. As in transformers, `layer_types` goes before the older
+/// keys, whose defaults are those of Qwen2.
+fn refuse_windows(config: &Object, layers: usize) -> Result<(), ConfigFault> {
+    const FULL: &str = "full_attention";
+    if let Some(types) = config.typed("layer_types", "an array of names", Value::as_array)? {
+        return match types.iter().find(|kind| kind.as_str() != Some(FULL)) {
+            Some(other) => Err(ConfigFault::SlidingWindow { key: "layer_types", found: describe(other) }),
+            None => Ok(()),
+        };
+    }
+    let first = config.typed("max_window_layers", "a number of layers", Value::as_u64)?.unwrap_or(28);
+    if config.bool("use_sliding_window")?.unwrap_or(false) && first < layers as u64 {
+        return Err(ConfigFault::SlidingWindow { key: "use_sliding_window", found: "true".into() });
+    }
+    Ok(())
 }
 
 /// `rope_theta` and the scaling: transformers 5 has both in `rope_parameters`, 4 has the one beside `rope_scaling`.

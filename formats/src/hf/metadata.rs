@@ -1,39 +1,41 @@
-//! GGUF's `general.*` and `llama.*` keys, with the types that llama.cpp writes.
+//! GGUF's `general.*` keys and those of the architecture, with the types that llama.cpp writes.
 
 use std::path::Path;
 
 use quipu_quant::TensorType;
 
-use super::config::{LlamaConfig, RopeScaling};
+use super::config::{HfConfig, RopeScaling};
+use crate::families::keys;
 use crate::gguf::{Metadata, Value};
 use crate::source::TensorInfo;
 
 /// The metadata of the model without its tokenizer.
-pub(super) fn model_metadata(config: &LlamaConfig, dir: &Path, tensors: &[&TensorInfo]) -> Metadata {
+pub(super) fn model_metadata(config: &HfConfig, dir: &Path, tensors: &[&TensorInfo]) -> Metadata {
     let mut metadata = Metadata::default();
-    metadata.set("general.architecture", Value::String("llama".into()));
+    metadata.set(keys::ARCHITECTURE, Value::String(config.family.architecture.into()));
     metadata.set("general.type", Value::String("model".into()));
     metadata.set("general.name", Value::String(model_name(dir, config.name_or_path.as_deref())));
     let parameters = tensors.iter().map(|t| t.shape.iter().map(|&n| n as u64).product::<u64>()).sum();
     metadata.set("general.size_label", Value::String(size_label(parameters)));
 
     // Sizes are below 2³¹ (Object::size).
-    let mut size = |key: &str, value: usize| metadata.set(format!("llama.{key}"), Value::U32(value as u32));
-    size("block_count", config.layers);
-    size("context_length", config.context);
-    size("embedding_length", config.hidden);
-    size("feed_forward_length", config.ffn);
-    size("attention.head_count", config.heads);
-    size("attention.head_count_kv", config.kv_heads);
-    size("attention.key_length", config.head_dim);
-    size("attention.value_length", config.head_dim);
-    size("rope.dimension_count", config.head_dim);
-    size("vocab_size", config.vocab_size);
-    metadata.set("llama.rope.freq_base", Value::F32(config.rope_theta as f32));
-    metadata.set("llama.attention.layer_norm_rms_epsilon", Value::F32(config.rms_norm_eps as f32));
+    let (family, sizes) = (config.family, config.sizes);
+    let mut size = |key: &str, value: usize| metadata.set(family.key(key), Value::U32(value as u32));
+    size(keys::LAYERS, config.layers);
+    size(keys::CONTEXT, config.context);
+    size(keys::HIDDEN, sizes.hidden);
+    size(keys::FEED_FORWARD, sizes.feed_forward);
+    size(keys::HEADS, sizes.heads);
+    size(keys::KV_HEADS, sizes.kv_heads);
+    size(keys::KEY_LENGTH, sizes.head_dim);
+    size(keys::VALUE_LENGTH, sizes.head_dim);
+    size(keys::ROPE_DIM, sizes.rope_dim);
+    size(keys::VOCABULARY, sizes.vocabulary);
+    metadata.set(family.key(keys::ROPE_BASE), Value::F32(config.rope_theta as f32));
+    metadata.set(family.key(keys::RMS_EPSILON), Value::F32(config.rms_norm_eps as f32));
     if let RopeScaling::Linear { factor } = config.rope_scaling {
-        metadata.set("llama.rope.scaling.type", Value::String("linear".into()));
-        metadata.set("llama.rope.scaling.factor", Value::F32(factor as f32));
+        metadata.set(family.key(keys::ROPE_SCALING), Value::String("linear".into()));
+        metadata.set(family.key(keys::ROPE_FACTOR), Value::F32(factor as f32));
     }
     metadata.set("general.file_type", Value::U32(file_type(tensors)));
     metadata

@@ -1,11 +1,11 @@
 //! A Hugging Face directory as if it were a GGUF.
 //!
-//! [`HfDirectory`] opens what `save_pretrained` writes for a Llama (config.json, safetensors in one file or several,
+//! [`HfDirectory`] opens what `save_pretrained` writes for a model of a [family](crate::families) (config.json, safetensors in one file or several,
 //! the tokenizer's files) and shows it as a [`Source`]: GGUF's tensor names and row order, GGUF's metadata keys. So the
 //! runtime can run it and the converter can write it without knowing where it came from. Weights stay mapped; only the
 //! rows of q and k, whose order differs, and vectors, which GGUF keeps in F32, are computed when they are asked for.
 //!
-//! Where to start reading: [`LlamaConfig`] (config.json), `tensors.rs` (names, shapes, what is done to each), `rope.rs`
+//! Where to start reading: [`HfConfig`] (config.json), `tensors.rs` (names, shapes, what is done to each), `rope.rs`
 //! (the row order), [`tokenizer`] (the vocabulary and everything around it).
 //!
 //! What llama.cpp's converter writes for the same directory is the model for keys, types and values; where the two
@@ -23,7 +23,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub use config::{ConfigFault, LlamaConfig, RopeScaling};
+pub use config::{ConfigFault, HfConfig, RopeScaling};
 pub use json::{FileError, KeyError};
 pub use tensors::WeightsFault;
 pub use tokenizer::{SentencePieceFault, TokenizerFault, read_tokenizer};
@@ -61,7 +61,7 @@ pub enum HfError {
     /// A safetensors file could not be opened.
     #[error(transparent)]
     Safetensors(#[from] SafetensorsError),
-    /// config.json describes no Llama that Quipu runs.
+    /// config.json describes no model that Quipu runs.
     #[error("{}: {fault}", .path.display())]
     Config {
         /// The file.
@@ -97,14 +97,14 @@ impl HfError {
     }
 }
 
-/// An open Hugging Face directory of a Llama, checked: every tensor that config.json implies is there with the right
+/// An open Hugging Face directory of a model, checked: every tensor that config.json implies is there with the right
 /// shape, and nothing else is.
 ///
 /// Bytes that [`Source::rows`] borrows may start at any address, since safetensors does not align tensors.
 #[derive(Debug)]
 pub struct HfDirectory {
     path: PathBuf,
-    config: LlamaConfig,
+    config: HfConfig,
     metadata: Metadata,
     shards: Shards,
     tensors: Vec<TensorInfo>,
@@ -125,18 +125,18 @@ impl HfDirectory {
             return Err(HfError::NoConfig { path: dir.to_owned() });
         };
         let config =
-            LlamaConfig::from_json(&json).map_err(|fault| HfError::Config { path: config_path.clone(), fault })?;
+            HfConfig::from_json(&json).map_err(|fault| HfError::Config { path: config_path.clone(), fault })?;
         let shards = Shards::open(dir)?;
         let plans = tensors::plan(&config, &shards).map_err(|fault| HfError::weights(dir, fault))?;
         let infos: Vec<_> = plans.iter().map(|(info, _)| info).collect();
         let mut metadata = metadata::model_metadata(&config, dir, &infos);
-        tokenizer::read_into(&mut metadata, dir, Some(config.vocab_size))?;
+        tokenizer::read_into(&mut metadata, dir, Some(config.sizes.vocabulary))?;
         let (tensors, origins) = plans.into_iter().unzip();
         Ok(HfDirectory { path: dir.to_owned(), config, metadata, shards, tensors, origins })
     }
 
     /// The shape of the model, as config.json has it.
-    pub fn config(&self) -> &LlamaConfig {
+    pub fn config(&self) -> &HfConfig {
         &self.config
     }
 }
@@ -166,7 +166,7 @@ impl Source for HfDirectory {
     }
 
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
-        tensors::rows(&self.tensors[index], &self.origins[index], &self.shards, self.config.head_dim, rows)
+        tensors::rows(&self.tensors[index], &self.origins[index], &self.shards, self.config.sizes.head_dim, rows)
     }
 
     fn mapped(&self, index: usize) -> Option<&[u8]> {

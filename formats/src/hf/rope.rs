@@ -2,12 +2,12 @@
 
 use std::f64::consts::PI;
 
-use super::config::{LlamaConfig, RopeScaling};
+use super::config::{HfConfig, RopeScaling};
 
 /// The row of a Hugging Face q or k projection that GGUF has as row `row`, for heads of `head_dim` rows.
 ///
-/// Hugging Face turns element `i` of a head together with `i + head_dim/2`; GGUF's `llama` architecture, like Meta's
-/// own code, turns neighbours. So of each head GGUF row `2i` is Hugging Face's `i`, and `2i + 1` is `i + head_dim/2`.
+/// Hugging Face turns element `i` of a head together with `i + head_dim/2`; some of GGUF's architectures, like Meta's
+/// own code, turn neighbours (`RowOrder::HalvesToNeighbours`). So of each head GGUF row `2i` is Hugging Face's `i`, and `2i + 1` is `i + head_dim/2`.
 /// (llama.cpp's converter says `reshape(heads, 2, head_dim/2, cols).swapaxes(1, 2)`.)
 pub(super) fn hf_row(row: usize, head_dim: usize) -> usize {
     let (head, within) = (row / head_dim, row % head_dim);
@@ -19,7 +19,7 @@ pub(super) fn hf_row(row: usize, head_dim: usize) -> usize {
 /// With the wavelength `λ = 2π · theta^(2i/head_dim)`: 1 where `λ < original/high`, `factor` where `λ > original/low`,
 /// else `1 / ((1 − s)/factor + s)` with `s = (original/λ − low) / (high − low)` (transformers,
 /// `_compute_llama3_parameters`).
-pub(super) fn llama3_factors(config: &LlamaConfig) -> Option<Vec<f32>> {
+pub(super) fn llama3_factors(config: &HfConfig) -> Option<Vec<f32>> {
     let RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_context } =
         config.rope_scaling
     else {
@@ -27,7 +27,7 @@ pub(super) fn llama3_factors(config: &LlamaConfig) -> Option<Vec<f32>> {
     };
     let factor_of = |i: usize| {
         // libm's power and not the system's, so that every machine writes the same bits.
-        let wavelength = 2.0 * PI * libm::pow(config.rope_theta, (2 * i) as f64 / config.head_dim as f64);
+        let wavelength = 2.0 * PI * libm::pow(config.rope_theta, (2 * i) as f64 / config.sizes.head_dim as f64);
         if wavelength < original_context / high {
             1.0
         } else if wavelength > original_context / low {
@@ -37,7 +37,7 @@ pub(super) fn llama3_factors(config: &LlamaConfig) -> Option<Vec<f32>> {
             1.0 / ((1.0 - smooth) / factor + smooth)
         }
     };
-    Some((0..config.head_dim / 2).map(|i| factor_of(i) as f32).collect())
+    Some((0..config.sizes.head_dim / 2).map(|i| factor_of(i) as f32).collect())
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use std::ops::Range;
 use half::{bf16, f16};
 use quipu_quant::TensorType;
 
-use super::config::LlamaConfig;
+use super::config::HfConfig;
 use super::rope::{hf_row, llama3_factors};
 use super::shards::Shards;
+use crate::families::names::{Parameter, Role, TensorName};
+use crate::families::{Bias, Presence, RowOrder, Tensor};
 use crate::safetensors::Dtype;
 use crate::source::{Encoding, TensorInfo};
 
@@ -40,9 +42,9 @@ pub enum WeightsFault {
     /// A tensor that config.json implies is not there.
     #[error("tensor {tensor:?} is missing{}", .hint)]
     MissingTensor { tensor: String, hint: &'static str },
-    /// A tensor that no Llama with this config.json has.
-    #[error("tensor {tensor:?} does not belong to the Llama that config.json describes{hint}")]
-    UnknownTensor { tensor: String, hint: &'static str },
+    /// A tensor that no model with this config.json has.
+    #[error("tensor {tensor:?} does not belong to the model that config.json describes{hint}")]
+    UnknownTensor { tensor: String, hint: String },
     /// A tensor has another shape than config.json implies.
     #[error("tensor {tensor:?} has the shape {found:?}; by config.json it should be {expected:?}")]
     Shape { tensor: String, expected: Vec<usize>, found: Vec<usize> },
@@ -54,72 +56,44 @@ pub enum WeightsFault {
     Dtype { tensor: String, dtype: Dtype },
 }
 
-/// What a tensor is to the model.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Plain,
-    /// Its rows (or, of a bias, its elements) are those of q or k heads.
-    Heads,
-}
-
 /// A tensor that the model has: under both names, with Hugging Face's shape.
 struct Wanted {
-    gguf: String,
+    gguf: TensorName,
     hf: String,
     shape: Vec<usize>,
-    role: Role,
+    rows: RowOrder,
 }
 
-/// Every tensor of a Llama but the computed one, in the order in which a forward pass reads them.
-fn wanted(config: &LlamaConfig) -> impl Iterator<Item = Wanted> {
-    let c = config;
-    // HeadsOverflow was checked: these products are below 2³¹.
-    let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-    let (hidden, ffn, vocab) = (c.hidden, c.ffn, c.vocab_size);
-    let (attention_bias, mlp_bias, tied) = (c.attention_bias, c.mlp_bias, c.tied);
-    let plain = |gguf: &str, hf: &str, shape: &[usize]| Wanted {
-        gguf: gguf.into(),
-        hf: hf.into(),
-        shape: shape.into(),
-        role: Role::Plain,
-    };
-    let layer = move |n: usize| {
-        use Role::*;
-        let matrices = [
-            ("attn_q", "self_attn.q_proj", q, hidden, attention_bias, Heads),
-            ("attn_k", "self_attn.k_proj", kv, hidden, attention_bias, Heads),
-            ("attn_v", "self_attn.v_proj", kv, hidden, attention_bias, Plain),
-            ("attn_output", "self_attn.o_proj", hidden, q, attention_bias, Plain),
-            ("ffn_gate", "mlp.gate_proj", ffn, hidden, mlp_bias, Plain),
-            ("ffn_up", "mlp.up_proj", ffn, hidden, mlp_bias, Plain),
-            ("ffn_down", "mlp.down_proj", hidden, ffn, mlp_bias, Plain),
-        ];
-        let norm = |gguf: &str, hf: &str| {
-            plain(&format!("blk.{n}.{gguf}.weight"), &format!("model.layers.{n}.{hf}.weight"), &[hidden])
-        };
-        let mut tensors = vec![norm("attn_norm", "input_layernorm")];
-        for (gguf, hf, rows, cols, bias, role) in matrices {
-            if gguf == "ffn_gate" {
-                tensors.push(norm("ffn_norm", "post_attention_layernorm"));
-            }
-            let named = |kind: &str, shape| Wanted {
-                gguf: format!("blk.{n}.{gguf}.{kind}"),
-                hf: format!("model.layers.{n}.{hf}.{kind}"),
-                shape,
-                role,
-            };
-            tensors.push(named("weight", vec![rows, cols]));
-            if bias {
-                tensors.push(named("bias", vec![rows]));
-            }
-        }
-        tensors
-    };
-    let first = plain("token_embd.weight", "model.embed_tokens.weight", &[vocab, hidden]);
-    let last = plain("output_norm.weight", "model.norm.weight", &[hidden]);
-    let output = (!tied).then(|| plain("output.weight", "lm_head.weight", &[vocab, hidden]));
+/// Every tensor of the model but computed ones, in the order in which the family's table has them.
+fn wanted(config: &HfConfig) -> impl Iterator<Item = Wanted> {
+    let tensors = config.family.tensors;
+    let first = tensors.iter().position(|t| t.role.is_in_layer()).unwrap_or(tensors.len());
+    let end = tensors.iter().rposition(|t| t.role.is_in_layer()).map_or(first, |last| last + 1);
+    let part = move |tensors: &'static [Tensor], layer| tensors.iter().flat_map(move |t| of_tensor(config, t, layer));
     // Lazily, so that a config.json with a billion layers fails at the first one that is missing.
-    std::iter::once(first).chain((0..c.layers).flat_map(layer)).chain([last]).chain(output)
+    let layers = (0..config.layers).flat_map(move |n| part(&tensors[first..end], Some(n)));
+    part(&tensors[..first], None).chain(layers).chain(part(&tensors[end..], None))
+}
+
+/// What the model has of `tensor`: the weight and, if there is one, the bias.
+fn of_tensor(config: &HfConfig, tensor: &Tensor, layer: Option<usize>) -> impl Iterator<Item = Wanted> {
+    let has_it = match tensor.presence {
+        Presence::Always => true,
+        Presence::Untied => !config.tied,
+        Presence::Computed => false,
+    };
+    let stem = match layer {
+        Some(layer) => format!("model.layers.{layer}.{}", tensor.hf),
+        None => tensor.hf.to_owned(),
+    };
+    // HeadsOverflow was checked: extents are below 2³¹.
+    let shape: Vec<usize> = tensor.shape.gguf(&config.sizes).into_iter().rev().collect();
+    let (rows, bias) = (tensor.rows, vec![tensor.shape.outputs(&config.sizes)]);
+    let name = TensorName { layer, ..tensor.role.weight() };
+    let weight = Wanted { gguf: name, hf: format!("{stem}.weight"), shape, rows };
+    let bias = Wanted { gguf: name.with(Parameter::Bias), hf: format!("{stem}.bias"), shape: bias, rows };
+    let bias = config.has_bias(tensor.bias).then_some(bias);
+    [Some(weight), bias].into_iter().flatten().filter(move |_| has_it)
 }
 
 /// Where the bytes of a tensor come from, and what is done to them.
@@ -136,12 +110,12 @@ pub(super) enum Origin {
 }
 
 /// Finds every tensor of the model among the shards and checks its shape and type.
-pub(super) fn plan(config: &LlamaConfig, shards: &Shards) -> Result<Vec<(TensorInfo, Origin)>, WeightsFault> {
+pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Vec<(TensorInfo, Origin)>, WeightsFault> {
     let mut plans = Vec::new();
     let mut used = 0;
     for tensor in wanted(config) {
         let Some(&(file, number)) = shards.index.get(&tensor.hf) else {
-            let hint = missing_hint(&tensor.hf, shards);
+            let hint = missing_hint(config, &tensor.hf, shards);
             return Err(WeightsFault::MissingTensor { tensor: tensor.hf, hint });
         };
         used += 1;
@@ -154,7 +128,7 @@ pub(super) fn plan(config: &LlamaConfig, shards: &Shards) -> Result<Vec<(TensorI
             return Err(WeightsFault::Dtype { tensor: tensor.hf, dtype: found.dtype });
         };
         let is_vector = tensor.shape.len() == 1;
-        let heads = tensor.role == Role::Heads;
+        let heads = tensor.rows == RowOrder::HalvesToNeighbours;
         let (ty, origin) = match (is_vector, heads) {
             (true, false) if ty == TensorType::F32 => (ty, Origin::AsItLies { file, tensor: number }),
             // llama.cpp keeps vectors in F32, whatever the type of the matrices.
@@ -162,12 +136,12 @@ pub(super) fn plan(config: &LlamaConfig, shards: &Shards) -> Result<Vec<(TensorI
             (false, true) => (ty, Origin::Heads { file, tensor: number }),
             (false, false) => (ty, Origin::AsItLies { file, tensor: number }),
         };
-        let shape = tensor.shape.into_iter().rev().collect();
-        plans.push((TensorInfo { name: tensor.gguf, encoding: Encoding::Plain(ty), shape }, origin));
+        let shape: Vec<_> = tensor.shape.into_iter().rev().collect();
+        plans.push((TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), shape), origin));
         if plans.len() == 1
             && let Some(factors) = llama3_factors(config)
         {
-            plans.push(computed("rope_freqs.weight", &factors));
+            plans.push(computed(Role::RopeFactors.weight(), &factors));
         }
     }
     if used < shards.index.len() {
@@ -176,16 +150,21 @@ pub(super) fn plan(config: &LlamaConfig, shards: &Shards) -> Result<Vec<(TensorI
     Ok(plans)
 }
 
-fn computed(name: &str, values: &[f32]) -> (TensorInfo, Origin) {
+fn computed(name: TensorName, values: &[f32]) -> (TensorInfo, Origin) {
     let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let shape = vec![values.len()];
-    let info = TensorInfo::new(name, Encoding::Plain(TensorType::F32), shape);
+    let info = TensorInfo::new(name.to_string(), Encoding::Plain(TensorType::F32), shape);
     (info, Origin::Computed(bytes))
 }
 
-fn missing_hint(hf: &str, shards: &Shards) -> &'static str {
+/// Whether `hf` is the output matrix of a model whose embedding is none.
+fn is_output(config: &HfConfig, hf: &str) -> bool {
+    hf.strip_suffix(".weight").is_some_and(|hf| config.family.tensor(Role::Output).is_some_and(|t| t.hf == hf))
+}
+
+fn missing_hint(config: &HfConfig, hf: &str, shards: &Shards) -> &'static str {
     let has = |end: &str| shards.index.keys().any(|name| name.ends_with(end));
-    if hf == "lm_head.weight" {
+    if is_output(config, hf) {
         " (`tie_word_embeddings` in config.json is false, so the output matrix cannot be the embedding)"
     } else if has(".qweight") || has("_packed") {
         " (the weights are quantised: convert from the original checkpoint)"
@@ -197,22 +176,31 @@ fn missing_hint(hf: &str, shards: &Shards) -> &'static str {
 }
 
 /// Refuses the first tensor, by name, that is neither used nor known to be superfluous.
-fn refuse_unknown(config: &LlamaConfig, shards: &Shards) -> Result<(), WeightsFault> {
+fn refuse_unknown(config: &HfConfig, shards: &Shards) -> Result<(), WeightsFault> {
     let known: std::collections::HashSet<String> = wanted(config).map(|w| w.hf).collect();
     let superfluous = |name: &str| {
         // Recomputed from config.json by every runtime; and a copy of the embedding that training code saved.
-        name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
+        name.ends_with("rotary_emb.inv_freq") || (config.tied && is_output(config, name))
     };
     let unknown = shards.index.keys().filter(|name| !known.contains(*name) && !superfluous(name)).min();
     let Some(tensor) = unknown else { return Ok(()) };
-    let hint = if tensor.ends_with("_proj.bias") {
-        " (`attention_bias` or `mlp_bias` says that there is no such bias)"
+    let hint = if let Some(key) = absent_bias(config, tensor) {
+        format!(" (`{key}` says that there is no such bias)")
     } else if tensor.ends_with("scale") || tensor.ends_with("scale_inv") || tensor.ends_with("absmax") {
-        " (the weights are quantised: convert from the original checkpoint)"
+        " (the weights are quantised: convert from the original checkpoint)".into()
     } else {
-        ""
+        String::new()
     };
     Err(WeightsFault::UnknownTensor { tensor: tensor.clone(), hint })
+}
+
+/// The key of config.json that says that there is no bias called `hf`, if one does.
+fn absent_bias(config: &HfConfig, hf: &str) -> Option<&'static str> {
+    let stem = hf.strip_suffix(".bias")?;
+    config.family.tensors.iter().find_map(|tensor| match tensor.bias {
+        Bias::If(key) if stem.ends_with(tensor.hf) => Some(key),
+        _ => None,
+    })
 }
 
 /// The bytes of `rows` of the tensor `info`, which comes from `origin`.

@@ -30,7 +30,8 @@ fn strings<'a>(m: &'a Metadata, key: &str) -> &'a Strings {
 fn the_demo_model() {
     let hf = HfDirectory::open(&workspace().join("models/tales")).unwrap();
     let c = hf.config();
-    assert_eq!((c.layers, c.hidden, c.heads, c.kv_heads, c.head_dim, c.vocab_size), (8, 256, 4, 2, 64, 8192));
+    let s = c.sizes;
+    assert_eq!((c.layers, s.hidden, s.heads, s.kv_heads, s.head_dim, s.vocabulary), (8, 256, 4, 2, 64, 8192));
     assert!(matches!(c.rope_scaling, RopeScaling::Llama3 { factor: 32.0, original_context: 8192.0, .. }) && c.tied);
     assert_eq!(hf.tensors().len(), 8 * 9 + 3, "nine a layer, embedding, norm, RoPE factors");
     let m = hf.metadata();
@@ -55,8 +56,8 @@ fn the_checkpoints_that_transformers_wrote() {
     assert!(three.config().tied && three.find("rope_freqs.weight").is_some());
     let two = tiny("tiny-llama2-f16");
     assert_eq!(two.config().rope_scaling, RopeScaling::Linear { factor: 2.0 });
-    assert!(two.config().attention_bias && two.config().mlp_bias && !two.config().tied);
-    assert_eq!(two.config().head_dim, 24);
+    assert!(two.config().biases == ["attention_bias", "mlp_bias"] && !two.config().tied);
+    assert_eq!(two.config().sizes.head_dim, 24);
     assert_eq!(two.metadata().get("tokenizer.ggml.model"), Some(&Gguf::String("llama".into())));
     assert_eq!(two.metadata().get("general.file_type"), Some(&Gguf::U32(1)));
 }

@@ -37,19 +37,8 @@ const RANDOM_TOKENS: usize = 128;
 
 /// Adds the inputs of a product to what is known of its matrices.
 fn add(imatrix: &mut Imatrix, tied: bool, input: Input, rows: Rows) {
-    let name = match input {
-        Input::Attention(layer) => format!("blk.{layer}.attn_q.weight"),
-        Input::AttentionOutput(layer) => format!("blk.{layer}.attn_output.weight"),
-        Input::FeedForward(layer) => format!("blk.{layer}.ffn_gate.weight"),
-        Input::FeedForwardDown(layer) => format!("blk.{layer}.ffn_down.weight"),
-        Input::Head if tied => "token_embd.weight".into(),
-        Input::Head => "output.weight".into(),
-    };
+    let name = input.first(tied).to_string();
     imatrix.entry(&name, rows.cols).add(rows.x, rows.count, rows.stride);
-}
-
-fn is_tied(source: &dyn Source) -> bool {
-    source.find("output.weight").is_none()
 }
 
 /// The line that says how far it is, and the end when somebody wants it.
@@ -90,7 +79,7 @@ pub fn on_text(engine: &mut Engine, text: &str, n: usize, most: Option<usize>) -
     let mut tokens = tokenizer.encode(text, true, false);
     let pieces = (tokens.len() / n).min(most.unwrap_or(usize::MAX));
     ensure!(pieces > 0, "the text has {} tokens; at least one piece of {n} is needed", tokens.len());
-    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), pieces as u32, n as u32), is_tied(engine.source()));
+    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), pieces as u32, n as u32), engine.source().is_tied());
     let interrupt = interrupt::listen();
     let steps = Steps { what: "calibrating", interrupt: &interrupt, started: Instant::now(), count: pieces };
     for (i, piece) in tokens.chunks_exact_mut(n).take(pieces).enumerate() {
@@ -122,7 +111,8 @@ pub fn on_own_text(engine: &mut Engine) -> Result<Calibrated> {
         min_p: 0.0,
         ..SamplerOptions::default()
     })?;
-    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), OWN_TEXTS as u32, OWN_TOKENS as u32), is_tied(engine.source()));
+    let (mut imatrix, tied) =
+        (Imatrix::new(Vec::new(), OWN_TEXTS as u32, OWN_TOKENS as u32), engine.source().is_tied());
     let mut sequences: Vec<_> = (0..OWN_TEXTS).map(|_| engine.new_sequence()).collect();
     let mut sequences: Vec<_> = sequences.iter_mut().collect();
     let interrupt = interrupt::listen();
@@ -179,7 +169,7 @@ pub fn on_random_tokens(source: Box<dyn Source>) -> Result<Option<Imatrix>> {
     let layers = Config::from_metadata(source.metadata()).map_or(1, |config| config.layers);
     let interrupt = interrupt::listen();
     let steps = Steps { what: "calibrating", interrupt: &interrupt, started: Instant::now(), count: layers };
-    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), RANDOM_TEXTS as u32, RANDOM_TOKENS as u32), is_tied(&*source));
+    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), RANDOM_TEXTS as u32, RANDOM_TOKENS as u32), source.is_tied());
     let mut observer = |input, rows: Rows| add(&mut imatrix, tied, input, rows);
     let mut interrupted = Ok(());
     let passed = random_texts(&*source).and_then(|texts| {

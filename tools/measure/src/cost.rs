@@ -2,6 +2,7 @@
 //!
 //! With what the machine can do ([`crate::roofline`]) this says how fast a model can be at most.
 
+use quipu_formats::families::names::split_layer;
 use quipu_formats::source::Source;
 use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
@@ -35,7 +36,7 @@ pub struct Cost {
 impl Cost {
     /// The cost of the model in `source`, whose configuration is `config`.
     pub fn new(source: &dyn Source, config: &Config, kv_type: KvType) -> Cost {
-        let tied = source.find("output.weight").is_none();
+        let output = source.output_matrix().to_string();
         let (mut layers, mut head, mut resident_bytes) = (Part::default(), Part::default(), 0);
         let mut by_type = TensorType::ALL.map(|ty| (0, ty));
         for tensor in source.tensors() {
@@ -44,11 +45,12 @@ impl Cost {
             let Some(layout) = matrix else { continue };
             let bytes = layout.total_bytes() as u64;
             resident_bytes += bytes;
-            let part = match tensor.name.as_str() {
-                "output.weight" => &mut head,
-                "token_embd.weight" if tied => &mut head,
-                name if name.starts_with("blk.") => &mut layers,
-                _ => continue,
+            let part = if tensor.name == output {
+                &mut head
+            } else if split_layer(&tensor.name).is_some() {
+                &mut layers
+            } else {
+                continue;
             };
             let macs = layout.rows() as u64 * layout.cols() as u64;
             part.bytes += bytes;
@@ -88,6 +90,8 @@ impl Cost {
 
 #[cfg(test)]
 mod tests {
+    use quipu_formats::families::names::Role;
+
     use super::*;
 
     /// The same numbers from the other side: the model's configuration.
@@ -96,11 +100,11 @@ mod tests {
         let source = quipu_runtime::open("demo").unwrap();
         let c = Config::from_metadata(source.metadata()).unwrap();
         let cost = Cost::new(&*source, &c, KvType::F16);
-        let vocabulary = source.tensors()[source.find("token_embd.weight").unwrap()].rows();
+        let vocabulary = source.tensors()[source.find(&Role::TokenEmbedding.weight().to_string()).unwrap()].rows();
         let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let layer = 2 * c.embedding * q + 2 * c.embedding * kv + 3 * c.embedding * c.feed_forward;
+        let layer = 2 * c.hidden * q + 2 * c.hidden * kv + 3 * c.hidden * c.feed_forward;
         assert_eq!(cost.layers.macs, (c.layers * layer) as u64);
-        assert_eq!(cost.head.macs, (vocabulary * c.embedding) as u64);
+        assert_eq!(cost.head.macs, (vocabulary * c.hidden) as u64);
         // Keys and values of all layers in two bytes; the head dimension is a multiple of 16.
         assert_eq!(cost.position_bytes, (2 * 2 * c.layers * kv) as u64);
         let bits = 8.0 * cost.layers.bytes as f64 / cost.layers.macs as f64;
