@@ -3,12 +3,11 @@
 //! A row is walked in blocks of 32 columns, ascending, with one chain of fused multiply-adds from +0. Within a block,
 //! or each half of it where that has a scale of its own, the products are summed as integers, exactly.
 
-use crate::{
-    TensorType,
-    activations::{self, BLOCK},
-    blocks::{Block, Min, Scale, read_blocks, with_block},
-};
 use half::{bf16, f16};
+
+use crate::activations::{self, BLOCK};
+use crate::blocks::{Block, Min, Scale, read_blocks, with_block};
+use crate::types::TensorType;
 
 // The largest sum of a block, of bytes of Q8_0 (a file may hold −128), is below the magnitude up to which every integer
 // is an f32.

@@ -11,70 +11,9 @@
 
 use std::ops::Range;
 
-use crate::TensorType;
-
-/// A type of GGUF that is Q4_0 in another order. The ids and names are ggml's (`ggml_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(non_camel_case_types)]
-pub enum InterleavedType {
-    /// 4 rows, 4 bytes of each in turn.
-    Q4_0_4_4,
-    /// 4 rows, 8 bytes of each in turn.
-    Q4_0_4_8,
-    /// 8 rows, 8 bytes of each in turn.
-    Q4_0_8_8,
-}
-
-use InterleavedType::*;
+use crate::types::InterleavedType;
 
 impl InterleavedType {
-    /// Every type, in the order of GGUF's ids.
-    pub const ALL: [InterleavedType; 3] = [Q4_0_4_4, Q4_0_4_8, Q4_0_8_8];
-
-    /// GGUF's number for this type.
-    pub const fn id(self) -> u32 {
-        match self {
-            Q4_0_4_4 => 31,
-            Q4_0_4_8 => 32,
-            Q4_0_8_8 => 33,
-        }
-    }
-
-    /// The type with GGUF's number `id`.
-    pub fn from_id(id: u32) -> Option<InterleavedType> {
-        InterleavedType::ALL.into_iter().find(|t| t.id() == id)
-    }
-
-    /// llama.cpp's name for this type, e.g. `Q4_0_4_8`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Q4_0_4_4 => "Q4_0_4_4",
-            Q4_0_4_8 => "Q4_0_4_8",
-            Q4_0_8_8 => "Q4_0_8_8",
-        }
-    }
-
-    /// The type of the plain rows.
-    pub const fn plain(self) -> TensorType {
-        TensorType::Q4_0
-    }
-
-    /// Rows of a group; a matrix has whole groups.
-    pub const fn group(self) -> usize {
-        match self {
-            Q4_0_4_4 | Q4_0_4_8 => 4,
-            Q4_0_8_8 => 8,
-        }
-    }
-
-    /// Bytes of codes that stand together.
-    const fn chunk(self) -> usize {
-        match self {
-            Q4_0_4_4 => 4,
-            Q4_0_4_8 | Q4_0_8_8 => 8,
-        }
-    }
-
     /// Rows `rows` of `data`, a matrix of `cols` columns, as plain ones, one after the other.
     ///
     /// # Panics
@@ -100,25 +39,10 @@ impl InterleavedType {
     }
 }
 
-impl std::fmt::Display for InterleavedType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StoredType;
-
-    #[test]
-    fn ids_and_names_are_no_other_types() {
-        for t in InterleavedType::ALL {
-            assert_eq!(InterleavedType::from_id(t.id()), Some(t));
-            assert_eq!((TensorType::from_id(t.id()), TensorType::from_name(t.name())), (None, None), "{t}");
-            assert_eq!(StoredType::from_id(t.id()), None, "{t}");
-        }
-    }
+    use crate::types::TensorType;
 
     /// Any rows can be asked for, in groups or across them, and are those of the whole.
     #[test]

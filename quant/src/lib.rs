@@ -25,6 +25,4 @@ pub mod search;
 pub mod stored;
 pub mod types;
 
-pub use interleaved::InterleavedType;
-pub use stored::StoredType;
-pub use types::TensorType;
+pub use types::{InterleavedType, StoredType, TensorType};

@@ -26,10 +26,8 @@
 
 use std::ops::Range;
 
-use crate::{
-    TensorType,
-    blocks::{self, Block, SUB, join_nibbles, split_nibbles, with_block},
-};
+use crate::blocks::{self, Block, SUB, join_nibbles, split_nibbles, with_block};
+use crate::types::TensorType;
 
 /// Rows that stand side by side.
 pub const GROUP_ROWS: usize = 16;
@@ -39,31 +37,12 @@ const LINE: usize = 64;
 
 /// Bytes of the quants plane for 32 columns of a group; for the float types for one column.
 pub const fn quant_bytes(ty: TensorType) -> usize {
-    match ty {
-        TensorType::F32 => 4 * GROUP_ROWS,
-        TensorType::F16 | TensorType::BF16 => 2 * GROUP_ROWS,
-        TensorType::Q2_K => 2 * LINE,
-        TensorType::Q3_K => 3 * LINE,
-        TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q4_K | TensorType::IQ4_NL | TensorType::IQ4_XS => 4 * LINE,
-        TensorType::Q5_0 | TensorType::Q5_1 | TensorType::Q5_K => 5 * LINE,
-        TensorType::Q6_K => 6 * LINE,
-        TensorType::Q8_0 => 8 * LINE,
-    }
+    if ty.is_float() { ty.block_bytes() * GROUP_ROWS } else { ty.code_bits() * LINE }
 }
 
 /// Bytes of the scales plane for one block's columns of a group; 0 for the float types.
 pub const fn scale_bytes(ty: TensorType) -> usize {
-    GROUP_ROWS
-        * match ty {
-            TensorType::F32 | TensorType::F16 | TensorType::BF16 => 0,
-            TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 | TensorType::IQ4_NL => 2,
-            TensorType::Q4_1 | TensorType::Q5_1 => 4,
-            TensorType::Q2_K => 4 + 16,
-            TensorType::Q3_K => 2 + 12,
-            TensorType::IQ4_XS => 2 + 6,
-            TensorType::Q4_K | TensorType::Q5_K => 4 + 12,
-            TensorType::Q6_K => 2 + 16,
-        }
+    GROUP_ROWS * (2 * ty.f16_scales() + ty.byte_scales())
 }
 
 /// Shape and sizes of a packed tensor; all sizes in bytes.

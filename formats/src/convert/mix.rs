@@ -26,88 +26,57 @@ use quipu_quant::TensorType::{self, *};
 
 use crate::families::names::{Parameter, Role, TensorName};
 
-/// A mix of tensor types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(non_camel_case_types, missing_docs)]
-pub enum Mix {
-    Q2_K,
-    Q3_K_S,
-    Q3_K_M,
-    Q3_K_L,
-    Q4_K_S,
-    Q4_K_M,
-    Q5_K_S,
-    Q5_K_M,
-    IQ4_NL,
-    IQ4_XS,
+/// The mixes: `NAME most of its tensors, llama.cpp's number` (`enum llama_ftype` in `llama.h`).
+macro_rules! mixes {
+    ($($name:ident $base:ident, $file_type:literal;)*) => {
+        /// A mix of tensor types.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(non_camel_case_types, missing_docs)]
+        pub enum Mix { $($name),* }
+
+        impl Mix {
+            /// All mixes.
+            pub const ALL: &[Mix] = &[$(Mix::$name),*];
+
+            /// The mix's name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Mix::$name => stringify!($name)),* }
+            }
+
+            /// The type of most of its tensors.
+            pub const fn base(self) -> TensorType {
+                match self { $(Mix::$name => TensorType::$base),* }
+            }
+
+            /// llama.cpp's number for the file.
+            pub(super) const fn file_type(self) -> u32 {
+                match self { $(Mix::$name => $file_type),* }
+            }
+        }
+    };
+}
+
+mixes! {
+    Q2_K   Q2_K, 10;
+    Q3_K_S Q3_K, 11;
+    Q3_K_M Q3_K, 12;
+    Q3_K_L Q3_K, 13;
+    Q4_K_S Q4_K, 14;
+    Q4_K_M Q4_K, 15;
+    Q5_K_S Q5_K, 16;
+    Q5_K_M Q5_K, 17;
+    IQ4_NL IQ4_NL, 25;
+    IQ4_XS IQ4_XS, 30;
 }
 
 impl Mix {
-    /// All mixes.
-    pub const ALL: [Mix; 10] = [
-        Mix::Q2_K,
-        Mix::Q3_K_S,
-        Mix::Q3_K_M,
-        Mix::Q3_K_L,
-        Mix::Q4_K_S,
-        Mix::Q4_K_M,
-        Mix::Q5_K_S,
-        Mix::Q5_K_M,
-        Mix::IQ4_NL,
-        Mix::IQ4_XS,
-    ];
-
-    /// The mix's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mix::Q2_K => "Q2_K",
-            Mix::Q3_K_S => "Q3_K_S",
-            Mix::Q3_K_M => "Q3_K_M",
-            Mix::Q3_K_L => "Q3_K_L",
-            Mix::Q4_K_S => "Q4_K_S",
-            Mix::Q4_K_M => "Q4_K_M",
-            Mix::Q5_K_S => "Q5_K_S",
-            Mix::Q5_K_M => "Q5_K_M",
-            Mix::IQ4_NL => "IQ4_NL",
-            Mix::IQ4_XS => "IQ4_XS",
-        }
-    }
-
     /// The mix called `name`, in any case. Q3_K, Q4_K and Q5_K alone stand for the M mixes, as in llama.cpp.
     pub fn from_name(name: &str) -> Option<Mix> {
         match name.to_ascii_uppercase().as_str() {
             "Q3_K" => Some(Mix::Q3_K_M),
             "Q4_K" => Some(Mix::Q4_K_M),
             "Q5_K" => Some(Mix::Q5_K_M),
-            name => Mix::ALL.into_iter().find(|m| m.name() == name),
-        }
-    }
-
-    /// The type of most of its tensors.
-    pub const fn base(self) -> TensorType {
-        match self {
-            Mix::Q2_K => Q2_K,
-            Mix::Q3_K_S | Mix::Q3_K_M | Mix::Q3_K_L => Q3_K,
-            Mix::Q4_K_S | Mix::Q4_K_M => Q4_K,
-            Mix::Q5_K_S | Mix::Q5_K_M => Q5_K,
-            Mix::IQ4_NL => IQ4_NL,
-            Mix::IQ4_XS => IQ4_XS,
-        }
-    }
-
-    /// llama.cpp's number for the file (`enum llama_ftype` in `llama.h`).
-    pub(super) const fn file_type(self) -> u32 {
-        match self {
-            Mix::Q2_K => 10,
-            Mix::Q3_K_S => 11,
-            Mix::Q3_K_M => 12,
-            Mix::Q3_K_L => 13,
-            Mix::Q4_K_S => 14,
-            Mix::Q4_K_M => 15,
-            Mix::Q5_K_S => 16,
-            Mix::Q5_K_M => 17,
-            Mix::IQ4_NL => 25,
-            Mix::IQ4_XS => 30,
+            name => Mix::ALL.iter().copied().find(|m| m.name() == name),
         }
     }
 }
@@ -223,7 +192,7 @@ mod tests {
 
     #[test]
     fn names_lead_back() {
-        for mix in Mix::ALL {
+        for &mix in Mix::ALL {
             assert_eq!(Mix::from_name(&mix.name().to_lowercase()), Some(mix));
         }
         assert_eq!(Mix::from_name("q4_k"), Some(Mix::Q4_K_M));

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use quipu_quant::TensorType;
 use quipu_quant::blocks::has_plain_rule;
+use quipu_quant::{InterleavedType, TensorType};
 
 use super::mix::{self, Model};
 use super::order::forward_order;
@@ -165,13 +165,13 @@ fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo])
         metadata.remove(key);
     }
     let file_type = match options.types {
-        TypeRule::To(ty) => file_type(ty),
+        TypeRule::To(ty) => ty.file_type(),
         TypeRule::Mix(mix) => Some(mix.file_type()),
         TypeRule::Keep => match metadata.u32_opt(FILE_TYPE_KEY) {
-            Ok(None) => most_common_type(tensors).and_then(file_type),
-            // Q4_0_4_4, Q4_0_4_8, Q4_0_8_8: their rows are plain now.
-            Ok(Some(33..=35)) => file_type(TensorType::Q4_0),
-            _ => None,
+            Ok(None) => most_common_type(tensors).and_then(TensorType::file_type),
+            // Interleaved rows are plain now.
+            Ok(Some(number)) => InterleavedType::from_file_type(number).and_then(|ty| ty.plain().file_type()),
+            Err(_) => None,
         },
     };
     if let Some(number) = file_type {
@@ -194,25 +194,4 @@ fn most_common_type(tensors: &[TensorInfo]) -> Option<TensorType> {
     let bytes_of =
         |ty| tensors.iter().filter(|t| t.ty() == ty).filter_map(TensorInfo::byte_len).map(|b| b as u128).sum();
     TensorType::ALL.into_iter().max_by_key(|&ty| -> u128 { bytes_of(ty) }).filter(|_| !tensors.is_empty())
-}
-
-/// llama.cpp's number for a file that is mostly of this type (`enum llama_ftype` in `llama.h`). Of Q2_K, Q4_K and Q5_K
-/// there are mixes only.
-fn file_type(ty: TensorType) -> Option<u32> {
-    use TensorType::*;
-    Some(match ty {
-        F32 => 0,
-        F16 => 1,
-        Q4_0 => 2,
-        Q4_1 => 3,
-        Q8_0 => 7,
-        Q5_0 => 8,
-        Q5_1 => 9,
-        BF16 => 32,
-        Q6_K => 18,
-        Q3_K => 11,
-        IQ4_NL => 25,
-        IQ4_XS => 30,
-        Q2_K | Q4_K | Q5_K => return None,
-    })
 }

@@ -50,8 +50,8 @@ fn file_type(tensors: &[&TensorInfo]) -> u32 {
             .map(|t| t.rows().saturating_mul(t.cols()))
             .fold(0, usize::saturating_add)
     };
-    let kinds = [(TensorType::F32, 0), (TensorType::F16, 1), (TensorType::BF16, 32)];
-    kinds.into_iter().max_by_key(|&(ty, _)| elements(ty)).map_or(0, |(_, number)| number)
+    let floats = [TensorType::F32, TensorType::F16, TensorType::BF16];
+    floats.into_iter().max_by_key(|&ty| elements(ty)).and_then(TensorType::file_type).unwrap_or(0)
 }
 
 /// What to call the model: the directory; or, in Hugging Face's cache, where that is only a hash, the repository.

@@ -5,8 +5,8 @@ use std::{mem::offset_of, ops::Range};
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Block, Min, SUB, Scale};
-use crate::TensorType;
+use super::block::{Block, Min, SUB, Scale, agrees_with_table};
+use crate::types::TensorType;
 
 /// `w = d · scale · q − dmin · min`, q of 2 bits, scale and min of 4 bits for each 16 weights.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -87,16 +87,15 @@ pub struct BlockQ6_K {
 }
 
 const _: () = {
-    assert!(size_of::<BlockQ2_K>() == TensorType::Q2_K.block_bytes());
-    assert!(size_of::<BlockQ3_K>() == TensorType::Q3_K.block_bytes());
-    assert!(size_of::<BlockQ4_K>() == TensorType::Q4_K.block_bytes());
-    assert!(size_of::<BlockQ5_K>() == TensorType::Q5_K.block_bytes());
-    assert!(size_of::<BlockQ6_K>() == TensorType::Q6_K.block_bytes());
+    assert!(agrees_with_table::<BlockQ2_K>());
+    assert!(agrees_with_table::<BlockQ3_K>());
+    assert!(agrees_with_table::<BlockQ4_K>());
+    assert!(agrees_with_table::<BlockQ5_K>());
+    assert!(agrees_with_table::<BlockQ6_K>());
 };
 
 impl Block for BlockQ2_K {
     const TYPE: TensorType = TensorType::Q2_K;
-    const BITS: usize = 2;
     const ZERO: u8 = 0;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d), offset_of!(Self, dmin)];
     const BYTE_SCALES: Range<usize> = offset_of!(Self, scales)..offset_of!(Self, qs);
@@ -127,7 +126,6 @@ impl BlockQ3_K {
 
 impl Block for BlockQ3_K {
     const TYPE: TensorType = TensorType::Q3_K;
-    const BITS: usize = 3;
     const ZERO: u8 = 4;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d)];
     const BYTE_SCALES: Range<usize> = offset_of!(Self, scales)..offset_of!(Self, d);
@@ -151,7 +149,6 @@ impl Block for BlockQ3_K {
 
 impl Block for BlockQ4_K {
     const TYPE: TensorType = TensorType::Q4_K;
-    const BITS: usize = 4;
     const ZERO: u8 = 0;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d), offset_of!(Self, dmin)];
     const BYTE_SCALES: Range<usize> = offset_of!(Self, scales)..offset_of!(Self, qs);
@@ -171,7 +168,6 @@ impl Block for BlockQ4_K {
 
 impl Block for BlockQ5_K {
     const TYPE: TensorType = TensorType::Q5_K;
-    const BITS: usize = 5;
     const ZERO: u8 = 0;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d), offset_of!(Self, dmin)];
     const BYTE_SCALES: Range<usize> = offset_of!(Self, scales)..offset_of!(Self, qh);
@@ -202,7 +198,6 @@ impl BlockQ6_K {
 
 impl Block for BlockQ6_K {
     const TYPE: TensorType = TensorType::Q6_K;
-    const BITS: usize = 6;
     const ZERO: u8 = 32;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d)];
     const BYTE_SCALES: Range<usize> = offset_of!(Self, scales)..offset_of!(Self, d);

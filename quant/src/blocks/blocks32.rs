@@ -9,8 +9,8 @@ use std::mem::offset_of;
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Block, Min, SUB, Scale, join_nibbles, split_nibbles};
-use crate::TensorType;
+use super::block::{Block, Min, SUB, Scale, agrees_with_table, join_nibbles, split_nibbles};
+use crate::types::TensorType;
 
 /// `w = d · (q − 8)`, q of 4 bits.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -76,16 +76,15 @@ pub struct BlockQ8_0 {
 }
 
 const _: () = {
-    assert!(size_of::<BlockQ4_0>() == TensorType::Q4_0.block_bytes());
-    assert!(size_of::<BlockQ4_1>() == TensorType::Q4_1.block_bytes());
-    assert!(size_of::<BlockQ5_0>() == TensorType::Q5_0.block_bytes());
-    assert!(size_of::<BlockQ5_1>() == TensorType::Q5_1.block_bytes());
-    assert!(size_of::<BlockQ8_0>() == TensorType::Q8_0.block_bytes());
+    assert!(agrees_with_table::<BlockQ4_0>());
+    assert!(agrees_with_table::<BlockQ4_1>());
+    assert!(agrees_with_table::<BlockQ5_0>());
+    assert!(agrees_with_table::<BlockQ5_1>());
+    assert!(agrees_with_table::<BlockQ8_0>());
 };
 
 impl Block for BlockQ4_0 {
     const TYPE: TensorType = TensorType::Q4_0;
-    const BITS: usize = 4;
     const ZERO: u8 = 8;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d)];
 
@@ -104,7 +103,6 @@ impl Block for BlockQ4_0 {
 
 impl Block for BlockQ4_1 {
     const TYPE: TensorType = TensorType::Q4_1;
-    const BITS: usize = 4;
     const ZERO: u8 = 0;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d), offset_of!(Self, m)];
 
@@ -123,7 +121,6 @@ impl Block for BlockQ4_1 {
 
 impl Block for BlockQ5_0 {
     const TYPE: TensorType = TensorType::Q5_0;
-    const BITS: usize = 5;
     const ZERO: u8 = 16;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d)];
 
@@ -143,7 +140,6 @@ impl Block for BlockQ5_0 {
 
 impl Block for BlockQ5_1 {
     const TYPE: TensorType = TensorType::Q5_1;
-    const BITS: usize = 5;
     const ZERO: u8 = 0;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d), offset_of!(Self, m)];
 
@@ -163,7 +159,6 @@ impl Block for BlockQ5_1 {
 
 impl Block for BlockQ8_0 {
     const TYPE: TensorType = TensorType::Q8_0;
-    const BITS: usize = 8;
     const ZERO: u8 = 0;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d)];
 

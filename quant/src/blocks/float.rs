@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use crate::TensorType;
+use crate::types::TensorType;
 
 /// Little-endian values of float type `ty` to f32; the lengths fit together.
 pub(super) fn decode(ty: TensorType, src: &[u8], dst: &mut [f32]) {

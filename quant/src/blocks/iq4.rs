@@ -6,8 +6,8 @@ use std::{mem::offset_of, ops::Range};
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Block, Min, SUB, Scale, join_nibbles, split_nibbles};
-use crate::TensorType;
+use super::block::{Block, Min, SUB, Scale, agrees_with_table, join_nibbles, split_nibbles};
+use crate::types::TensorType;
 
 /// What the codes stand for (`kvalues_iq4nl` in `ggml-common.h`), ascending.
 pub const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -42,13 +42,12 @@ pub struct BlockIQ4_XS {
 }
 
 const _: () = {
-    assert!(size_of::<BlockIQ4_NL>() == TensorType::IQ4_NL.block_bytes());
-    assert!(size_of::<BlockIQ4_XS>() == TensorType::IQ4_XS.block_bytes());
+    assert!(agrees_with_table::<BlockIQ4_NL>());
+    assert!(agrees_with_table::<BlockIQ4_XS>());
 };
 
 impl Block for BlockIQ4_NL {
     const TYPE: TensorType = TensorType::IQ4_NL;
-    const BITS: usize = 4;
     const ZERO: u8 = ZERO;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d)];
 
@@ -81,7 +80,6 @@ impl BlockIQ4_XS {
 
 impl Block for BlockIQ4_XS {
     const TYPE: TensorType = TensorType::IQ4_XS;
-    const BITS: usize = 4;
     const ZERO: u8 = ZERO;
     const F16_SCALES: &'static [usize] = &[offset_of!(Self, d)];
     const BYTE_SCALES: Range<usize> = offset_of!(Self, scales_h)..offset_of!(Self, qs);

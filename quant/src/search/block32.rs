@@ -2,8 +2,8 @@
 
 use half::f16;
 
+use super::block::{Effort, Search, set_nearest_codes};
 use super::fit::Group;
-use super::{Effort, Search, set_nearest_codes};
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, SUB};
 
 /// Where the search starts: values that the farthest weight's code may take, in parts of the code farthest from zero.

@@ -6,7 +6,7 @@
 //! · U[k][j] / U[k][k]` (Frantar et al. 2022, GPTQ, arXiv:2210.17323). Here within windows of [`WINDOW`] columns, so
 //! that `H` takes 256 numbers a column instead of the square of a row's length; most of the gain stays.
 
-use super::Effort;
+use super::block::Effort;
 
 /// Columns whose errors are made good among each other.
 pub const WINDOW: usize = 256;

@@ -4,8 +4,9 @@
 //! are rounded side by side. Every weight still takes the errors of the columns before it one by one, in their order,
 //! so the result does not depend on who its neighbours are.
 
+use super::block::{Search, search_block};
 use super::calibration::{Calibration, WINDOW};
-use super::{Search, fit, search_block};
+use super::fit;
 use crate::blocks::SUB;
 
 /// Rows side by side.

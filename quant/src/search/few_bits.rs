@@ -7,9 +7,9 @@
 
 use half::f16;
 
+use super::block::{Effort, Search, set_nearest_codes, weighted_error};
 use super::fit::Codes;
 use super::super_block::{Groups, scales, scales_and_mins};
-use super::{Effort, Search, set_nearest_codes, weighted_error};
 use crate::blocks::{Block, BlockQ2_K, BlockQ3_K};
 
 impl Search for BlockQ2_K {

@@ -2,9 +2,10 @@
 
 use half::f16;
 
+use super::block::{Effort, Search, set_nearest_codes};
+use super::block32;
 use super::fit::{Codes, Grid, Group};
 use super::super_block::{Groups, scales};
-use super::{Effort, Search, block32, set_nearest_codes};
 use crate::blocks::{BlockIQ4_NL, BlockIQ4_XS, IQ4_VALUES, SUB};
 
 /// [`IQ4_VALUES`].

@@ -6,8 +6,8 @@
 
 use half::f16;
 
+use super::block::{Effort, Search, set_nearest_codes};
 use super::fit::{Codes, Grid, Group, Moments, ScaleFit, inverse};
-use super::{Effort, Search, set_nearest_codes};
 use crate::blocks::{BlockQ4_K, BlockQ5_K, BlockQ6_K};
 
 /// Rounds of integers and scale in turn. The first gains most, a third would gain hardly anything.

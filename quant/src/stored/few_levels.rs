@@ -6,8 +6,9 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Scales, StoredBlock, StoredType};
+use super::block::{Scales, StoredBlock};
 use crate::blocks::split_nibbles;
+use crate::types::StoredType;
 
 /// `w = d · (t − 1)`, t of 0, 1, 2, five of them in a byte.
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -6,7 +6,9 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use super::{Scales, StoredBlock, StoredType, grids};
+use super::block::{Scales, StoredBlock};
+use super::grids;
+use crate::types::StoredType;
 
 /// `w = d · (2·scale + 1) · (t ± 1/8)`, t from a ternary grid of 8, scale of 3 bits for each 32.
 #[derive(Clone, Copy, Pod, Zeroable)]

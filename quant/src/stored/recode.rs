@@ -7,14 +7,14 @@
 use bytemuck::bytes_of;
 use half::f16;
 
-use super::{LARGEST, Scales, StoredType, write_values};
-use crate::TensorType;
+use super::block::{LARGEST, Scales, write_values};
 use crate::blocks::{self, Block, BlockQ2_K, BlockQ4_0, BlockQ4_K, BlockQ5_0, BlockQ6_K, SUB};
 use crate::search::pack_6_bits;
+use crate::types::{StoredType, TensorType};
 
 /// How a type is recoded.
 #[allow(non_camel_case_types)]
-pub(super) enum Way {
+enum Way {
     /// Codes from −1 to 2, no groups.
     Q2_K,
     /// Codes from `−offset` to `15·step − offset`, groups of 32 with scales up to 63.
@@ -30,7 +30,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const fn of(ty: StoredType) -> Way {
+    const fn of(ty: StoredType) -> Way {
         use StoredType::*;
         match ty {
             // −9, −7, −1, 1, 7, 9.
@@ -51,7 +51,7 @@ impl Way {
         }
     }
 
-    pub(super) const fn target(&self) -> TensorType {
+    const fn target(&self) -> TensorType {
         match self {
             Way::Q2_K => TensorType::Q2_K,
             Way::Q4_K { .. } => TensorType::Q4_K,
@@ -62,6 +62,16 @@ impl Way {
         }
     }
 }
+
+/// The table of types says what each becomes; here it is made so.
+const _: () = {
+    let mut i = 0;
+    while i < StoredType::ALL.len() {
+        let ty = StoredType::ALL[i];
+        assert!(Way::of(ty).target().id() == ty.runs_as().id());
+        i += 1;
+    }
+};
 
 /// Writes one block's weights as blocks of type `ty.runs_as()`.
 pub(super) fn recode(ty: StoredType, scales: &Scales, codes: &[i8], out: &mut [u8]) {

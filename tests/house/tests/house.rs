@@ -10,7 +10,7 @@ use quipu_house::modules::imports;
 use quipu_house::workspace::{Member, crate_roots, files, members, root};
 
 /// Packages whose files still import each other in circles. The list may only shrink.
-const WITH_CIRCLES: &[&str] = &["quipu-quant", "quipu-formats"];
+const WITH_CIRCLES: &[&str] = &["quipu-formats"];
 
 /// The floors of the house, from the ground up (docs/design.md): a package knows packages of lower floors only.
 const FLOORS: &[&[&str]] = &[
