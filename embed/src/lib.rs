@@ -10,9 +10,9 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, TryLockError};
 
-use quipu_runtime::generate::{GenerateOptions, Generation, StopReason, prompt_tokens};
+use quipu_runtime::generate::{Event, GenerateError, GenerateOptions, Request, Scheduler, StopReason, prompt_tokens};
 use quipu_runtime::sampler::SamplerOptions;
-use quipu_runtime::{Engine, Isa, LoadOptions, Sequence};
+use quipu_runtime::{Cancel, Engine, Isa, LoadOptions, Sequence};
 
 /// What became of a call. For everything but QUIPU_STATUS_OK, quipu_last_error() has a sentence.
 #[repr(C)]
@@ -129,10 +129,9 @@ pub struct Model {
 }
 
 struct State {
-    engine: Engine,
-    sequence: Sequence,
-    /// The tokens that `sequence` holds: what the next prompt begins with of them need not be read again.
-    read: Vec<u32>,
+    scheduler: Scheduler,
+    /// The last text: what the next prompt begins with of it need not be read again.
+    sequence: Option<Sequence>,
 }
 
 const _: () = {
@@ -256,8 +255,7 @@ pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options
         let engine = Engine::load(source, &options, &|_, _| {}).map_err(|error| Failure::new(Status::Load, error))?;
         let warnings: Vec<String> = engine.recoded_types().iter().map(ToString::to_string).collect();
         let warnings = c_string(warnings.join("\n"));
-        let sequence = engine.new_sequence();
-        let state = Mutex::new(State { engine, sequence, read: Vec::new() });
+        let state = Mutex::new(State { scheduler: Scheduler::new(engine), sequence: None });
         *model = Box::into_raw(Box::new(Model { state, warnings }));
         Ok(())
     })
@@ -332,14 +330,14 @@ pub unsafe extern "C" fn quipu_generate(
                 // A panic in the last call: what was read then is not to be relied on.
                 model.state.clear_poison();
                 let mut state = poisoned.into_inner();
-                state.read.clear();
-                state.sequence.truncate(0);
+                state.scheduler.clear();
+                state.sequence = None;
                 state
             }
         };
         // SAFETY: by this function's contract.
         let mut hear = |text: &str| unsafe { callback(text.as_ptr().cast(), text.len(), user) == 0 };
-        let done = state.generate(prompt, params.plain == 0, &options, &mut hear)?;
+        let done = state.generate(prompt, params.plain == 0, options, &mut hear)?;
         // SAFETY: by this function's contract.
         if let Some(report) = unsafe { report.as_mut() } {
             *report = done;
@@ -360,23 +358,19 @@ unsafe fn generate_options(params: &Params) -> Result<GenerateOptions, Failure> 
         let stop = unsafe { text(*params.stop.add(i), "a stop string") }?;
         stops.push(stop.to_string());
     }
-    Ok(GenerateOptions {
-        sampler: SamplerOptions {
-            temperature: params.temperature,
-            top_k: params.top_k as usize,
-            top_p: params.top_p,
-            min_p: params.min_p,
-            repeat_penalty: params.repeat_penalty,
-            frequency_penalty: params.frequency_penalty,
-            presence_penalty: params.presence_penalty,
-            repeat_last_n: params.repeat_last_n as usize,
-            seed: params.seed,
-        },
-        stops,
-        stop_tokens: Vec::new(),
-        max_tokens: (params.max_tokens > 0).then_some(params.max_tokens as usize),
-        logprobs: false,
-    })
+    let sampler = SamplerOptions {
+        temperature: params.temperature,
+        top_k: params.top_k as usize,
+        top_p: params.top_p,
+        min_p: params.min_p,
+        repeat_penalty: params.repeat_penalty,
+        frequency_penalty: params.frequency_penalty,
+        presence_penalty: params.presence_penalty,
+        repeat_last_n: params.repeat_last_n as usize,
+        seed: params.seed,
+    };
+    let max_tokens = (params.max_tokens > 0).then_some(params.max_tokens as usize);
+    Ok(GenerateOptions::new(sampler).stops(stops).max_tokens(max_tokens))
 }
 
 impl State {
@@ -384,52 +378,58 @@ impl State {
         &mut self,
         prompt: &str,
         parse_special: bool,
-        options: &GenerateOptions,
+        options: GenerateOptions,
         hear: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Report, Failure> {
-        let tokenizer = self.engine.tokenizer().clone();
-        let tokens = prompt_tokens(&tokenizer, prompt, parse_special);
-        let shared = self.read.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
-        self.sequence.truncate(shared);
-        self.read.clone_from(&tokens);
-        let (engine, sequence) = (&mut self.engine, &mut self.sequence);
-        let started = Generation::start(engine, &tokenizer, sequence, &tokens, options, |_, _| hear(""));
-        let mut generation = started.map_err(failure)?;
-        let mut heard = true;
+        let tokens = prompt_tokens(self.scheduler.engine().tokenizer(), prompt, parse_special);
+        let cancel = Cancel::new();
+        let mut hear = |text: &str| {
+            if !cancel.cancelled() && !hear(text) {
+                cancel.cancel();
+            }
+        };
+        hear("");
+        let request = Request::new(tokens, options).cancel(cancel.clone()).sequence(self.sequence.take());
         let mut written = 0;
-        while heard && let Some(token) = generation.next().map_err(failure)? {
-            self.read.push(token.id);
-            written += 1;
-            heard = hear(&token.text);
-        }
-        let (prefill, decode) = (generation.prefill(), generation.decode());
-        let (rest, stop) = generation.finish();
+        let ended = self.scheduler.stream(request, |event| match event {
+            Event::Prefill { .. } => hear(""),
+            Event::Token(token) => {
+                written += 1;
+                hear(&token.text);
+            }
+            _ => {}
+        });
+        let end = match ended {
+            Ok(end) => end,
+            Err(failed) => {
+                self.sequence = failed.sequence;
+                return Err(failure(failed.error));
+            }
+        };
+        self.sequence = Some(end.sequence);
         // Text that was held back belongs to the text, unless nobody wants more of it.
-        if heard && !rest.is_empty() {
-            heard = hear(&rest);
+        if !end.text.is_empty() {
+            hear(&end.text);
         }
-        // The last token was not read, and a prompt may have been read in part.
-        self.read.truncate(self.sequence.len());
         Ok(Report {
-            prompt_tokens: tokens.len(),
-            read_tokens: prefill.tokens,
+            prompt_tokens: end.prompt_tokens,
+            read_tokens: end.prefill.tokens,
             written_tokens: written,
-            read_seconds: prefill.time.as_secs_f64(),
-            write_seconds: decode.time.as_secs_f64(),
-            stop: match stop {
-                _ if !heard => Stop::Callback,
+            read_seconds: end.prefill.time.as_secs_f64(),
+            write_seconds: end.decode.time.as_secs_f64(),
+            stop: match end.stop {
+                _ if cancel.cancelled() => Stop::Callback,
                 StopReason::End => Stop::End,
                 StopReason::StopString => Stop::String,
                 StopReason::Limit => Stop::Limit,
                 StopReason::ContextFull => Stop::ContextFull,
-                StopReason::Cancelled => Stop::Callback,
+                _ => Stop::Callback,
             },
         })
     }
 }
 
-fn failure(error: quipu_runtime::generate::GenerateError) -> Failure {
-    use quipu_runtime::generate::GenerateError;
+fn failure(error: GenerateError) -> Failure {
     let status = if matches!(error, GenerateError::Sampler(_)) { Status::Argument } else { Status::Generate };
     Failure::new(status, error)
 }

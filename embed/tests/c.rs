@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use quipu_formats::gguf::GgufWriter;
 use quipu_formats::source::{Encoding, TensorInfo};
 use quipu_quant::StoredType;
-use quipu_runtime::generate::{GenerateOptions, Generation, prompt_tokens};
+use quipu_runtime::generate::{GenerateOptions, Request, Scheduler, prompt_tokens};
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Engine, LoadOptions};
 
@@ -29,22 +29,11 @@ fn model() -> PathBuf {
 /// The text that the Rust API writes.
 fn expected() -> String {
     let source = quipu_runtime::open(model().to_str().unwrap()).unwrap();
-    let mut engine = Engine::load(source, &LoadOptions::default(), &|_, _| {}).unwrap();
-    let tokenizer = engine.tokenizer().clone();
-    let tokens = prompt_tokens(&tokenizer, PROMPT, true);
-    let options = GenerateOptions {
-        sampler: SamplerOptions { seed: SEED, ..SamplerOptions::default() },
-        max_tokens: Some(TOKENS),
-        ..GenerateOptions::default()
-    };
-    let mut sequence = engine.new_sequence();
-    let mut generation =
-        Generation::start(&mut engine, &tokenizer, &mut sequence, &tokens, &options, |_, _| true).unwrap();
-    let mut text = String::new();
-    while let Some(token) = generation.next().unwrap() {
-        text += &token.text;
-    }
-    text + &generation.finish().0
+    let engine = Engine::load(source, &LoadOptions::default(), &|_, _| {}).unwrap();
+    let tokens = prompt_tokens(engine.tokenizer(), PROMPT, true);
+    let sampler = SamplerOptions { seed: SEED, ..SamplerOptions::default() };
+    let request = Request::new(tokens, GenerateOptions::new(sampler).max_tokens(TOKENS));
+    Scheduler::new(engine).complete(request).unwrap().0
 }
 
 /// The demo model with its queries and keys in types that have no kernels. The values do not matter.

@@ -277,6 +277,21 @@ impl Engine {
         Ok(())
     }
 
+    /// As [`Engine::forward`], but the logits are shown by the workers, side by side.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; then no sequence has changed.
+    pub fn forward_each(
+        &mut self,
+        batch: &[BatchToken],
+        sequences: &mut [&mut Sequence],
+        logits: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        self.check(batch, sequences)?;
+        self.model.forward(batch, sequences, Some(Logits::SideBySide(logits)), None);
+        Ok(())
+    }
+
     /// As [`Engine::forward`], and shows `observer` the inputs of all matrices, those of the head for the tokens that
     /// want logits.
     ///
@@ -310,6 +325,14 @@ impl Engine {
         }
         self.more = more;
         checked
+    }
+
+    /// Whether all of `tokens` are in the vocabulary.
+    ///
+    /// # Errors
+    /// [`EngineError::Token`] for the first that is not.
+    pub fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {
+        tokens.iter().try_for_each(|&token| self.check_token(token))
     }
 
     fn check_token(&self, token: u32) -> Result<(), EngineError> {
@@ -434,7 +457,7 @@ impl Engine {
             return Err(EngineError::Empty);
         }
         self.check_room(sequence, tokens.len())?;
-        tokens.iter().try_for_each(|&token| self.check_token(token))?;
+        self.check_tokens(tokens)?;
         let mut batch = std::mem::take(&mut self.tokens);
         for (b, chunk) in tokens.chunks(self.batch).enumerate() {
             let start = b * self.batch;

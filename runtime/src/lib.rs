@@ -1,7 +1,25 @@
 //! A model that thinks: weights, KV cache, threads, tokenizer, sampler, engine.
 //!
-//! Start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top to
-//! bottom; [`calibration`] runs it with one layer in memory at a time.
+//! ```
+//! use quipu_runtime::generate::{GenerateOptions, Request, Scheduler, prompt_tokens};
+//! use quipu_runtime::{Engine, LoadOptions};
+//!
+//! # #[cfg(feature = "demo")] {
+//! // A GGUF file, a packed file, a Hugging Face directory, or the model inside this library.
+//! let source = quipu_runtime::open("demo")?;
+//! let engine = Engine::load(source, &LoadOptions::default(), &|_, _| {})?;
+//! let prompt = prompt_tokens(engine.tokenizer(), "Once upon a time", true);
+//! let request = Request::new(prompt, GenerateOptions::default().max_tokens(20));
+//! let (text, end) = Scheduler::new(engine).complete(request)?;
+//! println!("{text}");
+//! assert!(end.prompt_tokens > 3 && !text.is_empty());
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/` has more: streaming, a conversation, many prompts at once, logits, a thread that serves others. To read
+//! the code, start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top
+//! to bottom; [`calibration`] runs it with one layer in memory at a time. [`generate`] makes texts of it, many at once.
 //!
 //! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
 //! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
@@ -9,7 +27,7 @@
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`host`]: what the system says about the machine: cores, caches, memory.
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits
-//!   to probabilities. [`generate`]: the loop that writes.
+//!   to probabilities.
 //!
 //! Number formats are `quipu-quant`'s matter, files `quipu-formats`', arithmetic `quipu-kernels`'. `unsafe` stands in
 //! `pool` only.

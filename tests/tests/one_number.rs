@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quipu_runtime::generate::{GenerateOptions, Generation};
+use quipu_runtime::generate::{Event, GenerateOptions, Request, Scheduler};
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Engine, Isa, LoadOptions};
 use quipu_tests::load;
@@ -78,22 +78,19 @@ fn logits_side_by_side_are_those_in_order() {
 
 #[test]
 fn the_demo_models_tale_is_one_tale() {
-    let mut engine = load(&demo(), &LoadOptions::default());
-    let tokenizer = engine.tokenizer().clone();
+    let engine = load(&demo(), &LoadOptions::default());
     let tokens = tokens(&engine);
-    let options = GenerateOptions {
-        sampler: SamplerOptions { seed: 7, ..SamplerOptions::default() },
-        max_tokens: Some(TOKENS.len()),
-        ..GenerateOptions::default()
-    };
-    let mut sequence = engine.new_sequence();
-    let mut generation =
-        Generation::start(&mut engine, &tokenizer, &mut sequence, &tokens, &options, |_, _| true).expect("it fits");
+    let read = tokens.len();
+    let sampler = SamplerOptions { seed: 7, ..SamplerOptions::default() };
+    let request = Request::new(tokens, GenerateOptions::new(sampler).max_tokens(TOKENS.len()));
     let mut written = Vec::new();
-    while let Some(token) = generation.next().expect("it fits") {
-        written.push(token.id);
-    }
-    assert_eq!(written, TOKENS, "after {} tokens", tokens.len());
+    let end = Scheduler::new(engine).stream(request, |event| {
+        if let Event::Token(token) = event {
+            written.push(token.id);
+        }
+    });
+    end.expect("it fits");
+    assert_eq!(written, TOKENS, "after {read} tokens");
 }
 
 /// `QUIPU_EXPECT_ISA` is the answer that whoever chose the (emulated) CPU knows.

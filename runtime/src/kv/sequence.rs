@@ -16,15 +16,15 @@ pub struct Sequence {
     ty: KvType,
     tokens: Vec<u32>,
     /// The pages of each group of layers.
-    groups: Vec<Vec<Arc<Page>>>,
+    groups: Box<[Vec<Arc<Page>>]>,
     /// A position's keys and values of one layer on their way to f16.
-    halves: Vec<f16>,
+    halves: Box<[f16]>,
 }
 
 impl Sequence {
     pub(crate) fn new(layout: Arc<KvLayout>, ty: KvType) -> Sequence {
-        let halves = vec![f16::ZERO; 2 * layout.widest()];
-        let groups = vec![Vec::new(); layout.groups.len()];
+        let halves = vec![f16::ZERO; 2 * layout.widest()].into();
+        let groups = vec![Vec::new(); layout.groups.len()].into();
         Sequence { layout, ty, tokens: Vec::new(), groups, halves }
     }
 

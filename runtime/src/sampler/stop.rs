@@ -1,11 +1,13 @@
 //! Where a text stops.
 
+use std::sync::Arc;
+
 use super::error::SamplerError;
 
 /// Watches streamed text for stop strings. Holds back what may turn out to be the beginning of one.
 #[derive(Clone, Debug, Default)]
 pub struct StopMatcher {
-    stops: Vec<String>,
+    stops: Arc<[String]>,
     held: String,
 }
 
@@ -15,7 +17,7 @@ impl StopMatcher {
     /// # Errors
     /// [`SamplerError::EmptyStop`].
     pub fn new(stops: impl IntoIterator<Item = String>) -> Result<StopMatcher, SamplerError> {
-        let stops: Vec<String> = stops.into_iter().collect();
+        let stops: Arc<[String]> = stops.into_iter().collect();
         if stops.iter().any(String::is_empty) {
             return Err(SamplerError::EmptyStop);
         }

@@ -1,14 +1,17 @@
 //! Ids to text: those of a whole sequence, or one by one as they come.
 
+use std::ops::Deref;
+
 use super::encode::Tokenizer;
 use super::vocab::TokenKind;
 
 /// Turns tokens into text one by one: a character appears as soon as its last byte is there.
 ///
-/// All text that comes out, taken together, is what [`Tokenizer::decode`] makes of all tokens.
+/// All text that comes out, taken together, is what [`Tokenizer::decode`] makes of all tokens. The tokenizer is
+/// borrowed or shared (`Arc`).
 #[derive(Clone, Debug)]
-pub struct TextStream<'a> {
-    tokenizer: &'a Tokenizer,
+pub struct TextStream<T> {
+    tokenizer: T,
     special: bool,
     /// Whether the next word begins the sequence: then the space that encoding put before it is not part of the text.
     at_start: bool,
@@ -16,16 +19,22 @@ pub struct TextStream<'a> {
     pending: Vec<u8>,
 }
 
-impl<'a> TextStream<'a> {
+impl<T: Deref<Target = Tokenizer>> TextStream<T> {
     /// A stream for tokens that begin a sequence; control tokens are spelled out if `special`.
-    pub fn new(tokenizer: &'a Tokenizer, special: bool) -> TextStream<'a> {
-        TextStream { tokenizer, special, at_start: tokenizer.adds_space_prefix(), pending: Vec::new() }
+    pub fn new(tokenizer: T, special: bool) -> TextStream<T> {
+        let at_start = tokenizer.adds_space_prefix();
+        TextStream { tokenizer, special, at_start, pending: Vec::new() }
     }
 
     /// A stream for tokens that go on from others, such as what a model writes after a prompt: a space before the first
     /// word stays.
-    pub fn continuing(tokenizer: &'a Tokenizer, special: bool) -> TextStream<'a> {
+    pub fn continuing(tokenizer: T, special: bool) -> TextStream<T> {
         TextStream { at_start: false, ..TextStream::new(tokenizer, special) }
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// The text that is complete with token `id`; often empty, for tokens may end within a character.

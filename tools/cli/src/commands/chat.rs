@@ -2,13 +2,11 @@
 
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use quipu_runtime::chat::{ChatError, ChatTemplate, Message, RenderOptions};
-use quipu_runtime::generate::{GenerateOptions, Generation, StopReason, prompt_tokens};
-use quipu_runtime::tokenizer::Tokenizer;
-use quipu_runtime::{Engine, Sequence};
+use anyhow::{Context, Result};
+use quipu_runtime::Engine;
+use quipu_runtime::chat::{ChatTemplate, Conversation, Message};
+use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, StopReason};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
@@ -54,24 +52,15 @@ type Limit = std::option::Option<usize>;
 
 pub fn run(args: Args) -> Result<()> {
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
-    let template = template(&engine, args.template.as_deref())?;
-    let system = args.system.map(|text| Message::new("system", text));
-    let options = GenerateOptions {
-        sampler: args.sampling.options(),
-        stops: args.sampling.stop.clone(),
-        stop_tokens: args.sampling.stop_token.clone(),
-        max_tokens: args.number,
-        logprobs: false,
-    };
-    let mut chat = Chat {
-        sequence: engine.new_sequence(),
-        tokenizer: engine.tokenizer().clone(),
-        engine,
-        template,
-        options,
-        messages: system.iter().cloned().collect(),
-        read: Vec::new(),
-    };
+    let mut conversation = conversation(&engine, args.template.as_deref())?;
+    if let Some(text) = args.system {
+        conversation.push(Message::new("system", text));
+    }
+    let options = GenerateOptions::new(args.sampling.options())
+        .stops(args.sampling.stop.clone())
+        .stop_tokens(args.sampling.stop_token.clone())
+        .max_tokens(args.number);
+    let mut chat = Chat { scheduler: Scheduler::new(engine), conversation, options };
     let mut input = Input::new()?;
     talk::note(&format!("loaded in {:.2} s; /help for help", load_time.as_secs_f64()));
     while let Some(line) = input.next_turn()? {
@@ -80,7 +69,7 @@ pub fn run(args: Args) -> Result<()> {
             "/exit" | "/quit" => break,
             "/help" => talk::note(HELP),
             "/clear" => {
-                chat.messages = system.iter().cloned().collect();
+                chat.conversation.clear();
                 talk::note("a new conversation");
             }
             command if command.starts_with('/') && input.is_terminal() => {
@@ -93,103 +82,66 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn template(engine: &Engine, file: Option<&Path>) -> Result<ChatTemplate> {
-    let source = match file {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
-        None => engine.chat_template().ok_or(ChatError::NoTemplate)?.to_string(),
-    };
-    let tokenizer = engine.tokenizer().clone();
-    let piece = |id: Option<u32>| id.map(|id| tokenizer.piece(id));
-    Ok(ChatTemplate::new(&source, piece(tokenizer.bos()), piece(tokenizer.eos()))?)
+fn conversation(engine: &Engine, template: Option<&Path>) -> Result<Conversation> {
+    let Some(path) = template else { return Ok(Conversation::in_own_template(engine)?) };
+    let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Conversation::new(engine, ChatTemplate::for_tokenizer(&source, engine.tokenizer())?))
 }
 
 struct Chat {
-    engine: Engine,
-    tokenizer: Arc<Tokenizer>,
-    template: ChatTemplate,
+    scheduler: Scheduler,
+    conversation: Conversation,
     options: GenerateOptions,
-    messages: Vec<Message>,
-    sequence: Sequence,
-    /// The tokens that `sequence` holds.
-    read: Vec<u32>,
 }
 
 impl Chat {
     /// Answers `text`. What one turn does wrong (a template that refuses, a text too long) does not end a conversation
     /// on a terminal.
     fn turn(&mut self, text: String, forgiving: bool) -> Result<()> {
-        let before = self.messages.len();
-        self.messages.push(Message::new("user", text));
-        match self.answer() {
-            Ok(answer) => self.messages.push(Message::new("assistant", answer)),
-            Err(error) if forgiving && !error.is::<out::Closed>() => {
-                self.messages.truncate(before);
-                talk::error(&format!("{error:#}"));
-            }
-            Err(error) => return Err(error),
+        match self.answer(text) {
+            Err(error) if forgiving && !error.is::<out::Closed>() => talk::error(&format!("{error:#}")),
+            answered => answered?,
         }
         // Another answer, another draw; still the same conversation for the same seed.
         self.options.sampler.seed = self.options.sampler.seed.wrapping_add(1);
         Ok(())
     }
 
-    fn answer(&mut self) -> Result<String> {
-        let tokens = self.prompt()?;
-        let shared = self.read.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
-        self.sequence.truncate(shared);
-        self.read.clone_from(&tokens);
-
-        let interrupt = interrupt::listen_to_ctrl_c();
-        let keep_going = |_, _| !interrupt.requested();
-        let (engine, sequence) = (&mut self.engine, &mut self.sequence);
-        let mut generation = Generation::start(engine, &self.tokenizer, sequence, &tokens, &self.options, keep_going)?;
-        let mut answer = String::new();
-        while !interrupt.requested()
-            && let Some(token) = generation.next()?
-        {
-            out::print(&token.text)?;
-            answer.push_str(&token.text);
-            self.read.push(token.id);
+    fn answer(&mut self, text: String) -> Result<()> {
+        let turn = self.conversation.ask(text, self.options.clone())?;
+        if turn.forgotten > 0 {
+            talk::warning(&format!("the context is full: the oldest {} messages are forgotten", turn.forgotten));
         }
-        let (prefill, decode) = (generation.prefill(), generation.decode());
-        let (rest, stop) = generation.finish();
-        answer.push_str(&rest);
-        out::line(&rest)?;
-        self.read.truncate(self.sequence.len());
-        talk::note(&speeds(&self.engine, prefill, decode));
-        if stop == StopReason::ContextFull {
+        let interrupt = interrupt::listen_to_ctrl_c();
+        let (mut answer, mut shown) = (String::new(), Ok(()));
+        let end = self.scheduler.stream(turn.request.cancel(interrupt.cancel().clone()), |event| {
+            if let Event::Token(token) = event
+                && shown.is_ok()
+            {
+                answer.push_str(&token.text);
+                shown = out::print(&token.text);
+                if shown.is_err() {
+                    // Nobody reads the rest.
+                    interrupt.cancel().cancel();
+                }
+            }
+        });
+        let end = match end {
+            Ok(end) => end,
+            Err(failed) => {
+                self.conversation.take_back(failed.sequence);
+                return Err(failed.error.into());
+            }
+        };
+        shown?;
+        answer.push_str(&end.text);
+        out::line(&end.text)?;
+        talk::note(&speeds(self.scheduler.engine(), &end));
+        if end.stop == StopReason::ContextFull {
             talk::warning("the context is full; /clear starts a new conversation, -c N makes more room");
         }
-        Ok(answer)
-    }
-
-    /// The tokens of the conversation up to the answer. When they leave too little room for one, the oldest turns are
-    /// forgotten.
-    fn prompt(&mut self) -> Result<Vec<u32>> {
-        let context = self.engine.context_length();
-        let room = context - (context / 4).min(512);
-        let mut forgotten = 0;
-        loop {
-            let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-            let text = self.template.render(&self.messages, &options)?;
-            let tokens = prompt_tokens(&self.tokenizer, &text, true);
-            if tokens.len() <= room {
-                if forgotten > 0 {
-                    talk::warning(&format!("the context is full: the oldest {forgotten} messages are forgotten"));
-                }
-                return Ok(tokens);
-            }
-            let first = self.messages.iter().take_while(|m| m.role == "system").count();
-            let oldest = self.messages.len().min(first + 2);
-            if oldest >= self.messages.len() {
-                bail!(
-                    "this turn has {} tokens, too many for a context of {context}; -c N makes more room",
-                    tokens.len()
-                );
-            }
-            forgotten += oldest - first;
-            self.messages.drain(first..oldest);
-        }
+        self.conversation.answer(answer, end.sequence);
+        Ok(())
     }
 }
 

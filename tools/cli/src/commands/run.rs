@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use quipu_runtime::Engine;
-use quipu_runtime::generate::{GenerateOptions, Generation, Span, StopReason, prompt_tokens};
+use quipu_runtime::generate::{
+    Event, Finished, GenerateOptions, Request, Scheduler, StopReason, Timing, prompt_tokens,
+};
 use quipu_runtime::host::memory;
 use serde_json::{Value as Json, json};
 
@@ -54,14 +56,13 @@ type Limit = std::option::Option<usize>;
 
 pub fn run(args: Args) -> Result<()> {
     let prompt = args::text(args.prompt, args.file.as_deref(), "prompt")?;
-    let options = GenerateOptions {
-        sampler: args.sampling.options(),
-        stops: args.sampling.stop.clone(),
-        stop_tokens: args.sampling.stop_token.clone(),
-        max_tokens: args.number,
-        logprobs: args.json,
-    };
-    let (mut engine, load_time) = model::load(&args.model, args.context.context)?;
+    let options = GenerateOptions::new(args.sampling.options())
+        .stops(args.sampling.stop.clone())
+        .stop_tokens(args.sampling.stop_token.clone())
+        .max_tokens(args.number)
+        .logprobs(args.json);
+    let seed = options.sampler.seed;
+    let (engine, load_time) = model::load(&args.model, args.context.context)?;
     let tokenizer = engine.tokenizer().clone();
     let tokens = prompt_tokens(&tokenizer, &prompt, !args.plain);
     let show = |text: &str| if args.json { Ok(()) } else { out::print(text) };
@@ -70,39 +71,41 @@ pub fn run(args: Args) -> Result<()> {
     }
 
     let interrupt = interrupt::listen();
-    let mut sequence = engine.new_sequence();
-    let keep_going = |_, _| !interrupt.requested();
-    let mut generation = Generation::start(&mut engine, &tokenizer, &mut sequence, &tokens, &options, keep_going)?;
-    let mut text = String::new();
-    let mut written = Vec::new();
-    while !interrupt.requested()
-        && let Some(token) = generation.next()?
-    {
-        show(&token.text)?;
-        text.push_str(&token.text);
-        written.push(model::token_json(&tokenizer, token.id, token.logprob));
-    }
-    let (prefill, decode) = (generation.prefill(), generation.decode());
-    let (rest, stop) = generation.finish();
-    show(&rest)?;
+    let mut scheduler = Scheduler::new(engine);
+    let request = Request::new(tokens, options).cancel(interrupt.cancel().clone());
+    let (mut text, mut written, mut shown) = (String::new(), Vec::new(), Ok(()));
+    let end = scheduler.stream(request, |event| {
+        if let Event::Token(token) = event
+            && shown.is_ok()
+        {
+            shown = show(&token.text);
+            text.push_str(&token.text);
+            written.push(model::token_json(&tokenizer, token.id, token.logprob));
+            if shown.is_err() {
+                // Nobody reads the rest.
+                interrupt.cancel().cancel();
+            }
+        }
+    })?;
+    shown?;
+    show(&end.text)?;
     show("\n")?;
-    text.push_str(&rest);
+    text.push_str(&end.text);
 
-    let seed = options.sampler.seed;
     if args.json {
         out::json(&json!({
             "prompt": prompt,
             "text": text,
             "tokens": written,
-            "stop": stop.name(),
+            "stop": end.stop.name(),
             "seed": seed,
-            "timings": timings(load_time, prefill, decode),
+            "timings": timings(load_time, &end),
             "peak_rss_bytes": memory::peak(),
         }))?;
     }
-    talk::note(&format!("load {:.2} s, {}", load_time.as_secs_f64(), speeds(&engine, prefill, decode)));
-    talk::note(&format!("seed {seed}; ended by {}", describe(stop)));
-    if stop == StopReason::Cancelled { Err(interrupt::Interrupted.into()) } else { Ok(()) }
+    talk::note(&format!("load {:.2} s, {}", load_time.as_secs_f64(), speeds(scheduler.engine(), &end)));
+    talk::note(&format!("seed {seed}; ended by {}", describe(end.stop)));
+    if end.stop == StopReason::Cancelled { Err(interrupt::Interrupted.into()) } else { Ok(()) }
 }
 
 fn describe(stop: StopReason) -> &'static str {
@@ -112,21 +115,23 @@ fn describe(stop: StopReason) -> &'static str {
         StopReason::Limit => "-n (tokens to write)",
         StopReason::ContextFull => "-c (the context is full)",
         StopReason::Cancelled => "a signal (Ctrl-C)",
+        other => other.name(),
     }
 }
 
-fn timings(load: Duration, prefill: Span, decode: Span) -> Json {
+fn timings(load: Duration, end: &Finished) -> Json {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let span = |span: Span| json!({"tokens": span.tokens, "ms": ms(span.time)});
-    json!({"load_ms": ms(load), "prefill": span(prefill), "decode": span(decode)})
+    let timing = |timing: Timing| json!({"tokens": timing.tokens, "ms": ms(timing.time)});
+    json!({"load_ms": ms(load), "prefill": timing(end.prefill), "decode": timing(end.decode)})
 }
 
 /// A line about speed, for a person.
-pub fn speeds(engine: &Engine, prefill: Span, decode: Span) -> String {
-    let rate = |name: &str, span: Span| {
-        let per_second = span.tokens as f64 / span.time.as_secs_f64().max(1e-9);
-        format!("{name} {} tokens in {:.2} s ({per_second:.1}/s)", span.tokens, span.time.as_secs_f64())
+pub fn speeds(engine: &Engine, end: &Finished) -> String {
+    let rate = |name: &str, timing: Timing| {
+        let seconds = timing.time.as_secs_f64();
+        let per_second = timing.tokens as f64 / seconds.max(1e-9);
+        format!("{name} {} tokens in {seconds:.2} s ({per_second:.1}/s)", timing.tokens)
     };
-    let (prefill, decode) = (rate("prefill", prefill), rate("decode", decode));
+    let (prefill, decode) = (rate("prefill", end.prefill), rate("decode", end.decode));
     format!("{prefill}, {decode}; {} threads, {}", engine.threads(), engine.isa().name())
 }

@@ -1,11 +1,4 @@
-//! Chat templates: a conversation becomes the text that the model was trained on.
-//!
-//! A template is a Jinja program that came with the model. It is rendered as Hugging Face's `apply_chat_template`
-//! renders it: blocks trimmed, `raise_exception`, `strftime_now`, `tojson` as Python's `json.dumps`, Python's string
-//! methods, loop controls, `{% generation %}`. `tests/chat.rs` compares the two.
-
-mod date;
-mod json;
+//! The Jinja template that comes with a model.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,34 +6,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-pub use date::DateTime;
+use super::date::DateTime;
+use super::error::ChatError;
+use super::json;
+use super::message::Message;
+use crate::tokenizer::Tokenizer;
 
 /// Instructions that one rendering may take. Llama's templates need some thousands; a template that loops without end
 /// must not hang the program.
 const FUEL: u64 = 5_000_000;
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user`, `assistant`, `tool`, or what else the template knows.
-    pub role: String,
-    /// A string, or a list of parts if the template takes one; null when there is none.
-    #[serde(default, skip_serializing_if = "Json::is_null")]
-    pub content: Json,
-    /// Whatever else the template reads, such as `tool_calls`.
-    #[serde(flatten)]
-    pub extra: Map<String, Json>,
-}
-
-impl Message {
-    /// A message of text.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Message {
-        Message { role: role.into(), content: Json::String(content.into()), extra: Map::new() }
-    }
-}
 
 /// What a template may see besides the messages.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,28 +29,6 @@ pub struct RenderOptions {
     pub variables: Map<String, Json>,
     /// What `strftime_now` takes for now; the present moment if none.
     pub now: Option<DateTime>,
-}
-
-/// Why a conversation could not be rendered.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ChatError {
-    /// The model has no template: most likely a base model.
-    #[error(
-        "this model has no chat template: it completes text and was not trained to converse. Use `quipu run`, or give a template with --template FILE"
-    )]
-    NoTemplate,
-    /// The template is no Jinja that we know.
-    #[error("the chat template cannot be parsed: {0}")]
-    Syntax(String),
-    /// The template itself refused the conversation, by `raise_exception`.
-    #[error("the chat template refuses this conversation: {0}")]
-    Refused(String),
-    /// Something failed while rendering.
-    #[error("the chat template failed: {0}")]
-    Render(String),
-    /// No messages.
-    #[error("a conversation needs at least one message")]
-    Empty,
 }
 
 /// What `raise_exception` was called with, carried through the template engine.
@@ -110,13 +64,22 @@ impl ChatTemplate {
         Ok(ChatTemplate { source: source.to_string(), environment, special_tokens })
     }
 
+    /// Parses `source` for a model with this tokenizer.
+    ///
+    /// # Errors
+    /// [`ChatError::Syntax`] with the line.
+    pub fn for_tokenizer(source: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate, ChatError> {
+        let piece = |id: Option<u32>| id.map(|id| tokenizer.piece(id));
+        ChatTemplate::new(source, piece(tokenizer.bos()), piece(tokenizer.eos()))
+    }
+
     /// The template's text.
     pub fn source(&self) -> &str {
         &self.source
     }
 
     /// The conversation as one text, with the special tokens spelled out; tokenise it with them parsed and without
-    /// adding a BOS (see [`one_bos`]).
+    /// adding a BOS (see [`one_bos`](crate::generate::one_bos)).
     ///
     /// # Errors
     /// [`ChatError::Refused`] when the template says so, [`ChatError::Render`] when it fails, [`ChatError::Empty`]
@@ -216,38 +179,12 @@ fn describe(error: &Error) -> String {
     text.replace('\n', " ")
 }
 
-/// Makes sure that `tokens`, a conversation tokenised without adding anything, begin with one BOS if the model wants
-/// one (`add`), and never with two: templates that write the BOS themselves and tokenizers that add it meet here.
-pub fn one_bos(tokens: &mut Vec<u32>, bos: Option<u32>, add: bool) {
-    let Some(bos) = bos else { return };
-    let present = tokens.iter().take_while(|&&t| t == bos).count();
-    if present > 1 {
-        tokens.drain(1..present);
-    } else if present == 0 && add {
-        tokens.insert(0, bos);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn render(source: &str) -> Result<String, ChatError> {
         ChatTemplate::new(source, Some("<s>"), None)?.render(&[Message::new("user", "hi")], &RenderOptions::default())
-    }
-
-    #[test]
-    fn one_bos_never_two() {
-        let bos = |mut tokens: Vec<u32>, bos, add| {
-            one_bos(&mut tokens, bos, add);
-            tokens
-        };
-        assert_eq!(bos(vec![5, 6], Some(1), true), [1, 5, 6]);
-        assert_eq!(bos(vec![5, 6], Some(1), false), [5, 6]);
-        assert_eq!(bos(vec![1, 5, 6], Some(1), true), [1, 5, 6]);
-        assert_eq!(bos(vec![1, 1, 5, 1], Some(1), false), [1, 5, 1]);
-        assert_eq!(bos(vec![5], None, true), [5]);
-        assert_eq!(bos(vec![], Some(1), true), [1]);
     }
 
     #[test]

@@ -1,0 +1,196 @@
+//! A text being written, without the engine.
+
+use std::sync::Arc;
+
+use super::error::GenerateError;
+use super::options::{GenerateOptions, StopReason};
+use crate::sampler::{Sampler, SamplerError, StopMatcher, log_probability};
+use crate::tokenizer::{TextStream, Tokenizer};
+
+/// One token written.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Token {
+    /// The token.
+    pub id: u32,
+    /// The text that is certain now. It may be less than the token's own (a character in pieces, the beginning of a
+    /// stop string), or more, when earlier text was held back.
+    pub text: String,
+    /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature;
+    /// if [`GenerateOptions::logprobs`] asked for it.
+    pub logprob: Option<f64>,
+}
+
+/// A text being written: a state machine that knows no engine.
+///
+/// Until it has [ended](Generation::stop): read the tokens that it wants ([`Generation::unread`]) in as many pieces as
+/// you like, tell how many were read ([`Generation::advance`]), and hand over the logits after the last of them
+/// ([`Generation::take_logits`]).
+///
+/// Everything that writing changes can be kept and restored ([`Generation::checkpoint`]): the random numbers, what the
+/// penalties have seen, held-back text, limits. Each token drawn takes the next random numbers, so that what is written
+/// after a rollback is what would have been written without what was rolled back.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// The prompt, and what was written after it.
+    tokens: Vec<u32>,
+    /// How many of them have been read.
+    read: usize,
+    prompt: usize,
+    context: usize,
+    stop_tokens: Arc<[u32]>,
+    logprobs: bool,
+    writer: Writer,
+}
+
+/// What writing changes, besides the tokens.
+#[derive(Clone, Debug)]
+struct Writer {
+    sampler: Sampler,
+    stops: StopMatcher,
+    stream: TextStream<Arc<Tokenizer>>,
+    /// Tokens that may still be written.
+    left: Option<usize>,
+    stop: Option<StopReason>,
+}
+
+/// The state of a [`Generation`] at one moment.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    tokens: usize,
+    read: usize,
+    writer: Writer,
+}
+
+impl Generation {
+    /// Continues `prompt` in at most `context` positions.
+    ///
+    /// # Errors
+    /// See [`GenerateError`].
+    pub fn new(
+        tokenizer: Arc<Tokenizer>,
+        prompt: Vec<u32>,
+        options: &GenerateOptions,
+        context: usize,
+    ) -> Result<Generation, GenerateError> {
+        if prompt.len() > context {
+            return Err(GenerateError::PromptTooLong { tokens: prompt.len(), context });
+        }
+        let mut sampler = Sampler::new(options.sampler.clone())?;
+        let stops = StopMatcher::new(options.stops.iter().cloned())?;
+        if prompt.is_empty() {
+            return Err(GenerateError::EmptyPrompt);
+        }
+        prompt.iter().for_each(|&token| sampler.accept(token));
+        let stream = TextStream::continuing(tokenizer, false);
+        Ok(Generation {
+            read: 0,
+            prompt: prompt.len(),
+            tokens: prompt,
+            context,
+            stop_tokens: options.stop_tokens.as_slice().into(),
+            logprobs: options.logprobs,
+            writer: Writer { sampler, stops, stream, left: options.max_tokens, stop: None },
+        })
+    }
+
+    /// The prompt, and what was written after it.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// How many of the tokens are the prompt.
+    pub fn prompt_len(&self) -> usize {
+        self.prompt
+    }
+
+    /// How many of the tokens have been read.
+    pub fn read(&self) -> usize {
+        self.read
+    }
+
+    /// Whether the prompt has not been read to its end yet.
+    pub fn in_prompt(&self) -> bool {
+        self.read < self.prompt
+    }
+
+    /// The tokens to be read next: what is left of the prompt, or the last token written. None when the text has ended.
+    pub fn unread(&self) -> &[u32] {
+        if self.writer.stop.is_some() { &[] } else { &self.tokens[self.read..] }
+    }
+
+    /// Whether the logits after the last unread token are wanted: not if nothing may be written.
+    pub fn wants_logits(&self) -> bool {
+        self.writer.stop.is_none() && self.writer.left != Some(0)
+    }
+
+    /// Takes note that `n` more tokens have been read: from [`Generation::unread`], or, of a prompt, found in a
+    /// sequence that holds its beginning. When that was all and nothing may be written, the text has ended.
+    pub fn advance(&mut self, n: usize) {
+        self.read = (self.read + n).min(self.tokens.len());
+        if self.read == self.tokens.len() && self.writer.left == Some(0) {
+            self.writer.stop.get_or_insert(StopReason::Limit);
+        }
+    }
+
+    /// Takes the logits after all tokens so far and writes the next one. `None` for a token that ends the text, such as
+    /// `<|eot_id|>`, which is not part of it.
+    ///
+    /// # Errors
+    /// [`SamplerError::Logit`] and [`SamplerError::NoCandidate`]: the logits are no good.
+    pub fn take_logits(&mut self, logits: &[f32]) -> Result<Option<Token>, SamplerError> {
+        let writer = &mut self.writer;
+        let id = writer.sampler.sample(logits)?;
+        if writer.stream.tokenizer().is_end_of_generation(id) || self.stop_tokens.contains(&id) {
+            writer.stop = Some(StopReason::End);
+            return Ok(None);
+        }
+        let logprob = self.logprobs.then(|| log_probability(logits, id));
+        writer.sampler.accept(id);
+        self.tokens.push(id);
+        let (text, stopped) = writer.stops.push(&writer.stream.push(id));
+        writer.left = writer.left.map(|n| n.saturating_sub(1));
+        // The last token has to be read before there can be another one.
+        if stopped {
+            writer.stop = Some(StopReason::StopString);
+        } else if writer.left == Some(0) {
+            writer.stop = Some(StopReason::Limit);
+        } else if self.tokens.len() > self.context {
+            writer.stop = Some(StopReason::ContextFull);
+        }
+        Ok(Some(Token { id, text, logprob }))
+    }
+
+    /// Why the text has ended, if it has.
+    pub fn stop(&self) -> Option<StopReason> {
+        self.writer.stop
+    }
+
+    /// Ends the text if it has not ended yet, [`StopReason::Cancelled`]. Returns the text that was still held back, and
+    /// why the text ended.
+    pub fn finish(self) -> (String, StopReason) {
+        let Writer { mut stops, stream, stop, .. } = self.writer;
+        let stop = stop.unwrap_or(StopReason::Cancelled);
+        if stop == StopReason::StopString {
+            return (String::new(), stop);
+        }
+        let (mut text, stopped) = stops.push(&stream.finish());
+        if !stopped {
+            text.push_str(&stops.finish());
+        }
+        (text, stop)
+    }
+
+    /// The state at this moment.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { tokens: self.tokens.len(), read: self.read, writer: self.writer.clone() }
+    }
+
+    /// Goes back to an earlier moment of this text. (What the caller's sequence has read since then, it has to forget:
+    /// [`Sequence::truncate`](crate::Sequence::truncate).)
+    pub fn roll_back(&mut self, checkpoint: Checkpoint) {
+        self.tokens.truncate(checkpoint.tokens);
+        self.read = checkpoint.read;
+        self.writer = checkpoint.writer;
+    }
+}

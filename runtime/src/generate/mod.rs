@@ -1,0 +1,35 @@
+//! Text out of a model: many texts at once, or one.
+//!
+//! A [`Request`] says which tokens to continue and how. The [`Scheduler`] owns the engine; it makes a [`Generation`] of
+//! each request, forms batches out of all of them, and hands out [`Event`]s. A generation knows no engine: it says
+//! which tokens it wants read and takes the logits after them. What it writes depends on nothing but its own request:
+//! not on the others, the batches, or when it came.
+//!
+//! ```
+//! use quipu_runtime::generate::{GenerateOptions, Request, Scheduler, prompt_tokens};
+//! use quipu_runtime::{Engine, LoadOptions};
+//!
+//! # #[cfg(feature = "demo")] {
+//! let engine = Engine::load(quipu_runtime::open("demo")?, &LoadOptions::default(), &|_, _| {})?;
+//! let tokens = prompt_tokens(engine.tokenizer(), "Once upon a time", true);
+//! let mut scheduler = Scheduler::new(engine);
+//! let options = GenerateOptions::default().max_tokens(8);
+//! let (text, end) = scheduler.complete(Request::new(tokens, options))?;
+//! assert!(!text.is_empty() && end.decode.tokens <= 7);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod generation;
+mod options;
+mod prompt;
+mod request;
+mod scheduler;
+
+pub use error::GenerateError;
+pub use generation::{Checkpoint, Generation, Token};
+pub use options::{GenerateOptions, StopReason};
+pub use prompt::{one_bos, prompt_tokens};
+pub use request::{Event, Failed, Finished, Request, RequestId, Timing};
+pub use scheduler::{Scheduler, SchedulerOptions};

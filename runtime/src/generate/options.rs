@@ -1,0 +1,76 @@
+//! How a text is continued, and why it ends.
+
+use crate::sampler::SamplerOptions;
+
+/// How to continue a text.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct GenerateOptions {
+    /// How tokens are chosen.
+    pub sampler: SamplerOptions,
+    /// Strings before which the text ends.
+    pub stops: Vec<String>,
+    /// Tokens that end the text, besides those that the model ends texts with.
+    pub stop_tokens: Vec<u32>,
+    /// The most tokens to write; `None` leaves it to the model and the context. With 0 the prompt is read and nothing
+    /// is written.
+    pub max_tokens: Option<usize>,
+    /// Whether to tell how likely each token was. That costs a pass over the vocabulary for each.
+    pub logprobs: bool,
+}
+
+impl GenerateOptions {
+    /// With this sampler, and everything else as by default.
+    pub fn new(sampler: SamplerOptions) -> GenerateOptions {
+        GenerateOptions { sampler, ..GenerateOptions::default() }
+    }
+
+    /// With at most `n` tokens to write.
+    pub fn max_tokens(self, n: impl Into<Option<usize>>) -> GenerateOptions {
+        GenerateOptions { max_tokens: n.into(), ..self }
+    }
+
+    /// With strings before which the text ends.
+    pub fn stops(self, stops: impl IntoIterator<Item = String>) -> GenerateOptions {
+        GenerateOptions { stops: stops.into_iter().collect(), ..self }
+    }
+
+    /// With further tokens that end the text.
+    pub fn stop_tokens(self, tokens: impl IntoIterator<Item = u32>) -> GenerateOptions {
+        GenerateOptions { stop_tokens: tokens.into_iter().collect(), ..self }
+    }
+
+    /// With or without the probability of each token.
+    pub fn logprobs(self, logprobs: bool) -> GenerateOptions {
+        GenerateOptions { logprobs, ..self }
+    }
+}
+
+/// Why a text ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// A token that ends a text.
+    End,
+    /// A stop string.
+    StopString,
+    /// [`GenerateOptions::max_tokens`].
+    Limit,
+    /// The context is full.
+    ContextFull,
+    /// Whoever asked for the text stopped asking.
+    Cancelled,
+}
+
+impl StopReason {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            StopReason::End => "end",
+            StopReason::StopString => "stop",
+            StopReason::Limit => "limit",
+            StopReason::ContextFull => "context",
+            StopReason::Cancelled => "cancelled",
+        }
+    }
+}

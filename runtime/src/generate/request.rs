@@ -1,0 +1,113 @@
+//! What is asked of the scheduler, and what it tells.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::error::GenerateError;
+use super::generation::Token;
+use super::options::{GenerateOptions, StopReason};
+use crate::cancel::Cancel;
+use crate::kv::Sequence;
+
+/// A text to be continued.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Request {
+    /// The prompt.
+    pub tokens: Vec<u32>,
+    /// How it is continued.
+    pub options: GenerateOptions,
+    /// Ends the text early: raised from any thread, at any time.
+    pub cancel: Cancel,
+    /// A sequence of the same engine to begin with. What it holds of the prompt's beginning need not be read again; the
+    /// rest is forgotten.
+    pub sequence: Option<Sequence>,
+}
+
+impl Request {
+    /// Continues `tokens`, from an empty sequence.
+    pub fn new(tokens: Vec<u32>, options: GenerateOptions) -> Request {
+        Request { tokens, options, cancel: Cancel::new(), sequence: None }
+    }
+
+    /// With this flag to end it early.
+    pub fn cancel(self, cancel: Cancel) -> Request {
+        Request { cancel, ..self }
+    }
+
+    /// With this sequence to begin with.
+    pub fn sequence(self, sequence: impl Into<Option<Sequence>>) -> Request {
+        Request { sequence: sequence.into(), ..self }
+    }
+}
+
+/// Which request an event is about: a number that its scheduler gives out once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub(super) u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Tokens that went through the model, and the time of the steps in which they did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// The tokens.
+    pub tokens: usize,
+    /// The time. A step that served several requests counts in full for each.
+    pub time: Duration,
+}
+
+/// What has happened to a request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A piece of the prompt was read, and there is more of it.
+    Prefill {
+        /// Tokens of the prompt that are read, those included that a sequence held already.
+        read: usize,
+        /// All tokens of the prompt.
+        total: usize,
+    },
+    /// A token was written.
+    Token(Token),
+    /// The text has ended; the last event of its request.
+    Finished(Finished),
+    /// The text cannot be continued; the last event of its request.
+    Failed(Failed),
+}
+
+/// A text that has ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Finished {
+    /// The text that was still held back.
+    pub text: String,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those that the request's sequence held already.
+    pub cached_tokens: usize,
+    /// Reading the prompt, and drawing the first token.
+    pub prefill: Timing,
+    /// Feeding back what was written, and drawing what comes next. The first token comes from the prompt's logits and
+    /// the last is not fed back, so of `n` tokens written `n - 1` went through the model.
+    pub decode: Timing,
+    /// What was read, for a later request that goes on from here.
+    pub sequence: Sequence,
+}
+
+/// A request that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+#[error("{error}")]
+pub struct Failed {
+    /// Why.
+    #[source]
+    pub error: GenerateError,
+    /// The request's sequence with what was read, if it had one or was begun.
+    pub sequence: Option<Sequence>,
+}
