@@ -1,9 +1,10 @@
 //! A Hugging Face directory as if it were a GGUF.
 //!
-//! [`HfDirectory`] opens what `save_pretrained` writes for a model of a [family](crate::families) (config.json, safetensors in one file or several,
-//! the tokenizer's files) and shows it as a [`Source`]: GGUF's tensor names and row order, GGUF's metadata keys. So the
-//! runtime can run it and the converter can write it without knowing where it came from. Weights stay mapped; only the
-//! rows of q and k, whose order differs, and vectors, which GGUF keeps in F32, are computed when they are asked for.
+//! [`HfDirectory`] opens what `save_pretrained` writes for a model of a [family](crate::families) (config.json,
+//! safetensors in one file or several, the tokenizer's files) and shows it as a [`Source`]: GGUF's tensor names and row
+//! order, GGUF's metadata keys. So the runtime can run it and the converter can write it without knowing where it came
+//! from. Weights stay mapped; only the rows of q and k, whose order differs, and vectors, which GGUF keeps in F32, are
+//! computed when they are asked for.
 //!
 //! Where to start reading: [`HfConfig`] (config.json), `tensors.rs` (names, shapes, what is done to each), `rope.rs`
 //! (the row order), [`tokenizer`] (the vocabulary and everything around it).
