@@ -1,19 +1,22 @@
 //! The instruction sets, in one table.
 //!
-//! A new one is a file that implements [`Simd`](crate::simd::Simd), [`Gemm`](crate::gemm::Gemm) and
-//! [`Roofline`](crate::ops::roofline::Roofline) for its token, and a row here. If it asks for a feature that no row has
-//! asked for yet, `cpu` learns to look for that.
+//! A new one is a file that implements the traits `Simd`, `Gemm` and `Roofline` for its token, and a row here. If it
+//! needs a feature that no row has named yet, `cpu` learns to find that.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
 use crate::cpu;
 
-/// Gives a macro the table: a row for each instruction set, the preferred one last.
+/// Calls a macro with the table: a row for each instruction set, the preferred one last.
 ///
-/// A row has the documentation and the name of the variant of [`Isa`], the name on the command line, the target that
-/// has it, the CPU's features that it takes, by the names that `cpu` gives them, with the names by which the compiler
-/// enables them (those without one are used in assembly only), and the token that stands for all of that.
+/// A row states
+/// - the documentation and the name of the variant of [`Isa`], and the name on the command line;
+/// - in brackets, the targets that can have it;
+/// - in braces, the features that it needs, by the names of `cpu`, each followed by what the compiler calls it
+///   (features without such a name are used in assembly only);
+/// - the token, the type that stands for all of these.
 macro_rules! instruction_sets {
     ($callback:ident) => {
         $callback! {
@@ -85,14 +88,14 @@ macro_rules! define_isa {
                 }
             }
 
-            /// Whether kernels for it are in this build: it belongs to the architecture.
+            /// Whether this build has kernels for it: it belongs to this architecture.
             pub fn is_native(self) -> bool {
                 match self {
                     $(Isa::$isa => cfg!($($target)*),)*
                 }
             }
 
-            /// The features that it takes, by the names of [`cpu`](crate::cpu()).
+            /// The features that it needs, by the names of [`cpu`](crate::cpu()).
             fn needs(self) -> &'static [&'static str] {
                 match self {
                     $(Isa::$isa => &[$(stringify!($feature)),*],)*
@@ -104,42 +107,51 @@ macro_rules! define_isa {
 instruction_sets!(define_isa);
 
 impl Isa {
-    /// Those that this CPU has, the preferred one last; never empty.
+    /// Those that run here, the preferred one last; [`Isa::Portable`] always does.
     pub fn available() -> Vec<Isa> {
         Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
-    /// The preferred one of this CPU.
+    /// The preferred one of those that run here.
     pub fn best() -> Isa {
         Isa::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Isa::Portable)
     }
 
-    /// Whether this build and this CPU can run its kernels; asked once.
+    /// Whether it runs here: this build has kernels for it, this CPU its features. The CPU is asked once.
     pub fn is_available(self) -> bool {
         static AVAILABLE: OnceLock<[bool; Isa::ALL.len()]> = OnceLock::new();
         AVAILABLE.get_or_init(|| Isa::ALL.map(|isa| isa.is_native() && isa.missing().is_empty()))[self as usize]
     }
 
-    /// The features that it takes and that cannot be used here: this CPU lacks them, or the system does not save their
-    /// registers.
+    /// The features that it needs and that cannot be used here, by the names of the manufacturer's manual: this CPU
+    /// lacks them, or the system does not save their registers.
     pub fn missing(self) -> Vec<&'static str> {
         self.needs().iter().copied().filter(|&name| !cpu::features().contains(&(name, true))).collect()
     }
 }
 
-impl std::fmt::Display for Isa {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
 impl FromStr for Isa {
-    type Err = String;
+    type Err = UnknownIsa;
 
-    fn from_str(name: &str) -> Result<Isa, String> {
-        Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| {
-            let known: Vec<_> = Isa::ALL.iter().map(|isa| isa.name()).collect();
-            format!("unknown instruction set `{name}`; known are {}", known.join(", "))
-        })
+    fn from_str(name: &str) -> Result<Isa, UnknownIsa> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| UnknownIsa(name.to_string()))
     }
 }
+
+/// No instruction set has this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownIsa(String);
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown instruction set `{}`; known are {}", self.0, Isa::ALL.map(Isa::name).join(", "))
+    }
+}
+
+impl std::error::Error for UnknownIsa {}

@@ -9,7 +9,11 @@ use crate::ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_l
 use crate::ops::matmul_quant::Scratch;
 use crate::ops::roofline::Int8Loop;
 
-/// The kernels of one instruction set. It can be had only from [`Isa::kernels`], which asks the CPU first.
+/// The kernels of one instruction set, from [`Isa::kernels`], which asks the CPU first.
+///
+/// Matrices are given as rows × columns, the elements of a row side by side. A *row* of activations belongs to one
+/// token;
+/// `groups` are row groups of weights, sixteen outputs each.
 pub struct Kernels {
     pub(crate) isa: Isa,
     pub(crate) functions: Functions,
@@ -49,21 +53,24 @@ macro_rules! call {
 }
 
 impl Kernels {
-    /// Whose kernels these are.
+    /// The instruction set.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// Rows of the next tile when `left` rows are left: the largest power of two of them that this instruction set has
-    /// a kernel for.
+    /// Rows of the next [`Tile`] when `left` rows of activations are left, 1 or more: the largest power of two, `left`
+    /// at most, that this instruction set has a kernel for.
     pub fn tile_rows(&self, left: usize) -> usize {
         call!(self.tile_rows(left))
     }
 
-    /// Quantises `rows` ([`Kernels::tile_rows`]) rows of `cols` activations (a multiple of 32), `stride` apart in `x`.
+    /// Quantises activations to int8, 32 columns of a row at a time, by the rule of `quipu_quant::activations`.
+    ///
+    /// `x` is `rows` × `cols`, row `r` beginning at `r · stride`; `tile` keeps the memory that it has. `cols` is a
+    /// multiple of 32 and `rows` a number of rows that [`Kernels::tile_rows`] gives.
     ///
     /// # Panics
-    /// When `x` is too short, `rows` no number of rows of a tile, or `cols` not as said.
+    /// When the shapes are others.
     pub fn quantize(&self, x: &[f32], rows: usize, cols: usize, stride: usize, tile: &mut Tile) {
         assert_eq!(rows, self.tile_rows(rows));
         tile.resize(rows, cols);
@@ -71,11 +78,11 @@ impl Kernels {
         call!(self.quantize(x, stride, tile));
     }
 
-    /// Quantises `rows` rows of `cols` activations (a multiple of 32), one after the other in `x`, in tiles as
-    /// [`Kernels::matmul_quant`] takes them: the largest first.
+    /// Quantises `x`, `rows` × `cols` without a gap, and cuts it into tiles as [`Kernels::matmul_quant`] takes them:
+    /// the largest first. `cols` is a multiple of 32.
     ///
     /// # Panics
-    /// When `x` is too short or `cols` not as said.
+    /// When the shapes are others.
     pub fn tiles(&self, x: &[f32], rows: usize, cols: usize) -> Vec<Tile> {
         let (mut tiles, mut start) = (Vec::new(), 0);
         while start < rows {
@@ -87,12 +94,14 @@ impl Kernels {
         tiles
     }
 
-    /// `out[row][16·i + lane] = weights[16·(groups.start + i) + lane] · x[row]` for quantised weights; the largest
-    /// tiles stand first.
+    /// The product of int8 activations with the row groups `groups` of quantised weights:
+    /// `out[r][16·i + lane] = Σ_k weights[16·(groups.start + i) + lane][k] · x[r][k]`.
+    ///
+    /// `x` is `out.rows()` × `w.cols()`, in tiles of which none has more rows than the one before; `out` has 16 columns
+    /// for each group. The result is to the bit what `quipu_quant::dot` says.
     ///
     /// # Panics
-    /// When the shapes disagree: the tiles' rows are `out`'s rows, their columns the weights', and `out` has 16 columns
-    /// a group; when tiles grow.
+    /// When the shapes are others, or the weights are floats.
     pub fn matmul_quant(
         &self,
         w: &Weights<'_>,
@@ -109,10 +118,14 @@ impl Kernels {
         call!(self.matmul_quant(w, groups, x, scratch, out));
     }
 
-    /// As [`Kernels::matmul_quant`] for F32, F16 and BF16 weights and f32 rows, `stride` apart in `x`.
+    /// The same product of f32 activations with F32, F16 or BF16 weights: each output is one chain of fused
+    /// multiply-adds,
+    /// `k` ascending.
+    ///
+    /// `x` is `out.rows()` × `w.cols()`, row `r` beginning at `r · stride`; `out` has 16 columns for each group.
     ///
     /// # Panics
-    /// When the shapes disagree.
+    /// When the shapes are others, or the weights are quantised.
     pub fn matmul_float(&self, w: &Weights<'_>, groups: Range<usize>, x: &[f32], stride: usize, out: &mut MatMut<'_>) {
         assert!(w.ty().is_float() && groups.end <= w.groups());
         assert_eq!(out.cols(), groups.len() * 16);
@@ -120,25 +133,28 @@ impl Kernels {
         call!(self.matmul_float(w, groups, x, stride, out));
     }
 
-    /// RMSNorm of one row over its first `n` elements; the row, the weight and `out` are padded with zeros to 16.
+    /// RMSNorm (Zhang & Sennrich 2019) of one row: `out = x · weight / √(mean(x²) + eps)`, the mean over the `n`
+    /// elements of the row. `x`, `weight` and `out` are padded with zeros to the same multiple of 16.
     ///
     /// # Panics
-    /// When the lengths differ or are no multiple of 16.
+    /// When the shapes are others.
     pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
         assert!(x.len().is_multiple_of(16) && x.len() == weight.len() && x.len() == out.len() && n <= x.len());
         call!(self.rms_norm(x, weight, eps, n, out));
     }
 
-    /// RMSNorm of every head in `x` by itself, all with the same `weight`, which is as long as a head.
+    /// [`Kernels::rms_norm`] of every head by itself, in place: `x` is heads × `head_dim`, without padding, and
+    /// `weight` has
+    /// `head_dim` elements for all of them.
     ///
     /// # Panics
-    /// When it is not.
+    /// When `weight` has another length.
     pub fn rms_norm_heads(&self, x: &mut [f32], head_dim: usize, weight: &[f32], eps: f32) {
         assert!(weight.len() == head_dim);
         call!(self.rms_norm_heads(x, head_dim, weight, eps));
     }
 
-    /// SwiGLU: `gate ← silu(gate) · up`.
+    /// SwiGLU (Shazeer 2020): `gate ← gate / (1 + e^(−gate)) · up`, element by element.
     ///
     /// # Panics
     /// When the lengths differ or are no multiple of 16.
@@ -156,24 +172,29 @@ impl Kernels {
         call!(self.add(x, y));
     }
 
-    /// RoPE on interleaved pairs of every head in `x`, then a factor.
+    /// RoPE (Su et al. 2021) on neighbours: in every head of `x`, heads × `head_dim`, the elements `2i` and `2i + 1`
+    /// turn by the angle whose cosine and sine are `angles[i]`; then all elements are multiplied by `scale`. Elements
+    /// that no angle is given for do not turn.
+    ///
+    /// # Panics
+    /// When `head_dim` is 0.
     pub fn rope(&self, x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
         call!(self.rope(x, head_dim, angles, scale));
     }
 
-    /// RoPE on the pairs (`i`, `i + angles.len()`) of every head in `x`, then a factor.
+    /// [`Kernels::rope`] on elements half the turned part apart: `i` and `i + angles.len()` turn together.
     ///
     /// # Panics
-    /// When there are more pairs than a head has.
+    /// When a head has fewer than 2 elements for each angle, or none.
     pub fn rope_halves(&self, x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
         assert!(2 * angles.len() <= head_dim);
         call!(self.rope_halves(x, head_dim, angles, scale));
     }
 
-    /// Attends to one segment of f16 keys and values; see [`Kernels::attend_f32`].
+    /// [`Kernels::attend_f32`] for keys and values in f16, as bits.
     ///
     /// # Panics
-    /// When the lengths disagree.
+    /// When the shapes are others.
     pub fn attend_f16(
         &self,
         queries: Queries<'_>,
@@ -186,10 +207,15 @@ impl Kernels {
         call!(self.attend_f16(queries, segment, first, scratch, state));
     }
 
-    /// Attends to one segment. `state` (rows × [`state_len`]) is written when `first`, else the segment merges into it.
+    /// Attends to one [`Segment`] of the KV cache: for each query, the largest of its scores `m`, `Σ e^(score − m)`,
+    /// and
+    /// `Σ e^(score − m) · value`, over the positions that it sees.
+    ///
+    /// These are a row of `state`, which is `queries` × [`state_len`]. With `first` they are written, else merged into
+    /// what stands there of earlier segments, as [`Kernels::merge`] does.
     ///
     /// # Panics
-    /// When the lengths disagree.
+    /// When the shapes are others, or a query sees no position or more than a segment has.
     pub fn attend_f32(
         &self,
         queries: Queries<'_>,
@@ -202,32 +228,34 @@ impl Kernels {
         call!(self.attend_f32(queries, segment, first, scratch, state));
     }
 
-    /// Merges one row of state of a later segment into that of the earlier ones.
+    /// Merges the state of a later segment, one row of [`state_len`], into that of the earlier ones (online softmax:
+    /// Milakov & Gimelshein 2018).
     ///
     /// # Panics
-    /// When the lengths differ.
+    /// When the lengths differ, or are shorter than any state's.
     pub fn merge(&self, into: &mut [f32], from: &[f32]) {
         assert!(into.len() == from.len() && into.len() >= state_len(1));
         call!(self.merge(into, from));
     }
 
-    /// The attention output of one row of state.
+    /// The attention of one query after its last segment: `out`, `head_dim` long, is the weighted values in `state`
+    /// over their sum of weights.
     ///
     /// # Panics
-    /// When `state` is shorter than `out` needs.
+    /// When `state` is shorter than [`state_len`] of `out`'s length.
     pub fn finish(&self, state: &[f32], out: &mut [f32]) {
         assert!(state.len() >= state_len(out.len()));
         call!(self.finish(state, out));
     }
 
-    /// `Σ exp(x − max)` in eight lanes, each in ascending order; for `x` up to `max`. An exponential is within 10⁻¹⁴ of
-    /// its value.
+    /// `Σ exp(x − max)` for `x` up to `max`, in f64: eight sums side by side, each in ascending order. An exponential
+    /// is within 10⁻¹⁴ of its value.
     pub fn exp_sum(&self, x: &[f32], max: f64) -> f64 {
         call!(self.exp_sum(x, max))
     }
 
-    /// With `p = exp(base − max[0])` and `q = exp(model − max[1])`: `Σ p`, `Σ q` and `Σ p·(ln p − ln q)`, as
-    /// [`Kernels::exp_sum`].
+    /// With `p = exp(base − max[0])` and `q = exp(model − max[1])`: `Σ p`, `Σ q` and `Σ p·(ln p − ln q)`, summed as
+    /// [`Kernels::exp_sum`] does.
     ///
     /// # Panics
     /// When the lengths differ.
@@ -236,18 +264,21 @@ impl Kernels {
         call!(self.divergence_sums(base, model, max))
     }
 
-    /// Reads `x`, but for less than 256 bytes at either end, as fast as it comes; the sum means nothing.
+    /// Reads `x` as fast as memory gives it, but for less than 256 bytes at either end. Returns the sum of what was
+    /// read as 32-bit integers, which wraps.
     pub fn read(&self, x: &[u8]) -> i32 {
         call!(self.read(x))
     }
 
-    /// Multiplies codes of `bits` bits (4 or 8) with int8 activations, all at hand, `rounds` times over. Returns how
-    /// many multiplications those were: timed, the most that the instruction set can do.
+    /// Multiplies codes of `bits` bits (4 or 8) in registers with int8 activations in the first-level cache, `rounds`
+    /// times over. Returns the number of multiplications: over the time that they took, it is the int8 roofline of this
+    /// core.
     pub fn int8_loop(&self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
         call!(self.int8_loop(bits, how, rounds))
     }
 
-    /// As [`Kernels::int8_loop`] for f32.
+    /// Multiplies and adds f32 in registers (fused), `rounds` times over. Returns the number of multiplications: over
+    /// the time that they took, it is the f32 roofline of this core.
     pub fn f32_loop(&self, rounds: usize) -> u64 {
         call!(self.f32_loop(rounds))
     }

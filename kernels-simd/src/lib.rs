@@ -75,7 +75,7 @@ mod table;
 mod x86_64;
 
 pub use cpu::{Feature, cpu};
-pub use isa::Isa;
+pub use isa::{Isa, UnknownIsa};
 pub use kernels::Kernels;
 pub use operands::activations::Tile;
 pub use operands::matrix::{MatMut, Weights, padded_rows};

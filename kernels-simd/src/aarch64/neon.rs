@@ -97,7 +97,7 @@ fn two_more_lines<const AT: usize>(sums: Narrow, lines: [int8x16_t; 2], acts: in
 
 /// i32 sums on the way from [`Narrow`] ones to one for each row.
 #[derive(Clone, Copy)]
-enum Wide {
+enum Sums {
     /// Two sums for each row: rows 0 and 1, rows 2 and 3.
     Halves([int32x4_t; 2]),
     Rows(int32x4_t),
@@ -105,7 +105,7 @@ enum Wide {
 
 /// `wide` and the sums of `narrow`, to which `lines` lines have gone; no code has a magnitude above `max`.
 #[inline(always)]
-fn widen(wide: Option<Wide>, narrow: Narrow, lines: usize, max: i32) -> Wide {
+fn widen(wide: Option<Sums>, narrow: Narrow, lines: usize, max: i32) -> Sums {
     // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.
     unsafe {
         let add = |sum: Option<int32x4_t>, narrow| match sum {
@@ -115,17 +115,17 @@ fn widen(wide: Option<Wide>, narrow: Narrow, lines: usize, max: i32) -> Wide {
         // Where two lanes fit into one, neighbours are added before they are widened, which is once instead of twice.
         if 2 * lines <= lines_per_i16(max) {
             let pairs = vpaddq_s16(narrow[0], narrow[1]);
-            return Wide::Rows(match wide {
+            return Sums::Rows(match wide {
                 None => add(None, pairs),
-                Some(Wide::Rows(sum)) => add(Some(sum), pairs),
-                Some(Wide::Halves([low, high])) => add(Some(vpaddq_s32(low, high)), pairs),
+                Some(Sums::Rows(sum)) => add(Some(sum), pairs),
+                Some(Sums::Halves([low, high])) => add(Some(vpaddq_s32(low, high)), pairs),
             });
         }
         match wide {
-            None => Wide::Halves([add(None, narrow[0]), add(None, narrow[1])]),
-            Some(Wide::Halves([low, high])) => Wide::Halves([add(Some(low), narrow[0]), add(Some(high), narrow[1])]),
-            Some(Wide::Rows(sum)) => {
-                Wide::Rows(vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(narrow[0]), vpaddlq_s16(narrow[1]))))
+            None => Sums::Halves([add(None, narrow[0]), add(None, narrow[1])]),
+            Some(Sums::Halves([low, high])) => Sums::Halves([add(Some(low), narrow[0]), add(Some(high), narrow[1])]),
+            Some(Sums::Rows(sum)) => {
+                Sums::Rows(vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(narrow[0]), vpaddlq_s16(narrow[1]))))
             }
         }
     }
@@ -133,7 +133,7 @@ fn widen(wide: Option<Wide>, narrow: Narrow, lines: usize, max: i32) -> Wide {
 
 /// `wide` and the products of four lines with 16 activations each; no code has a magnitude above `max`.
 #[inline(always)]
-fn four_lines(wide: Option<Wide>, lines: &[int8x16_t; 4], acts: int8x16_t, max: i32) -> Wide {
+fn four_lines(wide: Option<Sums>, lines: &[int8x16_t; 4], acts: int8x16_t, max: i32) -> Sums {
     let [l0, l1, l2, l3] = *lines;
     let narrow = two_lines::<0>([l0, l1], acts);
     if lines_per_i16(max) < 4 {
@@ -145,7 +145,7 @@ fn four_lines(wide: Option<Wide>, lines: &[int8x16_t; 4], acts: int8x16_t, max: 
 
 /// The same for eight lines.
 #[inline(always)]
-fn eight_lines(first: &[int8x16_t; 4], next: &[int8x16_t; 4], acts: [int8x16_t; 2], max: i32) -> Wide {
+fn eight_lines(first: &[int8x16_t; 4], next: &[int8x16_t; 4], acts: [int8x16_t; 2], max: i32) -> Sums {
     if lines_per_i16(max) < 8 {
         return four_lines(Some(four_lines(None, first, acts[0], max)), next, acts[1], max);
     }
@@ -157,11 +157,11 @@ fn eight_lines(first: &[int8x16_t; 4], next: &[int8x16_t; 4], acts: [int8x16_t; 
 
 /// One sum for each row.
 #[inline(always)]
-fn rows(wide: Wide) -> int32x4_t {
+fn rows(wide: Sums) -> int32x4_t {
     match wide {
-        Wide::Rows(sum) => sum,
+        Sums::Rows(sum) => sum,
         // SAFETY: NEON is part of every AArch64 target of this crate; the operands are values.
-        Wide::Halves([low, high]) => unsafe { vpaddq_s32(low, high) },
+        Sums::Halves([low, high]) => unsafe { vpaddq_s32(low, high) },
     }
 }
 

@@ -13,7 +13,7 @@ use crate::gemm::{Gemm, offset};
 use crate::operands::activations::{TILE_ROWS, Tile};
 use crate::operands::form::Form;
 use crate::operands::matrix::MatMut;
-use crate::operands::scales::{GroupScales, Lanes};
+use crate::operands::scales::{GroupScales, RowScales};
 use crate::ops::roofline::Roofline;
 use crate::simd::{ActBlock, LINE, Simd};
 
@@ -118,8 +118,8 @@ pub(super) struct Blocks<'a> {
     /// For each block as many as there are minima, like `mins`.
     weighted: &'a [[f32; TILE_ROWS]],
     /// For each block as many as there are scales.
-    scales: &'a [Lanes],
-    mins: &'a [Lanes],
+    scales: &'a [RowScales],
+    mins: &'a [RowScales],
     sub: usize,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Blocks<'a> {
         b: usize,
         cancel: &'b mut float32x4_t,
     ) -> Block<'b> {
-        let rows = |x: &Lanes| cpu.load(&x.as_chunks::<4>().0[self.sub]);
+        let rows = |x: &RowScales| cpu.load(&x.as_chunks::<4>().0[self.sub]);
         let acts_rows = |x: &[f32; TILE_ROWS]| [cpu.load(x), cpu.load(&x[4..])];
         let d = acts_rows(&self.d[b]);
         let mut scales = [rows(&self.scales[F::SCALES * b]); 2];

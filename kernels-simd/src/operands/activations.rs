@@ -1,18 +1,19 @@
-//! Activations on their way into a product: f32 rows, and their int8 form in tiles.
+//! Activations on their way into a product: their int8 form, in tiles of a few rows.
 
 use crate::simd::ActBlock;
 
 use super::form::Form;
 
-/// Rows of a full tile, but for instruction sets that make it larger (`Gemm::FULL_TILE`).
+/// Rows of a full tile, unless an instruction set makes it larger (`Gemm::FULL_TILE`).
 pub(crate) const TILE_ROWS: usize = 8;
 
-/// What [`Tile::minus_halves`] are multiplied by: the offset of the codes of Q6_K, whose two sums for each block then
-/// start from memory. One shift for each block of other types costs nothing, two shifts cost AVX-512 5 %.
+/// The factor that is in [`Tile::minus_halves`] already: the offset of Q6_K's codes, so that the two sums of each of
+/// its blocks start from a number as it is loaded. The one shift that other types take for a block costs nothing, but
+/// two shifts cost AVX-512 5 %.
 pub(crate) const HALVES_OFFSET: i32 = 32;
 const _: () = assert!(HALVES_OFFSET.is_positive() && HALVES_OFFSET.count_ones() == 1);
 
-/// The activations of a block in 16 bits, and what sums of 16 bits start from.
+/// The activations of one block of one row in 16 bits, and what sums of 16 bits start from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wide {
     /// Those of even columns, then those of odd ones.
@@ -66,8 +67,8 @@ fn pair([low, high]: [i16; 2]) -> i32 {
     i32::from(low as u16) | i32::from(high) << 16
 }
 
-/// As many activation rows as there are kernels for ([`Kernels::tile_rows`](crate::Kernels::tile_rows)), in the int8
-/// form of `quipu_quant::activations`, block by block, rows side by side.
+/// A few rows of activations in int8 (`quipu_quant::activations`), as many as there is a kernel for
+/// (`Kernels::tile_rows`): block by block of 32 columns, and in a block the rows side by side.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
     pub(crate) rows: usize,
@@ -76,17 +77,18 @@ pub struct Tile {
     pub(crate) q: Vec<ActBlock>,
     /// (block, row) scales.
     pub(crate) d: Vec<f32>,
-    /// (block, row) `−Σq`: times the offset of the codes, what a sum of products starts from.
+    /// (block, row) `−Σq`: times the offset of the codes it is what a sum of products starts from.
     pub(crate) minus: Vec<i32>,
-    /// (block, row) for either half of a block `−Σq` times [`HALVES_OFFSET`].
+    /// (block, row) `−Σq` of either half of a block, times [`HALVES_OFFSET`].
     pub(crate) minus_halves: Vec<[i32; 2]>,
     /// (block, row) `d · Σq`: what a minimum is multiplied by.
     weighted: Vec<f32>,
-    /// (block, half, row) the same for either half of a block.
+    /// (block, half, row) `d · Σq` of either half of a block.
     weighted_halves: Vec<f32>,
-    /// For a full tile where `Gemm::WIDE`, (block, row).
+    /// (block, row) the same activations in 16 bits: in full tiles, where `Gemm::WIDE`.
     pub(crate) wide: Vec<Wide>,
-    /// For a tile in pairs of rows, (block, pair) `d` of both rows, twice; then `weighted` and both `weighted_halves`.
+    /// (block, number, pair of rows) a number of both rows, twice, where rows stand in pairs; the numbers are `d`,
+    /// `weighted` and both `weighted_halves`.
     pub(crate) paired: Vec<[[[f32; 4]; TILE_ROWS / 2]; 4]>,
 }
 
@@ -108,14 +110,14 @@ impl Tile {
         self.weighted_halves.resize(2 * n, 0.0);
     }
 
-    /// Makes room for what only a tile in pairs of rows has, if it is one, and only one with activations in 16 bits.
+    /// Makes room for what only some full tiles have: numbers of pairs of rows, activations in 16 bits.
     pub(crate) fn resize_more(&mut self, in_pairs: bool, wide: bool) {
         self.wide.resize(if wide { self.blocks * self.rows } else { 0 }, Wide::ZERO);
         self.paired.resize(if in_pairs { self.blocks } else { 0 }, [[[0.0; 4]; TILE_ROWS / 2]; 4]);
     }
 
-    /// Stores the values of row `row` in block `block`, their scale and the sums of their halves. A tile in pairs of
-    /// rows has, for each block and each two rows, 8 columns of the one and 8 of the other in turn.
+    /// Stores row `row` of block `block`: its values, their scale and the sums of both halves. Where rows stand in
+    /// pairs, 8 columns of the one and 8 of the other follow each other in turn.
     #[inline(always)]
     pub(crate) fn put(&mut self, block: usize, row: usize, q: ActBlock, d: f32, halves: [i32; 2], in_pairs: bool) {
         let at = block * self.rows;
@@ -147,7 +149,7 @@ impl Tile {
         }
     }
 
-    /// (block, minimum, row) what the minima of `F` are multiplied by; empty if it has none.
+    /// (block, minimum, row) what the minima of the form `F` are multiplied by; empty if it has none.
     #[inline(always)]
     pub(crate) fn weighted<F: Form>(&self) -> &[f32] {
         match F::MINS {
@@ -162,7 +164,7 @@ impl Tile {
         self.rows
     }
 
-    /// The bytes that it takes in memory.
+    /// Bytes of memory that a product reads of it.
     pub fn bytes(&self) -> usize {
         size_of_val(&self.q[..])
             + size_of_val(&self.d[..])

@@ -6,7 +6,8 @@ use std::ops::Range;
 use quipu_quant::TensorType;
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout};
 
-/// A weight matrix in R16·K4: `rows` outputs × `cols` inputs, both planes of the whole tensor.
+/// A weight matrix, `rows` outputs × `cols` inputs, packed as `quipu_quant::pack` says (R16·K4): a plane of codes, or
+/// of floats, and a plane of scales, both in groups of sixteen rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
     layout: PackedLayout,
@@ -15,7 +16,7 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The matrix that lies in `packed`, or `None` when its length is not the layout's.
+    /// The matrix whose planes lie in `packed`, or `None` when that has another length than the layout says.
     pub fn new(layout: PackedLayout, packed: &'a [u8]) -> Option<Weights<'a>> {
         if packed.len() != layout.total_bytes() {
             return None;
@@ -24,7 +25,7 @@ impl<'a> Weights<'a> {
         Some(Weights { layout, quants, scales: &packed[layout.scales_offset()..] })
     }
 
-    /// How an element is stored.
+    /// The type of its elements.
     pub fn ty(&self) -> TensorType {
         self.layout.ty()
     }
@@ -44,18 +45,19 @@ impl<'a> Weights<'a> {
         self.layout.groups()
     }
 
-    /// Bytes of one row group, both planes.
+    /// Bytes of one row group in both planes together.
     pub fn group_bytes(&self) -> usize {
         self.layout.group_quant_bytes() + self.layout.group_scale_bytes()
     }
 
+    /// Row group `g` in either plane.
     pub(crate) fn group(&self, g: usize) -> (&'a [u8], &'a [u8]) {
         let (q, s) = (self.layout.group_quant_bytes(), self.layout.group_scale_bytes());
         (&self.quants[g * q..(g + 1) * q], &self.scales[g * s..(g + 1) * s])
     }
 }
 
-/// A mutable view of `rows` × `cols` f32 with a stride between rows.
+/// A mutable view of `rows` × `cols` f32, of which row `r` begins at `r · stride`.
 #[derive(Debug)]
 pub struct MatMut<'a> {
     at: *mut f32,
@@ -71,7 +73,7 @@ unsafe impl Send for MatMut<'_> {}
 unsafe impl Sync for MatMut<'_> {}
 
 impl<'a> MatMut<'a> {
-    /// The first `rows` rows of `stride` elements in `data`, of each the first `cols`.
+    /// Of the first `rows` rows of `stride` elements in `data` the first `cols` elements each.
     ///
     /// # Panics
     /// When `data` is shorter or `cols` exceeds `stride`.
@@ -118,7 +120,7 @@ impl<'a> MatMut<'a> {
     }
 }
 
-/// Columns of the output that `groups` row groups make.
+/// Columns of the output of a product with `rows` rows of weights: whole row groups.
 pub fn padded_rows(rows: usize) -> usize {
     rows.next_multiple_of(GROUP_ROWS)
 }

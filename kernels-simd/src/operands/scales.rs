@@ -9,12 +9,12 @@ use super::form::Form;
 /// Blocks of 32 columns in a block of 256.
 pub(crate) const SUPER: usize = 8;
 
-/// Scales of 16 rows side by side, in one line of the cache: loads that need two lines take twice as long.
+/// A scale of each of the 16 rows of a group, in one line of the cache: loads that need two lines take twice as long.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
-pub(crate) struct Lanes([f32; 16]);
+pub(crate) struct RowScales([f32; 16]);
 
-impl Deref for Lanes {
+impl Deref for RowScales {
     type Target = [f32];
     #[inline(always)]
     fn deref(&self) -> &[f32] {
@@ -22,42 +22,42 @@ impl Deref for Lanes {
     }
 }
 
-impl DerefMut for Lanes {
+impl DerefMut for RowScales {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.0
     }
 }
 
-/// The scales of eight blocks of 32 columns.
+/// The scales of [`SUPER`] blocks of 32 columns.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Unit {
+pub(crate) struct SuperScales {
     /// What integer sums are multiplied by: [`Scaling::SCALES`] for each block.
-    pub(crate) d: [Lanes; 2 * SUPER],
+    pub(crate) d: [RowScales; 2 * SUPER],
     /// What `d·Σq` of the activations is multiplied by: [`Scaling::MINS`] for each block.
-    pub(crate) m: [Lanes; 2 * SUPER],
+    pub(crate) m: [RowScales; 2 * SUPER],
 }
 
 /// The scales of a group, block by block; what its type does not have is empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupScales {
-    pub(crate) d: Vec<Lanes>,
-    pub(crate) m: Vec<Lanes>,
+    pub(crate) d: Vec<RowScales>,
+    pub(crate) m: Vec<RowScales>,
 }
 
 /// The scales of one block.
 #[derive(Clone, Copy)]
 pub(crate) struct BlockScales<'a> {
     /// [`Form::SCALES`].
-    pub(crate) d: &'a [Lanes],
+    pub(crate) d: &'a [RowScales],
     /// [`Form::MINS`].
-    pub(crate) m: &'a [Lanes],
+    pub(crate) m: &'a [RowScales],
 }
 
 impl<'a> BlockScales<'a> {
     /// Those of block `b`.
     #[inline(always)]
-    pub(crate) fn of<F: Form>(d: &'a [Lanes], m: &'a [Lanes], b: usize) -> BlockScales<'a> {
+    pub(crate) fn of<F: Form>(d: &'a [RowScales], m: &'a [RowScales], b: usize) -> BlockScales<'a> {
         BlockScales { d: &d[F::SCALES * b..][..F::SCALES], m: &m[F::MINS * b..][..F::MINS] }
     }
 }
@@ -68,18 +68,18 @@ pub(crate) trait Scaling {
     const SCALES: usize = 1;
     /// Minima that are added: none, one, or one for each half of a block.
     const MINS: usize = 0;
-    /// Bytes of a unit of the scales plane.
+    /// Bytes of a unit of the scales plane: the smallest part that can be widened alone.
     const BYTES: usize;
-    /// Blocks that a unit belongs to, a divisor of [`SUPER`].
+    /// Blocks of a unit, a divisor of [`SUPER`].
     const BLOCKS: usize;
 
-    /// Widens one unit for the blocks of `out` from `at` on; what the type does not use stays as it is.
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, at: usize);
+    /// Widens one unit into the scales of the blocks from `at` on; what the type does not have stays as it is.
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, at: usize);
 }
 
 /// Sixteen binary16 numbers as f32.
 #[inline(always)]
-fn widen_f16<S: Simd>(s: S, bytes: &[u8], out: &mut Lanes) {
+fn widen_f16<S: Simd>(s: S, bytes: &[u8], out: &mut RowScales) {
     let bits = u16s(bytes);
     for sub in 0..S::SUBS {
         let at = sub * S::LANES;
@@ -93,7 +93,7 @@ impl Scaling for Plain {
     const BYTES: usize = 32;
     const BLOCKS: usize = 1;
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, at: usize) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, at: usize) {
         widen_f16(s, unit, &mut out.d[at]);
     }
 }
@@ -105,7 +105,7 @@ impl Scaling for WithMin {
     const BYTES: usize = 64;
     const BLOCKS: usize = 1;
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, at: usize) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, at: usize) {
         widen_f16(s, unit, &mut out.d[at]);
         widen_f16(s, &unit[32..], &mut out.m[at]);
     }
@@ -122,7 +122,7 @@ impl Scaling for SixBits {
     /// each with two bits of number 4–7 on top, whose other four bits are the nibbles of `c`. Products are exact: 11
     /// bits of f16 times 6 bits.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, _: usize) {
         let packed = &unit[64..];
         let (mut scales, mut minima) = ([0; 2 * LINE], [0; 2 * LINE]);
         for sub in 0..S::SUBS {
@@ -155,7 +155,7 @@ impl Scaling for FourBits {
 
     /// A byte has a scale in its low, a minimum in its high half. Products are exact: 11 bits of f16 times 4 bits.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, _: usize) {
         let packed = &unit[64..];
         let (mut scales, mut minima) = ([0; 4 * LINE], [0; 4 * LINE]);
         for at in [0, LINE, 2 * LINE, 3 * LINE] {
@@ -188,7 +188,7 @@ impl Scaling for SixBitHalves {
     /// The format's 12 bytes of scales are three lines here: `a` has the low four bits of scales 0–3 and 8–11, `b` of
     /// 4–7 and 12–15, `c` two bits of every fourth. Products are exact: 11 bits of f16 times 6 bits.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, _: usize) {
         let packed = &unit[32..];
         let mut scales = [0; 4 * LINE];
         for sub in 0..S::SUBS {
@@ -219,7 +219,7 @@ impl Scaling for SixBitScales {
     /// Two bits each of scales 0–3 stand in the sixteen bytes `h0`, of 4–7 in `h1`; then the low four bits in a line,
     /// of two scales in a byte. Products are exact: 11 bits of f16 times 6 bits.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, _: usize) {
         let (high, low) = (&unit[32..64], &unit[64..]);
         // Below each of the low bytes the one that has its upper bits. The four lines have them for scales 0 and 4, 1
         // and 5, 2 and 6, 3 and 7; what they have for others is not used.
@@ -256,7 +256,7 @@ impl Scaling for EightBitHalves {
 
     /// Products are exact: 11 bits of f16 times 8 bits.
     #[inline(always)]
-    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut Unit, _: usize) {
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, _: usize) {
         let (d, scales) = (u16s(unit), &unit[32..]);
         for sub in 0..S::SUBS {
             let at = sub * S::LANES;
@@ -274,11 +274,11 @@ impl GroupScales {
     pub(crate) fn widen<S: Simd, K: Scaling>(&mut self, s: S, plane: &[u8]) {
         self.d.clear();
         self.m.clear();
-        let mut unit = Unit::default();
-        for bytes in plane.chunks_exact(K::BYTES) {
-            K::widen(s, bytes, &mut unit, 0);
-            self.d.extend_from_slice(&unit.d[..K::SCALES * K::BLOCKS]);
-            self.m.extend_from_slice(&unit.m[..K::MINS * K::BLOCKS]);
+        let mut scales = SuperScales::default();
+        for unit in plane.chunks_exact(K::BYTES) {
+            K::widen(s, unit, &mut scales, 0);
+            self.d.extend_from_slice(&scales.d[..K::SCALES * K::BLOCKS]);
+            self.m.extend_from_slice(&scales.m[..K::MINS * K::BLOCKS]);
         }
     }
 }

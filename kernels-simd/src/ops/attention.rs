@@ -1,8 +1,8 @@
 //! Attention over one segment of the KV cache, and the merging of segments.
 //!
-//! A segment is a fixed run of positions ([`SEGMENT`]), counted from position 0, with its own maximum, sum and weighted
-//! values (online softmax: Milakov & Gimelshein 2018); segments merge in ascending order. So neither the split of the
-//! work nor the chunking of a prompt changes a bit.
+//! A segment is [`SEGMENT`] positions, counted from position 0. Each has a maximum, a sum and weighted values of its
+//! own (online softmax: Milakov & Gimelshein 2018), and they merge in ascending order. So neither how the work is
+//! divided nor how a prompt is cut into chunks changes a bit.
 
 use crate::call::{Call, Kernel};
 use crate::simd::{Simd, fold};
@@ -12,7 +12,7 @@ use super::exp::exp;
 /// Positions of a segment.
 pub const SEGMENT: usize = 128;
 
-/// f32 that stand before the values in a row of state: maximum, sum, padding.
+/// f32 before the values in the state of a query: maximum, sum, padding.
 pub(crate) const STATE_HEAD: usize = 16;
 
 /// A number type of the KV cache.
@@ -33,11 +33,11 @@ impl Element for u16 {
     }
 }
 
-/// Most rows that pass over the keys and values together.
+/// The most rows of queries that pass over the keys and values together.
 const MOST_ROWS: usize = 8;
 
-/// One head's part of a page: keys as (position / 16, head_dim, 16 positions), values as (position, head_dim padded to
-/// 16).
+/// One kv head's keys and values for [`SEGMENT`] positions: keys as (position / 16, head_dim, position % 16), values as
+/// (position, head_dim padded to a multiple of 16).
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a, E> {
     /// `SEGMENT · head_dim` keys.
@@ -49,7 +49,7 @@ pub struct Segment<'a, E> {
 /// The rows of queries that look at a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
-    /// Rows × head_dim, already scaled by 1/√head_dim.
+    /// Rows × head_dim, scaled by 1/√head_dim already.
     pub q: &'a [f32],
     /// How many positions of the segment each row sees, 1..=[`SEGMENT`].
     pub visible: &'a [usize],
@@ -57,7 +57,7 @@ pub struct Queries<'a> {
     pub head_dim: usize,
 }
 
-/// Memory that a worker keeps between segments.
+/// Memory for scores and for the state of one segment, which a worker keeps between segments.
 #[derive(Clone, Debug, Default)]
 pub struct AttentionScratch {
     scores: Vec<[f32; SEGMENT]>,
@@ -74,7 +74,8 @@ impl AttentionScratch {
     }
 }
 
-/// f32 of one row of state: maximum, sum, and `head_dim` weighted values, padded.
+/// f32 of the state of one query: the largest score, the sum of weights, padding to 16; then `head_dim` weighted
+/// values, padded to a multiple of 16.
 pub fn state_len(head_dim: usize) -> usize {
     STATE_HEAD + head_dim.next_multiple_of(16)
 }
@@ -146,9 +147,9 @@ fn softmax<S: Simd>(s: S, scores: &mut [f32; SEGMENT], visible: usize) -> (f32, 
     (max, fold(&mut lanes, |a, b| a + b))
 }
 
-/// `out_r += Σ_p weight_r,p · value_p` over `positions`, ascending; `CHUNKS · 16` dimensions at once.
+/// `out_r += Σ_p weight_r,p · value_p` over `positions`, ascending; `16 · SIXTEENS` dimensions at once.
 #[inline(always)]
-fn values<S: Simd, E: Element, const R: usize, const CHUNKS: usize>(
+fn values<S: Simd, E: Element, const R: usize, const SIXTEENS: usize>(
     s: S,
     weights: [&[f32; SEGMENT]; R],
     values: &[E],
@@ -156,23 +157,23 @@ fn values<S: Simd, E: Element, const R: usize, const CHUNKS: usize>(
     positions: std::ops::Range<usize>,
     out: &mut [&mut [f32]; R],
 ) {
-    // A group of 16 dimensions is SUBS native vectors; CHUNKS · SUBS of them are in flight.
-    for dim in (0..width).step_by(16 * CHUNKS) {
-        let mut acc = [[[s.splat(0.0); 4]; CHUNKS]; R];
+    // A group of 16 dimensions is SUBS native vectors; SIXTEENS · SUBS of them are in flight.
+    for dim in (0..width).step_by(16 * SIXTEENS) {
+        let mut acc = [[[s.splat(0.0); 4]; SIXTEENS]; R];
         for r in 0..R {
-            for c in 0..CHUNKS {
+            for c in 0..SIXTEENS {
                 for sub in 0..S::SUBS {
                     acc[r][c][sub] = s.load(&out[r][dim + 16 * c + sub * S::LANES..]);
                 }
             }
         }
         for p in positions.clone() {
-            let row = &values[p * width + dim..][..16 * CHUNKS];
+            let row = &values[p * width + dim..][..16 * SIXTEENS];
             let mut weight = [s.splat(0.0); R];
             for r in 0..R {
                 weight[r] = s.splat(weights[r][p]);
             }
-            for c in 0..CHUNKS {
+            for c in 0..SIXTEENS {
                 for sub in 0..S::SUBS {
                     let v = E::load(s, &row[16 * c + sub * S::LANES..]);
                     for r in 0..R {
@@ -182,7 +183,7 @@ fn values<S: Simd, E: Element, const R: usize, const CHUNKS: usize>(
             }
         }
         for r in 0..R {
-            for c in 0..CHUNKS {
+            for c in 0..SIXTEENS {
                 for sub in 0..S::SUBS {
                     s.store(acc[r][c][sub], &mut out[r][dim + 16 * c + sub * S::LANES..]);
                 }
@@ -210,17 +211,17 @@ fn values_any<S: Simd, E: Element, const R: usize>(
 }
 
 /// `R` rows against one segment, into fresh rows of state.
-struct Rows<'a, 'o, E, const R: usize> {
+struct Attend<'a, 'o, E, const R: usize> {
     queries: Queries<'a>,
     segment: Segment<'a, E>,
     scratch: &'o mut [[f32; SEGMENT]],
     state: &'o mut [f32],
 }
 
-impl<S: Simd, E: Element, const R: usize> Kernel<S> for Rows<'_, '_, E, R> {
+impl<S: Simd, E: Element, const R: usize> Kernel<S> for Attend<'_, '_, E, R> {
     #[inline(always)]
     fn run(self, s: S) {
-        let Rows { queries, segment, scratch, state } = self;
+        let Attend { queries, segment, scratch, state } = self;
         let head_dim = queries.head_dim;
         let width = head_dim.next_multiple_of(16);
         let (scratch, _) = scratch.as_chunks_mut::<R>();
@@ -288,7 +289,7 @@ pub(crate) fn attend<S: Call, E: Element>(
         let state = &mut fresh[done * len..next * len];
         macro_rules! rows {
             ($rows:expr) => {
-                s.attend(Rows::<E, { $rows }> { queries, segment, scratch: scores, state })
+                s.attend(Attend::<E, { $rows }> { queries, segment, scratch: scores, state })
             };
         }
         match rows {

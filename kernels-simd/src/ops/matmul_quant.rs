@@ -14,60 +14,60 @@ use crate::operands::form::{Affine, Form, Halved, HalvedAffine, Scaled};
 use crate::operands::matrix::{MatMut, Weights};
 use crate::operands::scales::{
     BlockScales, EightBitHalves, FourBits, GroupScales, Plain, SUPER, Scaling, SixBitHalves, SixBitScales, SixBits,
-    Unit, WithMin,
+    SuperScales, WithMin,
 };
 
 use super::blocks::{block, store};
 use super::codes::{Codes, Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4};
 
-/// Memory that a worker keeps between products.
+/// Memory for widened weights, which a worker keeps between products.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     groups: Vec<WidenedGroup>,
-    unit: Unit,
+    scales: SuperScales,
 }
 
-/// Codes and scales of a group of 16 outputs, widened to what is multiplied.
+/// Codes and scales of one row group, widened to what is multiplied.
 #[derive(Clone, Debug, Default)]
 struct WidenedGroup {
     scales: GroupScales,
     codes: Lines,
 }
 
-/// Bytes of widened codes that several groups have together: they stay in the second-level cache while the activations
-/// pass by.
+/// Bytes of widened codes that several row groups have together: they stay in the second-level cache while the
+/// activations pass by.
 const WIDENED: usize = 560 << 10;
 
-/// Bytes of the activations that pass by all of these groups before the next do: there, too. So megabytes of
-/// activations come from the third level or from memory only once for all these groups.
+/// Bytes of activations that are multiplied with all of these groups before the next activations are: they stay in the
+/// second-level cache, too. So activations of megabytes come from the third level or from memory once for all of these
+/// groups, and not once for each.
 const PASSING: usize = 256 << 10;
 
-/// One group of 16 outputs for full tiles.
-struct Tiles<'a, 'o, F> {
+/// One row group, widened, times full tiles.
+struct FullTiles<'a, 'o, F> {
     group: &'a WidenedGroup,
     tiles: &'a [Tile],
     out: MatMut<'o>,
     form: PhantomData<F>,
 }
 
-impl<S: Gemm, F: Form> Kernel<S> for Tiles<'_, '_, F> {
+impl<S: Gemm, F: Form> Kernel<S> for FullTiles<'_, '_, F> {
     #[inline(always)]
     fn run(self, s: S) {
-        let Tiles { group: WidenedGroup { scales, codes }, tiles, out, .. } = self;
+        let FullTiles { group: WidenedGroup { scales, codes }, tiles, out, .. } = self;
         s.group_tiles::<F>(codes.bytes(), scales, tiles, out);
     }
 }
 
-/// One group of 16 outputs for a tile of `M` rows, or with `M = 0` as many as it has, with codes and scales widened on
-/// the way: what a few rows of activations wait for is memory, and that flows best when both planes are read at the
-/// pace of the arithmetic.
+/// One row group times a tile of `M` rows or, with `M = 0`, of as many as it has. Codes and scales are widened on the
+/// way: a few rows wait for memory, and that is fastest when both planes are read at the pace of the arithmetic.
 struct Stream<'a, 'o, C, K, F, const M: usize> {
     codes: &'a [u8],
     plane: &'a [u8],
     tile: &'a Tile,
-    /// Where scales are widened to. Not the kernel's own: to fill it with zeros first would take as long as a short
-    /// row.
-    scales: &'a mut Unit,
+    /// Where scales are widened to. It comes from outside, since filling it with zeros first would take as long as a
+    /// short row.
+    scales: &'a mut SuperScales,
     out: MatMut<'o>,
     ty: PhantomData<(C, K, F)>,
 }
@@ -75,7 +75,7 @@ struct Stream<'a, 'o, C, K, F, const M: usize> {
 impl<S: Gemm, C: Codes, K: Scaling, F: Form, const M: usize> Kernel<S> for Stream<'_, '_, C, K, F, M> {
     #[inline(always)]
     fn run(self, s: S) {
-        let Stream { codes, plane, tile, scales: unit, mut out, .. } = self;
+        let Stream { codes, plane, tile, scales: widened, mut out, .. } = self;
         let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
         assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
         assert!(codes.len() == blocks * C::BYTES && plane.len() == blocks / K::BLOCKS * K::BYTES);
@@ -85,11 +85,11 @@ impl<S: Gemm, C: Codes, K: Scaling, F: Form, const M: usize> Kernel<S> for Strea
         const { assert!(SUPER.is_multiple_of(K::BLOCKS)) };
         let supers = codes.chunks(C::BYTES * SUPER).zip(plane.chunks(K::BYTES * (SUPER / K::BLOCKS)));
         for (i, (codes, units)) in supers.enumerate() {
-            for (u, bytes) in units.chunks_exact(K::BYTES).enumerate() {
-                K::widen(s, bytes, unit, u * K::BLOCKS);
+            for (u, unit) in units.chunks_exact(K::BYTES).enumerate() {
+                K::widen(s, unit, widened, u * K::BLOCKS);
             }
             for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
-                let scales = BlockScales::of::<F>(&unit.d, &unit.m, b);
+                let scales = BlockScales::of::<F>(&widened.d, &widened.m, b);
                 block::<S, C, F, M>(s, codes, scales, Acts::of::<F>(tile, i * SUPER + b, rows), &mut acc);
             }
         }
@@ -97,7 +97,7 @@ impl<S: Gemm, C: Codes, K: Scaling, F: Form, const M: usize> Kernel<S> for Strea
     }
 }
 
-/// Widens the scales and the codes of a group, for full tiles.
+/// Widens the scales and the codes of one row group for full tiles.
 struct Widen<'a, C, K, F> {
     codes: &'a [u8],
     plane: &'a [u8],
@@ -146,7 +146,7 @@ fn full_tiles<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
             for (g, group) in together.clone().zip(&*widened_groups) {
                 let col = 16 * (g - groups.start);
                 let out = out.part(row..row + tiles.len() * S::FULL_TILE, col..col + 16);
-                s.full_tiles(Tiles { group, tiles, out, form: PhantomData::<F> });
+                s.full_tiles(FullTiles { group, tiles, out, form: PhantomData::<F> });
             }
         }
     }
@@ -178,7 +178,7 @@ fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
                         codes,
                         plane,
                         tile,
-                        scales: &mut scratch.unit,
+                        scales: &mut scratch.scales,
                         out,
                         ty: PhantomData,
                     })

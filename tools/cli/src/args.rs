@@ -37,8 +37,8 @@ impl IsaArgs {
             (None, Some(name)) => (name, "QUIPU_ISA"),
             (None, None) => return Ok(None),
         };
-        let isa = name.to_ascii_lowercase().parse().map_err(|error: String| anyhow!("{origin}: {error}"))?;
-        Ok(Some((isa, origin)))
+        let isa = name.to_ascii_lowercase().parse::<Isa>();
+        Ok(Some((isa.map_err(|error| anyhow!("{origin}: {error}"))?, origin)))
     }
 }
 
