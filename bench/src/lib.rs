@@ -80,7 +80,7 @@ impl Matrix {
 
     /// The matrix as kernels take it.
     pub fn weights(&self) -> Weights<'_> {
-        Weights::new(self.layout, &self.memory).expect("as long as the layout says")
+        Weights::new(self.layout, &self.memory)
     }
 
     /// The bytes of the matrix.

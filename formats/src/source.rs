@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use quipu_quant::blocks::dequantize;
 use quipu_quant::pack::{PackedLayout, unpack_rows};
@@ -150,6 +151,9 @@ impl TensorInfo {
     }
 }
 
+/// Bytes that stay as long as somebody holds them.
+pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
 /// A model file, or what can stand for one: GGUF metadata, a tensor directory, the rows of each tensor.
 ///
 /// A Hugging Face directory implements this too, under GGUF's names, so that loading, converting, quantising and
@@ -191,6 +195,12 @@ pub trait Source: Sync + Send {
         }
         .expect("whole rows, of types whose blocks divide them");
         values
+    }
+
+    /// The same bytes for whoever keeps them beyond the source's other uses; `None` also where a source has nothing to
+    /// share.
+    fn shared(self: Arc<Self>, _index: usize) -> Option<SharedBytes> {
+        None
     }
 
     /// Tells the system that the bytes of tensor number `index` will not be needed again soon.

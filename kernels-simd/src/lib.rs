@@ -22,7 +22,7 @@
 //!     .collect();
 //! let layout = PackedLayout::new(TensorType::Q8_0, outputs, inputs).expect("whole blocks");
 //! let packed = pack(&layout, &plain);
-//! let weights = Weights::new(layout, &packed).expect("as long as the layout says");
+//! let weights = Weights::new(layout, &packed);
 //!
 //! // The first row of activations is all 1, the second all −2. They become int8, 32 at a time, on the way.
 //! let activations = [vec![1.0; inputs], vec![-2.0; inputs]].concat();

@@ -110,7 +110,7 @@ fn quantised_products_equal_the_reference() {
             let plain: Vec<Vec<u8>> = (0..rows).map(|_| random.row(ty, cols)).collect();
             let layout = PackedLayout::new(ty, rows, cols).unwrap();
             let packed = pack(&layout, &plain.concat());
-            let weights = Weights::new(layout, &packed).unwrap();
+            let weights = Weights::new(layout, &packed);
             let x = random.activations(n * cols);
             let expected: Vec<f32> = x
                 .chunks(cols)
@@ -150,7 +150,7 @@ fn float_products_equal_the_reference() {
             let plain: Vec<Vec<u8>> = (0..rows).map(|_| random.row(ty, cols)).collect();
             let layout = PackedLayout::new(ty, rows, cols).unwrap();
             let packed = pack(&layout, &plain.concat());
-            let weights = Weights::new(layout, &packed).unwrap();
+            let weights = Weights::new(layout, &packed);
             let stride = cols + 3;
             let x: Vec<f32> = (0..n * stride).map(|_| random.unit()).collect();
             for k in all() {

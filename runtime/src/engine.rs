@@ -3,6 +3,7 @@
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
+use quipu_formats::families::names::Role;
 use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_kernels::Isa;
 
@@ -10,10 +11,10 @@ use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::host::cores::Cores;
 use crate::kv::{KvLayout, KvType, Sequence};
-use crate::model::{BatchToken, Logits, Model, Observer};
+pub use crate::model::EngineError;
+use crate::model::{BatchToken, Logits, Model, Observer, Progress, Residence, WeightsError, load};
 use crate::pool::Pool;
 use crate::tokenizer::{Tokenizer, TokenizerError};
-use crate::weights::{self, Progress, Residence, WeightsError};
 
 /// How a model is to be loaded.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub enum LoadError {
         error: TokenizerError,
     },
     /// The vocabulary and the embedding matrix disagree.
-    #[error("{path}: the tokenizer has {tokens} tokens, but `token_embd.weight` only {rows} rows")]
+    #[error("{path}: the tokenizer has {tokens} tokens, but the embedding only {rows} rows")]
     Vocabulary {
         /// The model file.
         path: std::path::PathBuf,
@@ -98,47 +99,13 @@ impl LoadError {
     }
 }
 
-/// Why a model can't read these tokens.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The context is full.
-    #[error("the context is full: {used} positions are used and {more} more are needed, of {context} (see -c)")]
-    ContextFull {
-        /// Positions used.
-        used: usize,
-        /// Tokens to read.
-        more: usize,
-        /// The limit.
-        context: usize,
-    },
-    /// A token that the model does not have.
-    #[error("token {token} is not in the vocabulary of {vocabulary}")]
-    Token {
-        /// The id.
-        token: u32,
-        /// Ids run below this.
-        vocabulary: usize,
-    },
-    /// A batch names a sequence that was not handed in.
-    #[error("the batch names sequence {sequence} of {sequences}")]
-    Sequence {
-        /// The number.
-        sequence: usize,
-        /// How many there are.
-        sequences: usize,
-    },
-    /// Nothing to read.
-    #[error("there are no tokens to read")]
-    Empty,
-}
-
 /// The tokenizer, whose tokens all have their embeddings.
 fn read_tokenizer(source: &dyn Source) -> Result<Tokenizer, LoadError> {
     let path = || source.path().to_path_buf();
     let tokenizer = Tokenizer::from_metadata(source.metadata());
     let tokenizer = tokenizer.map_err(|error| LoadError::Tokenizer { path: path(), error })?;
     let tokens = tokenizer.vocab_size();
-    match source.find("token_embd.weight").map(|index| source.tensors()[index].rows()) {
+    match source.find(&Role::TokenEmbedding.weight().to_string()).map(|index| source.tensors()[index].rows()) {
         Some(rows) if tokens > rows => Err(LoadError::Vocabulary { path: path(), tokens, rows }),
         // Without any embeddings the weights are refused.
         _ => Ok(tokenizer),
@@ -193,7 +160,7 @@ impl Engine {
         let (tokenizer, weights) = std::thread::scope(|scope| {
             let read = || read_tokenizer(&*source).inspect_err(|_| no_tokenizer.cancel());
             let tokenizer = std::thread::Builder::new().name("quipu-tokenizer".into()).spawn_scoped(scope, read)?;
-            let weights = weights::load(source.clone(), &config, &mut pool, options.residence, &no_tokenizer, progress);
+            let weights = load(source.clone(), &config, &mut pool, options.residence, &no_tokenizer, progress);
             Ok::<_, std::io::Error>((tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), weights))
         })?;
         let (tokenizer, weights) = (tokenizer?, weights?);
@@ -273,7 +240,7 @@ impl Engine {
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.model.forward(batch, sequences, Some(Logits::InOrder(logits)), None);
+        let Ok(()) = self.model.forward(batch, sequences, Some(Logits::InOrder(logits)), None);
         Ok(())
     }
 
@@ -288,7 +255,7 @@ impl Engine {
         logits: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.model.forward(batch, sequences, Some(Logits::SideBySide(logits)), None);
+        let Ok(()) = self.model.forward(batch, sequences, Some(Logits::SideBySide(logits)), None);
         Ok(())
     }
 
@@ -305,7 +272,7 @@ impl Engine {
         observer: &mut Observer<'_>,
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.model.forward(batch, sequences, Some(Logits::InOrder(logits)), Some(observer));
+        let Ok(()) = self.model.forward(batch, sequences, Some(Logits::InOrder(logits)), Some(observer));
         Ok(())
     }
 
@@ -360,7 +327,7 @@ impl Engine {
             tokens,
             |i| i + 1 == tokens.len(),
             |model, _, batch, sequence| {
-                model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut keep)), None);
+                let Ok(()) = model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut keep)), None);
             },
         );
         self.logits = last;
@@ -391,7 +358,7 @@ impl Engine {
             |_| true,
             |model, start, batch, sequence| {
                 let mut see = |i, values: &[f32]| logits(start + i, values);
-                model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut see)), None);
+                let Ok(()) = model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut see)), None);
             },
         )
     }
@@ -419,7 +386,7 @@ impl Engine {
                     // Each token is shown once.
                     let _ = found[i - first].set(f(i, logits));
                 };
-                model.forward(batch, &mut [sequence], Some(Logits::SideBySide(&see)), None);
+                let Ok(()) = model.forward(batch, &mut [sequence], Some(Logits::SideBySide(&see)), None);
             },
         )?;
         Ok(found.into_iter().map(|found| found.into_inner().expect("every token from `first` on was shown")).collect())
@@ -440,7 +407,7 @@ impl Engine {
             tokens,
             |_| true,
             |model, _, batch, sequence| {
-                model.forward(batch, &mut [sequence], None, Some(observer));
+                let Ok(()) = model.forward(batch, &mut [sequence], None, Some(observer));
             },
         )
     }

@@ -18,11 +18,11 @@
 //! ```
 //!
 //! `examples/` has more: streaming, a conversation, many prompts at once, logits, a thread that serves others. To read
-//! the code, start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass, one file from top
-//! to bottom; [`calibration`] runs it with one layer in memory at a time. [`generate`] makes texts of it, many at once.
+//! the code, start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass;
+//! [`calibration`] runs it with one layer in memory at a time. [`generate`] makes texts of it, many at once.
 //!
 //! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
-//! - [`config`]: the shape of a model; `weights`: its matrices in the kernels' layout; `rope`: its angles.
+//! - [`config`]: the shape of a model.
 //! - [`cancel`]: how work is stopped before it is done.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`host`]: what the system says about the machine: cores, caches, memory.
@@ -45,17 +45,13 @@ pub mod model;
 pub mod open;
 #[allow(unsafe_code)]
 pub mod pool;
-mod product;
-mod rope;
 pub mod sampler;
 pub mod softmax;
 pub mod tokenizer;
-mod weights;
 
 pub use cancel::Cancel;
 pub use engine::{Engine, EngineError, LoadError, LoadOptions};
 pub use kv::{KvType, Sequence};
-pub use model::BatchToken;
+pub use model::{BatchToken, Progress, Residence, WeightsError};
 pub use open::{OpenError, open};
 pub use quipu_kernels::Isa;
-pub use weights::{Progress, Residence, WeightsError};

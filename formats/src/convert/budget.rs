@@ -26,7 +26,7 @@ use super::{ConvertError, ConvertOptions, TypeRule};
 use crate::families::names::split_layer;
 use crate::gguf::Metadata;
 use crate::imatrix::Statistics;
-use crate::source::{Encoding, Source, TensorInfo};
+use crate::source::{Encoding, SharedBytes, Source, TensorInfo};
 
 /// Weights of a matrix that are rounded to learn its errors, about: enough for a figure within a few percent.
 const SAMPLE: usize = 64 << 10;
@@ -313,6 +313,10 @@ impl Source for Rounded {
 
     fn mapped(&self, index: usize) -> Option<&[u8]> {
         if self.rounded.contains_key(&index) { None } else { self.source.mapped(index) }
+    }
+
+    fn shared(self: Arc<Self>, index: usize) -> Option<SharedBytes> {
+        if self.rounded.contains_key(&index) { None } else { self.source.clone().shared(index) }
     }
 
     fn release(&self, index: usize) {

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::fault::{GgufError, GgufFault};
 use super::parse::{Header, parse};
 use super::value::Metadata;
 use crate::map::{Advice, MappedFile};
-use crate::source::{Source, TensorInfo};
+use crate::source::{SharedBytes, Source, TensorInfo};
 
 /// A GGUF (version 2 or 3, plain or packed): its header copied out and checked, its tensors where they lie.
 #[derive(Debug)]
@@ -127,6 +128,10 @@ impl Source for GgufFile {
         Some(self.data(index))
     }
 
+    fn shared(self: Arc<Self>, index: usize) -> Option<SharedBytes> {
+        Some(Arc::new(TensorBytes { index, file: self }))
+    }
+
     fn release(&self, index: usize) {
         self.advise(index, Advice::DontNeed);
     }
@@ -144,6 +149,18 @@ impl Source for GgufFile {
 
     fn find(&self, name: &str) -> Option<usize> {
         self.header.names.get(name).copied()
+    }
+}
+
+/// The bytes of one tensor, which keep their file.
+struct TensorBytes {
+    file: Arc<GgufFile>,
+    index: usize,
+}
+
+impl AsRef<[u8]> for TensorBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.file.data(self.index)
     }
 }
 

@@ -16,13 +16,14 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The matrix whose planes lie in `packed`, or `None` when that has another length than the layout says.
-    pub fn new(layout: PackedLayout, packed: &'a [u8]) -> Option<Weights<'a>> {
-        if packed.len() != layout.total_bytes() {
-            return None;
-        }
+    /// The matrix that lies in `packed`.
+    ///
+    /// # Panics
+    /// When its length is not the layout's.
+    pub fn new(layout: PackedLayout, packed: &'a [u8]) -> Weights<'a> {
+        assert_eq!(packed.len(), layout.total_bytes(), "bytes of a packed matrix");
         let quants = &packed[..layout.groups() * layout.group_quant_bytes()];
-        Some(Weights { layout, quants, scales: &packed[layout.scales_offset()..] })
+        Weights { layout, quants, scales: &packed[layout.scales_offset()..] }
     }
 
     /// The type of its elements.

@@ -112,7 +112,7 @@ impl Roofline {
         let x = vec![0.0; rows * COLS];
         let tiles = kernels.tiles(&x, rows, COLS);
         let run = |repetitions: usize| {
-            let weights = Weights::new(layout, &packed).expect("as long as the layout says");
+            let weights = Weights::new(layout, &packed);
             let (mut out, mut scratch) = (vec![0.0; rows * 16 * GROUPS], Scratch::default());
             for _ in 0..repetitions {
                 let mut out = MatMut::new(&mut out, rows, 16 * GROUPS, 16 * GROUPS);

@@ -1,0 +1,83 @@
+//! The activations of a forward pass, and the places of its tokens.
+
+use quipu_kernels::Tile;
+
+use super::batch::BatchToken;
+use super::rope::Rope;
+use super::team::room;
+use crate::kv::Sequence;
+
+/// Tokens of one sequence that attention looks at together: they share every key and value that is read.
+const RUN: usize = 16;
+
+/// Activations of one forward pass, (token, …) each, rows padded to 16. They keep their memory from pass to pass.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// hidden: the residual stream.
+    pub(super) x: Vec<f32>,
+    /// hidden: normed.
+    pub(super) h: Vec<f32>,
+    /// (q | k | v).
+    pub(super) qkv: Vec<f32>,
+    /// heads · head_dim: the output of attention.
+    pub(super) attn: Vec<f32>,
+    /// feed_forward.
+    pub(super) ffn: Vec<f32>,
+    /// vocabulary, for as many tokens as one product has room for.
+    pub(super) logits: Vec<f32>,
+    /// The current product's input in int8.
+    pub(super) tiles: Vec<Tile>,
+    /// (token, pair): cos and sin.
+    pub(super) angles: Vec<[f32; 2]>,
+    pub(super) positions: Vec<usize>,
+    /// The next position of each sequence, while tokens are placed.
+    next: Vec<usize>,
+    /// Where attention's runs of tokens begin, and the end.
+    pub(super) runs: Vec<usize>,
+    pub(super) wanted: Vec<usize>,
+}
+
+impl Buffers {
+    /// Gives the tokens their places in `sequences` and room in the residual stream, which is `d` wide and is returned
+    /// to be filled.
+    pub(super) fn begin(
+        &mut self,
+        rope: &Rope,
+        d: usize,
+        batch: &[BatchToken],
+        sequences: &mut [&mut Sequence],
+    ) -> &mut [f32] {
+        self.place(batch, sequences);
+        let pairs = rope.pairs();
+        self.angles.resize(batch.len() * pairs, [0.0; 2]);
+        for (angles, &position) in self.angles.chunks_exact_mut(pairs).zip(&self.positions) {
+            rope.angles(position, angles);
+        }
+        room(&mut self.x, batch.len() * d)
+    }
+
+    /// Gives every token its position, makes room for it, and cuts the batch into attention's runs: up to [`RUN`]
+    /// neighbours of one sequence.
+    fn place(&mut self, batch: &[BatchToken], sequences: &mut [&mut Sequence]) {
+        let Buffers { positions, next, runs, .. } = self;
+        next.clear();
+        next.extend(sequences.iter().map(|sequence| sequence.len()));
+        positions.clear();
+        runs.clear();
+        let mut previous = None;
+        for (i, token) in batch.iter().enumerate() {
+            let position = &mut next[token.sequence];
+            positions.push(*position);
+            *position += 1;
+            let open = runs.last().is_some_and(|&start: &usize| i - start < RUN && previous == Some(token.sequence));
+            if !open {
+                runs.push(i);
+            }
+            previous = Some(token.sequence);
+        }
+        runs.push(batch.len());
+        for (sequence, &end) in sequences.iter_mut().zip(next.iter()) {
+            sequence.reserve(end - sequence.len());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Where a forward pass has its weights from: all of them in memory, or one layer at a time.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use quipu_formats::families::names::Role;
+use quipu_formats::source::Source;
+
+use super::load::{Plan, load_layer};
+use super::loading::WeightsError;
+use super::weights::{Layer, Linear, ModelWeights};
+use crate::cancel::Cancel;
+use crate::config::Config;
+use crate::pool::Pool;
+
+/// What a forward pass asks for, in this order.
+pub(crate) trait LayerSource {
+    /// Why a layer can't be had.
+    type Error;
+
+    /// One divisor per RoPE pair (Llama 3's scaling), if the model has them.
+    fn rope_factors(&self) -> Option<&[f32]>;
+
+    /// Token `token`'s row of the embedding, into `hidden` numbers.
+    fn embed(&self, token: u32, out: &mut [f32]);
+
+    /// Layer `i`, which may take the pool to be made.
+    fn layer(&mut self, i: usize, pool: &mut Pool) -> Result<&Layer, Self::Error>;
+
+    /// The weight of the final norm: hidden, padded to 16.
+    fn output_norm(&self) -> &[f32];
+
+    /// The output matrix, if there are to be logits.
+    fn head(&self) -> Option<&Linear>;
+}
+
+impl LayerSource for ModelWeights {
+    type Error = Infallible;
+
+    fn rope_factors(&self) -> Option<&[f32]> {
+        self.rope_factors.as_deref()
+    }
+
+    fn embed(&self, token: u32, out: &mut [f32]) {
+        self.embedding.matrix.row(token as usize, out);
+    }
+
+    fn layer(&mut self, i: usize, _: &mut Pool) -> Result<&Layer, Infallible> {
+        Ok(&self.layers[i])
+    }
+
+    fn output_norm(&self) -> &[f32] {
+        &self.output_norm
+    }
+
+    fn head(&self) -> Option<&Linear> {
+        Some(ModelWeights::head(self))
+    }
+}
+
+/// Layers that are read from their file when their turn comes and dropped after it. Memory is that of the largest one.
+/// There are no logits, so the output matrix is never read.
+pub(crate) struct Streamed<'a> {
+    source: Arc<dyn Source>,
+    config: Config,
+    cancel: &'a Cancel,
+    /// Hears how many layers are done, and how many there are.
+    progress: &'a mut dyn FnMut(usize, usize),
+    /// The number of the embedding in the source.
+    embedding: usize,
+    vocabulary: usize,
+    output_norm: Vec<f32>,
+    rope_factors: Option<Vec<f32>>,
+    /// The layer in memory, and its number.
+    layer: Option<(usize, Layer)>,
+}
+
+impl<'a> Streamed<'a> {
+    /// Reads what belongs to no layer, and the first layer.
+    pub(crate) fn new(
+        source: Arc<dyn Source>,
+        config: Config,
+        pool: &mut Pool,
+        cancel: &'a Cancel,
+        progress: &'a mut dyn FnMut(usize, usize),
+    ) -> Result<Streamed<'a>, WeightsError> {
+        let missing = |name: String| WeightsError::Missing { path: source.path().into(), name };
+        let mut plan = Plan::new(source.clone(), &config, true)?;
+        let vocabulary = plan.vocabulary();
+        let (embedding, output_norm, rope_factors) = (plan.embedding()?, plan.output_norm()?, plan.rope_factors()?);
+        // Whoever makes room for what the layers make can rely on their number and on the first one's shape.
+        if config.layers > source.tensors().len() {
+            return Err(missing(Role::AttentionNorm.weight_of(config.layers - 1).to_string()));
+        }
+        let layer = Some((0, load_layer(&source, &config, pool, cancel, 0)?));
+        Ok(Streamed { source, config, cancel, progress, embedding, vocabulary, output_norm, rope_factors, layer })
+    }
+
+    /// Rows of the embedding.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// Tells the progress that the last layer is done.
+    pub(crate) fn finish(self) {
+        (self.progress)(self.config.layers, self.config.layers);
+    }
+}
+
+impl LayerSource for Streamed<'_> {
+    type Error = WeightsError;
+
+    fn rope_factors(&self) -> Option<&[f32]> {
+        self.rope_factors.as_deref()
+    }
+
+    fn embed(&self, token: u32, out: &mut [f32]) {
+        let row = token as usize;
+        out.copy_from_slice(&self.source.values(self.embedding, row..row + 1));
+    }
+
+    fn layer(&mut self, i: usize, pool: &mut Pool) -> Result<&Layer, WeightsError> {
+        // Another one is dropped before the next is read.
+        let layer = match self.layer.take().filter(|(number, _)| *number == i) {
+            Some(layer) => layer,
+            None => {
+                (self.progress)(i, self.config.layers);
+                (i, load_layer(&self.source, &self.config, pool, self.cancel, i)?)
+            }
+        };
+        Ok(&self.layer.insert(layer).1)
+    }
+
+    fn output_norm(&self) -> &[f32] {
+        &self.output_norm
+    }
+
+    fn head(&self) -> Option<&Linear> {
+        None
+    }
+}

@@ -1,0 +1,346 @@
+//! From a file to weights: planned, filled, frozen.
+//!
+//! The plan finds every tensor that the family's table names, checks its shape, and gives each matrix its place: where
+//! it lies in a packed file, or in one region of memory. Then the region is filled, all threads at it. Only then are
+//! there matrices, which look at their bytes and never wonder whether they are there.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::MmapMut;
+use quipu_formats::families::names::{Parameter, Role, TensorName};
+use quipu_formats::families::{Bias, QkNorm, Sizes};
+use quipu_formats::source::{Encoding, SharedBytes, Source, TensorInfo};
+use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group};
+
+use super::loading::{Progress, Residence, WeightsError};
+use super::weights::{Layer, Linear, Matrix, ModelWeights, QkNormWeights};
+use crate::cancel::Cancel;
+use crate::config::Config;
+use crate::pool::Pool;
+
+/// Reads all weights from `source`, unless it is cancelled meanwhile.
+pub(crate) fn load(
+    source: Arc<dyn Source>,
+    config: &Config,
+    pool: &mut Pool,
+    residence: Residence,
+    cancel: &Cancel,
+    progress: Progress<'_>,
+) -> Result<ModelWeights, WeightsError> {
+    let mut plan = Plan::new(source.clone(), config, residence.mmap)?;
+    let weights = plan.model()?;
+    let memory = plan.fill(pool, cancel, progress)?;
+    if residence.mlock {
+        #[cfg(unix)]
+        let locked = memory.lock();
+        #[cfg(not(unix))]
+        let locked = Err(std::io::ErrorKind::Unsupported.into());
+        let any_mapped = source.tensors().iter().any(|t| t.encoding.is_packed() && residence.mmap);
+        let locked = locked.and_then(|()| if any_mapped { source.lock() } else { Ok(()) });
+        locked.map_err(|error| WeightsError::Lock { error })?;
+    }
+    let memory = Arc::new(memory);
+    Ok(weights.map(&mut |place| place.matrix(&memory)))
+}
+
+/// Where a matrix will lie.
+pub(super) enum Place {
+    /// In the region of memory.
+    Memory(PackedLayout, Range<usize>),
+    /// Where it lies in its file.
+    File(PackedLayout, SharedBytes),
+}
+
+impl Place {
+    fn matrix(self, memory: &Arc<MmapMut>) -> Matrix {
+        match self {
+            Place::Memory(layout, at) => Matrix::in_memory(layout, memory.clone(), at),
+            Place::File(layout, bytes) => Matrix::in_file(layout, bytes),
+        }
+    }
+}
+
+/// A matrix that has to be packed or copied.
+struct Filling {
+    /// Its number in the source.
+    index: usize,
+    layout: PackedLayout,
+    /// Its place in the region.
+    at: Range<usize>,
+}
+
+/// What is to be loaded, and where it goes.
+pub(super) struct Plan<'a> {
+    source: Arc<dyn Source>,
+    config: &'a Config,
+    sizes: Sizes,
+    /// Packed matrices stay in their file.
+    mmap: bool,
+    fillings: Vec<Filling>,
+    /// The first bytes of the region that no matrix has.
+    end: usize,
+    /// Bytes of the source that need no filling.
+    done: u64,
+}
+
+/// Bytes from the beginning of a matrix in memory to where the next one may begin: no page has parts of two.
+const ALIGNMENT: usize = 16 << 10;
+
+/// Memory for matrices one after the other. Only what is written to is taken from the system.
+///
+/// Decode reads every byte once per token: with 4 KiB pages it waits for the TLB, so huge ones are asked for. Those are
+/// 2 MiB, and a matrix with memory of its own would end in up to 2 MiB of small pages. A system that does not offer
+/// huge pages loses only that.
+fn region(size: usize) -> Result<MmapMut, WeightsError> {
+    let memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(memmap2::Advice::HugePage);
+    Ok(memory)
+}
+
+/// Source bytes that are packed or copied before the file's pages are let go: as many as a load takes beyond the
+/// weights.
+const SLAB: usize = 16 << 20;
+
+/// Asked before every slab: on a slow disk a model of gigabytes takes minutes.
+fn go_on(cancel: &Cancel) -> Result<(), WeightsError> {
+    if cancel.cancelled() { Err(WeightsError::Cancelled) } else { Ok(()) }
+}
+
+/// Bytes of a tensor in plain rows, for the progress.
+fn plain_bytes(t: &TensorInfo) -> u64 {
+    t.ty().row_bytes(t.cols()).unwrap_or(0) as u64 * t.rows() as u64
+}
+
+impl<'a> Plan<'a> {
+    /// A plan with nothing in it, for the model that `config` describes.
+    pub(super) fn new(source: Arc<dyn Source>, config: &'a Config, mmap: bool) -> Result<Plan<'a>, WeightsError> {
+        let embedding = Role::TokenEmbedding.weight().to_string();
+        let Some(index) = source.find(&embedding) else {
+            return Err(WeightsError::Missing { path: source.path().into(), name: embedding });
+        };
+        let sizes = config.sizes(source.tensors()[index].rows());
+        Ok(Plan { source, config, sizes, mmap, fillings: Vec::new(), end: 0, done: 0 })
+    }
+
+    /// Rows of the embedding.
+    pub(super) fn vocabulary(&self) -> usize {
+        self.sizes.vocabulary
+    }
+
+    /// All weights.
+    fn model(&mut self) -> Result<ModelWeights<Place>, WeightsError> {
+        let rope_factors = self.rope_factors()?;
+        // Without as many tensors there are no such layers, and no room is made for them.
+        let layers = (0..self.config.layers).map(|i| self.layer(i)).collect::<Result<_, _>>()?;
+        Ok(ModelWeights {
+            layers,
+            output_norm: self.output_norm()?,
+            embedding: self.linear(Role::TokenEmbedding.weight())?,
+            output: if self.source.is_tied() { None } else { Some(self.linear(Role::Output.weight())?) },
+            rope_factors,
+        })
+    }
+
+    /// The number of the embedding, whose shape is checked.
+    pub(super) fn embedding(&self) -> Result<usize, WeightsError> {
+        self.find(Role::TokenEmbedding.weight(), &[self.sizes.hidden, self.sizes.vocabulary])
+    }
+
+    /// The divisors of the RoPE pairs, if the model has them.
+    pub(super) fn rope_factors(&mut self) -> Result<Option<Vec<f32>>, WeightsError> {
+        self.optional(Role::RopeFactors.weight(), self.config.rope_dim / 2)
+    }
+
+    /// The final norm, padded to 16.
+    pub(super) fn output_norm(&mut self) -> Result<Vec<f32>, WeightsError> {
+        self.norm(Role::OutputNorm.weight())
+    }
+
+    /// The weights of layer `i`.
+    pub(super) fn layer(&mut self, i: usize) -> Result<Layer<Place>, WeightsError> {
+        let name = |role: Role| role.weight_of(i);
+        Ok(Layer {
+            attention_norm: self.norm(name(Role::AttentionNorm))?,
+            query: self.linear(name(Role::Query))?,
+            key: self.linear(name(Role::Key))?,
+            value: self.linear(name(Role::Value))?,
+            qk_norm: match self.config.layer().qk_norm {
+                None => None,
+                Some(QkNorm::Head) => Some(QkNormWeights {
+                    query: self.vector(name(Role::QueryNorm), self.config.head_dim)?,
+                    key: self.vector(name(Role::KeyNorm), self.config.head_dim)?,
+                }),
+            },
+            attention_output: self.linear(name(Role::AttentionOutput))?,
+            feed_forward_norm: self.norm(name(Role::FeedForwardNorm))?,
+            gate: self.linear(name(Role::Gate))?,
+            up: self.linear(name(Role::Up))?,
+            down: self.linear(name(Role::Down))?,
+        })
+    }
+
+    fn missing(&self, name: TensorName) -> WeightsError {
+        WeightsError::Missing { path: self.source.path().into(), name: name.to_string() }
+    }
+
+    /// The number of tensor `name`, whose shape is checked.
+    fn find(&self, name: TensorName, expected: &[usize]) -> Result<usize, WeightsError> {
+        let index = self.source.find(&name.to_string()).ok_or_else(|| self.missing(name))?;
+        let found = &self.source.tensors()[index].shape;
+        // Further extents of 1 say nothing.
+        let significant = |shape: &[usize]| shape.iter().rposition(|&n| n != 1).map_or(1, |last| last + 1);
+        if found.len() < expected.len() || found[..significant(found)] != expected[..significant(expected)] {
+            let (path, name) = (self.source.path().into(), name.to_string());
+            return Err(WeightsError::Shape { path, name, expected: expected.to_vec(), found: found.clone() });
+        }
+        Ok(index)
+    }
+
+    /// A vector of `n` numbers.
+    fn vector(&mut self, name: TensorName, n: usize) -> Result<Vec<f32>, WeightsError> {
+        let index = self.find(name, &[n])?;
+        let info = &self.source.tensors()[index];
+        if !matches!(info.encoding, Encoding::Plain(ty) if ty.is_float()) {
+            let (path, found) = (self.source.path().into(), info.encoding.name());
+            return Err(WeightsError::VectorType { path, name: name.to_string(), found });
+        }
+        self.done += plain_bytes(info);
+        Ok(self.source.values(index, 0..1))
+    }
+
+    fn optional(&mut self, name: TensorName, n: usize) -> Result<Option<Vec<f32>>, WeightsError> {
+        match self.source.find(&name.to_string()) {
+            Some(_) => self.vector(name, n).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The weight of a norm of the residual stream, padded with zeros to 16.
+    fn norm(&mut self, name: TensorName) -> Result<Vec<f32>, WeightsError> {
+        Ok(padded(self.vector(name, self.sizes.hidden)?))
+    }
+
+    /// The matrix called `weight`, and its scale and bias if there are any.
+    fn linear(&mut self, weight: TensorName) -> Result<Linear<Place>, WeightsError> {
+        let Some(tensor) = self.config.family.tensor(weight.role) else { return Err(self.missing(weight)) };
+        let index = self.find(weight, &tensor.shape.gguf(&self.sizes))?;
+        let (outputs, bias) = (tensor.shape.outputs(&self.sizes), weight.with(Parameter::Bias));
+        Ok(Linear {
+            matrix: self.place(index),
+            scale: self.optional(weight.with(Parameter::Scale), 1)?.and_then(|scale| scale.first().copied()),
+            bias: match tensor.bias {
+                Bias::Always => Some(self.vector(bias, outputs)?),
+                Bias::None | Bias::If(_) => self.optional(bias, outputs)?,
+            }
+            .map(padded),
+        })
+    }
+
+    /// Gives matrix number `index` of the source its place.
+    fn place(&mut self, index: usize) -> Place {
+        let info = &self.source.tensors()[index];
+        let layout = info.packed_layout();
+        if info.encoding.is_packed()
+            && self.mmap
+            && let Some(bytes) = self.source.clone().shared(index)
+        {
+            self.source.read_ahead(index);
+            self.done += plain_bytes(info);
+            return Place::File(layout, bytes);
+        }
+        let at = self.end..self.end + layout.total_bytes();
+        self.end = at.end.next_multiple_of(ALIGNMENT);
+        self.fillings.push(Filling { index, layout, at: at.clone() });
+        Place::Memory(layout, at)
+    }
+
+    /// The region with all matrices in it that do not stay in their file.
+    fn fill(&self, pool: &mut Pool, cancel: &Cancel, progress: Progress<'_>) -> Result<MmapMut, WeightsError> {
+        let (mut done, total) = (self.done, self.source.tensors().iter().map(plain_bytes).sum());
+        progress(done, total);
+        let mut memory = region(self.end)?;
+        for filling in &self.fillings {
+            self.source.read_ahead(filling.index);
+            let info = &self.source.tensors()[filling.index];
+            let to = &mut memory[filling.at.clone()];
+            match self.source.mapped(filling.index).filter(|_| info.encoding.is_packed()) {
+                Some(packed) => self.copy(filling, packed, to, pool, cancel)?,
+                None => self.pack(filling, to, pool, cancel)?,
+            }
+            done += plain_bytes(info);
+            progress(done, total);
+        }
+        Ok(memory)
+    }
+
+    /// Copies a packed matrix, all threads at it, and lets go of the file's pages.
+    fn copy(
+        &self,
+        filling: &Filling,
+        packed: &[u8],
+        to: &mut [u8],
+        pool: &mut Pool,
+        cancel: &Cancel,
+    ) -> Result<(), WeightsError> {
+        let mut locals = vec![(); pool.threads()];
+        for (to, from) in to.chunks_mut(SLAB).zip(packed.chunks(SLAB)) {
+            go_on(cancel)?;
+            const PART: usize = 256 << 10;
+            let mut parts: Vec<_> = to.chunks_mut(PART).zip(from.chunks(PART)).collect();
+            pool.for_items(&mut locals, &mut parts, |(), _, (to, from)| to.copy_from_slice(from));
+            self.source.release(filling.index);
+        }
+        Ok(())
+    }
+
+    /// Packs a plain matrix, all threads at it, and lets go of the file's pages.
+    fn pack(&self, filling: &Filling, to: &mut [u8], pool: &mut Pool, cancel: &Cancel) -> Result<(), WeightsError> {
+        let Filling { index, layout, .. } = filling;
+        let (quants, scales) = to.split_at_mut(layout.scales_offset());
+        let mut no_scales: Vec<&mut [u8]> = Vec::new();
+        let scales: Vec<&mut [u8]> = match layout.group_scale_bytes() {
+            0 => {
+                no_scales.resize_with(layout.groups(), || &mut []);
+                no_scales
+            }
+            n => scales.chunks_exact_mut(n).collect(),
+        };
+        let mut groups: Vec<(&mut [u8], &mut [u8])> =
+            quants.chunks_exact_mut(layout.group_quant_bytes()).zip(scales).collect();
+        let mut locals = vec![(); pool.threads()];
+        let in_slab = (SLAB / layout.group_quant_bytes().max(1)).max(1);
+        for (slab, groups) in groups.chunks_mut(in_slab).enumerate() {
+            go_on(cancel)?;
+            pool.for_items(&mut locals, groups, |(), g, (quants, scales)| {
+                let first = (slab * in_slab + g) * GROUP_ROWS;
+                let plain: Cow<'_, [u8]> = self.source.rows(*index, first..(first + GROUP_ROWS).min(layout.rows()));
+                pack_group(layout, &plain, quants, scales);
+            });
+            self.source.release(*index);
+        }
+        Ok(())
+    }
+}
+
+/// `x` with zeros behind it, to a multiple of 16.
+fn padded(mut x: Vec<f32>) -> Vec<f32> {
+    x.resize(x.len().next_multiple_of(16), 0.0);
+    x
+}
+
+/// Reads the weights of layer `i` alone, unless it is cancelled meanwhile.
+pub(super) fn load_layer(
+    source: &Arc<dyn Source>,
+    config: &Config,
+    pool: &mut Pool,
+    cancel: &Cancel,
+    i: usize,
+) -> Result<Layer, WeightsError> {
+    let mut plan = Plan::new(source.clone(), config, true)?;
+    let layer = plan.layer(i)?;
+    let memory = Arc::new(plan.fill(pool, cancel, &|_, _| {})?);
+    Ok(layer.map(&mut |place| place.matrix(&memory)))
+}

@@ -1,0 +1,80 @@
+//! What a caller says of loading, and what can go wrong.
+
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+
+/// Why the weights of a model can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The metadata.
+    #[error("{path}: {error}")]
+    Config {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong.
+        error: ConfigError,
+    },
+    /// A tensor is not there.
+    #[error("{path}: tensor `{name}` is missing")]
+    Missing {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+    },
+    /// A tensor has another shape than the metadata says.
+    #[error("{path}: tensor `{name}` has shape {found:?}; the metadata makes it {expected:?}")]
+    Shape {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+        /// From the metadata.
+        expected: Vec<usize>,
+        /// From the directory.
+        found: Vec<usize>,
+    },
+    /// The system gives no more memory.
+    #[error("no memory for {size} bytes of weights: {error}")]
+    Memory {
+        /// Bytes of all matrices that do not lie in the file as they are used.
+        size: usize,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The weights cannot be kept in memory.
+    #[error(
+        "cannot lock the weights in memory (--mlock): {error}; raise the limit (`ulimit -l unlimited`) or do without"
+    )]
+    Lock {
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The caller wants them no more.
+    #[error("loading the weights was cancelled")]
+    Cancelled,
+    /// A tensor of the wrong number type.
+    #[error("{path}: tensor `{name}` is {found}; a vector must be F32, F16 or BF16")]
+    VectorType {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+        /// The name of the tensor's type.
+        found: &'static str,
+    },
+}
+
+/// What becomes of the file's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Residence {
+    /// Weights of a packed file are used where they are mapped; otherwise they are copied into memory, as plain ones
+    /// always are.
+    pub mmap: bool,
+    /// The system may not take the weights out of memory.
+    pub mlock: bool,
+}
+
+/// Bytes of weights loaded so far, of how many.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);

@@ -1,0 +1,141 @@
+//! The forward pass.
+//!
+//! It reads from top to bottom like the papers: `Model::forward` here, one transformer block in `block`. A batch is a
+//! list of (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are the
+//! same call.
+//!
+//! - `block`: the block, driven by the family's plan; `rope`: its angles.
+//! - `team`: how steps are cut into chunks for the workers; `product`: the input of products; `buffers`: activations.
+//! - `weights`: matrices and vectors; `load`: how they come out of a file (`loading`: what a
+//!   caller says and hears of that); `layers`: whether all of them are in memory or
+//!   one layer at a time.
+//! - `batch`: what a caller hands in and sees.
+//!
+//! Everything is computed per token and per output in an order that does not depend on the batch, its chunks or the
+//! threads, so neither do the bits of the result.
+
+mod batch;
+mod block;
+mod buffers;
+mod layers;
+mod load;
+mod loading;
+mod product;
+mod rope;
+mod team;
+mod weights;
+
+use quipu_kernels::{Kernels, MatMut, padded_rows};
+
+pub(crate) use batch::Logits;
+pub use batch::{BatchToken, EngineError, Observer, Rows};
+pub(crate) use layers::{LayerSource, Streamed};
+pub(crate) use load::load;
+pub use loading::{Progress, Residence, WeightsError};
+pub use quipu_formats::families::names::Input;
+pub(crate) use weights::ModelWeights;
+
+use crate::config::Config;
+use crate::kv::Sequence;
+use crate::pool::Pool;
+use block::Block;
+use buffers::Buffers;
+use rope::Rope;
+use team::{Local, Team, room};
+
+/// Logits that are computed together: those of 32 tokens for Llama 3's vocabulary, 16 MB.
+const LOGITS: usize = 32 * (128 << 10);
+
+/// A model, ready to run on a pool, with all its weights in memory or with those of one layer at a time.
+pub(crate) struct Model<W = ModelWeights> {
+    pub(crate) config: Config,
+    pub(crate) weights: W,
+    kernels: &'static Kernels,
+    pool: Pool,
+    locals: Vec<Local>,
+    buffers: Buffers,
+    rope: Rope,
+}
+
+impl<W: LayerSource> Model<W> {
+    pub(crate) fn new(config: Config, weights: W, kernels: &'static Kernels, pool: Pool) -> Model<W> {
+        let locals = (0..pool.threads()).map(|_| Local::new(&config)).collect();
+        let rope = Rope::new(&config, weights.rope_factors());
+        Model { config, weights, kernels, pool, locals, buffers: Buffers::default(), rope }
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    pub(crate) fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// Reads `batch` into `sequences` and shows `logits` those of every token of the batch that wants them; without
+    /// `logits` the product with the vocabulary is left out. `observer` sees the inputs of all matrices, those of the
+    /// head for the tokens that want logits.
+    ///
+    /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in
+    /// the context.
+    pub(crate) fn forward(
+        &mut self,
+        batch: &[BatchToken],
+        sequences: &mut [&mut Sequence],
+        mut logits: Option<Logits<'_>>,
+        mut observer: Option<&mut Observer<'_>>,
+    ) -> Result<(), W::Error> {
+        let mut show = |input, rows: Rows<'_>| {
+            if let Some(observer) = &mut observer {
+                observer(input, rows);
+            }
+        };
+        let Model { config: c, weights, kernels, pool, locals, buffers, rope } = self;
+        let n = batch.len();
+        if n == 0 {
+            return Ok(());
+        }
+        let d = padded_rows(c.hidden);
+        let x = buffers.begin(rope, d, batch, sequences);
+        for (x, token) in x.chunks_exact_mut(d).zip(batch) {
+            weights.embed(token.token, &mut x[..c.hidden]);
+            x[c.hidden..].fill(0.0);
+        }
+
+        let mut block = Block { config: c, batch, sequences, buffers };
+        for i in 0..c.layers {
+            let layer = weights.layer(i, pool)?;
+            block.forward(&mut Team { kernels, pool, locals }, i, layer, &mut show);
+        }
+        for token in batch {
+            sequences[token.sequence].push(token.token);
+        }
+
+        let mut team = Team { kernels, pool, locals };
+        let Buffers { x, h, logits: vocabulary, tiles, wanted, .. } = buffers;
+        wanted.clear();
+        wanted.extend((0..n).filter(|&i| batch[i].logits));
+        let head = weights.head();
+        let width = head.map_or(1, |head| head.matrix.groups() * 16);
+        for wanted in wanted.chunks((LOGITS / width).max(1)) {
+            let rows = wanted.len();
+            for (r, &i) in wanted.iter().enumerate() {
+                let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
+                kernels.rms_norm(x, weights.output_norm(), c.norm_epsilon, c.hidden, h);
+            }
+            show(Input::Head, Rows { x: h, count: rows, cols: c.hidden, stride: d });
+            let (Some(logits), Some(head)) = (&mut logits, head) else { continue };
+            let input = team.input(&[head], h, rows, c.hidden, d, tiles);
+            let out = room(vocabulary, rows * width);
+            team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
+            let row = |r: usize| &out[r * width..][..head.matrix.rows()];
+            match logits {
+                Logits::InOrder(see) => wanted.iter().enumerate().for_each(|(r, &i)| see(i, row(r))),
+                // One row takes less time than waking the others.
+                Logits::SideBySide(see) if rows == 1 => see(wanted[0], row(0)),
+                Logits::SideBySide(see) => team.pool.for_each(team.locals, rows, |_, r| see(wanted[r], row(r))),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! The workers of a forward pass: how a step is cut into chunks, and the steps that are made of matrices.
+
+use std::ops::Range;
+
+use quipu_kernels::{AttentionScratch, Kernels, MatMut, Scratch, Tile, state_len};
+
+use super::product::ProductInput;
+use super::weights::Linear;
+use crate::config::Config;
+use crate::pool::Pool;
+
+/// Chunks that each thread finds in a product: enough to even out, few enough to keep long streams.
+const CHUNKS_PER_THREAD: usize = 4;
+
+/// Most row groups of one chunk, so that a worker's scratch stays in its cache.
+const MOST_GROUPS: usize = 8;
+
+/// Memory of one worker.
+pub(crate) struct Local {
+    pub(super) product: Scratch,
+    pub(super) attention: AttentionScratch,
+    pub(super) buffer: Vec<f32>,
+    pub(super) state: Vec<f32>,
+    pub(super) visible: Vec<usize>,
+}
+
+impl Local {
+    /// With room for what one token takes: no worker allocates when it first takes a part of a step.
+    pub(crate) fn new(c: &Config) -> Local {
+        let (dim, group) = (c.head_dim, c.heads / c.kv_heads);
+        Local {
+            product: Scratch::default(),
+            attention: AttentionScratch::new(group, dim),
+            buffer: Vec::with_capacity((16 * MOST_GROUPS).max(group * dim)),
+            state: Vec::with_capacity(group * state_len(dim)),
+            visible: Vec::with_capacity(group),
+        }
+    }
+}
+
+/// `n` f32 of a buffer that grows when it must.
+pub(super) fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    if buffer.len() < n {
+        buffer.resize(n, 0.0);
+    }
+    &mut buffer[..n]
+}
+
+/// The pool with the workers' memory, and the kernels: what every parallel step needs.
+pub(crate) struct Team<'a> {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) pool: &'a mut Pool,
+    pub(crate) locals: &'a mut [Local],
+}
+
+impl Team<'_> {
+    /// Columns of a chunk when a step has `groups` row groups.
+    fn chunk(&self, groups: usize) -> usize {
+        16 * groups.div_ceil(self.pool.threads() * CHUNKS_PER_THREAD).clamp(1, MOST_GROUPS)
+    }
+
+    /// Brings `rows` rows of `cols` activations, `stride` apart, into int8 if one of `linears` wants that.
+    pub(super) fn input<'a>(
+        &mut self,
+        linears: &[&Linear],
+        x: &'a [f32],
+        rows: usize,
+        cols: usize,
+        stride: usize,
+        tiles: &'a mut Vec<Tile>,
+    ) -> ProductInput<'a> {
+        let mut used = 0;
+        if linears.iter().any(|l| !l.matrix.ty().is_float()) {
+            let kernels = self.kernels;
+            // Full tiles, then smaller ones.
+            let full = kernels.tile_rows(rows);
+            let tile_at = |i: usize| {
+                let mut start = i.min(rows / full) * full;
+                for _ in rows / full..i {
+                    start += kernels.tile_rows(rows - start);
+                }
+                start
+            };
+            while tile_at(used) < rows {
+                used += 1;
+            }
+            if tiles.len() < used {
+                tiles.resize_with(used, Tile::default);
+            }
+            let quantize = |i: usize, tile: &mut Tile| {
+                let start = tile_at(i);
+                kernels.quantize(&x[start * stride..], kernels.tile_rows(rows - start), cols, stride, tile);
+            };
+            if used == 1 {
+                // A row takes less time than waking the others.
+                quantize(0, &mut tiles[0]);
+            } else {
+                self.pool.for_items(self.locals, &mut tiles[..used], |_, i, tile| quantize(i, tile));
+            }
+        }
+        ProductInput { x: &x[..(rows - 1) * stride + cols], rows, stride, tiles: &tiles[..used] }
+    }
+
+    /// Calls `f` for the parts of `out`, `width` columns each, and the rows of `input` that belong to them.
+    fn for_parts(
+        &mut self,
+        input: ProductInput<'_>,
+        out: &mut MatMut<'_>,
+        width: usize,
+        f: impl Fn(&mut Local, ProductInput<'_>, Range<usize>, &mut MatMut<'_>) + Sync,
+    ) {
+        let mut start = 0;
+        for panel in input.panels() {
+            let columns = 0..out.cols();
+            let mut out = out.part(start..start + panel.rows, columns);
+            self.pool.for_tiles(self.locals, &mut out, &[0, panel.rows], width, |local, _, cols, part| {
+                f(local, panel, cols, part);
+            });
+            start += panel.rows;
+        }
+    }
+
+    /// The products of several matrices with one input, side by side in `out`.
+    pub(super) fn products(&mut self, linears: &[&Linear], input: ProductInput<'_>, out: &mut MatMut<'_>) {
+        let kernels = self.kernels;
+        let width = self.chunk(linears.iter().map(|l| l.matrix.groups()).sum());
+        self.for_parts(input, out, width, |local, input, cols, tile| {
+            let mut start = 0;
+            for linear in linears {
+                let end = start + linear.matrix.groups() * 16;
+                let mine = cols.start.max(start)..cols.end.min(end);
+                if !mine.is_empty() {
+                    let groups = (mine.start - start) / 16..(mine.end - start) / 16;
+                    let mut part = tile.part(0..input.rows, mine.start - cols.start..mine.end - cols.start);
+                    linear.apply(kernels, groups, input, &mut local.product, &mut part);
+                }
+                start = end;
+            }
+        });
+    }
+
+    /// `x ← x + W·input`.
+    pub(super) fn add_product(&mut self, linear: &Linear, input: ProductInput<'_>, x: &mut MatMut<'_>) {
+        let kernels = self.kernels;
+        let width = self.chunk(linear.matrix.groups());
+        self.for_parts(input, x, width, |local, input, cols, tile| {
+            let Local { product, buffer, .. } = local;
+            let (rows, n) = (input.rows, cols.len());
+            let out = room(buffer, rows * n);
+            linear.apply(kernels, cols.start / 16..cols.end / 16, input, product, &mut MatMut::new(out, rows, n, n));
+            for (r, out) in out.chunks_exact(n).enumerate() {
+                kernels.add(tile.row(r), out);
+            }
+        });
+    }
+
+    /// `out ← silu(W_gate·input) · W_up·input`.
+    pub(super) fn gated_product(&mut self, gate: &Linear, up: &Linear, input: ProductInput<'_>, out: &mut MatMut<'_>) {
+        let kernels = self.kernels;
+        let width = self.chunk(gate.matrix.groups());
+        self.for_parts(input, out, width, |local, input, cols, tile| {
+            let Local { product, buffer, .. } = local;
+            let (rows, n, groups) = (input.rows, cols.len(), cols.start / 16..cols.end / 16);
+            gate.apply(kernels, groups.clone(), input, product, tile);
+            let ups = room(buffer, rows * n);
+            up.apply(kernels, groups, input, product, &mut MatMut::new(ups, rows, n, n));
+            for (r, up) in ups.chunks_exact(n).enumerate() {
+                kernels.silu_mul(tile.row(r), up);
+            }
+        });
+    }
+
+    /// RMSNorm of rows as wide as `weight`, over the first `n` elements of each.
+    pub(super) fn norm(&mut self, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
+        let (kernels, width) = (self.kernels, weight.len());
+        self.each_row(out, width, |r, out| kernels.rms_norm(&x[r * width..][..width], weight, eps, n, out));
+    }
+
+    /// Calls `f(r, row)` for every row of `x`; a single one takes less time than waking the others.
+    pub(super) fn each_row(&mut self, x: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+        if x.len() == width {
+            return f(0, x);
+        }
+        let mut rows: Vec<&mut [f32]> = x.chunks_exact_mut(width).collect();
+        self.pool.for_items(self.locals, &mut rows, |_, r, row| f(r, row));
+    }
+}

@@ -1,0 +1,205 @@
+//! The weights of a model as the block uses them.
+//!
+//! The types are generic over what a matrix is: while a model is loaded that is a plan of where it will lie
+//! ([`super::load`]), and when all of them lie there, [`Matrix`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::MmapMut;
+use quipu_formats::source::SharedBytes;
+use quipu_kernels::{Kernels, MatMut, Scratch, Weights};
+use quipu_quant::TensorType;
+use quipu_quant::pack::{GROUP_ROWS, PackedLayout, dequantize_row};
+
+use super::product::ProductInput;
+
+/// A weight matrix, outputs × inputs, in R16·K4. Its bytes are there as long as it is.
+pub(crate) struct Matrix {
+    layout: PackedLayout,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    /// A part of the memory of all matrices that were packed or copied while they were loaded.
+    Memory(Arc<MmapMut>, Range<usize>),
+    /// Where they lie in a packed file.
+    File(SharedBytes),
+}
+
+impl Matrix {
+    /// The matrix that was put at `at` in `memory`.
+    ///
+    /// # Panics
+    /// When that is no room for the layout.
+    pub(super) fn in_memory(layout: PackedLayout, memory: Arc<MmapMut>, at: Range<usize>) -> Matrix {
+        assert!(at.len() == layout.total_bytes() && at.end <= memory.len(), "{at:?} of {}", memory.len());
+        Matrix { layout, bytes: Bytes::Memory(memory, at) }
+    }
+
+    /// The matrix that lies in a file.
+    ///
+    /// # Panics
+    /// When the bytes are not as many as the layout has.
+    pub(super) fn in_file(layout: PackedLayout, bytes: SharedBytes) -> Matrix {
+        assert_eq!((*bytes).as_ref().len(), layout.total_bytes());
+        Matrix { layout, bytes: Bytes::File(bytes) }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Memory(memory, at) => &memory[at.clone()],
+            Bytes::File(bytes) => (**bytes).as_ref(),
+        }
+    }
+
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        Weights::new(self.layout, self.bytes())
+    }
+
+    pub(crate) fn ty(&self) -> TensorType {
+        self.layout.ty()
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.layout.rows()
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.layout.groups()
+    }
+
+    /// Row `row` as f32: an embedding.
+    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
+        dequantize_row(&self.layout, self.bytes(), row, out);
+    }
+}
+
+/// `y = s·W·x + b`.
+pub(crate) struct Linear<M = Matrix> {
+    /// outputs × inputs.
+    pub(crate) matrix: M,
+    /// A factor of all outputs: files with NVFP4 have one for each matrix, since the type's own scales reach no farther
+    /// than 448.
+    pub(super) scale: Option<f32>,
+    /// outputs, padded to 16.
+    pub(super) bias: Option<Vec<f32>>,
+}
+
+impl<M> Linear<M> {
+    pub(super) fn map<N>(self, f: &mut impl FnMut(M) -> N) -> Linear<N> {
+        Linear { matrix: f(self.matrix), scale: self.scale, bias: self.bias }
+    }
+}
+
+impl Linear {
+    /// The outputs of `groups` for all rows of `input`.
+    pub(crate) fn apply(
+        &self,
+        kernels: &Kernels,
+        groups: Range<usize>,
+        input: ProductInput<'_>,
+        scratch: &mut Scratch,
+        out: &mut MatMut<'_>,
+    ) {
+        let weights = self.matrix.weights();
+        if weights.ty().is_float() {
+            kernels.matmul_float(&weights, groups.clone(), input.x, input.stride, out);
+        } else {
+            kernels.matmul_quant(&weights, groups.clone(), input.tiles, scratch, out);
+        }
+        if let Some(scale) = self.scale {
+            (0..out.rows()).for_each(|r| out.row(r).iter_mut().for_each(|y| *y *= scale));
+        }
+        if let Some(bias) = &self.bias {
+            for r in 0..out.rows() {
+                kernels.add(out.row(r), &bias[groups.start * GROUP_ROWS..groups.end * GROUP_ROWS]);
+            }
+        }
+    }
+}
+
+/// The weights of the norms of queries and keys.
+pub(crate) struct QkNormWeights {
+    /// head_dim.
+    pub(crate) query: Vec<f32>,
+    /// head_dim.
+    pub(crate) key: Vec<f32>,
+}
+
+/// One transformer block.
+pub(crate) struct Layer<M = Matrix> {
+    /// hidden, padded to 16.
+    pub(crate) attention_norm: Vec<f32>,
+    /// (heads · head_dim) × hidden.
+    pub(crate) query: Linear<M>,
+    /// (kv_heads · head_dim) × hidden.
+    pub(crate) key: Linear<M>,
+    /// (kv_heads · head_dim) × hidden.
+    pub(crate) value: Linear<M>,
+    /// Of a family that has them.
+    pub(crate) qk_norm: Option<QkNormWeights>,
+    /// hidden × (heads · head_dim).
+    pub(crate) attention_output: Linear<M>,
+    /// hidden, padded to 16.
+    pub(crate) feed_forward_norm: Vec<f32>,
+    /// feed_forward × hidden.
+    pub(crate) gate: Linear<M>,
+    /// feed_forward × hidden.
+    pub(crate) up: Linear<M>,
+    /// hidden × feed_forward.
+    pub(crate) down: Linear<M>,
+}
+
+impl<M> Layer<M> {
+    pub(super) fn map<N>(self, f: &mut impl FnMut(M) -> N) -> Layer<N> {
+        Layer {
+            attention_norm: self.attention_norm,
+            query: self.query.map(f),
+            key: self.key.map(f),
+            value: self.value.map(f),
+            qk_norm: self.qk_norm,
+            attention_output: self.attention_output.map(f),
+            feed_forward_norm: self.feed_forward_norm,
+            gate: self.gate.map(f),
+            up: self.up.map(f),
+            down: self.down.map(f),
+        }
+    }
+}
+
+/// All weights of a model.
+pub(crate) struct ModelWeights<M = Matrix> {
+    pub(crate) layers: Vec<Layer<M>>,
+    /// hidden, padded to 16.
+    pub(crate) output_norm: Vec<f32>,
+    /// vocabulary × hidden; with tied embeddings it is the output matrix too.
+    pub(crate) embedding: Linear<M>,
+    /// vocabulary × hidden, if not tied.
+    pub(crate) output: Option<Linear<M>>,
+    /// One divisor per RoPE pair (Llama 3's scaling).
+    pub(crate) rope_factors: Option<Vec<f32>>,
+}
+
+impl<M> ModelWeights<M> {
+    pub(super) fn map<N>(self, f: &mut impl FnMut(M) -> N) -> ModelWeights<N> {
+        ModelWeights {
+            layers: self.layers.into_iter().map(|layer| layer.map(f)).collect(),
+            output_norm: self.output_norm,
+            embedding: self.embedding.map(f),
+            output: self.output.map(|output| output.map(f)),
+            rope_factors: self.rope_factors,
+        }
+    }
+}
+
+impl ModelWeights {
+    /// vocabulary × hidden.
+    pub(crate) fn head(&self) -> &Linear {
+        self.output.as_ref().unwrap_or(&self.embedding)
+    }
+
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.embedding.matrix.rows()
+    }
+}
