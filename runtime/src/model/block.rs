@@ -1,4 +1,5 @@
-//! The transformer block (Touvron et al. 2023, Llama; Ainslie et al. 2023, GQA), driven by the family's plan of a layer.
+//! The transformer block (Touvron et al. 2023, Llama; Ainslie et al. 2023, GQA), driven by the family's plan of a
+//! layer.
 
 use std::ops::Range;
 

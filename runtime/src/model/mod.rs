@@ -1,8 +1,8 @@
 //! The forward pass.
 //!
 //! It reads from top to bottom like the papers: `Model::forward` here, one transformer block in `block`. A batch is a
-//! list of (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are the
-//! same call.
+//! list of (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are
+//! the same call.
 //!
 //! - `block`: the block, driven by the family's plan; `rope`: its angles.
 //! - `team`: how steps are cut into chunks for the workers; `product`: the input of products; `buffers`: activations.
