@@ -13,6 +13,7 @@
 //! differ, the code says why.
 
 mod config;
+mod error;
 mod json;
 mod metadata;
 mod rope;
@@ -25,78 +26,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use config::{ConfigFault, HfConfig, RopeScaling};
+pub use error::{HfError, WeightsFault};
 pub use json::{FileError, KeyError};
-pub use tensors::WeightsFault;
 pub use tokenizer::{SentencePieceFault, TokenizerFault, read_tokenizer};
 
 use crate::gguf::Metadata;
 use crate::map::Advice;
-use crate::safetensors::SafetensorsError;
 use crate::source::{Source, TensorInfo};
 use shards::Shards;
 use tensors::Origin;
-
-/// Why a Hugging Face directory could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum HfError {
-    /// There is no such directory.
-    #[error("{}: {found}; expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json", .path.display())]
-    NotADirectory {
-        /// What was given.
-        path: PathBuf,
-        /// What is there.
-        found: String,
-    },
-    /// The directory has no config.json.
-    #[error(
-        "{}: no config.json here; expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json",
-        .path.display()
-    )]
-    NoConfig {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A file could not be read, or is not the JSON that it should be.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A safetensors file could not be opened.
-    #[error(transparent)]
-    Safetensors(#[from] SafetensorsError),
-    /// config.json describes no model that Quipu runs.
-    #[error("{}: {fault}", .path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        fault: ConfigFault,
-    },
-    /// The tensors are not those that config.json describes.
-    #[error("{}: {fault}", .path.display())]
-    Weights {
-        /// The directory, or the index file.
-        path: PathBuf,
-        /// What is wrong.
-        fault: Box<WeightsFault>,
-    },
-    /// The tokenizer's files contradict themselves or use what Quipu does not do.
-    #[error("{}: {fault}", .path.display())]
-    Tokenizer {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        fault: Box<TokenizerFault>,
-    },
-}
-
-impl HfError {
-    fn weights(path: &Path, fault: WeightsFault) -> HfError {
-        HfError::Weights { path: path.to_owned(), fault: Box::new(fault) }
-    }
-
-    fn tokenizer(path: &Path, fault: impl Into<TokenizerFault>) -> HfError {
-        HfError::Tokenizer { path: path.to_owned(), fault: Box::new(fault.into()) }
-    }
-}
 
 /// An open Hugging Face directory of a model, checked: every tensor that config.json implies is there with the right
 /// shape, and nothing else is.

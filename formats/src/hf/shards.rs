@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 
-use super::HfError;
+use super::error::{HfError, WeightsFault};
 use super::json::{MAX_SMALL_BYTES, read_json};
-use super::tensors::WeightsFault;
 use crate::safetensors::{SafetensorsFile, StringPairs};
 
 const SINGLE: &str = "model.safetensors";

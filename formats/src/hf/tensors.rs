@@ -7,54 +7,13 @@ use half::{bf16, f16};
 use quipu_quant::TensorType;
 
 use super::config::HfConfig;
+use super::error::WeightsFault;
 use super::rope::{hf_row, llama3_factors};
 use super::shards::Shards;
 use crate::families::names::{Parameter, Role, TensorName};
 use crate::families::{Bias, Presence, RowOrder, Tensor};
 use crate::safetensors::Dtype;
 use crate::source::{Encoding, TensorInfo};
-
-/// What is wrong with the weights of a directory.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // The fields are what the messages show.
-pub enum WeightsFault {
-    /// Neither model.safetensors nor its index.
-    #[error("expected model.safetensors or model.safetensors.index.json; {found}")]
-    NoWeights { found: String },
-    /// The index lists nothing.
-    #[error("`weight_map` is empty")]
-    EmptyIndex,
-    /// The index lists a tensor twice.
-    #[error("tensor {tensor:?} is listed twice")]
-    ListedTwice { tensor: String },
-    /// The index names a file outside the directory.
-    #[error("{shard:?} is not the name of a file in the same directory")]
-    ShardName { shard: String },
-    /// A file that the index names is not there.
-    #[error("{shard} is missing (it should have {tensor}): an incomplete download?")]
-    MissingShard { shard: String, tensor: String },
-    /// A file does not have what the index says.
-    #[error("tensor {tensor:?} is not in {shard}, where the index says it is")]
-    NotInShard { tensor: String, shard: String },
-    /// Two files have the same tensor.
-    #[error("tensor {tensor:?} is in {first} and in {second}")]
-    InTwoShards { tensor: String, first: String, second: String },
-    /// A tensor that config.json implies is not there.
-    #[error("tensor {tensor:?} is missing{}", .hint)]
-    MissingTensor { tensor: String, hint: &'static str },
-    /// A tensor that no model with this config.json has.
-    #[error("tensor {tensor:?} does not belong to the model that config.json describes{hint}")]
-    UnknownTensor { tensor: String, hint: String },
-    /// A tensor has another shape than config.json implies.
-    #[error("tensor {tensor:?} has the shape {found:?}; by config.json it should be {expected:?}")]
-    Shape { tensor: String, expected: Vec<usize>, found: Vec<usize> },
-    /// A tensor has a number type that Quipu does not compute with.
-    #[error(
-        "tensor {tensor:?} is {dtype}; Quipu reads F32, F16 and BF16{}",
-        if .dtype.bits() <= 8 { " (a quantised checkpoint: convert from the original)" } else { "" }
-    )]
-    Dtype { tensor: String, dtype: Dtype },
-}
 
 /// A tensor that the model has: under both names, with Hugging Face's shape.
 struct Wanted {

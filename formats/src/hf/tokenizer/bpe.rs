@@ -1,8 +1,10 @@
 //! Byte-level BPE.
 
+use super::fault::TokenizerFault;
 use super::file::TokenizerJson;
+use super::pre;
 use super::table::Table;
-use super::{TokenizerFault, Vocabulary, pre};
+use super::vocabulary::Vocabulary;
 
 /// Takes the vocabulary out of `json`.
 pub(super) fn read(json: &mut TokenizerJson, vocab_size: Option<usize>) -> Result<Vocabulary, TokenizerFault> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::special::NamedObject;
 use crate::gguf::{Array, Metadata, Value as GgufValue};
-use crate::hf::HfError;
+use crate::hf::error::HfError;
 use crate::hf::json::{FileError, KeyError, MAX_SMALL_BYTES, describe, read_json, read_text};
 
 const KEY: &str = "chat_template";

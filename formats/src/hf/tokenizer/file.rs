@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::TokenizerFault;
+use super::fault::TokenizerFault;
 
 #[derive(serde::Deserialize)]
 pub(super) struct TokenizerJson {

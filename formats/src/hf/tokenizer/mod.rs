@@ -30,112 +30,26 @@
 
 mod bpe;
 mod chat_template;
+pub(super) mod fault;
 mod file;
 mod pre;
 mod sentencepiece;
 mod special;
 mod spm;
 mod table;
+mod vocabulary;
 
 use std::path::Path;
 
-use super::HfError;
-use super::json::{KeyError, MAX_SMALL_BYTES, MAX_TOKENIZER_BYTES, read_bytes, read_json};
+use super::error::HfError;
+use super::json::{MAX_SMALL_BYTES, MAX_TOKENIZER_BYTES, read_bytes, read_json};
 use crate::gguf::{Array, Metadata, Value};
 use file::TokenizerJson;
 use sentencepiece::SentencePieceModel;
+use special::{NamedObject, SideFiles};
+use vocabulary::Vocabulary;
 
-pub use sentencepiece::SentencePieceFault;
-
-/// What is wrong with a tokenizer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // The fields are what the messages show.
-pub enum TokenizerFault {
-    /// No tokenizer that Quipu reads.
-    #[error("expected tokenizer.json or tokenizer.model{hint}")]
-    NoTokenizer { hint: &'static str },
-    /// A key is missing or of the wrong type.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// Another algorithm than BPE.
-    #[error("a {kind} tokenizer; Llamas have BPE, and Quipu reads no other")]
-    UnsupportedModel { kind: String },
-    /// BPE with an option that Llamas do not have.
-    #[error("{option} is not supported")]
-    UnsupportedOption { option: String },
-    /// BPE over characters, with no way to encode the rest.
-    #[error("neither byte-level (pre-tokenizer ByteLevel) nor SentencePiece-style (`byte_fallback`) BPE")]
-    UnknownAlphabet,
-    /// The vocabulary has a token twice.
-    #[error("token {token:?} has two ids, {first} and {second}")]
-    TokenTwice { token: String, first: u32, second: u32 },
-    /// Two tokens have the same id.
-    #[error("the id {id} belongs to {first:?} and to {second:?}")]
-    IdTwice { id: u32, first: String, second: String },
-    /// The model has no embedding for a token.
-    #[error("token {token:?} has the id {id}, but the model's vocabulary has only {vocab_size} entries (`vocab_size`)")]
-    BeyondVocabulary { token: String, id: u32, vocab_size: usize },
-    /// Most of the model's vocabulary is unknown to the tokenizer.
-    #[error(
-        "the vocabulary has {vocab_size} entries, but only {tokens} tokens are known: the tokenizer of another model?"
-    )]
-    MostlyUnknown { vocab_size: usize, tokens: usize },
-    /// No tokens at all.
-    #[error("the vocabulary is empty")]
-    Empty,
-    /// A merge is not two parts.
-    #[error("merge number {number}: {merge:?} is not two tokens")]
-    MergeForm { number: usize, merge: String },
-    /// A merge joins or makes what is not a token.
-    #[error("merge number {number}: {token:?} is not in the vocabulary")]
-    MergeUnknown { number: usize, token: String },
-    /// A special token's id is not one of the vocabulary.
-    #[error("`{key}` is {id}, but the vocabulary has only {vocab_size} entries")]
-    SpecialOutOfRange { key: String, id: u64, vocab_size: usize },
-    /// Something else than a template adds special tokens.
-    #[error("the post-processor {kind} is not supported")]
-    PostProcessor { kind: String },
-    /// tokenizer.model is broken.
-    #[error(transparent)]
-    SentencePiece(#[from] SentencePieceFault),
-}
-
-/// GGUF's token types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-enum TokenType {
-    Normal = 1,
-    Unknown = 2,
-    Control = 3,
-    UserDefined = 4,
-    Unused = 5,
-    Byte = 6,
-}
-
-/// What either kind of tokenizer comes down to.
-struct Vocabulary {
-    /// `gpt2` or `llama`.
-    model: &'static str,
-    pre: &'static str,
-    tokens: Vec<String>,
-    types: Vec<TokenType>,
-    /// Of `llama`.
-    scores: Option<Vec<f32>>,
-    /// Of `gpt2`: two tokens with a space between.
-    merges: Option<Vec<String>>,
-    /// Of `llama`: a space is put before the text.
-    add_space_prefix: Option<bool>,
-    /// What `pre` and `add_space_prefix` do not say, for `quipu.tokenizer.pre`.
-    exact_pre: Option<serde_json::Value>,
-}
-
-/// The files of a tokenizer that are objects of loose keys.
-struct SideFiles {
-    tokenizer_config: special::NamedObject,
-    special_tokens_map: special::NamedObject,
-    generation_config: special::NamedObject,
-    config: special::NamedObject,
-}
+pub use fault::{SentencePieceFault, TokenizerFault};
 
 /// Reads the tokenizer in the directory `dir` as `tokenizer.*` keys. `vocab_size` is the number of rows of the model's
 /// embedding, up to which ids without a token are filled with unused ones; `None` takes as many as there are tokens.
@@ -149,10 +63,10 @@ pub fn read_tokenizer(dir: &Path, vocab_size: Option<usize>) -> Result<Metadata,
 pub(super) fn read_into(metadata: &mut Metadata, dir: &Path, vocab_size: Option<usize>) -> Result<(), HfError> {
     let json_path = dir.join("tokenizer.json");
     let model_path = dir.join("tokenizer.model");
-    let side = |name: &str| -> Result<special::NamedObject, HfError> {
+    let side = |name: &str| -> Result<NamedObject, HfError> {
         let path = dir.join(name);
         let object = read_json(&path, MAX_SMALL_BYTES)?.unwrap_or_default();
-        Ok(special::NamedObject { path, object })
+        Ok(NamedObject { path, object })
     };
     let side = SideFiles {
         tokenizer_config: side("tokenizer_config.json")?,

@@ -4,38 +4,9 @@
 //! (<https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>), the encoding that of
 //! <https://protobuf.dev/programming-guides/encoding/>.
 
+use super::fault::{SentencePieceFault, TokenizerFault};
 use super::table::Entry;
-use super::{TokenType, TokenizerFault};
-
-/// A way in which a tokenizer.model can be broken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // The fields are what the messages show.
-pub enum SentencePieceFault {
-    /// The file ends within a value, or a length leads out of its message.
-    #[error("no SentencePiece model: byte {at}: {needed} bytes needed, {left} left (a truncated download?)")]
-    Truncated { at: usize, needed: u64, left: usize },
-    /// An integer of more than 64 bits.
-    #[error("no SentencePiece model: byte {at}: an integer of more than 64 bits")]
-    LongInteger { at: usize },
-    /// A field number of zero or a wire type that is not in use.
-    #[error("no SentencePiece model: byte {at}: field {field} of wire type {wire_type}")]
-    Tag { at: usize, field: u64, wire_type: u8 },
-    /// A field of another type than the format says.
-    #[error("no SentencePiece model: field {field} of {message} is of wire type {found}, expected {expected}")]
-    FieldType { message: &'static str, field: u64, expected: u8, found: u8 },
-    /// A piece is not UTF-8.
-    #[error("piece {piece} is not UTF-8")]
-    InvalidUtf8 { piece: usize },
-    /// A piece of a type that does not exist.
-    #[error("piece {piece} has the type {found}; 1 to 6 exist")]
-    PieceType { piece: usize, found: u64 },
-    /// A score that is no number.
-    #[error("piece {piece} has the score {found}")]
-    Score { piece: usize, found: String },
-    /// No pieces.
-    #[error("a SentencePiece model without pieces")]
-    NoPieces,
-}
+use super::vocabulary::TokenType;
 
 use SentencePieceFault as Fault;
 

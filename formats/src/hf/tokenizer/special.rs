@@ -4,10 +4,19 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::fault::TokenizerFault;
 use super::file::TokenizerJson;
-use super::{SideFiles, TokenType, TokenizerFault, Vocabulary};
-use crate::hf::HfError;
+use super::vocabulary::{TokenType, Vocabulary};
+use crate::hf::error::HfError;
 use crate::hf::json::{KeyError, Object, describe};
+
+/// The files of a tokenizer that are objects of loose keys.
+pub(super) struct SideFiles {
+    pub tokenizer_config: NamedObject,
+    pub special_tokens_map: NamedObject,
+    pub generation_config: NamedObject,
+    pub config: NamedObject,
+}
 
 /// A JSON object and the file that it is from, empty when there is no such file.
 pub(super) struct NamedObject {

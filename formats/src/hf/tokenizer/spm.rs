@@ -4,12 +4,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::fault::TokenizerFault;
 use super::file::{AddedToken, TokenizerJson};
+use super::pre;
 use super::sentencepiece::SentencePieceModel;
 use super::special::NamedObject;
 use super::table::{Entry, Table};
-use super::{TokenType, TokenizerFault, Vocabulary, pre};
-use crate::hf::HfError;
+use super::vocabulary::{TokenType, Vocabulary};
+use crate::hf::error::HfError;
 use crate::hf::json::{KeyError, MAX_SMALL_BYTES, describe, read_json};
 
 /// The score that llama.cpp gives to added tokens.

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::fault::TokenizerFault;
 use super::file::{AddedToken, Merge};
-use super::{TokenType, TokenizerFault};
+use super::vocabulary::TokenType;
 
 /// How many ids without a token a vocabulary may have. Real models pad theirs by up to a few thousand.
 const MAX_UNKNOWN: usize = 1 << 20;

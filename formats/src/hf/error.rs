@@ -1,0 +1,112 @@
+//! What can be wrong with a Hugging Face directory.
+
+use std::path::{Path, PathBuf};
+
+use super::config::ConfigFault;
+use super::json::FileError;
+use super::tokenizer::fault::TokenizerFault;
+use crate::safetensors::{Dtype, SafetensorsError};
+
+/// Why a Hugging Face directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum HfError {
+    /// There is no such directory.
+    #[error("{}: {found}; expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json", .path.display())]
+    NotADirectory {
+        /// What was given.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// The directory has no config.json.
+    #[error(
+        "{}: no config.json here; expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json",
+        .path.display()
+    )]
+    NoConfig {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file could not be read, or is not the JSON that it should be.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A safetensors file could not be opened.
+    #[error(transparent)]
+    Safetensors(#[from] SafetensorsError),
+    /// config.json describes no model that Quipu runs.
+    #[error("{}: {fault}", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: ConfigFault,
+    },
+    /// The tensors are not those that config.json describes.
+    #[error("{}: {fault}", .path.display())]
+    Weights {
+        /// The directory, or the index file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: Box<WeightsFault>,
+    },
+    /// The tokenizer's files contradict themselves or use what Quipu does not do.
+    #[error("{}: {fault}", .path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: Box<TokenizerFault>,
+    },
+}
+
+impl HfError {
+    pub(super) fn weights(path: &Path, fault: WeightsFault) -> HfError {
+        HfError::Weights { path: path.to_owned(), fault: Box::new(fault) }
+    }
+
+    pub(super) fn tokenizer(path: &Path, fault: impl Into<TokenizerFault>) -> HfError {
+        HfError::Tokenizer { path: path.to_owned(), fault: Box::new(fault.into()) }
+    }
+}
+
+/// What is wrong with the weights of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages show.
+pub enum WeightsFault {
+    /// Neither model.safetensors nor its index.
+    #[error("expected model.safetensors or model.safetensors.index.json; {found}")]
+    NoWeights { found: String },
+    /// The index lists nothing.
+    #[error("`weight_map` is empty")]
+    EmptyIndex,
+    /// The index lists a tensor twice.
+    #[error("tensor {tensor:?} is listed twice")]
+    ListedTwice { tensor: String },
+    /// The index names a file outside the directory.
+    #[error("{shard:?} is not the name of a file in the same directory")]
+    ShardName { shard: String },
+    /// A file that the index names is not there.
+    #[error("{shard} is missing (it should have {tensor}): an incomplete download?")]
+    MissingShard { shard: String, tensor: String },
+    /// A file does not have what the index says.
+    #[error("tensor {tensor:?} is not in {shard}, where the index says it is")]
+    NotInShard { tensor: String, shard: String },
+    /// Two files have the same tensor.
+    #[error("tensor {tensor:?} is in {first} and in {second}")]
+    InTwoShards { tensor: String, first: String, second: String },
+    /// A tensor that config.json implies is not there.
+    #[error("tensor {tensor:?} is missing{}", .hint)]
+    MissingTensor { tensor: String, hint: &'static str },
+    /// A tensor that no model with this config.json has.
+    #[error("tensor {tensor:?} does not belong to the model that config.json describes{hint}")]
+    UnknownTensor { tensor: String, hint: String },
+    /// A tensor has another shape than config.json implies.
+    #[error("tensor {tensor:?} has the shape {found:?}; by config.json it should be {expected:?}")]
+    Shape { tensor: String, expected: Vec<usize>, found: Vec<usize> },
+    /// A tensor has a number type that Quipu does not compute with.
+    #[error(
+        "tensor {tensor:?} is {dtype}; Quipu reads F32, F16 and BF16{}",
+        if .dtype.bits() <= 8 { " (a quantised checkpoint: convert from the original)" } else { "" }
+    )]
+    Dtype { tensor: String, dtype: Dtype },
+}
