@@ -12,7 +12,7 @@ use quipu_quant::pack::{PackedLayout, unpack_rows};
 use quipu_quant::{InterleavedType, StoredType, TensorType, stored};
 
 use crate::families::names::{Input, Role, TensorName};
-use crate::gguf::Metadata;
+use crate::gguf::value::Metadata;
 
 /// How the weights of a tensor lie in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

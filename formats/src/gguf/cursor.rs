@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::fault::{GgufFault, quote};
+use super::limits::{MAX_ARRAY_DEPTH, MAX_HEADER_BYTES};
 use super::strings::Strings;
 use super::value::{Array, Value};
-use super::{MAX_ARRAY_DEPTH, MAX_HEADER_BYTES, wire};
+use super::wire;
 
 /// Where in the header something is, for messages.
 #[derive(Clone, Copy)]

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use quipu_quant::{InterleavedType, StoredType, TensorType};
 
-use super::{MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
-use super::{MetadataError, PACKED_ALIGNMENT};
+use super::limits::{MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
+use super::packed::PACKED_ALIGNMENT;
+use super::value::MetadataError;
 use crate::map::MapError;
 
 /// Why a GGUF could not be opened.

@@ -26,61 +26,23 @@
 mod cursor;
 mod fault;
 mod file;
+mod limits;
 mod output;
+mod packed;
 mod parse;
 mod strings;
-mod value;
+pub(crate) mod value;
 mod wire;
 mod writer;
 
 pub use fault::{GgufError, GgufFault};
 pub use file::GgufFile;
+pub use limits::{
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES,
+    MAX_TENSOR_NAME_BYTES,
+};
 pub use output::{OutputError, OutputFile};
+pub use packed::{LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PACKED_ALIGNMENT, PACKED_TYPE_BASE};
 pub use strings::Strings;
 pub use value::{Array, Metadata, MetadataError, Required, Value};
 pub use writer::{GgufWriter, WriteError};
-
-/// `general.alignment` where a file does not say.
-pub const DEFAULT_ALIGNMENT: usize = 32;
-
-/// The largest `general.alignment` that is read or written. The specification has no bound; the largest page of any
-/// system in use is smaller.
-pub const MAX_ALIGNMENT: usize = 1 << 30;
-
-/// The most bytes that keys and tensor directory together may take. The largest real ones (vocabularies of 256 k tokens
-/// with their merges) take some 20 MB; the bound keeps a lying length from being backed by gigabytes of tensor data.
-pub const MAX_HEADER_BYTES: usize = 128 << 20;
-
-/// How deep arrays may nest. Real files nest none.
-pub const MAX_ARRAY_DEPTH: usize = 8;
-
-/// The longest key, in bytes; the specification's bound.
-pub const MAX_KEY_BYTES: usize = 65535;
-
-/// The longest tensor name, in bytes; the specification's bound.
-pub const MAX_TENSOR_NAME_BYTES: usize = 64;
-
-/// The most extents a tensor may have (`GGML_MAX_DIMS`).
-pub const MAX_DIMS: usize = 4;
-
-/// The key of the alignment of tensor data.
-pub const ALIGNMENT_KEY: &str = "general.alignment";
-
-/// The key that names the layout of a packed file.
-pub const LAYOUT_KEY: &str = "quipu.layout";
-
-/// The key of that layout's version.
-pub const LAYOUT_VERSION_KEY: &str = "quipu.layout.version";
-
-/// The layout that this Quipu reads and writes.
-pub const LAYOUT_NAME: &str = "r16k4";
-
-/// Its version.
-pub const LAYOUT_VERSION: u32 = 1;
-
-/// Packed tensors have this type id, or-ed with the id of their [`quipu_quant::TensorType`]: "QP".
-pub const PACKED_TYPE_BASE: u32 = 0x5150_0000;
-
-/// `general.alignment` of packed files: the page of a Pi 5, of Apple and of Android 15, so that a tensor can be advised
-/// about alone.
-pub const PACKED_ALIGNMENT: usize = 16 << 10;

@@ -7,11 +7,10 @@ use quipu_quant::{InterleavedType, StoredType, TensorType};
 
 use super::cursor::{Cursor, Place};
 use super::fault::{GgufFault, recognise};
+use super::limits::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
+use super::packed::{LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PACKED_ALIGNMENT, PACKED_TYPE_BASE};
 use super::value::{Metadata, Required};
-use super::{
-    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, MAX_ALIGNMENT,
-    MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES, PACKED_ALIGNMENT, PACKED_TYPE_BASE, wire,
-};
+use super::wire;
 use crate::source::{Encoding, TensorInfo};
 
 /// What the head of a file says, checked.

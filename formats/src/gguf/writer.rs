@@ -5,10 +5,12 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::fault::{GgufFault, quote};
+use super::limits::{MAX_ARRAY_DEPTH, MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
 use super::output::{OutputError, OutputFile};
+use super::packed::PACKED_TYPE_BASE;
 use super::parse::{alignment, packed_layout};
 use super::value::{Array, Metadata, Value};
-use super::{MAX_ARRAY_DEPTH, MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES, PACKED_TYPE_BASE, wire};
+use super::wire;
 use crate::source::{Encoding, TensorInfo};
 
 /// Why a GGUF could not be written.
