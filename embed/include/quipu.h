@@ -1,4 +1,4 @@
-// Quipu as a C library: runs quantised Llama models on CPUs. Made by cbindgen from embed/src/lib.rs; do not edit.
+// Quipu as a C library: runs quantised Llama models on CPUs. Made by cbindgen from embed/src; do not edit.
 
 #ifndef QUIPU_H
 #define QUIPU_H
@@ -44,6 +44,8 @@ typedef struct quipu_model quipu_model;
 
 // How a text is to be continued. quipu_params_default() fills it.
 typedef struct {
+  // sizeof(quipu_params): later versions of the library add fields at the end.
+  size_t struct_size;
   // Tokens to write at most; 0: until the text or the context ends.
   uint32_t max_tokens;
   // 0 always takes the likeliest token; higher is wilder.
@@ -72,8 +74,10 @@ typedef struct {
   size_t stop_count;
 } quipu_params;
 
-// How a model is to be loaded. Zeros throughout are the defaults.
+// How a model is to be loaded. Zeros are the defaults of all but struct_size.
 typedef struct {
+  // sizeof(quipu_options): later versions of the library add fields at the end.
+  size_t struct_size;
   // Threads; 0: one for each fast core that this process may use.
   uint32_t threads;
   // Tokens that prompt and answer may have together; 0: the model's own limit. Memory is taken as the text grows.
@@ -93,6 +97,8 @@ typedef int (*quipu_callback)(const char *text, size_t len, void *user);
 
 // What quipu_generate() did.
 typedef struct {
+  // sizeof(quipu_report), to be set before the call: no more than that is written.
+  size_t struct_size;
   // Tokens of the prompt.
   size_t prompt_tokens;
   // Those that had to be read; the others were still known from the call before.
@@ -118,15 +124,18 @@ const char *quipu_version(void);
 // same thread.
 const char *quipu_last_error(void);
 
-// The defaults for quipu_generate().
-quipu_params quipu_params_default(void);
+// Fills `params` with the defaults for quipu_generate(), as far as params->struct_size, which must be set before.
+//
+// # Safety
+// `params` points to params->struct_size bytes (or is null).
+quipu_status quipu_params_default(quipu_params *params);
 
 // Loads the model at `path`: a GGUF file, a packed file, a Hugging Face directory, or the word "demo". `options` may
 // be NULL. On success `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
 //
 // # Safety
-// `path` and `options->isa` are C strings (or null); `options` and `model` point to what their types say (or are
-// null).
+// `path` and `options->isa` are C strings (or null); `options` points to options->struct_size bytes and `model` to a
+// pointer (or are null).
 quipu_status quipu_open(const char *path, const quipu_options *options, quipu_model **model);
 
 // What a user should know about the model although it was loaded, a line for each thing; "" if nothing, or if `model`
@@ -144,8 +153,9 @@ const char *quipu_warnings(const quipu_model *model);
 // they differ. That changes the time that it takes, never the result.
 //
 // # Safety
-// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params`, its stop strings and
-// `report` are what their types say (or null). `callback` does what its type asks.
+// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params` and `report` point to as
+// many bytes as their struct_size says (or are null), and the stop strings are what their type says. `callback` does
+// what its type asks.
 quipu_status quipu_generate(const quipu_model *model,
                             const char *prompt,
                             const quipu_params *params,

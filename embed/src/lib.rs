@@ -1,125 +1,24 @@
 //! Quipu as a library for C and whatever can call C: open a model, generate text, free it.
 //!
-//! This file is the whole border; `include/quipu.h` is made from it. Nothing is decided here: `quipu-runtime` does the
-//! work. What the border adds: pointers and texts from outside are checked, errors become a [`Status`] and a sentence
-//! ([`quipu_last_error`]), and no panic leaves the library. The documentation is written for readers of the header.
+//! This file and [`types`] are the whole border; `include/quipu.h` is made from them. Nothing is decided here:
+//! `quipu-runtime` does the work. What the border adds: pointers and texts from outside are checked, errors become a
+//! [`Status`] and a sentence ([`quipu_last_error`]), structs may be those of an older or a newer header (`sized`), and
+//! no panic leaves the library. The documentation is written for readers of the header.
 
-use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod failure;
+mod sized;
+pub mod types;
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::mem::size_of;
 use std::sync::{Mutex, TryLockError};
 
 use quipu_runtime::generate::{Event, GenerateError, GenerateOptions, Request, Scheduler, StopReason, prompt_tokens};
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Cancel, Engine, Isa, LoadOptions, Sequence};
 
-/// What became of a call. For everything but QUIPU_STATUS_OK, quipu_last_error() has a sentence.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Done.
-    Ok = 0,
-    /// An argument is bad: a null pointer, a text that is no UTF-8, a number out of range.
-    Argument = 1,
-    /// The model's file cannot be read, or is none.
-    Open = 2,
-    /// The model cannot be loaded: it is not supported, or asks for what this machine does not have.
-    Load = 3,
-    /// The text cannot be continued: the prompt is empty or too long for the context.
-    Generate = 4,
-    /// The model is in use: by another thread, or by the call whose callback called this.
-    Busy = 5,
-    /// A fault of the library. The model can be used again; please report it.
-    Internal = 6,
-}
-
-/// Why a text ended.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The model ended it.
-    End = 0,
-    /// One of the stop strings.
-    String = 1,
-    /// max_tokens.
-    Limit = 2,
-    /// The context is full.
-    ContextFull = 3,
-    /// The callback wanted no more.
-    Callback = 4,
-}
-
-/// How a model is to be loaded. Zeros throughout are the defaults.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Threads; 0: one for each fast core that this process may use.
-    pub threads: u32,
-    /// Tokens that prompt and answer may have together; 0: the model's own limit. Memory is taken as the text grows.
-    pub context: u32,
-    /// The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that
-    /// the CPU has.
-    pub isa: *const c_char,
-}
-
-/// How a text is to be continued. quipu_params_default() fills it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Params {
-    /// Tokens to write at most; 0: until the text or the context ends.
-    pub max_tokens: u32,
-    /// 0 always takes the likeliest token; higher is wilder.
-    pub temperature: f32,
-    /// Draw among the top_k likeliest tokens; 0: all.
-    pub top_k: u32,
-    /// Draw among the fewest tokens with this probability together; 1: all.
-    pub top_p: f32,
-    /// Draw among tokens at least min_p times as likely as the likeliest; 0: all.
-    pub min_p: f32,
-    /// Discourage tokens seen lately by this factor; 1: off.
-    pub repeat_penalty: f32,
-    /// Discourage tokens seen lately by this much for each time; 0: off.
-    pub frequency_penalty: f32,
-    /// Discourage tokens seen lately by this much; 0: off.
-    pub presence_penalty: f32,
-    /// How many tokens "lately" means for the penalties.
-    pub repeat_last_n: u32,
-    /// The same seed gives the same text on every machine.
-    pub seed: u64,
-    /// Not 0: special tokens that are written in the prompt (<|eot_id|>) are plain text.
-    pub plain: c_int,
-    /// Strings before which the text ends: an array of stop_count texts, which may be NULL when stop_count is 0.
-    pub stop: *const *const c_char,
-    /// How many stop strings there are.
-    pub stop_count: usize,
-}
-
-/// What quipu_generate() did.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Report {
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Those that had to be read; the others were still known from the call before.
-    pub read_tokens: usize,
-    /// Tokens written.
-    pub written_tokens: usize,
-    /// Seconds that reading the prompt took.
-    pub read_seconds: f64,
-    /// Seconds that writing took, without the callback's.
-    pub write_seconds: f64,
-    /// Why the text ended.
-    pub stop: Stop,
-}
-
-/// Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during
-/// the call only. `user` is what quipu_generate() was given. To go on, return 0; anything else ends the text.
-///
-/// It is called once for each token, also when a token adds no text yet (`len` is 0), and before and while a long
-/// prompt is read, with `len` 0, so that reading can be stopped too. It must return: no C++ exception, no longjmp. It
-/// must not free the model.
-pub type Callback = Option<unsafe extern "C" fn(text: *const c_char, len: usize, user: *mut c_void) -> c_int>;
+use failure::{Failure, c_string, guarded, text};
+use types::{Callback, Options, Params, Report, Status, Stop};
 
 /// A model, loaded. Several threads may hold it, but only one call at a time works on it; the others get
 /// QUIPU_STATUS_BUSY.
@@ -140,55 +39,6 @@ const _: () = {
     check::<Model>();
 };
 
-/// A status and its sentence.
-struct Failure(Status, String);
-
-impl Failure {
-    fn new(status: Status, error: impl Display) -> Failure {
-        Failure(status, error.to_string())
-    }
-}
-
-thread_local! {
-    static LAST_ERROR: RefCell<CString> = RefCell::default();
-}
-
-/// Runs `f`, remembers its error's sentence, and lets no panic through.
-fn guarded(f: impl FnOnce() -> Result<(), Failure>) -> Status {
-    // Whatever a panic leaves half-done is thrown away: `State` is reset by the next call, everything else was local.
-    let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let what = panic.downcast_ref::<&str>().copied();
-        let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");
-        Err(Failure(Status::Internal, format!("a fault of the library: {what}")))
-    });
-    let Err(Failure(status, sentence)) = result else { return Status::Ok };
-    let sentence = c_string(sentence);
-    // Fails while the thread ends; then there is nobody to ask.
-    let _ = LAST_ERROR.try_with(|last| last.replace(sentence));
-    status
-}
-
-/// A text for outside.
-fn c_string(text: String) -> CString {
-    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
-}
-
-/// A text from outside.
-///
-/// # Safety
-/// `text` is null or a C string that lives as long as the result.
-unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str, Failure> {
-    if text.is_null() {
-        return Err(Failure::new(Status::Argument, format_args!("{name} is NULL")));
-    }
-    // SAFETY: not null, and otherwise by this function's contract.
-    let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().map_err(|error| {
-        let at = error.valid_up_to();
-        Failure::new(Status::Argument, format_args!("{name} is no UTF-8 text: the first bad byte is number {at}"))
-    })
-}
-
 /// The library's version, as in "0.1.0". It lives for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn quipu_version() -> *const c_char {
@@ -203,14 +53,28 @@ pub extern "C" fn quipu_version() -> *const c_char {
 /// same thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn quipu_last_error() -> *const c_char {
-    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+    failure::last_error()
 }
 
-/// The defaults for quipu_generate().
+/// Fills `params` with the defaults for quipu_generate(), as far as params->struct_size, which must be set before.
+///
+/// # Safety
+/// `params` points to params->struct_size bytes (or is null).
 #[unsafe(no_mangle)]
-pub extern "C" fn quipu_params_default() -> Params {
+pub unsafe extern "C" fn quipu_params_default(params: *mut Params) -> Status {
+    guarded(|| {
+        if params.is_null() {
+            return Err(Failure::new(Status::Argument, "params is NULL"));
+        }
+        // SAFETY: not null, and otherwise by this function's contract.
+        unsafe { sized::write(&default_params(), params, "params") }.map_err(Failure::argument)
+    })
+}
+
+fn default_params() -> Params {
     let sampler = SamplerOptions::default();
     Params {
+        struct_size: size_of::<Params>(),
         max_tokens: 0,
         temperature: sampler.temperature,
         top_k: saturate(sampler.top_k),
@@ -235,8 +99,8 @@ fn saturate(n: usize) -> u32 {
 /// be NULL. On success `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
 ///
 /// # Safety
-/// `path` and `options->isa` are C strings (or null); `options` and `model` point to what their types say (or are
-/// null).
+/// `path` and `options->isa` are C strings (or null); `options` points to options->struct_size bytes and `model` to a
+/// pointer (or are null).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options, model: *mut *mut Model) -> Status {
     guarded(|| {
@@ -246,11 +110,7 @@ pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options
         // SAFETY: by this function's contract; the text is used before this call returns.
         let path = unsafe { text(path, "path") }?;
         // SAFETY: by this function's contract.
-        let options = match unsafe { options.as_ref() } {
-            // SAFETY: by this function's contract.
-            Some(options) => unsafe { load_options(options) }?,
-            None => LoadOptions::default(),
-        };
+        let options = unsafe { load_options(options) }?;
         let source = quipu_runtime::open(path).map_err(|error| Failure::new(Status::Open, error))?;
         let engine = Engine::load(source, &options, &|_, _| {}).map_err(|error| Failure::new(Status::Load, error))?;
         let warnings: Vec<String> = engine.recoded_types().iter().map(ToString::to_string).collect();
@@ -274,8 +134,14 @@ pub unsafe extern "C" fn quipu_warnings(model: *const Model) -> *const c_char {
 }
 
 /// # Safety
-/// `options.isa` is null or a C string.
-unsafe fn load_options(options: &Options) -> Result<LoadOptions, Failure> {
+/// `options` is null, or points to as many bytes as it says; its `isa` is null or a C string.
+unsafe fn load_options(options: *const Options) -> Result<LoadOptions, Failure> {
+    if options.is_null() {
+        return Ok(LoadOptions::default());
+    }
+    let defaults = Options { struct_size: size_of::<Options>(), threads: 0, context: 0, isa: std::ptr::null() };
+    // SAFETY: not null, and otherwise by this function's contract.
+    let options = unsafe { sized::read(options, defaults, "options") }.map_err(Failure::argument)?;
     let isa = if options.isa.is_null() {
         None
     } else {
@@ -299,8 +165,9 @@ unsafe fn load_options(options: &Options) -> Result<LoadOptions, Failure> {
 /// they differ. That changes the time that it takes, never the result.
 ///
 /// # Safety
-/// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params`, its stop strings and
-/// `report` are what their types say (or null). `callback` does what its type asks.
+/// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params` and `report` point to as
+/// many bytes as their struct_size says (or are null), and the stop strings are what their type says. `callback` does
+/// what its type asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quipu_generate(
     model: *const Model,
@@ -317,8 +184,16 @@ pub unsafe extern "C" fn quipu_generate(
         let callback = callback.ok_or_else(|| null("callback"))?;
         // SAFETY: by this function's contract; the text is used before this call returns.
         let prompt = unsafe { text(prompt, "prompt") }?;
-        // SAFETY: by this function's contract.
-        let params = unsafe { params.as_ref() }.copied().unwrap_or_else(|| quipu_params_default());
+        let mut given = default_params();
+        if !params.is_null() {
+            // SAFETY: not null, and otherwise by this function's contract.
+            given = unsafe { sized::read(params, given, "params") }.map_err(Failure::argument)?;
+        }
+        let params = given;
+        if !report.is_null() {
+            // What cannot be reported is refused before the work. SAFETY: as above.
+            unsafe { sized::size(report, "report") }.map_err(Failure::argument)?;
+        }
         // SAFETY: by this function's contract.
         let options = unsafe { generate_options(&params) }?;
         let mut state = match model.state.try_lock() {
@@ -338,9 +213,9 @@ pub unsafe extern "C" fn quipu_generate(
         // SAFETY: by this function's contract.
         let mut hear = |text: &str| unsafe { callback(text.as_ptr().cast(), text.len(), user) == 0 };
         let done = state.generate(prompt, params.plain == 0, options, &mut hear)?;
-        // SAFETY: by this function's contract.
-        if let Some(report) = unsafe { report.as_mut() } {
-            *report = done;
+        if !report.is_null() {
+            // SAFETY: not null, and otherwise by this function's contract.
+            unsafe { sized::write(&done, report, "report") }.map_err(Failure::argument)?;
         }
         Ok(())
     })
@@ -412,6 +287,7 @@ impl State {
             hear(&end.text);
         }
         Ok(Report {
+            struct_size: size_of::<Report>(),
             prompt_tokens: end.prompt_tokens,
             read_tokens: end.prefill.tokens,
             written_tokens: written,

@@ -7,7 +7,9 @@ fn the_header_is_what_cbindgen_makes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
     let mut made = Vec::new();
-    cbindgen::Builder::new().with_config(config).with_src(root.join("src/lib.rs")).generate().unwrap().write(&mut made);
+    let sources = [root.join("src/types.rs"), root.join("src/lib.rs")];
+    let builder = sources.iter().fold(cbindgen::Builder::new().with_config(config), |b, path| b.with_src(path));
+    builder.generate().unwrap().write(&mut made);
     let made = String::from_utf8(made).unwrap();
     let path = root.join("include/quipu.h");
     if std::env::var_os("QUIPU_WRITE_HEADER").is_some() {

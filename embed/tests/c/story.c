@@ -53,15 +53,61 @@ static void expect(const char *what, quipu_status status, quipu_status expected,
     }
 }
 
+// Structs of an older and of a newer header.
+static void sizes(quipu_model *model) {
+    struct {
+        size_t struct_size;
+        uint32_t max_tokens;
+        float temperature;
+    } old_params = {.struct_size = sizeof old_params, .max_tokens = 3, .temperature = 0};
+    struct {
+        size_t struct_size, prompt_tokens, read_tokens, written_tokens, beyond;
+    } old_report = {.struct_size = offsetof(quipu_report, read_seconds), .beyond = 77};
+    struct {
+        quipu_params params;
+        uint64_t beyond;
+    } new_params = {{.struct_size = sizeof new_params}, 99};
+    quipu_params params = {.struct_size = sizeof params};
+    quipu_report report = {.struct_size = sizeof report};
+    size_t written;
+
+    quipu_status status = quipu_generate(model, "Once", (quipu_params *)&old_params, silent, NULL, (quipu_report *)&old_report);
+    if (status != QUIPU_STATUS_OK || old_report.written_tokens != 3 || old_report.prompt_tokens == 0) unnoticed++;
+    if (old_report.beyond != 77 || old_report.struct_size != offsetof(quipu_report, read_seconds)) unnoticed++;
+
+    if (quipu_params_default(&new_params.params) != QUIPU_STATUS_OK || new_params.params.struct_size != sizeof new_params ||
+        new_params.beyond != 0) {
+        unnoticed++;
+    }
+    new_params.params.max_tokens = 2;
+    status = quipu_generate(model, "Once", &new_params.params, silent, NULL, &report);
+    if (status != QUIPU_STATUS_OK || report.written_tokens != 2) unnoticed++;
+    new_params.beyond = 1;
+    expect("params from the future", quipu_generate(model, "Once", &new_params.params, silent, NULL, NULL),
+           QUIPU_STATUS_ARGUMENT, "does not know");
+    written = report.written_tokens;
+    report.struct_size = 0;
+    quipu_params_default(&params);
+    expect("report of no size", quipu_generate(model, "Once", &params, silent, NULL, &report), QUIPU_STATUS_ARGUMENT,
+           "report.struct_size is 0");
+    if (report.written_tokens != written) unnoticed++;
+    params.struct_size = 0;
+    expect("params of no size", quipu_generate(model, "Once", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT,
+           "params.struct_size is 0");
+    expect("defaults of no size", quipu_params_default(&params), QUIPU_STATUS_ARGUMENT, "params.struct_size is 0");
+}
+
 static int errors(const char *path, const char *directory) {
     quipu_model *model = (quipu_model *)&unnoticed;
-    quipu_options options = {0};
-    quipu_params params = quipu_params_default();
-    quipu_report report;
+    quipu_options options = {.struct_size = sizeof options};
+    quipu_params params = {.struct_size = sizeof params};
+    quipu_report report = {.struct_size = sizeof report};
     const char *stops[] = {"a", NULL};
     struct story story = {0};
 
     if (*quipu_last_error() != 0) unnoticed++;
+    if (quipu_params_default(&params) != QUIPU_STATUS_OK) unnoticed++;
+    expect("no params", quipu_params_default(NULL), QUIPU_STATUS_ARGUMENT, "params is NULL");
     expect("no path", quipu_open(NULL, NULL, &model), QUIPU_STATUS_ARGUMENT, "path is NULL");
     if (model != NULL) unnoticed++;
     expect("no place", quipu_open(path, NULL, NULL), QUIPU_STATUS_ARGUMENT, "model is NULL");
@@ -88,7 +134,7 @@ static int errors(const char *path, const char *directory) {
     expect("bad prompt", quipu_generate(model, "\xc3(", NULL, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "prompt");
     params.temperature = -1;
     expect("bad temperature", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "-1");
-    params = quipu_params_default();
+    quipu_params_default(&params);
     params.stop_count = 2;
     expect("no stops", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "stop");
     params.stop = stops;
@@ -101,8 +147,10 @@ static int errors(const char *path, const char *directory) {
     expect("a call inside a call", story.nested, QUIPU_STATUS_BUSY, "in use");
     if (report.stop != QUIPU_STOP_CALLBACK || report.written_tokens != 0) unnoticed++;
 
+    sizes(model);
+
     // After all that it still writes.
-    params = quipu_params_default();
+    quipu_params_default(&params);
     if (quipu_generate(model, "Once", &params, silent, NULL, &report) != QUIPU_STATUS_OK) unnoticed++;
     if (report.stop != QUIPU_STOP_CONTEXT_FULL && report.stop != QUIPU_STOP_END) unnoticed++;
     quipu_free(model);
@@ -133,10 +181,11 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", quipu_last_error());
         return 1;
     }
-    quipu_params params = quipu_params_default();
+    quipu_params params = {.struct_size = sizeof params};
+    quipu_params_default(&params);
     params.max_tokens = (uint32_t)strtoul(argv[3], NULL, 10);
     params.seed = strtoull(argv[4], NULL, 10);
-    quipu_report report;
+    quipu_report report = {.struct_size = sizeof report};
     // Twice: at first only the beginning. The second time the prompt is known but for its last token, and the text is the same.
     story.enough = 1;
     quipu_status first = quipu_generate(story.model, argv[2], &params, write_text, &story, &report);

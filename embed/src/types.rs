@@ -1,0 +1,129 @@
+//! The types of the border. The documentation is written for readers of the header.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use crate::sized::{AnyBytes, SizedStruct};
+
+/// What became of a call. For everything but QUIPU_STATUS_OK, quipu_last_error() has a sentence.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Done.
+    Ok = 0,
+    /// An argument is bad: a null pointer, a text that is no UTF-8, a number out of range.
+    Argument = 1,
+    /// The model's file cannot be read, or is none.
+    Open = 2,
+    /// The model cannot be loaded: it is not supported, or asks for what this machine does not have.
+    Load = 3,
+    /// The text cannot be continued: the prompt is empty or too long for the context.
+    Generate = 4,
+    /// The model is in use: by another thread, or by the call whose callback called this.
+    Busy = 5,
+    /// A fault of the library. The model can be used again; please report it.
+    Internal = 6,
+}
+
+/// Why a text ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The model ended it.
+    End = 0,
+    /// One of the stop strings.
+    String = 1,
+    /// max_tokens.
+    Limit = 2,
+    /// The context is full.
+    ContextFull = 3,
+    /// The callback wanted no more.
+    Callback = 4,
+}
+
+/// How a model is to be loaded. Zeros are the defaults of all but struct_size.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// sizeof(quipu_options): later versions of the library add fields at the end.
+    pub struct_size: usize,
+    /// Threads; 0: one for each fast core that this process may use.
+    pub threads: u32,
+    /// Tokens that prompt and answer may have together; 0: the model's own limit. Memory is taken as the text grows.
+    pub context: u32,
+    /// The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that
+    /// the CPU has.
+    pub isa: *const c_char,
+}
+
+/// How a text is to be continued. quipu_params_default() fills it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// sizeof(quipu_params): later versions of the library add fields at the end.
+    pub struct_size: usize,
+    /// Tokens to write at most; 0: until the text or the context ends.
+    pub max_tokens: u32,
+    /// 0 always takes the likeliest token; higher is wilder.
+    pub temperature: f32,
+    /// Draw among the top_k likeliest tokens; 0: all.
+    pub top_k: u32,
+    /// Draw among the fewest tokens with this probability together; 1: all.
+    pub top_p: f32,
+    /// Draw among tokens at least min_p times as likely as the likeliest; 0: all.
+    pub min_p: f32,
+    /// Discourage tokens seen lately by this factor; 1: off.
+    pub repeat_penalty: f32,
+    /// Discourage tokens seen lately by this much for each time; 0: off.
+    pub frequency_penalty: f32,
+    /// Discourage tokens seen lately by this much; 0: off.
+    pub presence_penalty: f32,
+    /// How many tokens "lately" means for the penalties.
+    pub repeat_last_n: u32,
+    /// The same seed gives the same text on every machine.
+    pub seed: u64,
+    /// Not 0: special tokens that are written in the prompt (<|eot_id|>) are plain text.
+    pub plain: c_int,
+    /// Strings before which the text ends: an array of stop_count texts, which may be NULL when stop_count is 0.
+    pub stop: *const *const c_char,
+    /// How many stop strings there are.
+    pub stop_count: usize,
+}
+
+/// What quipu_generate() did.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// sizeof(quipu_report), to be set before the call: no more than that is written.
+    pub struct_size: usize,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those that had to be read; the others were still known from the call before.
+    pub read_tokens: usize,
+    /// Tokens written.
+    pub written_tokens: usize,
+    /// Seconds that reading the prompt took.
+    pub read_seconds: f64,
+    /// Seconds that writing took, without the callback's.
+    pub write_seconds: f64,
+    /// Why the text ended.
+    pub stop: Stop,
+}
+
+/// Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during
+/// the call only. `user` is what quipu_generate() was given. To go on, return 0; anything else ends the text.
+///
+/// It is called once for each token, also when a token adds no text yet (`len` is 0), and before and while a long
+/// prompt is read, with `len` 0, so that reading can be stopped too. It must return: no C++ exception, no longjmp. It
+/// must not free the model.
+pub type Callback = Option<unsafe extern "C" fn(text: *const c_char, len: usize, user: *mut c_void) -> c_int>;
+
+// SAFETY: `repr(C)`, and `struct_size` comes first.
+unsafe impl SizedStruct for Options {}
+// SAFETY: as above.
+unsafe impl SizedStruct for Params {}
+// SAFETY: as above.
+unsafe impl SizedStruct for Report {}
+// SAFETY: numbers and raw pointers.
+unsafe impl AnyBytes for Options {}
+// SAFETY: as above.
+unsafe impl AnyBytes for Params {}
