@@ -9,10 +9,11 @@ use quipu_kernels::Isa;
 
 use crate::cancel::Cancel;
 use crate::config::Config;
+use crate::embedding::{self, EmbedOptions};
 use crate::host::cores::Cores;
 use crate::kv::{KvLayout, KvType, Sequence};
 pub use crate::model::EngineError;
-use crate::model::{BatchToken, Logits, Model, Observer, Progress, Residence, WeightsError, load};
+use crate::model::{BatchToken, Input, Logits, Model, Observer, Progress, Residence, Rows, WeightsError, load};
 use crate::pool::Pool;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -410,6 +411,25 @@ impl Engine {
                 let Ok(()) = model.forward(batch, &mut [sequence], None, Some(observer));
             },
         )
+    }
+
+    /// The vector of the text `tokens`: its hidden states after the final norm, pooled.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn embed(&mut self, tokens: &[u32], options: &EmbedOptions) -> Result<Vec<f32>, EngineError> {
+        let mut pool = embedding::Pool::new(*options, self.model.config.hidden);
+        let mut sequence = self.new_sequence();
+        let mut see = |input, rows: Rows<'_>| {
+            if input == Input::Head {
+                rows.x.chunks(rows.stride).take(rows.count).for_each(|row| pool.add(&row[..rows.cols]));
+            }
+        };
+        let wanted = |i| options.wants(i, tokens.len());
+        self.read(&mut sequence, tokens, wanted, |model, _, batch, sequence| {
+            let Ok(()) = model.forward(batch, &mut [sequence], None, Some(&mut see));
+        })?;
+        Ok(pool.finish())
     }
 
     /// Reads `tokens` in batches: `forward(model, start, batch, sequence)` for those from number `start` on.

@@ -26,6 +26,7 @@
 //! - [`cancel`]: how work is stopped before it is done.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`host`]: what the system says about the machine: cores, caches, memory.
+//! - [`embedding`]: a text as one vector.
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits
 //!   to probabilities.
 //!
@@ -37,6 +38,7 @@ pub mod calibration;
 pub mod cancel;
 pub mod chat;
 pub mod config;
+pub mod embedding;
 pub mod engine;
 pub mod generate;
 pub mod host;

@@ -5,6 +5,7 @@ mod chat;
 mod compare;
 mod convert;
 mod doctor;
+mod embed;
 mod imatrix;
 mod inspect;
 mod pack;
@@ -28,6 +29,7 @@ pub enum Command {
     Inspect(inspect::Args),
     Tokenize(tokenize::Args),
     Score(score::Args),
+    Embed(embed::Args),
     Perplexity(perplexity::Args),
     Compare(compare::Args),
     Bench(bench::Args),
@@ -45,6 +47,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Score(args) => score::run(args),
+        Command::Embed(args) => embed::run(args),
         Command::Perplexity(args) => perplexity::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),

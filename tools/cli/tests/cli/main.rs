@@ -5,6 +5,7 @@ mod budget;
 mod chat;
 mod compare;
 mod convert;
+mod embed;
 mod errors;
 mod help;
 mod measure;
