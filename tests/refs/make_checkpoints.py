@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Small random Llama checkpoints in Hugging Face form, and what `transformers` computes from them.
+"""Small random checkpoints of every family in Hugging Face form, and what `transformers` computes from them.
 
     make_checkpoints.py OUT_DIR [--only NAME,NAME] [--dtypes f32,f16,bf16] [--fixtures]
 
@@ -12,7 +12,7 @@ the same arithmetic is from them once weights and activations are rounded as in 
 Weights are drawn so that activations stay near 1, attention is peaked and logits spread over several units: an error in RoPE, in the
 order of heads or in a mask moves the logits by much more than rounding does.
 
-`--fixtures` writes the two smallest ones that are committed under tests/data.
+`--fixtures` writes the smallest ones, which are committed under tests/data.
 """
 import argparse
 import copy
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 torch.set_num_threads(1)
 
@@ -56,6 +56,28 @@ def byte_level_tokenizer(size: int) -> tuple[Tokenizer, dict]:
                        "clean_up_tokenization_spaces": False, "model_input_names": ["input_ids", "attention_mask"]}
 
 
+def qwen_tokenizer(size: int) -> tuple[Tokenizer, dict]:
+    """Qwen 2's scheme (NFC, split pattern with single digits, byte-level BPE, no token at the beginning) with `size` tokens."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(LLAMA3_SPLIT.replace("{1,3}", "")), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(
+        vocab_size=size - len(special), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
+    tokenizer.add_special_tokens(special)
+    return tokenizer, {"tokenizer_class": "Qwen2Tokenizer", "add_prefix_space": False, "bos_token": None, "eos_token": special[2],
+                       "pad_token": special[0], "chat_template": CHATML, "clean_up_tokenization_spaces": False,
+                       "model_max_length": 2048}
+
+
+CHATML = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+
+
 def sentencepiece_tokenizer(size: int) -> tuple[Tokenizer, dict]:
     """Llama 2's scheme (SentencePiece-style BPE with byte fallback, `<s>` first) with `size` tokens."""
     trained = Tokenizer(models.BPE())
@@ -81,7 +103,9 @@ def llama3_scaling(theta: float, factor: float, original: int) -> dict:
             "original_max_position_embeddings": original}
 
 
-# name: (what it is for is its name), config, and of the script's own: tokenizer, tokens in it, prompt length, positions kept (None: all),
+TOKENIZERS = {"bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "qwen": qwen_tokenizer}
+
+# name: (what it is for is its name), config, and of the script's own: family (transformers' model_type; llama if it is missing), tokenizer, tokens in it, prompt length, positions kept (None: all),
 # shard (largest shard), spelling (of config.json: transformers 4's or 5's).
 CHECKPOINTS = {
     # Every dimension a multiple of 256, so every block format fits; the scaling's three bands all act within 600 positions.
@@ -123,12 +147,15 @@ FIXTURES = {
 }
 
 
-def draw_weights(model: LlamaForCausalLM, generator: torch.Generator) -> None:
-    """Projections whose outputs have a spread near 1 (queries and keys 1.7, so that attention is peaked), norms in [0.5, 1.5], biases 0.3."""
+def draw_weights(model: torch.nn.Module, generator: torch.Generator) -> None:
+    """Projections whose outputs have a spread near 1 (queries and keys 1.7, so that attention is peaked, as are the norms of their heads
+    where there are any), other norms in [0.5, 1.5], biases 0.3."""
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if name.endswith(".bias"):
             value = 0.3 * noise
+        elif name.endswith(("q_norm.weight", "k_norm.weight")):
+            value = 1.2 + torch.rand(parameter.shape, generator=generator)
         elif parameter.ndim == 1:
             value = 0.5 + torch.rand(parameter.shape, generator=generator)
         elif "embed_tokens" in name or "lm_head" in name:
@@ -147,12 +174,12 @@ def spell_as_transformers_4(path: pathlib.Path) -> None:
     config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     config["torch_dtype"] = config.pop("dtype")
     config["transformers_version"] = "4.45.0"
-    if config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]:
+    if config.get("head_dim", 0) * config["num_attention_heads"] == config["hidden_size"]:
         del config["head_dim"]
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def exact_rope(model: LlamaForCausalLM, rope: dict) -> None:
+def exact_rope(model: torch.nn.Module, rope: dict) -> None:
     """Lets a float64 model rotate in float64. transformers computes frequencies, angles and their cosines in float32 whatever the
     model's type, which at position 600 is worth 4e-5 of a turn; the frequencies here are its formula (Llama 3.1's reference code for
     `llama3`), held against its own float32 ones."""
@@ -176,7 +203,7 @@ def exact_rope(model: LlamaForCausalLM, rope: dict) -> None:
     embedding.forward = forward
 
 
-def quantise(model: LlamaForCausalLM, kind: str) -> None:
+def quantise(model: torch.nn.Module, kind: str) -> None:
     """Turns a float64 model into what a file of this type computes: matrices as ggml's rule rounds them (llama.cpp's choice of type for
     the output matrix, F16 where a row is no whole number of blocks), and the inputs of quantised ones rounded per 32 values to
     multiples of a 127th of the largest."""
@@ -206,6 +233,7 @@ def quantise(model: LlamaForCausalLM, kind: str) -> None:
 
 def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     spec = dict(spec)
+    family = spec.pop("family", "llama")
     kind, tokens, length = spec.pop("tokenizer"), spec.pop("tokens"), spec.pop("prompt")
     shard, spelling, keep = spec.pop("shard", "1GB"), spec.pop("spelling", 5), spec.pop("keep", None)
     spec.pop("dtypes", None)
@@ -214,12 +242,12 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
         print(f"{target.name}: kept")
         return
     shutil.rmtree(target, ignore_errors=True)
-    tokenizer, tokenizer_config = (byte_level_tokenizer if kind == "bytes" else sentencepiece_tokenizer)(tokens)
+    tokenizer, tokenizer_config = TOKENIZERS[kind](tokens)
     assert tokenizer.get_vocab_size() == tokens, f"{name}: the tokenizer has {tokenizer.get_vocab_size()} tokens, expected {tokens}"
-    bos, eos = (tokenizer.token_to_id(tokenizer_config[k]) for k in ("bos_token", "eos_token"))
+    bos, eos = (tokenizer_config[k] and tokenizer.token_to_id(tokenizer_config[k]) for k in ("bos_token", "eos_token"))
 
-    config = LlamaConfig(max_position_embeddings=2048, bos_token_id=bos, eos_token_id=eos, pad_token_id=None, **spec)
-    model = LlamaForCausalLM(config).eval()
+    config = AutoConfig.for_model(family, max_position_embeddings=2048, bos_token_id=bos, eos_token_id=eos, pad_token_id=None, **spec)
+    model = AutoModelForCausalLM.from_config(config).eval()
     seed = sum(map(ord, name))
     draw_weights(model, torch.Generator().manual_seed(seed))
     model = model.to(DTYPES[dtype])
@@ -230,10 +258,11 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
         spell_as_transformers_4(target / "config.json")
 
     # Loaded again from disk: the reference speaks of the files, not of the model in memory.
-    loaded = LlamaForCausalLM.from_pretrained(target, dtype=torch.float32, attn_implementation="eager").eval()
+    loaded = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32, attn_implementation="eager").eval()
     stored = {k: v for f in target.glob("*.safetensors") for k, v in load_file(f).items()}
     assert all(torch.equal(loaded.state_dict()[k], v.float()) for k, v in stored.items()), f"{name}: loading changed a weight"
-    ids = [bos] + np.random.default_rng(seed).integers(3, tokens - 8, length - 1).tolist()
+    # Where nothing marks the beginning, a token of text is there.
+    ids = [bos if bos is not None else tokens // 2] + np.random.default_rng(seed).integers(3, tokens - 8, length - 1).tolist()
     with torch.no_grad():
         single = loaded(torch.tensor([ids])).logits[0].double()
         exact_rope(loaded.double(), spec["rope_parameters"])

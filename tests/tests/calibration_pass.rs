@@ -8,7 +8,7 @@ use quipu_formats::convert::{ConvertOptions, write_gguf};
 use quipu_runtime::calibration::{CalibrationError, calibration_pass};
 use quipu_runtime::model::{Input, Rows};
 use quipu_runtime::{Cancel, EngineError, Isa, LoadError, LoadOptions, WeightsError};
-use quipu_tests::{data, load, open};
+use quipu_tests::{Reference, data, load, open};
 
 /// The inputs of all matrices, text after text.
 #[derive(Debug, Default, PartialEq)]
@@ -21,13 +21,17 @@ impl Seen {
     }
 }
 
-/// BF16 from a directory, quantised, and packed; then F32, and an output matrix of its own.
+/// BF16 from a directory, quantised, and packed; then F32; then every family.
 fn models(dir: &Path) -> Vec<PathBuf> {
     let models = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../models"));
     let (plain, packed) = (models.join("tales.gguf"), dir.join("tales.quipu"));
     let options = ConvertOptions { packed: true, ..ConvertOptions::default() };
     write_gguf(&*open(&plain), &options, &packed, &AtomicBool::new(false), &|_| {}).unwrap();
-    vec![models.join("tales"), plain, packed, data("stories260K/stories260K-f32.gguf"), data("tiny-llama2-f16")]
+    let families = Reference::fixtures().into_iter().map(|reference| reference.directory);
+    [models.join("tales"), plain, packed, data("stories260K/stories260K-f32.gguf")]
+        .into_iter()
+        .chain(families)
+        .collect()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use quipu_formats::gguf::{GgufWriter, Value};
 use quipu_quant::TensorType;
 use quipu_runtime::host::cores::Cores;
 use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Residence, Sequence};
-use quipu_tests::{assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
+use quipu_tests::{Reference, assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
 
 fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tales")
@@ -156,6 +156,15 @@ fn many_hidden_units() {
 fn odd_shapes_and_biases() {
     check_converted(&data("tiny-llama2-f16"), TypeRule::Keep, 150, KvType::F16);
     check_converted(&data("tiny-llama3-bf16"), TypeRule::Keep, 150, KvType::F32);
+}
+
+/// Small checkpoints of every family, as they are and with blocks of 32 and of 256 (or what stands for them).
+#[test]
+fn odd_shapes_of_every_family() {
+    for reference in Reference::fixtures() {
+        let rules = [TypeRule::Keep, TypeRule::To(TensorType::Q4_0), TypeRule::Mix(Mix::Q4_K_M)];
+        rules.into_iter().for_each(|rule| check_converted(&reference.directory, rule, 140, KvType::F16));
+    }
 }
 
 /// More positions than two segments of attention, in every type that a file can be converted to.

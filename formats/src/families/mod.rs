@@ -262,3 +262,43 @@ const OUTPUT: Tensor = Tensor {
     presence: Presence::Untied,
     ..Tensor::matrix(Role::Output, "lm_head", Extent::Vocabulary, Extent::Hidden)
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the runtime's block asks for is there, and nothing stands twice.
+    #[test]
+    fn tables_are_complete() {
+        for family in FAMILIES {
+            let roles: Vec<Role> = family.tensors.iter().map(|tensor| tensor.role).collect();
+            for role in Role::ALL {
+                let count = roles.iter().filter(|&&r| r == role).count();
+                let expected = match role {
+                    Role::RopeFactors => count.min(1),
+                    Role::QueryNorm | Role::KeyNorm => usize::from(family.layer.qk_norm.is_some()),
+                    _ => 1,
+                };
+                assert_eq!(count, expected, "{role:?} of {}", family.architecture);
+            }
+            let mut names: Vec<_> = family.tensors.iter().map(|tensor| tensor.hf).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), family.tensors.len(), "{}: a name stands twice", family.architecture);
+            // Hugging Face has the order of halves: whoever turns neighbours needs other rows of q and k, and of no
+            // other matrix.
+            for tensor in family.tensors {
+                let turned =
+                    matches!(tensor.role, Role::Query | Role::Key) && family.layer.rope == RopePairs::Neighbours;
+                assert_eq!(tensor.rows == RowOrder::HalvesToNeighbours, turned, "{:?}", tensor.role);
+                assert_eq!(
+                    matches!(tensor.shape, Shape::Matrix(..)),
+                    tensor.role.input(0).is_some(),
+                    "{:?}",
+                    tensor.role
+                );
+            }
+            assert_eq!(Family::of_architecture(family.architecture), Some(family));
+        }
+    }
+}

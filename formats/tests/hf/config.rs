@@ -163,6 +163,25 @@ fn rope_that_is_not_known_is_refused() {
     ));
 }
 
+/// Two layers, of which no family here can have one that sees a window only.
+#[test]
+fn sliding_windows_are_refused_by_name() {
+    let types = |kinds: [&str; 2]| Llama::new().set("layer_types", json!(kinds));
+    let used =
+        |first: usize| Llama::new().set("use_sliding_window", json!(true)).set("max_window_layers", json!(first));
+    let found = "\"sliding_attention\"".to_string();
+    assert_eq!(
+        fault(types(["full_attention", "sliding_attention"])),
+        ConfigFault::SlidingWindow { key: "layer_types", found }
+    );
+    let expected = ConfigFault::SlidingWindow { key: "use_sliding_window", found: "true".into() };
+    assert_eq!(fault(used(1)), expected);
+    // Windows from the layer after the last one on, or none at all.
+    for llama in [used(2), used(28), types(["full_attention"; 2]), Llama::new().set("sliding_window", json!(4096))] {
+        assert!(llama.open().is_ok());
+    }
+}
+
 #[test]
 fn a_directory_that_is_none_says_what_was_expected() {
     let dir = tempfile::tempdir().unwrap();
