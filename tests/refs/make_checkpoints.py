@@ -135,6 +135,13 @@ CHECKPOINTS = {
     "linear": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                    vocab_size=320, tie_word_embeddings=True, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
                    rms_norm_eps=1e-5, tokenizer="bytes", tokens=320, prompt=300, spelling=4),
+    # Biases of q, k and v; the pairs of RoPE half a head apart; no multiple of 32, so that conversions fall back.
+    "qwen2-odd": dict(family="qwen2", hidden_size=72, intermediate_size=100, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
+                      vocab_size=317, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+                      rms_norm_eps=1e-6, tokenizer="qwen", tokens=309, prompt=100),
+    "qwen2": dict(family="qwen2", hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                  vocab_size=320, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+                  rms_norm_eps=1e-6, tokenizer="qwen", tokens=320, prompt=300, spelling=4),
 }
 FIXTURES = {
     "tiny-llama3": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -144,6 +151,9 @@ FIXTURES = {
                         vocab_size=320, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
                         rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}, rms_norm_eps=1e-6,
                         tokenizer="spm", tokens=320, prompt=80, keep=[0, 1, 2, 15, 16, 40, 63, 64, 79], dtypes=["f16"], shard="100KB", spelling=4),
+    "tiny-qwen2": dict(family="qwen2", hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                       vocab_size=309, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+                       rms_norm_eps=1e-6, tokenizer="qwen", tokens=305, prompt=80, keep=[0, 1, 2, 15, 16, 40, 63, 64, 79], dtypes=["bf16"]),
 }
 
 

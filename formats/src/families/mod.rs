@@ -15,11 +15,12 @@
 pub mod keys;
 mod llama;
 pub mod names;
+mod qwen2;
 
 use names::Role;
 
 /// All families, as messages list them.
-pub static FAMILIES: [&Family; 1] = [&llama::LLAMA];
+pub static FAMILIES: [&Family; 2] = [&llama::LLAMA, &qwen2::QWEN2];
 
 /// Models whose files look alike and whose layers compute alike.
 #[derive(Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 mod build;
 mod config;
+mod families;
 mod noise;
 mod real;
 mod tokenizer;

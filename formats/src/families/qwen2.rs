@@ -1,0 +1,40 @@
+//! Qwen2 and Qwen2.5, and what was trained in their form: DeepSeek-R1's Qwen distillations.
+//!
+//! ```text
+//! x = E[t]
+//! per layer:  u = R(x)            R(x) = x / √(mean x² + ε) · w
+//!             q, k, v = W u + b   q, k = RoPE(q), RoPE(k)
+//!             x = x + W_o · softmax(q·k / √h + mask) v
+//!             u = R(x)
+//!             x = x + W_d · (silu(W_g u) · W_u u)
+//! logits = W_out · R(x)
+//! ```
+//!
+//! Yang et al. 2024. A Llama but for two things: queries, keys and values have biases, and RoPE turns the halves of a head
+//! against each other, in files too, so that no row changes its place.
+
+use super::names::Role;
+use super::{Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, RopePairs, Tensor};
+
+/// See the [module](self).
+pub(super) const QWEN2: Family = Family {
+    architecture: "qwen2",
+    model_types: &["qwen2"],
+    classes: &["Qwen2ForCausalLM"],
+    defaults: Defaults { context: 32768, head_dim: None },
+    layer: LayerPlan { rope: RopePairs::Halves, qk_norm: None },
+    tensors: &[
+        EMBEDDING,
+        Tensor::norm(Role::AttentionNorm, "input_layernorm", Extent::Hidden),
+        Tensor::matrix(Role::Query, "self_attn.q_proj", Extent::Queries, Extent::Hidden).bias(Bias::Always),
+        Tensor::matrix(Role::Key, "self_attn.k_proj", Extent::Keys, Extent::Hidden).bias(Bias::Always),
+        Tensor::matrix(Role::Value, "self_attn.v_proj", Extent::Keys, Extent::Hidden).bias(Bias::Always),
+        Tensor::matrix(Role::AttentionOutput, "self_attn.o_proj", Extent::Hidden, Extent::Queries),
+        Tensor::norm(Role::FeedForwardNorm, "post_attention_layernorm", Extent::Hidden),
+        Tensor::matrix(Role::Gate, "mlp.gate_proj", Extent::FeedForward, Extent::Hidden),
+        Tensor::matrix(Role::Up, "mlp.up_proj", Extent::FeedForward, Extent::Hidden),
+        Tensor::matrix(Role::Down, "mlp.down_proj", Extent::Hidden, Extent::FeedForward),
+        OUTPUT_NORM,
+        OUTPUT,
+    ],
+};

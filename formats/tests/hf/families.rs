@@ -1,0 +1,40 @@
+//! What is particular to a family, from the checkpoints that transformers wrote.
+
+use std::path::Path;
+
+use quipu_formats::gguf::Value as Gguf;
+use quipu_formats::hf::HfDirectory;
+use quipu_formats::safetensors::SafetensorsFile;
+use quipu_formats::source::Source;
+
+fn tiny(name: &str) -> HfDirectory {
+    HfDirectory::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)).unwrap()
+}
+
+/// Whether tensor `gguf` has the bytes of `hf` in the checkpoint, in their order.
+fn is_as_it_lies(directory: &HfDirectory, gguf: &str, hf: &str) -> bool {
+    let file = SafetensorsFile::open(directory.path().join("model.safetensors")).unwrap();
+    let (ours, theirs) = (directory.find(gguf).unwrap(), file.tensors().iter().position(|t| t.name == hf).unwrap());
+    directory.mapped(ours) == Some(file.data(theirs))
+}
+
+#[test]
+fn qwen2() {
+    let hf = tiny("tiny-qwen2-bf16");
+    let m = hf.metadata();
+    assert_eq!(m.get("general.architecture"), Some(&Gguf::String("qwen2".into())));
+    assert_eq!(m.get("qwen2.block_count"), Some(&Gguf::U32(2)));
+    assert_eq!(m.get("qwen2.rope.freq_base"), Some(&Gguf::F32(1e6)));
+    assert_eq!(m.get("tokenizer.ggml.pre"), Some(&Gguf::String("qwen2".into())));
+    assert_eq!(m.get("tokenizer.ggml.add_bos_token"), Some(&Gguf::Bool(false)));
+    assert!(m.str_opt("tokenizer.chat_template").unwrap().unwrap().contains("<|im_start|>"));
+    // Nine tensors of a layer and three biases; the embedding is the output matrix.
+    assert_eq!(hf.tensors().len(), 2 * 12 + 2);
+    for part in ["q", "k", "v"] {
+        let hf_name = format!("model.layers.1.self_attn.{part}_proj.weight");
+        assert!(is_as_it_lies(&hf, &format!("blk.1.attn_{part}.weight"), &hf_name), "{part}: no row changes its place");
+        let bias = hf.values(hf.find(&format!("blk.1.attn_{part}.bias")).unwrap(), 0..1);
+        assert!(bias.iter().any(|b| *b != 0.0));
+    }
+    assert!(hf.find("blk.1.attn_output.bias").is_none());
+}
