@@ -142,6 +142,13 @@ CHECKPOINTS = {
     "qwen2": dict(family="qwen2", hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                   vocab_size=320, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
                   rms_norm_eps=1e-6, tokenizer="qwen", tokens=320, prompt=300, spelling=4),
+    # A norm for each head of q and k; heads that are not hidden_size / num_attention_heads long.
+    "qwen3-odd": dict(family="qwen3", hidden_size=72, intermediate_size=100, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
+                      head_dim=20, attention_bias=True, vocab_size=317, tie_word_embeddings=True,
+                      rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}, rms_norm_eps=1e-6, tokenizer="qwen", tokens=309, prompt=100),
+    "qwen3": dict(family="qwen3", hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                  head_dim=96, vocab_size=320, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+                  rms_norm_eps=1e-6, tokenizer="qwen", tokens=320, prompt=300),
 }
 FIXTURES = {
     "tiny-llama3": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -153,6 +160,9 @@ FIXTURES = {
                         tokenizer="spm", tokens=320, prompt=80, keep=[0, 1, 2, 15, 16, 40, 63, 64, 79], dtypes=["f16"], shard="100KB", spelling=4),
     "tiny-qwen2": dict(family="qwen2", hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
                        vocab_size=309, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+                       rms_norm_eps=1e-6, tokenizer="qwen", tokens=305, prompt=80, keep=[0, 1, 2, 15, 16, 40, 63, 64, 79], dtypes=["bf16"]),
+    "tiny-qwen3": dict(family="qwen3", hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                       head_dim=24, vocab_size=309, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
                        rms_norm_eps=1e-6, tokenizer="qwen", tokens=305, prompt=80, keep=[0, 1, 2, 15, 16, 40, 63, 64, 79], dtypes=["bf16"]),
 }
 

@@ -16,11 +16,12 @@ pub mod keys;
 mod llama;
 pub mod names;
 mod qwen2;
+mod qwen3;
 
 use names::Role;
 
 /// All families, as messages list them.
-pub static FAMILIES: [&Family; 2] = [&llama::LLAMA, &qwen2::QWEN2];
+pub static FAMILIES: [&Family; 3] = [&llama::LLAMA, &qwen2::QWEN2, &qwen3::QWEN3];
 
 /// Models whose files look alike and whose layers compute alike.
 #[derive(Debug, PartialEq)]

@@ -38,3 +38,20 @@ fn qwen2() {
     }
     assert!(hf.find("blk.1.attn_output.bias").is_none());
 }
+
+#[test]
+fn qwen3() {
+    let hf = tiny("tiny-qwen3-bf16");
+    let m = hf.metadata();
+    assert_eq!(m.get("general.architecture"), Some(&Gguf::String("qwen3".into())));
+    // Heads are longer than the hidden size by their number.
+    assert_eq!((hf.config().sizes.head_dim, hf.config().sizes.hidden / hf.config().sizes.heads), (24, 16));
+    assert_eq!(m.get("qwen3.attention.key_length"), Some(&Gguf::U32(24)));
+    // Eleven tensors of a layer; the output matrix is one of its own.
+    assert_eq!(hf.tensors().len(), 2 * 11 + 3);
+    for part in ["q", "k"] {
+        let (norm, matrix) = (format!("blk.0.attn_{part}_norm.weight"), format!("blk.0.attn_{part}.weight"));
+        assert_eq!(hf.tensors()[hf.find(&norm).unwrap()].shape, [24]);
+        assert!(is_as_it_lies(&hf, &matrix, &format!("model.layers.0.self_attn.{part}_proj.weight")), "{part}");
+    }
+}
