@@ -150,12 +150,10 @@ unsafe fn load_options(options: *const Options) -> Result<LoadOptions, Failure> 
         let isa = name.to_ascii_lowercase().parse::<Isa>();
         Some(isa.map_err(|error| Failure::new(Status::Argument, error))?)
     };
-    Ok(LoadOptions {
-        threads: (options.threads > 0).then_some(options.threads as usize),
-        context: (options.context > 0).then_some(options.context as usize),
-        isa,
-        ..LoadOptions::default()
-    })
+    Ok(LoadOptions::default()
+        .threads((options.threads > 0).then_some(options.threads as usize))
+        .context((options.context > 0).then_some(options.context as usize))
+        .isa(isa))
 }
 
 /// Continues `prompt` and calls `callback` with the text, piece by piece. `params` may be NULL for the defaults,
@@ -233,17 +231,16 @@ unsafe fn generate_options(params: &Params) -> Result<GenerateOptions, Failure> 
         let stop = unsafe { text(*params.stop.add(i), "a stop string") }?;
         stops.push(stop.to_string());
     }
-    let sampler = SamplerOptions {
-        temperature: params.temperature,
-        top_k: params.top_k as usize,
-        top_p: params.top_p,
-        min_p: params.min_p,
-        repeat_penalty: params.repeat_penalty,
-        frequency_penalty: params.frequency_penalty,
-        presence_penalty: params.presence_penalty,
-        repeat_last_n: params.repeat_last_n as usize,
-        seed: params.seed,
-    };
+    let sampler = SamplerOptions::default()
+        .temperature(params.temperature)
+        .top_k(params.top_k as usize)
+        .top_p(params.top_p)
+        .min_p(params.min_p)
+        .repeat_penalty(params.repeat_penalty)
+        .frequency_penalty(params.frequency_penalty)
+        .presence_penalty(params.presence_penalty)
+        .repeat_last_n(params.repeat_last_n as usize)
+        .seed(params.seed);
     let max_tokens = (params.max_tokens > 0).then_some(params.max_tokens as usize);
     Ok(GenerateOptions::new(sampler).stops(stops).max_tokens(max_tokens))
 }

@@ -31,7 +31,7 @@ fn expected() -> String {
     let source = quipu_runtime::open(model().to_str().unwrap()).unwrap();
     let engine = Engine::load(source, &LoadOptions::default(), &|_, _| {}).unwrap();
     let tokens = prompt_tokens(engine.tokenizer(), PROMPT, true);
-    let sampler = SamplerOptions { seed: SEED, ..SamplerOptions::default() };
+    let sampler = SamplerOptions::default().seed(SEED);
     let request = Request::new(tokens, GenerateOptions::new(sampler).max_tokens(TOKENS));
     Scheduler::new(engine).complete(request).unwrap().0
 }

@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::load(quipu_runtime::open(&model)?, &LoadOptions::default(), &|_, _| {})?;
     let tokens = prompt_tokens(engine.tokenizer(), &prompt, true);
 
-    let sampler = SamplerOptions { seed: 7, ..SamplerOptions::default() };
+    let sampler = SamplerOptions::default().seed(7);
     let request = Request::new(tokens, GenerateOptions::new(sampler).max_tokens(60));
     print!("{prompt}");
     let mut scheduler = Scheduler::new(engine);

@@ -1,5 +1,7 @@
 //! A text as one vector.
 
+use crate::setters::setters;
+
 /// How the hidden states of a text's tokens become one vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,21 +30,13 @@ impl Default for EmbedOptions {
 }
 
 impl EmbedOptions {
-    /// With this pooling.
-    pub fn pooling(self, pooling: Pooling) -> EmbedOptions {
-        EmbedOptions { pooling, ..self }
-    }
-
     /// Whether the hidden state of token `i` of `n` counts.
     pub(crate) fn wants(&self, i: usize, n: usize) -> bool {
         self.pooling == Pooling::Mean || i + 1 == n
     }
-
-    /// At length 1 or as it is.
-    pub fn normalize(self, normalize: bool) -> EmbedOptions {
-        EmbedOptions { normalize, ..self }
-    }
 }
+
+setters!(EmbedOptions { pooling: Pooling, normalize: bool });
 
 /// Takes hidden states token by token. Sums run in f64 and in the order of the tokens, so that the result does not
 /// depend on the pieces in which a text is read.

@@ -15,6 +15,7 @@ use crate::kv::{KvLayout, KvType, Sequence};
 pub use crate::model::EngineError;
 use crate::model::{BatchToken, Input, Logits, Model, Observer, Progress, Residence, Rows, WeightsError, load};
 use crate::pool::Pool;
+use crate::setters::setters;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// How a model is to be loaded.
@@ -41,8 +42,18 @@ impl Default for LoadOptions {
     }
 }
 
+setters!(LoadOptions {
+    threads: impl Into<Option<usize>>,
+    isa: impl Into<Option<Isa>>,
+    context: impl Into<Option<usize>>,
+    kv_type: KvType,
+    batch: usize,
+    residence: Residence,
+});
+
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoadError {
     /// The weights or the configuration.
     #[error(transparent)]

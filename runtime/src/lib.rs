@@ -48,6 +48,7 @@ pub mod open;
 #[allow(unsafe_code)]
 pub mod pool;
 pub mod sampler;
+mod setters;
 pub mod softmax;
 pub mod tokenizer;
 

@@ -8,6 +8,7 @@ use quipu_formats::source::Source;
 
 /// Why a model can't be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// A GGUF or packed file.
     #[error(transparent)]

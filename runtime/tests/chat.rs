@@ -35,12 +35,11 @@ fn differences(templates: &Path, reference: &Reference) -> Vec<String> {
     for case in &reference.cases {
         let source = std::fs::read_to_string(templates.join(&case.template)).unwrap();
         let template = ChatTemplate::new(&source, case.bos.as_deref(), case.eos.as_deref()).unwrap();
-        let options = RenderOptions {
-            tools: case.tools.clone(),
-            add_generation_prompt: case.add_generation_prompt,
-            variables: case.variables.clone(),
-            now: Some(DateTime::from_unix(case.now)),
-        };
+        let options = RenderOptions::default()
+            .tools(case.tools.clone())
+            .add_generation_prompt(case.add_generation_prompt)
+            .variables(case.variables.clone())
+            .now(Some(DateTime::from_unix(case.now)));
         let difference = match (template.render(&case.messages, &options), case) {
             (Ok(got), Case { text: Some(want), .. }) => first_difference(&got, want),
             (Err(ChatError::Refused(got)), Case { refused: Some(want), .. }) => first_difference(&got, want),

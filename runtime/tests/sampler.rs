@@ -7,7 +7,7 @@ use quipu_runtime::sampler::{
 
 /// Everything off: a plain draw from the softmax.
 fn plain() -> SamplerOptions {
-    SamplerOptions { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, ..SamplerOptions::default() }
+    SamplerOptions::default().temperature(1.0).top_k(0).top_p(1.0).min_p(0.0)
 }
 
 fn softmax(logits: &[f32]) -> Vec<f64> {
@@ -42,7 +42,7 @@ fn draws_follow_the_softmax() {
     for temperature in [0.5f32, 1.0, 1.7] {
         let scaled: Vec<f32> = logits.iter().map(|l| l / temperature).collect();
         let n = 40_000;
-        let got = shares(SamplerOptions { temperature, ..plain() }, &logits, n);
+        let got = shares(plain().temperature(temperature), &logits, n);
         for (got, want) in got.iter().zip(softmax(&scaled)) {
             // Five standard deviations of a binomial share: a right sampler fails this once in a million runs; the seed
             // is fixed.
@@ -56,27 +56,27 @@ fn draws_follow_the_softmax() {
 fn truncation_keeps_what_its_rule_keeps() {
     let logits = logits_of(&[0.05, 0.4, 0.1, 0.25, 0.2]);
     assert_eq!(support(plain(), &logits), [0, 1, 2, 3, 4]);
-    assert_eq!(support(SamplerOptions { top_k: 2, ..plain() }, &logits), [1, 3]);
-    assert_eq!(support(SamplerOptions { top_k: 9, ..plain() }, &logits), [0, 1, 2, 3, 4]);
+    assert_eq!(support(plain().top_k(2), &logits), [1, 3]);
+    assert_eq!(support(plain().top_k(9), &logits), [0, 1, 2, 3, 4]);
     // 0.4 + 0.25 = 0.65 is not yet 0.7; 0.2 more is.
-    assert_eq!(support(SamplerOptions { top_p: 0.7, ..plain() }, &logits), [1, 3, 4]);
-    assert_eq!(support(SamplerOptions { top_p: 0.0, ..plain() }, &logits), [1]);
+    assert_eq!(support(plain().top_p(0.7), &logits), [1, 3, 4]);
+    assert_eq!(support(plain().top_p(0.0), &logits), [1]);
     // At least 0.4 · 0.4 = 0.16.
-    assert_eq!(support(SamplerOptions { min_p: 0.4, ..plain() }, &logits), [1, 3, 4]);
-    assert_eq!(support(SamplerOptions { min_p: 1.0, ..plain() }, &logits), [1]);
+    assert_eq!(support(plain().min_p(0.4), &logits), [1, 3, 4]);
+    assert_eq!(support(plain().min_p(1.0), &logits), [1]);
     // Top-p looks at what top-k left, renormalised: 0.4 of 0.85 is 0.47, 0.65 of 0.85 is 0.76.
-    assert_eq!(support(SamplerOptions { top_k: 3, top_p: 0.75, ..plain() }, &logits), [1, 3]);
+    assert_eq!(support(plain().top_k(3).top_p(0.75), &logits), [1, 3]);
     // Top-p's share is that before min-p: 0.65 stays below 0.8 although min-p would leave only 1 and 3.
-    assert_eq!(support(SamplerOptions { top_p: 0.8, min_p: 0.6, ..plain() }, &logits), [1, 3]);
+    assert_eq!(support(plain().top_p(0.8).min_p(0.6), &logits), [1, 3]);
     // Truncation comes before the temperature, so a hot draw widens nothing.
-    assert_eq!(support(SamplerOptions { temperature: 50.0, top_p: 0.7, ..plain() }, &logits), [1, 3, 4]);
+    assert_eq!(support(plain().temperature(50.0).top_p(0.7), &logits), [1, 3, 4]);
 }
 
 #[test]
 fn ties_go_to_the_lowest_id() {
     let logits = [1.0f32, 3.0, 3.0, 3.0, -0.0, 0.0];
     assert_eq!(Sampler::new(SamplerOptions::greedy()).unwrap().sample(&logits), Ok(1));
-    assert_eq!(support(SamplerOptions { top_k: 2, ..plain() }, &logits), [1, 2]);
+    assert_eq!(support(plain().top_k(2), &logits), [1, 2]);
     let top: Vec<u32> = top_log_probabilities(&logits, 6).iter().map(|t| t.0).collect();
     assert_eq!(top, [1, 2, 3, 0, 4, 5]);
 }
@@ -85,11 +85,11 @@ fn ties_go_to_the_lowest_id() {
 #[test]
 fn penalties_follow_the_formula() {
     let pick = |options: SamplerOptions, seen: &[u32], logits: &[f32]| {
-        let mut sampler = Sampler::new(SamplerOptions { temperature: 0.0, ..options }).unwrap();
+        let mut sampler = Sampler::new(options.temperature(0.0)).unwrap();
         seen.iter().for_each(|&t| sampler.accept(t));
         sampler.sample(logits).unwrap()
     };
-    let repeat = |p| SamplerOptions { repeat_penalty: p, ..plain() };
+    let repeat = |p| plain().repeat_penalty(p);
     // 4 / 1.9 = 2.1 still beats 2; 4 / 2.1 = 1.9 does not. However often it was seen.
     assert_eq!(pick(repeat(1.9), &[0, 0, 0], &[4.0, 2.0]), 0);
     assert_eq!(pick(repeat(2.1), &[0], &[4.0, 2.0]), 1);
@@ -97,16 +97,16 @@ fn penalties_follow_the_formula() {
     assert_eq!(pick(repeat(1.9), &[0], &[-1.0, -2.0]), 0);
     assert_eq!(pick(repeat(2.1), &[0], &[-1.0, -2.0]), 1);
     // Frequency counts occurrences, presence does not.
-    let frequency = SamplerOptions { frequency_penalty: 0.8, ..plain() };
+    let frequency = plain().frequency_penalty(0.8);
     assert_eq!(pick(frequency.clone(), &[0, 0], &[4.0, 2.0]), 0);
     assert_eq!(pick(frequency.clone(), &[0, 0, 0], &[4.0, 2.0]), 1);
-    let presence = SamplerOptions { presence_penalty: 0.8, ..plain() };
+    let presence = plain().presence_penalty(0.8);
     assert_eq!(pick(presence, &[0, 0, 0], &[4.0, 2.0]), 0);
     // The window forgets: of 0, 0, 0, 1 the last two hold one 0.
-    let window = SamplerOptions { repeat_last_n: 2, ..frequency };
+    let window = frequency.repeat_last_n(2);
     assert_eq!(pick(window, &[0, 0, 0, 1], &[4.0, 3.0]), 0);
     // No window, no penalty. Tokens beyond the vocabulary do no harm.
-    assert_eq!(pick(SamplerOptions { repeat_last_n: 0, ..repeat(9.0) }, &[0], &[4.0, 2.0]), 0);
+    assert_eq!(pick(repeat(9.0).repeat_last_n(0), &[0], &[4.0, 2.0]), 0);
     assert_eq!(pick(repeat(9.0), &[77], &[4.0, 2.0]), 0);
 }
 
@@ -114,7 +114,7 @@ fn penalties_follow_the_formula() {
 fn a_seed_fixes_the_draws() {
     let logits: Vec<f32> = (0..500).map(|i| ((i * 37 % 101) as f32) / 25.0).collect();
     let draw = |seed| {
-        let mut sampler = Sampler::new(SamplerOptions { seed, ..plain() }).unwrap();
+        let mut sampler = Sampler::new(plain().seed(seed)).unwrap();
         (0..20).map(|_| sampler.sample(&logits).unwrap()).collect::<Vec<u32>>()
     };
     assert_eq!(draw(7), draw(7));
@@ -136,12 +136,9 @@ fn golden_draws() {
             })
             .collect::<Vec<u32>>()
     };
-    assert_eq!(draw(SamplerOptions { seed: 42, ..SamplerOptions::default() }), GOLDEN_DEFAULT);
-    assert_eq!(draw(SamplerOptions { seed: 42, ..plain() }), GOLDEN_PLAIN);
-    assert_eq!(
-        draw(SamplerOptions { seed: 42, repeat_penalty: 1.3, frequency_penalty: 0.5, ..SamplerOptions::default() }),
-        GOLDEN_PENALTIES
-    );
+    assert_eq!(draw(SamplerOptions::default().seed(42)), GOLDEN_DEFAULT);
+    assert_eq!(draw(plain().seed(42)), GOLDEN_PLAIN);
+    assert_eq!(draw(SamplerOptions::default().seed(42).repeat_penalty(1.3).frequency_penalty(0.5)), GOLDEN_PENALTIES);
 }
 const GOLDEN_DEFAULT: [u32; 8] = [951, 852, 198, 346, 630, 62, 605, 383];
 const GOLDEN_PLAIN: [u32; 8] = [893, 643, 601, 287, 115, 706, 630, 274];
@@ -150,14 +147,14 @@ const GOLDEN_PENALTIES: [u32; 8] = [951, 852, 840, 667, 593, 383, 605, 25];
 #[test]
 fn bad_options_are_named() {
     let cases = [
-        ("temperature", SamplerOptions { temperature: -0.1, ..plain() }),
-        ("temperature", SamplerOptions { temperature: f32::NAN, ..plain() }),
-        ("temperature", SamplerOptions { temperature: f32::INFINITY, ..plain() }),
-        ("top_p", SamplerOptions { top_p: 1.1, ..plain() }),
-        ("min_p", SamplerOptions { min_p: -0.1, ..plain() }),
-        ("repeat_penalty", SamplerOptions { repeat_penalty: 0.0, ..plain() }),
-        ("frequency_penalty", SamplerOptions { frequency_penalty: f32::NAN, ..plain() }),
-        ("presence_penalty", SamplerOptions { presence_penalty: f32::INFINITY, ..plain() }),
+        ("temperature", plain().temperature(-0.1)),
+        ("temperature", plain().temperature(f32::NAN)),
+        ("temperature", plain().temperature(f32::INFINITY)),
+        ("top_p", plain().top_p(1.1)),
+        ("min_p", plain().min_p(-0.1)),
+        ("repeat_penalty", plain().repeat_penalty(0.0)),
+        ("frequency_penalty", plain().frequency_penalty(f32::NAN)),
+        ("presence_penalty", plain().presence_penalty(f32::INFINITY)),
     ];
     for (name, options) in cases {
         match Sampler::new(options) {
@@ -170,7 +167,7 @@ fn bad_options_are_named() {
 #[test]
 fn broken_logits_are_an_error() {
     for temperature in [0.0, 1.0] {
-        let mut sampler = Sampler::new(SamplerOptions { temperature, ..plain() }).unwrap();
+        let mut sampler = Sampler::new(plain().temperature(temperature)).unwrap();
         assert!(matches!(sampler.sample(&[1.0, f32::NAN, 0.0]), Err(SamplerError::Logit { id: 1, .. })));
         assert!(matches!(sampler.sample(&[1.0, 0.0, f32::INFINITY]), Err(SamplerError::Logit { id: 2, .. })));
         assert_eq!(sampler.sample(&[]), Err(SamplerError::NoCandidate { count: 0 }));
@@ -200,7 +197,7 @@ proptest! {
         min_p in 0.0f32..=1.0,
         seed: u64,
     ) {
-        let mut sampler = Sampler::new(SamplerOptions { temperature: 1.5, top_k, top_p, min_p, seed, ..plain() }).unwrap();
+        let mut sampler = Sampler::new(plain().temperature(1.5).top_k(top_k).top_p(top_p).min_p(min_p).seed(seed)).unwrap();
         let token = sampler.sample(&logits).unwrap() as usize;
         let before = |i: usize| logits[i] > logits[token] || (logits[i] == logits[token] && i < token);
         let rank = (0..logits.len()).filter(|&i| before(i)).count();

@@ -1,13 +1,13 @@
 //! A text as a vector: the hidden state from which the logits are made, however the text is read.
 
 use quipu_runtime::embedding::{EmbedOptions, Pooling};
-use quipu_runtime::{Engine, EngineError, LoadOptions};
+use quipu_runtime::{Engine, EngineError};
 use quipu_tests::{data, load, open, options};
 
 const TEXT: &str = "Once upon a time there was a little girl who had a red ball. She liked to play in the park.";
 
 fn engine(batch: usize) -> (Engine, Vec<u32>) {
-    let engine = load(&data("stories260K/stories260K-f32.gguf"), &LoadOptions { batch, ..options() });
+    let engine = load(&data("stories260K/stories260K-f32.gguf"), &options().batch(batch));
     let tokens = engine.tokenizer().encode(TEXT, true, false);
     assert!(tokens.len() > 30);
     (engine, tokens)

@@ -38,7 +38,7 @@ static ALLOCATOR: Counting = Counting;
 /// Allocations while the demo model writes 100 tokens.
 fn allocations(isa: Isa, threads: Option<usize>) -> usize {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tales.gguf");
-    let mut engine = load(&demo, &LoadOptions { isa: Some(isa), threads, ..LoadOptions::default() });
+    let mut engine = load(&demo, &LoadOptions::default().isa(Some(isa)).threads(threads));
     let mut sequence = engine.new_sequence();
     let mut sampler = Sampler::new(SamplerOptions::default()).expect("sensible options");
     let prompt = engine.tokenizer().encode("Once upon a time", true, false);

@@ -54,7 +54,7 @@ fn number(engine: &mut Engine) -> u64 {
 #[test]
 fn the_demo_models_logits_are_one_number() {
     for isa in Isa::available() {
-        let mut engine = load(&demo(), &LoadOptions { isa: Some(isa), ..LoadOptions::default() });
+        let mut engine = load(&demo(), &LoadOptions::default().isa(Some(isa)));
         let number = number(&mut engine);
         assert_eq!(number, LOGITS, "{number:#x} on {isa}");
         println!("ok: {number:#x} on {isa}");
@@ -65,7 +65,7 @@ fn the_demo_models_logits_are_one_number() {
 /// tokens are read.
 #[test]
 fn logits_side_by_side_are_those_in_order() {
-    let mut engine = load(&demo(), &LoadOptions { batch: 16, ..LoadOptions::default() });
+    let mut engine = load(&demo(), &LoadOptions::default().batch(16));
     let (tokens, mut sequence, mut rows) = (tokens(&engine), engine.new_sequence(), Vec::new());
     engine.score(&mut sequence, &tokens, |i, row| rows.push((i, row.to_vec()))).expect("the text fits");
     for first in [0, 17, tokens.len() - 1, tokens.len()] {
@@ -81,7 +81,7 @@ fn the_demo_models_tale_is_one_tale() {
     let engine = load(&demo(), &LoadOptions::default());
     let tokens = tokens(&engine);
     let read = tokens.len();
-    let sampler = SamplerOptions { seed: 7, ..SamplerOptions::default() };
+    let sampler = SamplerOptions::default().seed(7);
     let request = Request::new(tokens, GenerateOptions::new(sampler).max_tokens(TOKENS.len()));
     let mut written = Vec::new();
     let end = Scheduler::new(engine).stream(request, |event| {

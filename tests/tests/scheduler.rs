@@ -87,16 +87,10 @@ fn requests(engine: &Engine) -> Vec<Request> {
             };
             let sampler = match i % 5 {
                 0 => SamplerOptions::greedy(),
-                1 => SamplerOptions { seed: i, ..SamplerOptions::default() },
-                2 => SamplerOptions { seed: i, top_k: 0, temperature: 1.3, ..SamplerOptions::default() },
-                3 => SamplerOptions { seed: i, repeat_penalty: 1.3, repeat_last_n: 20, ..SamplerOptions::default() },
-                _ => SamplerOptions {
-                    seed: i,
-                    top_p: 1.0,
-                    min_p: 0.0,
-                    frequency_penalty: 0.4,
-                    ..SamplerOptions::default()
-                },
+                1 => SamplerOptions::default().seed(i),
+                2 => SamplerOptions::default().seed(i).top_k(0).temperature(1.3),
+                3 => SamplerOptions::default().seed(i).repeat_penalty(1.3).repeat_last_n(20),
+                _ => SamplerOptions::default().seed(i).top_p(1.0).min_p(0.0).frequency_penalty(0.4),
             };
             let stops: &[&str] = match i % 3 {
                 0 => &[],
@@ -105,7 +99,7 @@ fn requests(engine: &Engine) -> Vec<Request> {
             };
             let options = GenerateOptions::new(sampler)
                 .max_tokens(3 + 5 * i as usize)
-                .stops(stops.iter().map(|s| s.to_string()))
+                .stops(stops.iter().map(|s| s.to_string()).collect::<Vec<_>>())
                 .logprobs(i % 2 == 0);
             Request::new(prompt_tokens(tokenizer, &text, true), options)
         })
@@ -168,7 +162,7 @@ fn sixteen_requests_get_what_each_gets_alone() {
                 continue;
             }
             for piece in [64, 512] {
-                let engine = demo(LoadOptions { isa: Some(isa), threads: Some(threads), ..LoadOptions::default() });
+                let engine = demo(LoadOptions::default().isa(Some(isa)).threads(Some(threads)));
                 let requests = requests(&engine);
                 let mut scheduler = Scheduler::with_options(engine, SchedulerOptions::default().piece(piece));
                 let expected = &*expected.get_or_insert_with(|| {
@@ -212,7 +206,7 @@ fn damaged() -> Engine {
         writer.write_tensor_part(&content).unwrap();
     }
     writer.finish().unwrap();
-    load(&path, &LoadOptions { context: Some(200), ..LoadOptions::default() })
+    load(&path, &LoadOptions::default().context(Some(200)))
 }
 
 #[test]
@@ -259,7 +253,7 @@ fn a_request_fails_alone() {
 
 #[test]
 fn a_full_context_ends_a_text() {
-    let mut scheduler = Scheduler::new(demo(LoadOptions { context: Some(20), ..LoadOptions::default() }));
+    let mut scheduler = Scheduler::new(demo(LoadOptions::default().context(Some(20))));
     let tokens = prompt_tokens(scheduler.engine().tokenizer(), "Once upon a time", true);
     let n = tokens.len();
     let outcome = alone(&mut scheduler, Request::new(tokens.clone(), GenerateOptions::default()));
@@ -286,7 +280,7 @@ fn write(engine: &mut Engine, sequence: &mut Sequence, generation: &mut Generati
 fn a_generation_goes_on_from_a_checkpoint_as_if_nothing_had_been() {
     let mut engine = demo(LoadOptions::default());
     let prompt = prompt_tokens(engine.tokenizer(), "The old king", true);
-    let sampler = SamplerOptions { seed: 3, repeat_penalty: 1.2, temperature: 1.1, ..SamplerOptions::default() };
+    let sampler = SamplerOptions::default().seed(3).repeat_penalty(1.2).temperature(1.1);
     // A stop string whose beginnings are held back now and then.
     let options = GenerateOptions::new(sampler).max_tokens(60).stops(["the never".into()]).logprobs(true);
     let new = |engine: &Engine| {
@@ -342,7 +336,7 @@ fn events_of_others_wait_while_one_request_is_served_to_its_end() {
     let mut scheduler = Scheduler::new(demo(LoadOptions::default()));
     let tokens = prompt_tokens(scheduler.engine().tokenizer(), "Once", true);
     let request = |n, seed| {
-        let sampler = SamplerOptions { seed, ..SamplerOptions::default() };
+        let sampler = SamplerOptions::default().seed(seed);
         Request::new(tokens.clone(), GenerateOptions::new(sampler).max_tokens(n))
     };
     let expected = [request(5, 1), request(30, 2)].map(|request| alone(&mut scheduler, request));
@@ -369,7 +363,7 @@ fn said(conversation: &Conversation) -> Vec<String> {
 
 #[test]
 fn a_conversation_reads_nothing_twice_and_forgets_the_oldest_turns() {
-    let engine = demo(LoadOptions { context: Some(240), ..LoadOptions::default() });
+    let engine = demo(LoadOptions::default().context(Some(240)));
     let tokenizer = engine.tokenizer().clone();
     let template = || ChatTemplate::new(TEMPLATE, None, None).unwrap();
     let mut conversation = Conversation::new(&engine, template());

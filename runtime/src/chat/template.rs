@@ -12,6 +12,7 @@ use super::date::DateTime;
 use super::error::ChatError;
 use super::json;
 use super::message::Message;
+use crate::setters::setters;
 use crate::tokenizer::Tokenizer;
 
 /// Instructions that one rendering may take. Llama's templates need some thousands; a template that loops without end
@@ -30,6 +31,13 @@ pub struct RenderOptions {
     /// What `strftime_now` takes for now; the present moment if none.
     pub now: Option<DateTime>,
 }
+
+setters!(RenderOptions {
+    tools: impl Into<Option<Json>>,
+    add_generation_prompt: bool,
+    variables: Map<String, Json>,
+    now: impl Into<Option<DateTime>>,
+});
 
 /// What `raise_exception` was called with, carried through the template engine.
 #[derive(Debug)]

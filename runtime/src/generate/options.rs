@@ -1,6 +1,7 @@
 //! How a text is continued, and why it ends.
 
 use crate::sampler::SamplerOptions;
+use crate::setters::setters;
 
 /// How to continue a text.
 #[derive(Clone, Debug, Default)]
@@ -24,27 +25,15 @@ impl GenerateOptions {
     pub fn new(sampler: SamplerOptions) -> GenerateOptions {
         GenerateOptions { sampler, ..GenerateOptions::default() }
     }
-
-    /// With at most `n` tokens to write.
-    pub fn max_tokens(self, n: impl Into<Option<usize>>) -> GenerateOptions {
-        GenerateOptions { max_tokens: n.into(), ..self }
-    }
-
-    /// With strings before which the text ends.
-    pub fn stops(self, stops: impl IntoIterator<Item = String>) -> GenerateOptions {
-        GenerateOptions { stops: stops.into_iter().collect(), ..self }
-    }
-
-    /// With further tokens that end the text.
-    pub fn stop_tokens(self, tokens: impl IntoIterator<Item = u32>) -> GenerateOptions {
-        GenerateOptions { stop_tokens: tokens.into_iter().collect(), ..self }
-    }
-
-    /// With or without the probability of each token.
-    pub fn logprobs(self, logprobs: bool) -> GenerateOptions {
-        GenerateOptions { logprobs, ..self }
-    }
 }
+
+setters!(GenerateOptions {
+    sampler: SamplerOptions,
+    stops: impl Into<Vec<String>>,
+    stop_tokens: impl Into<Vec<u32>>,
+    max_tokens: impl Into<Option<usize>>,
+    logprobs: bool,
+});
 
 /// Why a text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use super::generation::Token;
 use super::options::{GenerateOptions, StopReason};
 use crate::cancel::Cancel;
 use crate::kv::Sequence;
+use crate::setters::setters;
 
 /// A text to be continued.
 #[derive(Clone, Debug)]
@@ -29,17 +30,9 @@ impl Request {
     pub fn new(tokens: Vec<u32>, options: GenerateOptions) -> Request {
         Request { tokens, options, cancel: Cancel::new(), sequence: None }
     }
-
-    /// With this flag to end it early.
-    pub fn cancel(self, cancel: Cancel) -> Request {
-        Request { cancel, ..self }
-    }
-
-    /// With this sequence to begin with.
-    pub fn sequence(self, sequence: impl Into<Option<Sequence>>) -> Request {
-        Request { sequence: sequence.into(), ..self }
-    }
 }
+
+setters!(Request { cancel: Cancel, sequence: impl Into<Option<Sequence>> });
 
 /// Which request an event is about: a number that its scheduler gives out once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,6 +15,7 @@ pub struct BatchToken {
 
 /// Why a model can't read these tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EngineError {
     /// The context is full.
     #[error("the context is full: {used} positions are used and {more} more are needed, of {context} (see -c)")]

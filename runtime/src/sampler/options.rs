@@ -1,6 +1,7 @@
 //! How tokens are chosen.
 
 use super::error::SamplerError;
+use crate::setters::setters;
 
 /// How a token is chosen. [`Default`] gives a moderately creative setting with the penalties off.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,18 @@ impl Default for SamplerOptions {
         }
     }
 }
+
+setters!(SamplerOptions {
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    repeat_penalty: f32,
+    frequency_penalty: f32,
+    presence_penalty: f32,
+    repeat_last_n: usize,
+    seed: u64,
+});
 
 impl SamplerOptions {
     /// Always the likeliest token.

@@ -137,17 +137,16 @@ pub struct SamplingArgs {
 impl SamplingArgs {
     /// The sampler's options, with a seed.
     pub fn options(&self) -> SamplerOptions {
-        SamplerOptions {
-            temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            frequency_penalty: self.frequency_penalty,
-            presence_penalty: self.presence_penalty,
-            repeat_last_n: self.repeat_last_n,
-            seed: self.seed.unwrap_or_else(new_seed),
-        }
+        SamplerOptions::default()
+            .temperature(self.temp)
+            .top_k(self.top_k)
+            .top_p(self.top_p)
+            .min_p(self.min_p)
+            .repeat_penalty(self.repeat_penalty)
+            .frequency_penalty(self.frequency_penalty)
+            .presence_penalty(self.presence_penalty)
+            .repeat_last_n(self.repeat_last_n)
+            .seed(self.seed.unwrap_or_else(new_seed))
     }
 }
 
