@@ -13,34 +13,7 @@ use quipu_kernels::{Kernels, Tile, Weights};
 use quipu_quant::TensorType;
 use quipu_quant::blocks::f16_scales;
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group};
-
-/// A small generator of numbers; the same in every run.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Default for Random {
-    fn default() -> Random {
-        Random(1)
-    }
-}
-
-impl Random {
-    /// 32 bits (Knuth's MMIX generator, its upper half).
-    pub fn bits(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 32) as u32
-    }
-
-    /// A number in -1..1.
-    pub fn number(&mut self) -> f32 {
-        self.bits() as f32 / (1u64 << 31) as f32 - 1.0
-    }
-
-    /// `n` numbers in -1..1.
-    pub fn numbers(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.number()).collect()
-    }
-}
+use quipu_test_random::Random;
 
 /// A packed matrix.
 pub struct Matrix {
@@ -91,11 +64,11 @@ impl Matrix {
 
 /// Blocks of `n` weights in GGUF's form.
 fn plain_rows(ty: TensorType, n: usize) -> Vec<u8> {
-    let mut random = Random::default();
+    let mut random = Random::new(1);
     if ty == TensorType::F32 {
         return random.numbers(n).iter().flat_map(|x| x.to_le_bytes()).collect();
     }
-    let mut bytes: Vec<u8> = (0..n / ty.block_len() * ty.block_bytes()).map(|_| (random.bits() >> 24) as u8).collect();
+    let mut bytes = random.bytes(n / ty.block_len() * ty.block_bytes());
     // The upper byte of an f16 or a bf16; with these, numbers are around a hundredth.
     let (f16, bf16) = (0x20, 0x3c);
     let at = if ty.is_float() { &[0] } else { f16_scales(ty) };
@@ -118,7 +91,7 @@ pub struct Activations {
 impl Activations {
     /// `rows` random rows of `cols` elements.
     pub fn new(kernels: &Kernels, rows: usize, cols: usize) -> Activations {
-        let x = Random::default().numbers(rows * cols);
+        let x = Random::new(1).numbers(rows * cols);
         let tiles = kernels.tiles(&x, rows, cols);
         Activations { x, tiles }
     }

@@ -15,32 +15,23 @@ use quipu_quant::TensorType::{self, *};
 use quipu_quant::blocks::{dequantize, f16_scales, has_plain_rule, quantize};
 use quipu_quant::pack::{PackedLayout, pack};
 use quipu_quant::search;
+use quipu_test_random::Random;
 
 /// A directory with a source in it, and room for what is made of that.
 struct Bench {
     dir: tempfile::TempDir,
 }
 
-/// Numbers without a pattern (xorshift), the same in every run.
-fn noise(seed: usize) -> impl Iterator<Item = u64> {
-    let mut x = 0x9e37_79b9_7f4a_7c15u64 ^ (seed as u64).wrapping_mul(0xd134_2543_de82_ef95) | 1;
-    std::iter::repeat_with(move || {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        x
-    })
-}
-
+/// Weights between −0.5 and 0.5.
 fn weights(seed: usize, n: usize) -> Vec<f32> {
-    noise(seed).take(n).map(|x| (x >> 40) as f32 / (1 << 24) as f32 - 0.5).collect()
+    Random::new(seed as u64).numbers(n).iter().map(|x| 0.5 * x).collect()
 }
 
 /// Weights of any type that can be made; random blocks with sane scales of one that can't.
 fn bytes_of(seed: usize, ty: TensorType, n: usize) -> Vec<u8> {
     let mut bytes = vec![0; n / ty.block_len() * ty.block_bytes()];
     if quantize(ty, &weights(seed, n), &mut bytes).is_err() {
-        bytes.iter_mut().zip(noise(seed)).for_each(|(b, x)| *b = (x >> 32) as u8);
+        bytes = Random::new(seed as u64).bytes(bytes.len());
         for block in bytes.chunks_exact_mut(ty.block_bytes()) {
             // The f16 scales: 2^-6 or so.
             f16_scales(ty).iter().for_each(|&at| block[at..at + 2].copy_from_slice(&[0x55, 0x24]));

@@ -8,15 +8,11 @@ use quipu_formats::convert::{ConvertOptions, write_gguf};
 use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata};
 use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::{InterleavedType, StoredType, TensorType, blocks, stored};
+use quipu_test_random::Random;
 
 /// More than two groups of 16, the last one in part; and for interleaved rows, whole groups of 8.
 const ROWS: [usize; 2] = [37, 40];
 const COLS: usize = 256;
-
-/// Bytes without a pattern.
-fn noise(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 21) as u8).collect()
-}
 
 /// A file of one matrix.
 fn write(path: &Path, encoding: Encoding, rows: usize, data: &[u8]) -> GgufFile {
@@ -56,7 +52,7 @@ fn dequantized(ty: TensorType, plain: &[u8]) -> Vec<f32> {
 fn packed_is_as_plain() {
     let dir = tempfile::tempdir().unwrap();
     for ty in TensorType::ALL {
-        let plain = noise(ROWS[0] * ty.row_bytes(COLS).unwrap());
+        let plain = Random::new(1).bytes(ROWS[0] * ty.row_bytes(COLS).unwrap());
         let values = dequantized(ty, &plain);
         let file = write(&dir.path().join("plain.gguf"), Encoding::Plain(ty), ROWS[0], &plain);
         assert_rows(&file, Encoding::Plain(ty), &plain, &values);
@@ -76,7 +72,7 @@ fn packed_is_as_plain() {
 fn stored_is_as_recoded_with_values_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     for ty in StoredType::ALL {
-        let data = noise(ROWS[0] * ty.row_bytes(COLS).unwrap());
+        let data = Random::new(1).bytes(ROWS[0] * ty.row_bytes(COLS).unwrap());
         let mut plain = vec![0; ROWS[0] * ty.runs_as().row_bytes(COLS).unwrap()];
         let mut values = vec![0.0; ROWS[0] * COLS];
         stored::recode(ty, &data, &mut plain).unwrap();
@@ -106,7 +102,7 @@ fn interleave(plain: &[u8], group: usize, chunk: usize) -> Vec<u8> {
 #[test]
 fn interleaved_is_as_plain() {
     let dir = tempfile::tempdir().unwrap();
-    let plain = noise(ROWS[1] * TensorType::Q4_0.row_bytes(COLS).unwrap());
+    let plain = Random::new(1).bytes(ROWS[1] * TensorType::Q4_0.row_bytes(COLS).unwrap());
     let values = dequantized(TensorType::Q4_0, &plain);
     let shapes =
         [(InterleavedType::Q4_0_4_4, 4, 4), (InterleavedType::Q4_0_4_8, 4, 8), (InterleavedType::Q4_0_8_8, 8, 8)];

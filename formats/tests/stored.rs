@@ -9,6 +9,7 @@ use quipu_formats::source::{Encoding, Recoded, Source, TensorInfo, recoded_types
 use quipu_quant::TensorType::{F32, Q6_K, Q8_0};
 use quipu_quant::pack::{PackedLayout, pack};
 use quipu_quant::{StoredType, search, stored};
+use quipu_test_random::Random;
 
 const ROWS: usize = 37;
 const COLS: usize = 512;
@@ -20,14 +21,7 @@ fn name(ty: StoredType) -> String {
 /// Bytes without a pattern, below 64, so that f16 scales are smaller than 2 wherever they are.
 fn bytes(ty: StoredType) -> Vec<u8> {
     let len = ROWS * ty.row_bytes(COLS).unwrap();
-    let mut x = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(ty.id());
-    let noise = std::iter::repeat_with(|| {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        (x >> 32) as u8 & 0x3f
-    });
-    noise.take(len).collect()
+    Random::new(ty.id().into()).bytes(len).iter().map(|b| b & 0x3f).collect()
 }
 
 /// A file with a matrix of every type.

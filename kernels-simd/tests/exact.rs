@@ -7,68 +7,51 @@ use quipu_quant::TensorType;
 use quipu_quant::blocks::f16_scales;
 use quipu_quant::dot::{QuantizedRow, dot, dot_f32};
 use quipu_quant::pack::{PackedLayout, pack};
+use quipu_test_random::Random;
 
-/// SplitMix64 (Steele, Lea & Flood 2014).
-struct Random(u64);
+/// Activations of widely varying size, with blocks of zeros, of numbers too small to have a scale, and of the
+/// largest number alone, in either sign: no sums are larger.
+fn activations(random: &mut Random, n: usize) -> Vec<f32> {
+    let mut x: Vec<f32> = random.numbers(n);
+    for block in x.chunks_mut(32) {
+        let factor = match random.below(10) {
+            0 => 0.0,
+            1 => 1e-42,
+            2 => 1e20,
+            3 => 1e-20,
+            sign @ (4 | 5) => {
+                block.fill(if sign == 4 { 1.0 } else { -1.0 });
+                3.0
+            }
+            _ => 3.0,
+        };
+        block.iter_mut().for_each(|x| *x *= factor);
+    }
+    x
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-    /// In -1..1.
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-    /// Activations of widely varying size, with blocks of zeros, of numbers too small to have a scale, and of the
-    /// largest number alone, in either sign: no sums are larger.
-    fn activations(&mut self, n: usize) -> Vec<f32> {
-        let mut x: Vec<f32> = (0..n).map(|_| self.unit()).collect();
-        for block in x.chunks_mut(32) {
-            let factor = match self.below(10) {
-                0 => 0.0,
-                1 => 1e-42,
-                2 => 1e20,
-                3 => 1e-20,
-                sign @ (4 | 5) => {
-                    block.fill(if sign == 4 { 1.0 } else { -1.0 });
-                    3.0
-                }
-                _ => 3.0,
-            };
-            block.iter_mut().for_each(|x| *x *= factor);
+/// A row of any bits but for the f16 scales, which are finite; with extreme codes mixed in.
+fn row(random: &mut Random, ty: TensorType, cols: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = random.bytes(ty.row_bytes(cols).unwrap());
+    let extreme = [0x00, 0x80, 0xff, 0x7f][random.below(4)];
+    for block in bytes.chunks_mut(ty.block_bytes()) {
+        if random.below(4) == 0 {
+            block.fill(extreme);
         }
-        x
-    }
-    /// A row of any bits but for the f16 scales, which are finite; with extreme codes mixed in.
-    fn row(&mut self, ty: TensorType, cols: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> = (0..ty.row_bytes(cols).unwrap()).map(|_| self.next() as u8).collect();
-        let extreme = [0x00, 0x80, 0xff, 0x7f][self.below(4)];
-        for block in bytes.chunks_mut(ty.block_bytes()) {
-            if self.below(4) == 0 {
-                block.fill(extreme);
+        let f16s = match ty {
+            TensorType::F32 => {
+                block.copy_from_slice(&random.number().to_le_bytes());
+                continue;
             }
-            let f16s = match ty {
-                TensorType::F32 => {
-                    block.copy_from_slice(&self.unit().to_le_bytes());
-                    continue;
-                }
-                _ if ty.is_float() => &[0],
-                _ => f16_scales(ty),
-            };
-            for &at in f16s {
-                // Exponent below the one that means infinity; subnormal scales included.
-                block[at + 1] = block[at + 1] & 0x83 | (self.below(16) as u8) << 2;
-            }
+            _ if ty.is_float() => &[0],
+            _ => f16_scales(ty),
+        };
+        for &at in f16s {
+            // Exponent below the one that means infinity; subnormal scales included.
+            block[at + 1] = block[at + 1] & 0x83 | (random.below(16) as u8) << 2;
         }
-        bytes
     }
+    bytes
 }
 
 /// The kernels of every instruction set that this CPU has; says once which it lacks.
@@ -88,7 +71,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
 
 #[test]
 fn quantised_products_equal_the_reference() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for ty in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
         // So wide that neither all groups nor all tiles are in the cache together.
         let wide = [(165, 8192 / 64, 33)].into_iter().filter(|_| ty == TensorType::Q4_0 || ty == TensorType::Q8_0);
@@ -107,11 +90,11 @@ fn quantised_products_equal_the_reference() {
         .chain(wide)
         {
             let cols = blocks * ty.block_len().max(64);
-            let plain: Vec<Vec<u8>> = (0..rows).map(|_| random.row(ty, cols)).collect();
+            let plain: Vec<Vec<u8>> = (0..rows).map(|_| row(&mut random, ty, cols)).collect();
             let layout = PackedLayout::new(ty, rows, cols).unwrap();
             let packed = pack(&layout, &plain.concat());
             let weights = Weights::new(layout, &packed);
-            let x = random.activations(n * cols);
+            let x = activations(&mut random, n * cols);
             let expected: Vec<f32> = x
                 .chunks(cols)
                 .map(QuantizedRow::new)
@@ -144,15 +127,15 @@ fn quantised_products_equal_the_reference() {
 
 #[test]
 fn float_products_equal_the_reference() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     for ty in [TensorType::F32, TensorType::F16, TensorType::BF16] {
         for (rows, cols, n) in [(16, 1, 1), (64, 172, 5), (100, 33, 4), (129, 64, 9)] {
-            let plain: Vec<Vec<u8>> = (0..rows).map(|_| random.row(ty, cols)).collect();
+            let plain: Vec<Vec<u8>> = (0..rows).map(|_| row(&mut random, ty, cols)).collect();
             let layout = PackedLayout::new(ty, rows, cols).unwrap();
             let packed = pack(&layout, &plain.concat());
             let weights = Weights::new(layout, &packed);
             let stride = cols + 3;
-            let x: Vec<f32> = (0..n * stride).map(|_| random.unit()).collect();
+            let x: Vec<f32> = random.numbers(n * stride);
             for k in all() {
                 let width = weights.groups() * 16;
                 let mut out = vec![f32::NAN; n * width];
@@ -176,12 +159,12 @@ fn same_everywhere(what: &str, mut f: impl FnMut(&Kernels) -> Vec<f32>) {
 
 #[test]
 fn rows_are_treated_alike_everywhere() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for n in [16, 64, 176, 2048] {
-        let x = random.activations(n);
-        let y = random.activations(n);
+        let x = activations(&mut random, n);
+        let y = activations(&mut random, n);
         let tame: Vec<f32> = x.iter().map(|x| x.clamp(-1e3, 1e3)).collect();
-        let angles: Vec<[f32; 2]> = (0..n / 2).map(|_| [random.unit(), random.unit()]).collect();
+        let angles: Vec<[f32; 2]> = (0..n / 2).map(|_| [random.number(), random.number()]).collect();
         same_everywhere("rms_norm", |k| {
             let mut out = vec![0.0; n];
             k.rms_norm(&tame, &y, 1e-5, n - 3, &mut out);
@@ -221,11 +204,11 @@ fn rows_are_treated_alike_everywhere() {
 /// side, rows padded to sixteen.
 #[test]
 fn heads_are_treated_as_rows_and_pairs_are() {
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     for (head_dim, turned) in [(2, 2), (24, 24), (24, 16), (64, 64), (128, 96)] {
-        let x: Vec<f32> = (0..5 * head_dim).map(|_| random.unit()).collect();
-        let weight: Vec<f32> = (0..head_dim).map(|_| random.unit()).collect();
-        let angles: Vec<[f32; 2]> = (0..turned / 2).map(|_| [random.unit(), random.unit()]).collect();
+        let x: Vec<f32> = random.numbers(5 * head_dim);
+        let weight: Vec<f32> = random.numbers(head_dim);
+        let angles: Vec<[f32; 2]> = (0..turned / 2).map(|_| [random.number(), random.number()]).collect();
         // Where the pairs' order has element `i` of a head.
         let beside = |i: usize| if i >= turned { i } else { i % (turned / 2) * 2 + i / (turned / 2) };
         let moved = |x: &[f32]| {
@@ -253,9 +236,9 @@ fn heads_are_treated_as_rows_and_pairs_are() {
 
 #[test]
 fn sums_of_exponentials_are_the_same_everywhere() {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     for n in [1, 7, 8, 40, 1003, 128_256] {
-        let mut logits = |scale: f32| (0..n).map(|_| scale * random.unit()).collect::<Vec<f32>>();
+        let mut logits = |scale: f32| (0..n).map(|_| scale * random.number()).collect::<Vec<f32>>();
         let (base, model) = (logits(20.0), logits(900.0));
         let sums = |k: &Kernels| {
             let [p, q, weighted] = k.divergence_sums(&base, &model, [20.0, 900.0]);
@@ -285,7 +268,7 @@ fn silu_follows_the_exact_function() {
 /// Attention over `visible` positions in segments, merged; and in f64 from the definition.
 #[test]
 fn attention_is_the_same_everywhere_and_right() {
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     for (head_dim, rows, positions) in [
         (64usize, 4usize, 300usize),
         (8, 1, 128),
@@ -298,9 +281,9 @@ fn attention_is_the_same_everywhere_and_right() {
     ] {
         let width = head_dim.next_multiple_of(16);
         let segments = positions.div_ceil(SEGMENT);
-        let k: Vec<Vec<f32>> = (0..positions).map(|_| (0..head_dim).map(|_| random.unit()).collect()).collect();
-        let v: Vec<Vec<f32>> = (0..positions).map(|_| (0..head_dim).map(|_| random.unit()).collect()).collect();
-        let q: Vec<f32> = (0..rows * head_dim).map(|_| random.unit()).collect();
+        let k: Vec<Vec<f32>> = (0..positions).map(|_| random.numbers(head_dim)).collect();
+        let v: Vec<Vec<f32>> = (0..positions).map(|_| random.numbers(head_dim)).collect();
+        let q: Vec<f32> = random.numbers(rows * head_dim);
         // The last rows see fewer positions, as in a prompt.
         let visible: Vec<usize> = (0..rows).map(|r| positions.saturating_sub(rows - 1 - r).max(1)).collect();
         // What no row may see is NaN.

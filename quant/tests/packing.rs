@@ -6,6 +6,7 @@ use quipu_quant::{
     blocks::{self, Block},
     pack::{self, GROUP_ROWS, PackedLayout},
 };
+use quipu_test_random::Random;
 
 /// A type, a shape that fits it, and random bytes for its plain rows.
 fn tensors() -> impl Strategy<Value = (PackedLayout, Vec<u8>)> {
@@ -128,13 +129,7 @@ fn codes_stand_where_the_table_says<B: Block>() {
     let ty = B::TYPE;
     let cols = 2 * ty.block_len();
     let layout = PackedLayout::new(ty, GROUP_ROWS, cols).unwrap();
-    // Any bytes will do; these are a linear congruential generator's.
-    let mut state = 1_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    let plain: Vec<u8> = (0..GROUP_ROWS * layout.row_bytes()).map(|_| next()).collect();
+    let plain = Random::new(1).bytes(GROUP_ROWS * layout.row_bytes());
     let packed = pack::pack(&layout, &plain);
     let (quants, scales) = layout.group(&packed, 0);
     for r in 0..GROUP_ROWS {

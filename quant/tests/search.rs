@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use quipu_quant::TensorType::{self, *};
 use quipu_quant::blocks;
 use quipu_quant::search::{Calibration, quantize};
+use quipu_test_random::Random;
 
 fn searched(ty: TensorType, x: &[f32], calibration: Option<&Calibration>) -> Vec<f32> {
     let mut bytes = vec![0; ty.row_bytes(x.len()).unwrap()];
@@ -65,8 +66,7 @@ proptest! {
 /// Values by least squares would be shorter than the weights, which makes all outputs too small.
 #[test]
 fn q2_k_keeps_the_length() {
-    let x: Vec<f32> =
-        (0..1 << 14).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect();
+    let x = Random::new(1).numbers(1 << 14);
     let values = searched(Q2_K, &x, None);
     let (xx, xv) = x.iter().zip(&values).fold((0.0, 0.0), |(xx, xv), (x, v)| (xx + x * x, xv + x * v));
     assert!((xv / xx - 1.0).abs() < 2e-3, "{}", xv / xx);
@@ -75,17 +75,7 @@ fn q2_k_keeps_the_length() {
 /// On weights as they are, more bits give less error, and a K-quant less than the plain block of 32 with as many bits.
 #[test]
 fn k_quants_keep_their_rank() {
-    let mut state = 1_u32;
-    let mut next = || {
-        // Sums of four uniform numbers: nearly normal.
-        let mut sum = 0.0;
-        for _ in 0..4 {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            sum += (state >> 8) as f32 / (1 << 24) as f32 - 0.5;
-        }
-        0.03 * sum
-    };
-    let x: Vec<f32> = (0..1 << 14).map(|_| next()).collect();
+    let x: Vec<f32> = Random::new(1).normals(1 << 14).iter().map(|x| 0.03 * x).collect();
     let w = vec![1.0; x.len()];
     let of = |ty| error(&x, &searched(ty, &x, None), &w);
     let (q2, q3, q4, q5, q6) = (of(Q2_K), of(Q3_K), of(Q4_K), of(Q5_K), of(Q6_K));

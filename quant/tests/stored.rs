@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use quipu_quant::StoredType::{self, *};
 use quipu_quant::blocks;
 use quipu_quant::stored::{dequantize, recode};
+use quipu_test_random::Random;
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
@@ -48,15 +49,7 @@ fn values_are_ggmls() {
 
 /// Random blocks whose f16 scale is `d` (for MXFP4 the power of two below its size; NVFP4's stay random).
 fn random_blocks(ty: StoredType, count: usize, d: f16) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(ty.id());
-    let mut byte = || {
-        // xorshift64*; the upper bits are the good ones.
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
-    };
-    let mut bytes: Vec<u8> = (0..count * ty.block_bytes()).map(|_| byte()).collect();
+    let mut bytes = Random::new(ty.id().into()).bytes(count * ty.block_bytes());
     for block in bytes.chunks_exact_mut(ty.block_bytes()) {
         let at = match ty {
             NVFP4 => continue,

@@ -9,6 +9,7 @@ use quipu_formats::gguf::{GgufWriter, Value};
 use quipu_quant::TensorType;
 use quipu_runtime::host::cores::Cores;
 use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Residence, Sequence};
+use quipu_test_random::Random;
 use quipu_tests::{Reference, assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
 
 fn demo() -> PathBuf {
@@ -30,15 +31,8 @@ fn convert(from: &Path, directory: &Path, types: TypeRule, packed: bool) -> Path
 }
 
 /// Tokens without meaning, but all in the vocabulary.
-fn tokens(engine: &Engine, count: usize, seed: u32) -> Vec<u32> {
-    let mut state = seed;
-    let vocabulary = engine.vocabulary() as u32;
-    let mut next = || {
-        // Numerical Recipes' linear congruential generator; only its upper bits are any good.
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) % vocabulary
-    };
-    (0..count).map(|_| next()).collect()
+fn tokens(engine: &Engine, count: usize, seed: u64) -> Vec<u32> {
+    Random::new(seed).tokens(count, engine.vocabulary())
 }
 
 /// Two other sequences read pieces of their own in the same passes, of lengths that fit no tile.

@@ -8,6 +8,7 @@ use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
 use quipu_formats::gguf::GgufWriter;
 use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::{StoredType, TensorType};
+use quipu_test_random::Random;
 use quipu_tests::{assert_same_bits, kl_divergence, load, logits, open, options};
 
 fn demo() -> Box<dyn Source> {
@@ -27,14 +28,8 @@ const TYPES: [StoredType; 8] = [
 ];
 
 /// Random blocks whose values are some hundredths large, as weights are.
-fn random_blocks(ty: StoredType, weights: usize, state: &mut u32) -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..weights / ty.block_len() * ty.block_bytes())
-        .map(|_| {
-            // Numerical Recipes' linear congruential generator; only its upper bits are any good.
-            *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (*state >> 24) as u8
-        })
-        .collect();
+fn random_blocks(ty: StoredType, weights: usize, random: &mut Random) -> Vec<u8> {
+    let mut bytes = random.bytes(weights / ty.block_len() * ty.block_bytes());
     // The largest value for a scale of 1, and for MXFP4 of 2^-7.
     let largest = match ty {
         StoredType::IQ1_S => 17.0,
@@ -55,13 +50,13 @@ fn random_blocks(ty: StoredType, weights: usize, state: &mut u32) -> Vec<u8> {
 /// The demo model with other matrices in its layers.
 fn write(path: &Path) -> PathBuf {
     let source = demo();
-    let (mut infos, mut data, mut state, mut matrices) = (Vec::new(), Vec::new(), 1, 0);
+    let (mut infos, mut data, mut random, mut matrices) = (Vec::new(), Vec::new(), Random::new(1), 0);
     for (i, tensor) in source.tensors().iter().enumerate() {
         if tensor.name.starts_with("blk.") && tensor.shape.len() == 2 {
             let ty = TYPES[matrices % TYPES.len()];
             matrices += 1;
             infos.push(TensorInfo { encoding: Encoding::Stored(ty), ..tensor.clone() });
-            data.push(random_blocks(ty, tensor.rows() * tensor.cols(), &mut state));
+            data.push(random_blocks(ty, tensor.rows() * tensor.cols(), &mut random));
         } else {
             infos.push(tensor.clone());
             data.push(source.rows(i, 0..tensor.rows()).into_owned());

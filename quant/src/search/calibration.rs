@@ -154,30 +154,20 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use quipu_test_random::Random;
+
     use super::*;
-    use crate::TensorType;
     use crate::blocks::dequantize;
     use crate::search::quantize;
-
-    fn noise(seed: u32) -> impl FnMut() -> f32 {
-        let mut state = seed;
-        move || {
-            let mut sum = 0.0;
-            for _ in 0..4 {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                sum += (state >> 8) as f32 / (1 << 24) as f32 - 0.5;
-            }
-            sum
-        }
-    }
+    use crate::types::TensorType;
 
     /// Activations with a mean and a few common directions, as models have them.
     fn activations(rows: usize, cols: usize) -> Vec<Vec<f32>> {
-        let mut next = noise(7);
-        let directions: Vec<Vec<f32>> = (0..6).map(|_| (0..cols).map(|_| next()).collect()).collect();
+        let mut random = Random::new(7);
+        let directions: Vec<Vec<f32>> = (0..6).map(|_| random.normals(cols)).collect();
         let row = |_| {
-            let c: Vec<f32> = (0..6).map(|i| next() * 3.0 + if i == 0 { 2.0 } else { 0.0 }).collect();
-            (0..cols).map(|k| next() * 0.5 + (0..6).map(|i| c[i] * directions[i][k]).sum::<f32>()).collect()
+            let c: Vec<f32> = (0..6).map(|i| random.normal() * 3.0 + if i == 0 { 2.0 } else { 0.0 }).collect();
+            (0..cols).map(|k| random.normal() * 0.5 + (0..6).map(|i| c[i] * directions[i][k]).sum::<f32>()).collect()
         };
         (0..rows).map(row).collect()
     }
@@ -202,8 +192,7 @@ mod tests {
             let all = activations(seen + 200, cols);
             let (seen, unseen) = all.split_at(seen);
             let (squares, gram) = products(seen, cols);
-            let mut next = noise(3);
-            let w: Vec<f32> = (0..16 * cols).map(|_| next() * 0.05).collect();
+            let w: Vec<f32> = Random::new(3).normals(16 * cols).iter().map(|x| 0.05 * x).collect();
             let error = |calibration: Option<&Calibration>| -> f64 {
                 let mut bytes = vec![0; ty.row_bytes(cols).unwrap() * 16];
                 quantize(ty, cols, &w, calibration, &mut bytes).unwrap();

@@ -132,26 +132,24 @@ fn pass_on(errors: &[[f32; ROWS]; SUB], feedback: &[f32], from: usize, window: &
 
 #[cfg(test)]
 mod tests {
+    use quipu_test_random::Random;
+
     use super::*;
-    use crate::TensorType;
     use crate::search::quantize;
+    use crate::types::TensorType;
 
     /// A row becomes the same blocks alone, among fifteen others, and after a group that is full.
     #[test]
     fn rows_do_not_know_of_each_other() {
-        let mut state = 1_u32;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
+        let mut random = Random::new(1);
         let cols = 512;
-        let inputs: Vec<f32> = (0..40 * cols).map(|_| next()).collect();
+        let inputs = random.numbers(40 * cols);
         let product = |i: usize, j: usize| inputs.chunks(cols).map(|x| x[i] * x[j]).sum::<f32>() / 40.0;
         let gram: Vec<f32> =
             (0..cols * WINDOW).map(|n| product(n / WINDOW, n / WINDOW / WINDOW * WINDOW + n % WINDOW)).collect();
         let squares: Vec<f32> = (0..cols).map(|i| product(i, i)).collect();
         let calibration = Calibration::from_products(&squares, &gram, 40.0).unwrap();
-        let weights: Vec<f32> = (0..(2 * ROWS + 3) * cols).map(|_| next()).collect();
+        let weights = random.numbers((2 * ROWS + 3) * cols);
         for ty in TensorType::ALL.into_iter().filter(|ty| !ty.is_float()) {
             let rounded = |weights: &[f32]| {
                 let mut bytes = vec![0; ty.row_bytes(weights.len()).unwrap()];

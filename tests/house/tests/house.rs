@@ -14,6 +14,7 @@ const WITH_CIRCLES: &[&str] = &["quipu-formats"];
 
 /// The floors of the house, from the ground up (docs/design.md): a package knows packages of lower floors only.
 const FLOORS: &[&[&str]] = &[
+    &["quipu-test-random"],
     &["quipu-quant", "quipu-demo"],
     &["quipu-formats", "quipu-kernels"],
     &["quipu-runtime"],
