@@ -20,9 +20,10 @@ use quipu_quant::blocks::dequantize;
 use quipu_quant::search::{self, Calibration};
 use rayon::prelude::*;
 
+use super::options::{ConvertOptions, TypeRule};
+use super::outcome::ConvertError;
 use super::plan::{Plan, is_calibrated, is_weight};
 use super::stream::check_range;
-use super::{ConvertError, ConvertOptions, TypeRule};
 use crate::families::names::split_layer;
 use crate::gguf::Metadata;
 use crate::imatrix::Statistics;

@@ -27,189 +27,25 @@
 
 pub mod budget;
 pub mod mix;
+mod options;
 mod order;
+mod outcome;
 mod pattern;
 mod plan;
 mod stream;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use quipu_quant::TensorType;
 
 pub use mix::Mix;
+pub use options::{ConvertOptions, Rounding, TypeRule};
+pub use outcome::{ConvertError, ConvertProgress, Summary, Warning};
 pub use pattern::TensorRule;
 
 use crate::gguf::{GgufWriter, OutputError, WriteError};
-use crate::imatrix::Imatrix;
 use crate::source::{Source, TensorInfo};
-
-/// Which types the tensors of the output have; see the [module's table](self).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TypeRule {
-    /// Those of the source.
-    #[default]
-    Keep,
-    /// This one, with the exceptions of the table.
-    To(TensorType),
-    /// A mix.
-    Mix(Mix),
-}
-
-/// How values become codes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rounding {
-    /// By search for the least error (`quipu_quant::search`).
-    #[default]
-    Search,
-    /// By ggml's rule, to the byte. There is none for the K-quants and IQ4.
-    Plain,
-}
-
-/// What to write.
-#[derive(Clone, Debug, Default)]
-pub struct ConvertOptions {
-    /// The types.
-    pub types: TypeRule,
-    /// Types for single tensors, whatever `types` says; of several that match the first counts. For `*.weight` of two
-    /// dimensions or more.
-    pub tensors: Vec<TensorRule>,
-    /// Matrices in the R16·K4 layout, for Quipu alone; else plain, for every reader of GGUF.
-    pub packed: bool,
-    /// How values become codes.
-    pub rounding: Rounding,
-    /// What the rounding by search knows of activations.
-    pub imatrix: Option<Arc<Imatrix>>,
-    /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`]), so that the sizes are the
-    /// same.
-    pub imatrix_types: bool,
-}
-
-/// How far a conversion has come.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
-    /// The tensor being written.
-    pub tensor: &'a str,
-    /// Bytes of tensor data written so far.
-    pub bytes: u64,
-    /// Bytes of tensor data of the whole.
-    pub total_bytes: u64,
-}
-
-/// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The length of the file.
-    pub bytes: u64,
-    /// How many tensors there are of each type, in the order of their first.
-    pub types: Vec<(TensorType, usize)>,
-    /// What the user should know.
-    pub warnings: Vec<Warning>,
-}
-
-/// Something that went on well, but perhaps not as the user thinks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// Tensors went from one quantised type to another.
-    Requantised {
-        /// The name of their type in the source.
-        from: &'static str,
-        /// Their type now.
-        to: TensorType,
-        /// How many.
-        tensors: usize,
-    },
-    /// Tensors of which the importance matrix says nothing, though it was to be used.
-    NotCalibrated {
-        /// How many.
-        tensors: usize,
-    },
-    /// Tensors could not take the type, since their rows are no multiple of its block.
-    NotWholeBlocks {
-        /// The type they would have taken.
-        wanted: TensorType,
-        /// The type they have now.
-        used: TensorType,
-        /// Which.
-        tensors: Vec<String>,
-    },
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Warning::Requantised { from, to, tensors } => write!(
-                f,
-                "{tensors} tensors requantised from {from} to {to}: worse than {to} from the original; convert that if you have it"
-            ),
-            Warning::NotCalibrated { tensors } => {
-                write!(f, "{tensors} tensors are not in the importance matrix and were rounded without it")
-            }
-            Warning::NotWholeBlocks { wanted, used, tensors } => write!(
-                f,
-                "{} tensors are {used} instead of {wanted}, whose blocks of {} do not divide their rows: {}",
-                tensors.len(),
-                wanted.block_len(),
-                tensors.join(", ")
-            ),
-        }
-    }
-}
-
-/// Why a conversion failed. No output is left, and a file that had its name is untouched.
-#[derive(Debug, thiserror::Error)]
-pub enum ConvertError {
-    /// The output could not be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The plain rule is not known for this type.
-    #[error("{tensor:?} is to be {ty}, for which there is no plain rule; leave out `--rounding plain`")]
-    NoPlainRule {
-        /// The tensor.
-        tensor: String,
-        /// Its type in the output.
-        ty: TensorType,
-    },
-    /// The importance matrix is of another model.
-    #[error(
-        "{}: {tensor:?} has {found} columns there, but {expected} in the model: it was made with another one",
-        .path.display()
-    )]
-    OtherModel {
-        /// The importance matrix.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its columns in the model.
-        expected: usize,
-        /// And in the importance matrix.
-        found: usize,
-    },
-    /// A weight that would spoil all weights of its block: NaN, infinite, or beyond what an f16 scale can reach.
-    #[error(
-        "{}: tensor {tensor:?}, row {row}, column {col}: the weight is {value}, which {ty} cannot hold (a damaged checkpoint?)",
-        .path.display()
-    )]
-    WeightOutOfRange {
-        /// The source.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// The row, from 0.
-        row: usize,
-        /// The element in the row, from 0.
-        col: usize,
-        /// The weight.
-        value: f32,
-        /// The type that it should have taken.
-        ty: TensorType,
-    },
-    /// The user asked to stop.
-    #[error("cancelled; nothing was written")]
-    Cancelled,
-}
 
 /// Writes `source` as a GGUF to `out`, which appears under its name only when it is complete.
 ///
@@ -220,7 +56,7 @@ pub fn write_gguf(
     options: &ConvertOptions,
     out: &Path,
     cancel: &AtomicBool,
-    progress: &(dyn Fn(Progress) + Sync),
+    progress: &(dyn Fn(ConvertProgress) + Sync),
 ) -> Result<Summary, ConvertError> {
     let plan = plan::Plan::new(source, options)?;
     refuse_checkpoint_file(out, source.path())?;

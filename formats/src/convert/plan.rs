@@ -6,8 +6,9 @@ use quipu_quant::blocks::has_plain_rule;
 use quipu_quant::{InterleavedType, TensorType};
 
 use super::mix::{self, Model};
+use super::options::{ConvertOptions, Rounding, TypeRule};
 use super::order::forward_order;
-use super::{ConvertError, ConvertOptions, Rounding, TypeRule, Warning};
+use super::outcome::{ConvertError, Warning};
 use crate::families::names::{Role, split_layer};
 use crate::gguf::{
     ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Metadata, PACKED_ALIGNMENT, Value,

@@ -11,8 +11,9 @@ use quipu_quant::search::Calibration;
 use quipu_quant::{TensorType, search};
 use rayon::prelude::*;
 
+use super::options::Rounding;
+use super::outcome::{ConvertError, ConvertProgress};
 use super::plan::Plan;
-use super::{ConvertError, Progress, Rounding};
 use crate::gguf::{GgufWriter, OutputFile, WriteError};
 use crate::source::{Encoding, Source, TensorInfo};
 
@@ -40,7 +41,7 @@ enum Work {
 }
 
 /// The result of a job.
-struct Part<'a> {
+struct Output<'a> {
     bytes: Cow<'a, [u8]>,
     /// For a packed matrix: the scales of these rows, which have to wait for the end of the quants.
     scales: Vec<u8>,
@@ -53,7 +54,7 @@ pub(super) fn write_tensors(
     rounding: Rounding,
     writer: GgufWriter<OutputFile>,
     cancel: &AtomicBool,
-    progress: &(dyn Fn(Progress) + Sync),
+    progress: &(dyn Fn(ConvertProgress) + Sync),
 ) -> Result<GgufWriter<OutputFile>, ConvertError> {
     let total_bytes = plan.tensors.iter().filter_map(TensorInfo::byte_len).map(|b| b as u64).sum();
     let rounder = Rounder { rounding, calibrations: plan.tensors.iter().map(|_| Mutex::default()).collect() };
@@ -65,14 +66,14 @@ pub(super) fn write_tensors(
         if cancel.load(Ordering::Relaxed) {
             return Err(ConvertError::Cancelled);
         }
-        let (done, parts) = computed;
-        let (parts, written) = rayon::join(
+        let (done, outputs) = computed;
+        let (next, written) = rayon::join(
             || window.par_iter().map(|job| convert(source, plan, &rounder, job)).collect(),
-            || done.iter().zip(parts).try_for_each(|(job, part)| sink.write(job, part?)),
+            || done.iter().zip(outputs).try_for_each(|(job, output)| sink.write(job, output?)),
         );
         written?;
         done.iter().filter(|job| job.last).for_each(|job| rounder.forget(job.tensor));
-        computed = (window, parts);
+        computed = (window, next);
     }
     Ok(sink.writer)
 }
@@ -92,12 +93,12 @@ fn jobs(source: &dyn Source, plan: &Plan, tensor: usize) -> impl Iterator<Item =
     })
 }
 
-fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job) -> Result<Part<'a>, ConvertError> {
+fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job) -> Result<Output<'a>, ConvertError> {
     let (to, origin) = (&plan.tensors[job.tensor], plan.origins[job.tensor]);
     let rows = match &job.work {
         Work::Copy(range) => {
             let data = source.mapped(origin).expect("what is not plain lies in its file as it is");
-            return Ok(Part { bytes: Cow::Borrowed(&data[range.clone()]), scales: Vec::new() });
+            return Ok(Output { bytes: Cow::Borrowed(&data[range.clone()]), scales: Vec::new() });
         }
         Work::Rows(rows) => rows.clone(),
     };
@@ -108,11 +109,11 @@ fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job
         check_range(source, origin, to.ty(), rows.start, &values)?;
         Cow::Owned(rounder.round(plan, job.tensor, &values))
     };
-    if to.encoding.is_packed() { Ok(packed_rows(to, &bytes)) } else { Ok(Part { bytes, scales: Vec::new() }) }
+    if to.encoding.is_packed() { Ok(packed_rows(to, &bytes)) } else { Ok(Output { bytes, scales: Vec::new() }) }
 }
 
-/// Whole rows, starting with a group, as a part of a packed tensor.
-fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Part<'static> {
+/// Whole rows, starting with a group, as the output of a packed tensor.
+fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Output<'static> {
     let layout = info.packed_layout();
     let groups = (plain.len() / layout.row_bytes()).div_ceil(GROUP_ROWS);
     let mut quants = vec![0; groups * layout.group_quant_bytes()];
@@ -122,7 +123,7 @@ fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Part<'static> {
         let scales = &mut scales[i * layout.group_scale_bytes()..][..layout.group_scale_bytes()];
         pack_group(&layout, rows, quants, scales);
     }
-    Part { bytes: Cow::Owned(quants), scales }
+    Output { bytes: Cow::Owned(quants), scales }
 }
 
 /// From values to blocks.
@@ -198,12 +199,12 @@ fn out_of_range(ty: TensorType, values: &[f32]) -> Option<usize> {
     if values.iter().fold(true, |all, v| all & fits(v)) { None } else { values.iter().position(|v| !fits(v)) }
 }
 
-/// Takes the parts in order.
+/// Takes the outputs of the jobs in order.
 struct Sink<'a> {
     source: &'a dyn Source,
     plan: &'a Plan,
     writer: GgufWriter<OutputFile>,
-    progress: &'a (dyn Fn(Progress) + Sync),
+    progress: &'a (dyn Fn(ConvertProgress) + Sync),
     /// Scales of the packed matrix at hand.
     scales: Vec<u8>,
     /// Chunks written since pages of the source were given back.
@@ -213,10 +214,10 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    fn write(&mut self, job: &Job, part: Part) -> Result<(), ConvertError> {
+    fn write(&mut self, job: &Job, output: Output) -> Result<(), ConvertError> {
         let to = &self.plan.tensors[job.tensor];
-        self.put(&part.bytes)?;
-        self.scales.extend(&part.scales);
+        self.put(&output.bytes)?;
+        self.scales.extend(&output.scales);
         if job.last && to.encoding.is_packed() && matches!(job.work, Work::Rows(_)) {
             let layout = to.packed_layout();
             let gap = layout.scales_offset() - layout.groups() * layout.group_quant_bytes();
@@ -231,7 +232,7 @@ impl Sink<'_> {
             self.source.release(self.plan.origins[job.tensor]);
             self.unreleased = 0;
         }
-        (self.progress)(Progress { tensor: &to.name, bytes: self.bytes, total_bytes: self.total_bytes });
+        (self.progress)(ConvertProgress { tensor: &to.name, bytes: self.bytes, total_bytes: self.total_bytes });
         Ok(())
     }
 

@@ -1,0 +1,50 @@
+//! What to write: the types, the layout, the rounding.
+
+use std::sync::Arc;
+
+use quipu_quant::TensorType;
+
+use super::mix::Mix;
+use super::pattern::TensorRule;
+use crate::imatrix::Imatrix;
+
+/// Which types the tensors of the output have; see the [module's table](super).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TypeRule {
+    /// Those of the source.
+    #[default]
+    Keep,
+    /// This one, with the exceptions of the table.
+    To(TensorType),
+    /// A mix.
+    Mix(Mix),
+}
+
+/// How values become codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounding {
+    /// By search for the least error (`quipu_quant::search`).
+    #[default]
+    Search,
+    /// By ggml's rule, to the byte. There is none for the K-quants and IQ4.
+    Plain,
+}
+
+/// What to write.
+#[derive(Clone, Debug, Default)]
+pub struct ConvertOptions {
+    /// The types.
+    pub types: TypeRule,
+    /// Types for single tensors, whatever `types` says; of several that match the first counts. For `*.weight` of two
+    /// dimensions or more.
+    pub tensors: Vec<TensorRule>,
+    /// Matrices in the R16·K4 layout, for Quipu alone; else plain, for every reader of GGUF.
+    pub packed: bool,
+    /// How values become codes.
+    pub rounding: Rounding,
+    /// What the rounding by search knows of activations.
+    pub imatrix: Option<Arc<Imatrix>>,
+    /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`](super::mix)), so that the
+    /// sizes are the same.
+    pub imatrix_types: bool,
+}

@@ -1,0 +1,132 @@
+//! What comes of a conversion: how far it is, what was written, what the user should know, why it failed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use quipu_quant::TensorType;
+
+use crate::gguf::WriteError;
+
+/// How far a conversion has come.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvertProgress<'a> {
+    /// The tensor being written.
+    pub tensor: &'a str,
+    /// Bytes of tensor data written so far.
+    pub bytes: u64,
+    /// Bytes of tensor data of the whole.
+    pub total_bytes: u64,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The length of the file.
+    pub bytes: u64,
+    /// How many tensors there are of each type, in the order of their first.
+    pub types: Vec<(TensorType, usize)>,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that went on well, but perhaps not as the user thinks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Tensors went from one quantised type to another.
+    Requantised {
+        /// The name of their type in the source.
+        from: &'static str,
+        /// Their type now.
+        to: TensorType,
+        /// How many.
+        tensors: usize,
+    },
+    /// Tensors of which the importance matrix says nothing, though it was to be used.
+    NotCalibrated {
+        /// How many.
+        tensors: usize,
+    },
+    /// Tensors could not take the type, since their rows are no multiple of its block.
+    NotWholeBlocks {
+        /// The type they would have taken.
+        wanted: TensorType,
+        /// The type they have now.
+        used: TensorType,
+        /// Which.
+        tensors: Vec<String>,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Requantised { from, to, tensors } => write!(
+                f,
+                "{tensors} tensors requantised from {from} to {to}: worse than {to} from the original; convert that if you have it"
+            ),
+            Warning::NotCalibrated { tensors } => {
+                write!(f, "{tensors} tensors are not in the importance matrix and were rounded without it")
+            }
+            Warning::NotWholeBlocks { wanted, used, tensors } => write!(
+                f,
+                "{} tensors are {used} instead of {wanted}, whose blocks of {} do not divide their rows: {}",
+                tensors.len(),
+                wanted.block_len(),
+                tensors.join(", ")
+            ),
+        }
+    }
+}
+
+/// Why a conversion failed. No output is left, and a file that had its name is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The output could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The plain rule is not known for this type.
+    #[error("{tensor:?} is to be {ty}, for which there is no plain rule; leave out `--rounding plain`")]
+    NoPlainRule {
+        /// The tensor.
+        tensor: String,
+        /// Its type in the output.
+        ty: TensorType,
+    },
+    /// The importance matrix is of another model.
+    #[error(
+        "{}: {tensor:?} has {found} columns there, but {expected} in the model: it was made with another one",
+        .path.display()
+    )]
+    OtherModel {
+        /// The importance matrix.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its columns in the model.
+        expected: usize,
+        /// And in the importance matrix.
+        found: usize,
+    },
+    /// A weight that would spoil all weights of its block: NaN, infinite, or beyond what an f16 scale can reach.
+    #[error(
+        "{}: tensor {tensor:?}, row {row}, column {col}: the weight is {value}, which {ty} cannot hold (a damaged checkpoint?)",
+        .path.display()
+    )]
+    WeightOutOfRange {
+        /// The source.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The row, from 0.
+        row: usize,
+        /// The element in the row, from 0.
+        col: usize,
+        /// The weight.
+        value: f32,
+        /// The type that it should have taken.
+        ty: TensorType,
+    },
+    /// The user asked to stop.
+    #[error("cancelled; nothing was written")]
+    Cancelled,
+}
