@@ -1,7 +1,7 @@
 //! The instruction sets, in one table.
 //!
-//! A new one is a file that implements the traits `Simd`, `Gemm` and `Roofline` for its token, and a row here. If it
-//! needs a feature that no row has named yet, `cpu` learns to find that.
+//! A new one is a file that implements the traits `Simd`, `Gemm` and `Roofline` for its token, named in the `mod.rs`
+//! beside it, and a row here. If it needs a feature that no row has named yet, `cpu` learns to find that.
 
 use std::fmt;
 use std::str::FromStr;

@@ -65,7 +65,7 @@ pub(crate) trait Simd: Copy {
     /// A native vector's part of a line: `LANES` rows × 4 columns of codes.
     type Line: Copy;
 
-    /// The proof, which nobody checks here.
+    /// A value of this type, without asking the CPU.
     ///
     /// # Safety
     /// This CPU has the instructions, and the system saves their registers.

@@ -53,7 +53,7 @@ fn row<S: Gemm, F: Form>(
 }
 
 /// `acc` and the sums `sum` of a block for outputs `at..at + LANES` and row `m` of `acts`, scaled; and the minima.
-/// `sum` are integers or, where the halves have scales, the integers of both times those.
+/// `sum` are integers or, where halves have scales, the integers of both halves times these.
 #[inline(always)]
 pub(crate) fn scaled<S: Simd, F: Form>(
     s: S,

@@ -83,13 +83,13 @@ pub(super) const ROWS: usize = 4;
 /// For each row, the sums of both parts of the outputs.
 pub(super) type Sums = [[__m256i; 2]; ROWS];
 
-/// Quantised activations of one block for four rows, as [`Tile`] has them.
+/// Quantised activations of one block for [`ROWS`] rows, as [`Tile`] has them.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub(super) q: &'a [ActBlock; ROWS],
     pub(super) minus: &'a [i32; ROWS],
     pub(super) minus_halves: &'a [[i32; 2]; ROWS],
-    /// Zeros but for [`Products::WIDE`].
+    /// Zeros unless [`Products::WIDE`].
     pub(super) wide: &'a [Wide; ROWS],
 }
 
@@ -129,7 +129,7 @@ fn store_codes<P: Products, F: Form>(cpu: Avx<P>, lines: &[__m256i; 8], codes: &
     }
 }
 
-/// The sums of block `codes`: integers, or where its halves have scales, the integers of both times those.
+/// The sums of the block `codes`: integers or, where halves have scales, the integers of both halves times these.
 #[inline(always)]
 fn sums<P: Products, F: Form>(
     cpu: Avx<P>,
