@@ -144,8 +144,11 @@ CHECKPOINTS = {
                   rms_norm_eps=1e-6, tokenizer="qwen", tokens=320, prompt=300, spelling=4),
     # A norm for each head of q and k; heads that are not hidden_size / num_attention_heads long.
     "qwen3-odd": dict(family="qwen3", hidden_size=72, intermediate_size=100, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
-                      head_dim=20, attention_bias=True, vocab_size=317, tie_word_embeddings=True,
+                      head_dim=20, vocab_size=317, tie_word_embeddings=True,
                       rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}, rms_norm_eps=1e-6, tokenizer="qwen", tokens=309, prompt=100),
+    "qwen3-biases": dict(family="qwen3", hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                         head_dim=32, attention_bias=True, vocab_size=305, tie_word_embeddings=True,
+                         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}, rms_norm_eps=1e-6, tokenizer="qwen", tokens=305, prompt=60),
     "qwen3": dict(family="qwen3", hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                   head_dim=96, vocab_size=320, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
                   rms_norm_eps=1e-6, tokenizer="qwen", tokens=320, prompt=300),
