@@ -3,6 +3,9 @@
 //! The tests are in `tests/tests`, one file for each claim. Their references come from outside: `tests/data` holds the
 //! small ones, `tests/refs` the scripts that make or fetch the others, into the directory that `QUIPU_REFS` names. A
 //! test whose reference is missing prints a line that starts with `SKIPPED`.
+//!
+//! A few tests of the crates look at the clock or at the memory of their process, which other programs on the machine
+//! can spoil. They are skipped, with such a line, where `QUIPU_SKIP_TIMING` is set.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
