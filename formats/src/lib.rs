@@ -10,6 +10,23 @@
 //! - [`imatrix`]: what activations a model's matrices met, for better rounding.
 //! - [`map`]: the one place where a file is mapped into memory.
 //!
+//! The tensors of a file, whatever it is:
+//!
+//! ```
+//! use quipu_formats::gguf::GgufFile;
+//! use quipu_formats::source::Source;
+//!
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tales.gguf");
+//! let file = GgufFile::open(path)?;
+//! println!("{:?}", file.metadata().get("general.architecture"));
+//! for (index, tensor) in file.tensors().iter().enumerate() {
+//!     let row = file.values(index, 0..1);
+//!     println!("{} {} {:?}: {:?} …", tensor.name, tensor.encoding.name(), tensor.shape, row.first());
+//! }
+//! # assert!(file.find("token_embd.weight").is_some());
+//! # Ok::<(), quipu_formats::gguf::GgufError>(())
+//! ```
+//!
 //! What a tensor's bytes mean is `quipu-quant`'s matter; what the model does with them is the runtime's.
 #![deny(unsafe_code)]
 

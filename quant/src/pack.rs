@@ -220,6 +220,17 @@ pub fn dequantize_row(layout: &PackedLayout, packed: &[u8], row: usize, out: &mu
 
 /// Packs a whole tensor.
 ///
+/// ```
+/// use quipu_quant::TensorType;
+/// use quipu_quant::pack::{PackedLayout, pack, unpack};
+///
+/// // 20 rows of 64 columns; a block of Q4_0 is 32 weights in 18 bytes.
+/// let layout = PackedLayout::new(TensorType::Q4_0, 20, 64).expect("whole blocks");
+/// let rows: Vec<u8> = (0..20 * 2 * 18).map(|i| i as u8).collect();
+/// let packed = pack(&layout, &rows);
+/// assert_eq!(unpack(&layout, &packed), rows);
+/// ```
+///
 /// # Panics
 /// When `plain` is not `rows` times [`PackedLayout::row_bytes`] long.
 pub fn pack(layout: &PackedLayout, plain: &[u8]) -> Vec<u8> {

@@ -15,8 +15,8 @@ struct Row {
     block_bytes: usize,
 }
 
-/// The parts of a block of a type with kernels.
-struct Parts {
+/// What a block of a type with kernels is made of.
+struct Content {
     /// Bits of a code; of a number, for the float types.
     code_bits: usize,
     /// How many f16 scales (and minima), and how many bytes of small integer scales.
@@ -32,7 +32,7 @@ struct Interleaving {
     rows: usize,
     /// Bytes of codes that stand together.
     chunk: usize,
-    /// As for [`Parts`].
+    /// As for [`Content`].
     file_type: u32,
 }
 
@@ -109,44 +109,44 @@ macro_rules! types {
     };
 }
 
-const fn parts(code_bits: usize, scales: (usize, usize), file_type: Option<u32>) -> Parts {
-    Parts { code_bits, scales, file_type }
+const fn content(code_bits: usize, scales: (usize, usize), file_type: Option<u32>) -> Content {
+    Content { code_bits, scales, file_type }
 }
 
 types! {
     /// A type with kernels. The ids and names are GGUF's (`ggml_type`).
-    TensorType, parts: Parts, {
+    TensorType, content: Content, {
         // (id, weights, bytes)   code bits, (f16 scales, bytes of scales), file type
         /// IEEE binary32.
-        F32    ( 0,   1,   4) parts(32, (0,  0), Some(0));
+        F32    ( 0,   1,   4) content(32, (0,  0), Some(0));
         /// IEEE binary16.
-        F16    ( 1,   1,   2) parts(16, (0,  0), Some(1));
+        F16    ( 1,   1,   2) content(16, (0,  0), Some(1));
         /// 32 weights: f16 scale, 4-bit values around 8.
-        Q4_0   ( 2,  32,  18) parts( 4, (1,  0), Some(2));
+        Q4_0   ( 2,  32,  18) content( 4, (1,  0), Some(2));
         /// 32 weights: f16 scale, f16 minimum, 4-bit values.
-        Q4_1   ( 3,  32,  20) parts( 4, (2,  0), Some(3));
+        Q4_1   ( 3,  32,  20) content( 4, (2,  0), Some(3));
         /// 32 weights: f16 scale, 5-bit values around 16.
-        Q5_0   ( 6,  32,  22) parts( 5, (1,  0), Some(8));
+        Q5_0   ( 6,  32,  22) content( 5, (1,  0), Some(8));
         /// 32 weights: f16 scale, f16 minimum, 5-bit values.
-        Q5_1   ( 7,  32,  24) parts( 5, (2,  0), Some(9));
+        Q5_1   ( 7,  32,  24) content( 5, (2,  0), Some(9));
         /// 32 weights: f16 scale, signed bytes.
-        Q8_0   ( 8,  32,  34) parts( 8, (1,  0), Some(7));
+        Q8_0   ( 8,  32,  34) content( 8, (1,  0), Some(7));
         /// 256 weights in 16 groups: f16 scale and minimum, 4-bit group scales and minima, 2-bit values.
-        Q2_K   (10, 256,  84) parts( 2, (2, 16), None);
+        Q2_K   (10, 256,  84) content( 2, (2, 16), None);
         /// 256 weights in 16 groups: f16 scale, 6-bit group scales around 32, 3-bit values around 4.
-        Q3_K   (11, 256, 110) parts( 3, (1, 12), Some(11));
+        Q3_K   (11, 256, 110) content( 3, (1, 12), Some(11));
         /// 256 weights in 8 groups: f16 scale and minimum, 6-bit group scales and minima, 4-bit values.
-        Q4_K   (12, 256, 144) parts( 4, (2, 12), None);
+        Q4_K   (12, 256, 144) content( 4, (2, 12), None);
         /// 256 weights in 8 groups: as [`TensorType::Q4_K`] with 5-bit values.
-        Q5_K   (13, 256, 176) parts( 5, (2, 12), None);
+        Q5_K   (13, 256, 176) content( 5, (2, 12), None);
         /// 256 weights in 16 groups: f16 scale, signed 8-bit group scales, 6-bit values around 32.
-        Q6_K   (14, 256, 210) parts( 6, (1, 16), Some(18));
+        Q6_K   (14, 256, 210) content( 6, (1, 16), Some(18));
         /// 32 weights: f16 scale, 4-bit codes for sixteen values that are closer together near zero.
-        IQ4_NL (20,  32,  18) parts( 4, (1,  0), Some(25));
+        IQ4_NL (20,  32,  18) content( 4, (1,  0), Some(25));
         /// 256 weights in 8 groups: f16 scale, 6-bit group scales around 32, codes as [`TensorType::IQ4_NL`].
-        IQ4_XS (23, 256, 136) parts( 4, (1,  6), Some(30));
+        IQ4_XS (23, 256, 136) content( 4, (1,  6), Some(30));
         /// The upper half of a binary32.
-        BF16   (30,   1,   2) parts(16, (0,  0), Some(32));
+        BF16   (30,   1,   2) content(16, (0,  0), Some(32));
     }
 }
 
@@ -211,23 +211,23 @@ impl TensorType {
 
     /// Bits of a code, without its share of the scales; for the float types, of a number.
     pub const fn code_bits(self) -> usize {
-        self.parts().code_bits
+        self.content().code_bits
     }
 
     /// How many f16 scales and minima a block has.
     pub const fn f16_scales(self) -> usize {
-        self.parts().scales.0
+        self.content().scales.0
     }
 
     /// Bytes of a block that hold the small integer scales and minima of its groups.
     pub const fn byte_scales(self) -> usize {
-        self.parts().scales.1
+        self.content().scales.1
     }
 
     /// llama.cpp's number for a file that is mostly of this type (`general.file_type`), if there is one: of Q2_K, Q4_K
     /// and Q5_K there are only mixes.
     pub const fn file_type(self) -> Option<u32> {
-        self.parts().file_type
+        self.content().file_type
     }
 }
 

@@ -24,6 +24,7 @@ use crate::types::TensorType;
 
 /// Why values could not be converted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BlockError {
     /// There is no plain rule for this type; [`crate::search`] makes its blocks.
     #[error("there is no plain rule for {ty}, only for F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1")]

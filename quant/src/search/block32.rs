@@ -6,21 +6,21 @@ use super::block::{Effort, Search, set_nearest_codes};
 use super::fit::Group;
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, SUB};
 
-/// Where the search starts: values that the farthest weight's code may take, in parts of the code farthest from zero.
-/// Beyond 1 it is cut off.
-pub(super) const PARTS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
+/// Where the search starts: values that the farthest weight's code may take, as fractions of the code farthest from
+/// zero. Beyond 1 it is cut off.
+pub(super) const FRACTIONS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
 
 /// The same for a brief search.
-const BRIEF_PARTS: [f32; 4] = [0.93, 1.0, 1.09, 1.16];
+const BRIEF_FRACTIONS: [f32; 4] = [0.93, 1.0, 1.09, 1.16];
 
 /// Of Q8_0 little is to be gained, and nothing far from the plain scale.
-const FINE_PARTS: [f32; 4] = [0.98, 0.99, 0.997, 1.002];
+const FINE_FRACTIONS: [f32; 4] = [0.98, 0.99, 0.997, 1.002];
 
 /// Those for a search of this length.
-pub(super) fn parts(effort: Effort) -> &'static [f32] {
+pub(super) fn fractions(effort: Effort) -> &'static [f32] {
     match effort {
-        Effort::Full => &PARTS,
-        Effort::Brief => &BRIEF_PARTS,
+        Effort::Full => &FRACTIONS,
+        Effort::Brief => &BRIEF_FRACTIONS,
     }
 }
 
@@ -31,19 +31,19 @@ fn group<'a>(x: &'a [f32], w: &'a [f32]) -> Group<'a, SUB> {
 
 /// The best scale when the weight farthest from zero may be of the sign that has one code more, or of the other.
 fn scale<B: Search>(x: &[f32], w: &[f32], effort: Effort) -> f16 {
-    let parts = parts(effort);
-    let mut starts = [0.0; 2 * PARTS.len()];
-    for (i, part) in parts.iter().enumerate() {
-        (starts[2 * i], starts[2 * i + 1]) = (part * B::CODES.lo, part * B::CODES.hi);
+    let fractions = fractions(effort);
+    let mut starts = [0.0; 2 * FRACTIONS.len()];
+    for (i, fraction) in fractions.iter().enumerate() {
+        (starts[2 * i], starts[2 * i + 1]) = (fraction * B::CODES.lo, fraction * B::CODES.hi);
     }
-    f16::from_f32(group(x, w).best_scale(B::CODES, &starts[..2 * parts.len()], effort.steps()).d)
+    f16::from_f32(group(x, w).best_scale(B::CODES, &starts[..2 * fractions.len()], effort.steps()).d)
 }
 
 fn scale_and_min<B: Search>(x: &[f32], w: &[f32], effort: Effort) -> (f16, f16) {
-    let parts = parts(effort);
-    let mut starts = [0.0; PARTS.len()];
-    starts.iter_mut().zip(parts).for_each(|(start, part)| *start = part * B::CODES.hi);
-    let (d, min, _) = group(x, w).best_affine(B::CODES, &starts[..parts.len()], effort.steps(), false);
+    let fractions = fractions(effort);
+    let mut starts = [0.0; FRACTIONS.len()];
+    starts.iter_mut().zip(fractions).for_each(|(start, fraction)| *start = fraction * B::CODES.hi);
+    let (d, min, _) = group(x, w).best_affine(B::CODES, &starts[..fractions.len()], effort.steps(), false);
     (f16::from_f32(d), f16::from_f32(min))
 }
 
@@ -72,5 +72,7 @@ block_of_32!(BlockQ5_0, |x, w, effort, b| { b.d = scale::<Self>(x, w, effort) })
 block_of_32!(BlockQ4_1, |x, w, effort, b| { (b.d, b.m) = scale_and_min::<Self>(x, w, effort) });
 block_of_32!(BlockQ5_1, |x, w, effort, b| { (b.d, b.m) = scale_and_min::<Self>(x, w, effort) });
 block_of_32!(BlockQ8_0, |x, w, effort, b| {
-    b.d = f16::from_f32(group(x, w).best_scale(Self::CODES, &FINE_PARTS.map(|p| p * Self::CODES.hi), effort.steps()).d)
+    b.d = f16::from_f32(
+        group(x, w).best_scale(Self::CODES, &FINE_FRACTIONS.map(|p| p * Self::CODES.hi), effort.steps()).d,
+    )
 });

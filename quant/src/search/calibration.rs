@@ -1,48 +1,53 @@
-//! What is known of the activations that a matrix multiplies, and rounding that makes use of it.
+//! What is known of the activations that a matrix multiplies, and how rounding uses it.
 //!
-//! A row `w` with errors `e` gives the output the error `e·x`, whose mean square is `eᵀHe` with `H = E[x·xᵀ]`. If
-//! column `k` is rounded and has the error `e_k`, the columns still free can take back part of it. The best they can do
-//! is known: with the Cholesky factor of the inverse, `H⁻¹ = UᵀU` and `U` upper triangular, column `j` changes by `−e_k
-//! · U[k][j] / U[k][k]` (Frantar et al. 2022, GPTQ, arXiv:2210.17323). Here within windows of [`WINDOW`] columns, so
-//! that `H` takes 256 numbers a column instead of the square of a row's length; most of the gain stays.
+//! If the weights of a row have the errors `e`, the output for the input `x` is off by `e·x`. The mean square of that
+//! is `eᵀHe`, where `H = E[x·xᵀ]`.
+//!
+//! Columns are rounded one after the other. Once column `k` is rounded and has the error `e_k`, the columns after it
+//! may change so that the output is off by less. The best change is known: with the upper triangular `U` for which
+//! `H⁻¹ = UᵀU` (a Cholesky factor), column `j` changes by `−e_k · U[k][j] / U[k][k]` (Frantar et al. 2022, GPTQ,
+//! arXiv:2210.17323).
+//!
+//! Here a column changes only those of its own window of [`WINDOW`] columns. So `H` takes 256 numbers for each column;
+//! for whole rows it would take as many as a row has columns. Most of the gain stays.
 
 use super::block::Effort;
 
-/// Columns whose errors are made good among each other.
+/// The columns of a window; the error of a column changes later columns of its window.
 pub const WINDOW: usize = 256;
 
-/// Added to the diagonal of `H`, in parts of its mean: keeps directions that the text never took from being taken for
-/// free.
+/// What is added to each diagonal element of `H`, as a fraction of their mean. Without it, errors in a direction that
+/// no input of the text had would seem to cost nothing.
 const DAMPING: f64 = 0.01;
 
-/// How many inputs without any correlation are believed in before the first one is seen: as many as a window has
-/// directions. So the products of different columns count `n / (n + PRIOR)` of what `n` inputs say, the posterior mean
-/// under an inverse Wishart prior with the diagonal as its scale. A short text then gains little instead of doing harm
-/// (measured: `docs/quantisation.md`).
+/// How many inputs the assumption weighs as much as that different columns are uncorrelated: as many as a window has
+/// columns. After `n` inputs the mean products of different columns count `n / (n + PRIOR)`. That is the posterior mean
+/// under an inverse Wishart prior whose scale is the diagonal. With it a short text gains little; without it, it would
+/// do harm (measured: `docs/quantisation.md`).
 const PRIOR: f64 = WINDOW as f64;
 
-/// Inputs from which on a long search for scales is worth its time. With fewer, other inputs change more than it does
-/// (`docs/quantisation.md`).
+/// From so many inputs on, a full search for scales is worth its time. With fewer, it gains less than other inputs of
+/// the same number would change (`docs/quantisation.md`).
 const MANY: f64 = 1024.0;
 
-/// The least importance of a column, in parts of the mean.
+/// The least weight of a column, as a fraction of the mean weight.
 const LEAST: f32 = 1e-4;
 
 /// The activations that a matrix multiplies, in the form that rounding needs.
 #[derive(Clone, Debug)]
 pub struct Calibration {
-    /// For each column the cost of an error that cannot be made good later: the mean square, or what of it the later
-    /// columns leave.
+    /// For each column, what a squared error in it costs: the mean square of its inputs; with feedback, what is left of
+    /// that once the later columns have changed as well as they can.
     weights: Vec<f32>,
-    /// For each window, for each of its columns `k`, `U[k][j] / U[k][k]` for the columns `j`, 0 for `j ≤ k`. Empty if
-    /// unknown.
+    /// For each window and each of its columns `k`: `U[k][j] / U[k][k]` for every column `j`, 0 for `j ≤ k`. Empty if
+    /// products are unknown.
     feedback: Vec<Vec<f32>>,
-    /// How long to search for scales where errors are fed back.
+    /// How long to search for scales when errors are passed on.
     effort: Effort,
 }
 
 impl Calibration {
-    /// From the mean square of each column alone: errors are weighed, not fed back.
+    /// From the mean square of each column alone: errors are weighted, but not passed on.
     pub fn from_squares(squares: &[f32]) -> Calibration {
         let mean = squares.iter().sum::<f32>() / squares.len() as f32;
         let floor = if mean > 0.0 && mean.is_finite() { mean * LEAST } else { 1.0 };
@@ -50,8 +55,10 @@ impl Calibration {
         Calibration { weights: squares.iter().map(weight).collect(), feedback: Vec::new(), effort: Effort::Full }
     }
 
-    /// From mean products over `count` inputs: `gram[256·i + j]` is that of column `i` with column `j` of its window
-    /// (the upper triangle is read). `None` when the numbers are no products of anything, e.g. not finite.
+    /// From the mean squares of the columns and their mean products over `count` inputs. `gram[256·i + j]` is the mean
+    /// product of column `i` and column `j` of its window; those with `j` before `i` are not read.
+    ///
+    /// `None` when the numbers cannot be the mean products of any inputs, for instance when one is not finite.
     ///
     /// # Panics
     /// When `gram` does not have 256 numbers for each of the `squares`.
@@ -72,26 +79,26 @@ impl Calibration {
         self.weights.len()
     }
 
-    /// The cost of an error in each column.
+    /// What a squared error in each column costs.
     pub(super) fn weights(&self) -> &[f32] {
         &self.weights
     }
 
-    /// How long to search for scales where errors are fed back.
+    /// How long to search for scales when errors are passed on.
     pub(super) fn effort(&self) -> Effort {
         self.effort
     }
 
-    /// For each window `U[k][j] / U[k][k]`, 256 numbers for each of its columns `k`; empty if products are unknown.
+    /// For each window 256 numbers `U[k][j] / U[k][k]` for each of its columns `k`; empty if products are unknown.
     pub(super) fn feedback(&self) -> &[Vec<f32>] {
         &self.feedback
     }
 }
 
-/// `U[k][j] / U[k][k]` for a window, and in `weights` `1 / U[k][k]²`: what an error in column `k` costs after the later
-/// ones have done their best.
+/// `U[k][j] / U[k][k]` for one window, 256 numbers for each column `k`. Into `weights` goes `1 / U[k][k]²`: what a
+/// squared error in column `k` costs once the later columns have changed as well as they can.
 ///
-/// Products of different columns count `believed` of what they are.
+/// Mean products of different columns are multiplied by `believed`.
 fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>> {
     let n = weights.len();
     let mut h = vec![0.0; n * n];
@@ -101,11 +108,11 @@ fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>
             let value = f64::from(gram[i * WINDOW + j]) * if i == j { 1.0 } else { believed };
             (h[i * n + j], h[j * n + i]) = (value, value);
         }
-        // A window in which nothing ever happened must have a solution, too.
+        // So that a window whose inputs were all zero has a solution too.
         h[i * n + i] += (DAMPING * mean).max(f64::from(f32::MIN_POSITIVE));
     }
-    // H = V·Vᵀ with V upper triangular, from the last column up; then U = V⁻¹ satisfies UᵀU = H⁻¹ and is upper
-    // triangular too.
+    // H = V·Vᵀ with an upper triangular V, computed from the last column to the first. U = V⁻¹ is upper triangular as
+    // well, and UᵀU = H⁻¹.
     let mut v = vec![0.0; n * n];
     for j in (0..n).rev() {
         let (above, row_j) = v.split_at_mut(j * n);
@@ -118,7 +125,7 @@ fn feedback(gram: &[f32], believed: f64, weights: &mut [f32]) -> Option<Vec<f32>
             row[j] = (h[i * n + j] - dot(&row[j + 1..], &row_j[j + 1..n])) / pivot;
         }
     }
-    // Row k of U·diag(U)⁻¹ solves r·V = e_k·V[k][k]: by substitution along the row.
+    // The wanted row r, row k of U divided by U[k][k], satisfies r·V = V[k][k] · (unit vector k): forward substitution.
     let mut out = vec![0.0; n * WINDOW];
     let mut row = vec![0.0; n];
     for k in 0..n {
@@ -213,7 +220,7 @@ mod tests {
         TensorType::ALL.into_iter().filter(|t| !t.is_float()).map(of_type).collect()
     }
 
-    /// What all is for: the outputs are nearer to the true ones when errors are fed back, for every type.
+    /// The purpose of it all: with errors passed on, outputs are nearer to the true ones, for every type.
     #[test]
     fn outputs_come_nearer() {
         for (ty, with, without) in errors(1000) {
@@ -221,7 +228,7 @@ mod tests {
         }
     }
 
-    /// What few inputs tell is not worth a long search.
+    /// After few inputs a brief search is enough.
     #[test]
     fn many_inputs_are_worth_a_long_search() {
         for (count, effort) in
@@ -233,7 +240,7 @@ mod tests {
         assert_eq!(Calibration::from_squares(&[1.0; 64]).effort(), Effort::Full);
     }
 
-    /// With fewer inputs than a window has directions, what they say of most directions is chance.
+    /// With fewer inputs than a window has columns, most of what their products say is chance.
     #[test]
     fn a_few_inputs_do_no_harm() {
         for (ty, with, without) in [8, 16, 64].into_iter().flat_map(errors) {
@@ -241,10 +248,10 @@ mod tests {
         }
     }
 
-    /// The factor is what it claims to be: `H · (H⁻¹)` by way of U, on a window that is not full.
+    /// On a window of two columns, the change is what the conditional mean of the second column says.
     #[test]
     fn feedback_is_the_conditional_mean() {
-        // Two columns with correlation: rounding the first one down by e must move the second by e · h12 / h22.
+        // When the first column is rounded down by e, the second must move by e · h12 / h22.
         let mut gram = vec![0.0; 2 * WINDOW];
         (gram[0], gram[1], gram[WINDOW + 1]) = (2.0, 0.9, 1.0);
         let mut weights = [0.0; 2];

@@ -51,7 +51,7 @@ fn lengthen(block: &mut BlockQ2_K, x: &[f32], w: &[f32]) {
 /// weights are cut off then.
 const WIDER: f32 = 1.02;
 
-/// The squared error that this may cost, in parts of the least. Weights that fit exactly stay as they are.
+/// The squared error that this may cost, as a multiple of the least. Weights that fit exactly stay as they are.
 const DEARER: f64 = 1.1;
 
 impl Search for BlockQ3_K {

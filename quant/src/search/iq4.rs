@@ -76,14 +76,14 @@ impl Search for BlockIQ4_NL {
 
     fn search(x: &[f32], w: &[f32], effort: Effort) -> Self {
         let first = |v| <&[f32; SUB]>::try_from(v).expect("a block of 32");
-        let parts = block32::parts(effort);
-        let mut starts = [0.0; 2 * block32::PARTS.len()];
-        for (i, part) in parts.iter().enumerate() {
-            (starts[2 * i], starts[2 * i + 1]) = (part * LO, part * HI);
+        let fractions = block32::fractions(effort);
+        let mut starts = [0.0; 2 * block32::FRACTIONS.len()];
+        for (i, fraction) in fractions.iter().enumerate() {
+            (starts[2 * i], starts[2 * i + 1]) = (fraction * LO, fraction * HI);
         }
         let mut block: Self = bytemuck::Zeroable::zeroed();
         let group = Group { x: first(x), w: first(w) };
-        block.d = f16::from_f32(group.best_scale(Values, &starts[..2 * parts.len()], effort.steps()).d);
+        block.d = f16::from_f32(group.best_scale(Values, &starts[..2 * fractions.len()], effort.steps()).d);
         if effort == Effort::Full {
             set_nearest_codes(&mut block, x);
         }

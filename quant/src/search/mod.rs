@@ -1,15 +1,15 @@
-//! Quantising by search: the scale, and the minimum, with the least weighted squared error, and codes that know of each
-//! other.
+//! Quantising by search: the scales and minima with the least weighted squared error, and codes that make up for each
+//! other's errors.
 //!
 //! ggml's plain rule ([`crate::blocks::quantize`]) takes the scale from the largest weight and rounds each weight by
 //! itself. Here
 //!
-//! - the scales are searched for (`fit`: one group of weights; `block32`, `super_block`: whole blocks), where the error
-//!   of a weight counts by what is known of the activations that it will meet;
-//! - with a [`Calibration`] that knows how activations go together, the error of each weight is made good, as far as it
-//!   can be, by the weights still to be rounded in its window of [`WINDOW`] columns ([`calibration`]).
+//! - the scales are searched for (`fit`: one group of weights; `block32`, `super_block`: whole blocks); the squared
+//!   error of a weight is weighted by what is known of the activations that it multiplies;
+//! - with a [`Calibration`] that knows the products of activations, the error of each weight is passed on to the
+//!   weights after it in its window of [`WINDOW`] columns ([`calibration`]).
 //!
-//! The plain block stands as a candidate, so that by the measure that is searched for nothing gets worse.
+//! The plain block is tried too, so that the weighted error is never larger than the plain rule's.
 
 mod block;
 mod block32;
@@ -29,6 +29,19 @@ use crate::blocks::{self, BlockError, with_block};
 use crate::types::TensorType;
 
 /// Turns f32 values into blocks whose weighted squared error is as small as the search can make it.
+///
+/// ```
+/// use quipu_quant::TensorType;
+/// use quipu_quant::search::{Calibration, quantize};
+///
+/// // One row, whose inputs are mostly in the first half of its columns.
+/// let (cols, ty) = (256, TensorType::Q4_K);
+/// let weights: Vec<f32> = (0..cols).map(|i| (i as f32).sin()).collect();
+/// let squares: Vec<f32> = (0..cols).map(|i| if i < cols / 2 { 4.0 } else { 0.1 }).collect();
+/// let mut row = vec![0; ty.row_bytes(cols).expect("a whole block")];
+/// quantize(ty, cols, &weights, Some(&Calibration::from_squares(&squares)), &mut row)?;
+/// # Ok::<(), quipu_quant::blocks::BlockError>(())
+/// ```
 ///
 /// `src` is whole rows of `cols` finite values, `dst` the bytes of their blocks. Types without blocks are rounded to
 /// nearest. A value that is not finite gives an unspecified block.

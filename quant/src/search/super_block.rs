@@ -13,18 +13,18 @@ use crate::blocks::{BlockQ4_K, BlockQ5_K, BlockQ6_K};
 /// Rounds of integers and scale in turn. The first gains most, a third would gain hardly anything.
 const ROUNDS: usize = 2;
 
-/// Where the search for a group with a minimum starts: values of the largest weight's code, in parts of the largest
+/// Where the search for a group with a minimum starts: values of the largest weight's code, as fractions of the largest
 /// code.
-const AFFINE_PARTS: [f32; 8] = [0.92, 0.96, 0.99, 1.02, 1.05, 1.09, 1.14, 1.2];
+const AFFINE_FRACTIONS: [f32; 8] = [0.92, 0.96, 0.99, 1.02, 1.05, 1.09, 1.14, 1.2];
 
 /// The same for a brief search.
-const BRIEF_AFFINE_PARTS: [f32; 2] = [1.02, 1.12];
+const BRIEF_AFFINE_FRACTIONS: [f32; 2] = [1.02, 1.12];
 
 /// The same for a group with a scale alone, for both signs of the farthest weight.
-const SCALE_PARTS: [f32; 5] = [0.92, 0.97, 1.0, 1.03, 1.08];
+const SCALE_FRACTIONS: [f32; 5] = [0.92, 0.97, 1.0, 1.03, 1.08];
 
 /// The same for a brief search.
-const BRIEF_SCALE_PARTS: [f32; 1] = [1.0];
+const BRIEF_SCALE_FRACTIONS: [f32; 1] = [1.0];
 
 /// `G` groups of `N` weights.
 pub(super) struct Groups<'a, const G: usize, const N: usize> {
@@ -58,12 +58,12 @@ pub(super) fn scales_and_mins<const G: usize, const N: usize>(
     top: f32,
     effort: Effort,
 ) -> ScalesAndMins<G> {
-    let parts: &[f32] = if effort == Effort::Full { &AFFINE_PARTS } else { &BRIEF_AFFINE_PARTS };
-    let mut starts = [0.0; AFFINE_PARTS.len()];
-    starts.iter_mut().zip(parts).for_each(|(start, part)| *start = part * codes.hi);
+    let fractions: &[f32] = if effort == Effort::Full { &AFFINE_FRACTIONS } else { &BRIEF_AFFINE_FRACTIONS };
+    let mut starts = [0.0; AFFINE_FRACTIONS.len()];
+    starts.iter_mut().zip(fractions).for_each(|(start, fraction)| *start = fraction * codes.hi);
     let mut fits = [(0.0, 0.0, Moments::default()); G];
     for (g, fit) in fits.iter_mut().enumerate() {
-        *fit = groups.group(g).best_affine(codes, &starts[..parts.len()], effort.steps(), true);
+        *fit = groups.group(g).best_affine(codes, &starts[..fractions.len()], effort.steps(), true);
     }
     let integers = Codes { lo: 0.0, hi: top };
     let mut d = fits.iter().map(|f| f.0).fold(0.0, f32::max) / top;
@@ -170,14 +170,14 @@ pub(super) fn scales<const G: usize, const N: usize>(
     integers: Codes,
     effort: Effort,
 ) -> (f16, [f32; G]) {
-    let parts: &[f32] = if effort == Effort::Full { &SCALE_PARTS } else { &BRIEF_SCALE_PARTS };
-    let mut starts = [0.0; 2 * SCALE_PARTS.len()];
-    for (i, part) in parts.iter().enumerate() {
-        (starts[2 * i], starts[2 * i + 1]) = (part * codes.lo(), part * codes.hi());
+    let fractions: &[f32] = if effort == Effort::Full { &SCALE_FRACTIONS } else { &BRIEF_SCALE_FRACTIONS };
+    let mut starts = [0.0; 2 * SCALE_FRACTIONS.len()];
+    for (i, fraction) in fractions.iter().enumerate() {
+        (starts[2 * i], starts[2 * i + 1]) = (fraction * codes.lo(), fraction * codes.hi());
     }
     let mut fits = [ScaleFit::default(); G];
     for (g, fit) in fits.iter_mut().enumerate() {
-        *fit = groups.group(g).best_scale(codes, &starts[..2 * parts.len()], effort.steps());
+        *fit = groups.group(g).best_scale(codes, &starts[..2 * fractions.len()], effort.steps());
     }
     // The farthest one takes the integer farthest from zero.
     let far = fits.iter().fold(0.0, |far: f32, fit| if fit.d.abs() > far.abs() { fit.d } else { far });

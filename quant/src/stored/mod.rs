@@ -23,6 +23,7 @@ use crate::types::StoredType;
 /// Buffers whose lengths do not fit together.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{ty}: {what} has {found} elements, expected {expected}")]
+#[non_exhaustive]
 pub struct StoredLengthError {
     /// The type of the blocks.
     pub ty: StoredType,
