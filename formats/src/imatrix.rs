@@ -24,14 +24,13 @@ const PRODUCTS: &str = ".in_products";
 
 /// Why an importance matrix can't be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImatrixError {
     /// Not a GGUF file.
     #[error(transparent)]
     Gguf(#[from] GgufError),
     /// A GGUF, but of something else.
-    #[error(
-        "{path}: is no importance matrix: it has no tensor named *.in_sum2 with its *.counts; `quipu imatrix` makes one"
-    )]
+    #[error("{path}: is no importance matrix: it has no tensor named *.in_sum2 with its *.counts")]
     None {
         /// The file.
         path: PathBuf,

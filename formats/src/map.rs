@@ -9,6 +9,7 @@ use memmap2::Mmap;
 
 /// Why a file could not be mapped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MapError {
     /// The file is missing, or may not be read.
     #[error("{}: cannot open: {source}", .path.display())]

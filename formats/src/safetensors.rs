@@ -20,6 +20,7 @@ pub const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// Why a safetensors file could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SafetensorsError {
     /// The file could not be read at all.
     #[error(transparent)]
@@ -37,6 +38,7 @@ pub enum SafetensorsError {
 /// A rule that a safetensors file breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages show.
+#[non_exhaustive]
 pub enum SafetensorsFault {
     /// A text file where the weights should be.
     #[error("not a safetensors file but {what}: download the file itself")]

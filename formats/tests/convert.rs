@@ -87,7 +87,7 @@ impl Bench {
     }
 
     fn convert(&self, source: &dyn Source, types: TypeRule, packed: bool, name: &str) -> (GgufFile, Summary) {
-        self.convert_with(source, &ConvertOptions { types, packed, ..ConvertOptions::default() }, name)
+        self.convert_with(source, &ConvertOptions::new(types).packed(packed), name)
     }
 
     fn convert_with(&self, source: &dyn Source, options: &ConvertOptions, name: &str) -> (GgufFile, Summary) {
@@ -98,7 +98,7 @@ impl Bench {
     }
 
     fn fail(&self, source: &dyn Source, types: TypeRule, out: &Path) -> ConvertError {
-        self.fail_with(source, &ConvertOptions { types, ..ConvertOptions::default() }, out)
+        self.fail_with(source, &ConvertOptions::new(types), out)
     }
 
     fn fail_with(&self, source: &dyn Source, options: &ConvertOptions, out: &Path) -> ConvertError {
@@ -202,8 +202,7 @@ fn every_path_gives_the_same_bytes() {
                     Rounding::Plain => quantize(to, &values, &mut expected).unwrap(),
                     Rounding::Search => search::quantize(to, 512, &values, None, &mut expected).unwrap(),
                 }
-                let options =
-                    |packed| ConvertOptions { types: TypeRule::To(to), packed, rounding, ..Default::default() };
+                let options = |packed| ConvertOptions::new(TypeRule::To(to)).packed(packed).rounding(rounding);
                 let (plain, _) = bench.convert_with(&source, &options(false), "plain.gguf");
                 assert!(plain.data(0) == expected, "{from} to {to}");
                 let (plain, _) = bench.convert_with(&packed_source, &options(false), "plain.gguf");
@@ -275,7 +274,7 @@ fn types_follow_the_table() {
     assert_eq!(file.metadata().u32_opt("general.file_type").unwrap(), Some(1));
     assert_eq!(summary.types, [(F16, 6), (F32, 2)]);
     for ty in [Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS] {
-        let plain = ConvertOptions { types: TypeRule::To(ty), rounding: Rounding::Plain, ..Default::default() };
+        let plain = ConvertOptions::new(TypeRule::To(ty)).rounding(Rounding::Plain);
         let source = bench.source(&[info("blk.0.attn_q.weight", F16, &[256, 8])]);
         let error = bench.fail_with(&source, &plain, &bench.path("k.gguf"));
         assert!(matches!(error, ConvertError::NoPlainRule { ty: t, .. } if t == ty));
@@ -370,12 +369,11 @@ fn mixes_are_llama_cpps_for_grouped_queries() {
         (Mix::IQ4_XS, "1.ffn_down", Q5_K),
         (Mix::IQ4_XS, "2.ffn_down", IQ4_XS),
     ] {
-        let options = ConvertOptions { types: TypeRule::Mix(mix), ..Default::default() };
+        let options = ConvertOptions::new(TypeRule::Mix(mix));
         assert_eq!(found(&options, tensor), expected, "{} {tensor}", mix.name());
     }
     let imatrix = Some(Imatrix::new(vec![], 1, 512).into());
-    let options =
-        ConvertOptions { types: TypeRule::Mix(Mix::IQ4_XS), imatrix, imatrix_types: true, ..Default::default() };
+    let options = ConvertOptions::new(TypeRule::Mix(Mix::IQ4_XS)).imatrix(imatrix).imatrix_types(true);
     assert_eq!(found(&options, "1.ffn_down"), IQ4_XS, "Q5_K only without an importance matrix");
 }
 
@@ -385,7 +383,7 @@ fn single_tensors_may_have_types_of_their_own() {
     let source = bench.source(&llama(2, 256));
     let rule = |pattern: &str, ty| TensorRule { pattern: pattern.into(), ty };
     let tensors = vec![rule("blk.1.*down", F16), rule("ffn_down", Q8_0), rule("token_embd", Q4_0)];
-    let options = ConvertOptions { types: TypeRule::To(Q5_0), tensors, ..Default::default() };
+    let options = ConvertOptions::new(TypeRule::To(Q5_0)).tensors(tensors);
     let (file, _) = bench.convert_with(&source, &options, "out.gguf");
     let types = types(&file);
     let find = |name: &str| types.iter().find(|t| t.0.contains(name)).unwrap().1;
@@ -427,7 +425,7 @@ fn importance_matrices() {
 
     let source =
         bench.source(&[info("blk.0.ffn_down.weight", F16, &[256, 20]), info("blk.0.other.weight", F16, &[256, 2])]);
-    let with = ConvertOptions { types: TypeRule::To(Q4_K), imatrix: Some(read.into()), ..Default::default() };
+    let with = ConvertOptions::new(TypeRule::To(Q4_K)).imatrix(Some(read.into()));
     let (calibrated, summary) = bench.convert_with(&source, &with, "with.gguf");
     let (blind, _) = bench.convert(&source, TypeRule::To(Q4_K), false, "without.gguf");
     assert_eq!(summary.warnings, [Warning::NotCalibrated { tensors: 1 }]);
@@ -536,7 +534,7 @@ fn progress_ends_at_the_whole_and_can_be_stopped() {
     let bench = Bench::new();
     let source = bench.source(&[info("a.weight", F32, &[512, 4096]), info("b.weight", F32, &[512, 4096])]);
     for packed in [false, true] {
-        let options = ConvertOptions { types: TypeRule::To(Q4_0), packed, ..ConvertOptions::default() };
+        let options = ConvertOptions::new(TypeRule::To(Q4_0)).packed(packed);
         let seen = Mutex::new(Vec::new());
         let out = bench.path("out.gguf");
         write_gguf(&source, &options, &out, &AtomicBool::new(false), &|p| {
@@ -626,8 +624,7 @@ fn candidates_are_what_a_conversion_makes() {
     let mut imatrix = Imatrix::new(Vec::new(), 1, 40);
     imatrix.entry("blk.0.attn_q.weight", 256).add(&weights(7, 256 * 40), 40, 256);
     let rule = TensorRule { pattern: "token_embd".into(), ty: Q8_0 };
-    let mut options =
-        ConvertOptions { tensors: vec![rule], imatrix: Some(Arc::new(imatrix)), ..ConvertOptions::default() };
+    let mut options = ConvertOptions::default().tensors(vec![rule]).imatrix(Some(Arc::new(imatrix)));
     for packed in [false, true] {
         options.packed = packed;
         let candidates = Candidates::of(&source, &options).unwrap();
@@ -654,7 +651,7 @@ fn candidates_are_what_a_conversion_makes() {
             for (&(index, candidate), errors) in chosen.iter().zip(&errors) {
                 let (name, rows) = (&rounded.tensors()[index].name, rounded.tensors()[index].rows());
                 let found = values(F32, &rounded.rows(index, 0..rows));
-                let (plain, _) = bench.convert_with(&source, &ConvertOptions { packed: false, ..options.clone() }, "p");
+                let (plain, _) = bench.convert_with(&source, &options.clone().packed(false), "p");
                 assert!(found == values(candidate.ty, data(&plain, name)), "{name} {}", candidate.ty);
                 assert_eq!(found == values(F32, data(&source, name)), errors[pick.min(errors.len() - 1)] == 0.0);
             }

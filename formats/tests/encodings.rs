@@ -57,7 +57,7 @@ fn packed_is_as_plain() {
         let file = write(&dir.path().join("plain.gguf"), Encoding::Plain(ty), ROWS[0], &plain);
         assert_rows(&file, Encoding::Plain(ty), &plain, &values);
         let path = dir.path().join("packed.gguf");
-        let options = ConvertOptions { packed: true, ..ConvertOptions::default() };
+        let options = ConvertOptions::default().packed(true);
         write_gguf(&file, &options, &path, &AtomicBool::new(false), &|_| {}).unwrap();
         let packed = GgufFile::open(&path).unwrap();
         assert_rows(&packed, Encoding::Packed(ty), &plain, &values);

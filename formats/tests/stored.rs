@@ -39,7 +39,7 @@ fn write(path: &Path) -> GgufFile {
 }
 
 fn convert(source: &dyn Source, types: TypeRule, packed: bool, out: PathBuf) -> (GgufFile, Summary) {
-    let options = ConvertOptions { types, packed, ..ConvertOptions::default() };
+    let options = ConvertOptions::new(types).packed(packed);
     let summary = write_gguf(source, &options, &out, &AtomicBool::new(false), &|_| {}).unwrap();
     (GgufFile::open(out).unwrap(), summary)
 }
@@ -116,7 +116,7 @@ fn converting_starts_from_what_is_stored() {
         assert!(found == expected, "{ty}");
     }
     for to in [Q8_0, Q6_K] {
-        let options = ConvertOptions { types: TypeRule::To(to), ..ConvertOptions::default() };
+        let options = ConvertOptions::new(TypeRule::To(to));
         let out = dir.path().join("to.gguf");
         let summary = write_gguf(&file, &options, &out, &AtomicBool::new(false), &|_| {}).unwrap();
         assert_eq!(summary.warnings.len(), StoredType::ALL.len());

@@ -25,7 +25,7 @@ impl Seen {
 fn models(dir: &Path) -> Vec<PathBuf> {
     let models = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../models"));
     let (plain, packed) = (models.join("tales.gguf"), dir.join("tales.quipu"));
-    let options = ConvertOptions { packed: true, ..ConvertOptions::default() };
+    let options = ConvertOptions::default().packed(true);
     write_gguf(&*open(&plain), &options, &packed, &AtomicBool::new(false), &|_| {}).unwrap();
     let families = Reference::fixtures().into_iter().map(|reference| reference.directory);
     [models.join("tales"), plain, packed, data("stories260K/stories260K-f32.gguf")]

@@ -59,7 +59,7 @@ fn logits_are_those_of_the_plain_file() {
 fn written_again_they_are_the_plain_file() {
     let dir = tempfile::tempdir().unwrap();
     let write = |from: &str, types: TypeRule, packed: bool| -> (Vec<u8>, Summary) {
-        let options = ConvertOptions { types, packed, ..Default::default() };
+        let options = ConvertOptions::new(types).packed(packed);
         let out = dir.path().join("out.gguf");
         let summary = write_gguf(&file(from), &options, &out, &AtomicBool::new(false), &|_| {}).unwrap();
         (std::fs::read(out).unwrap(), summary)

@@ -19,14 +19,8 @@ fn demo() -> PathBuf {
 fn convert(from: &Path, directory: &Path, types: TypeRule, packed: bool) -> PathBuf {
     let path = directory.join(if packed { "packed.quipu" } else { "plain.gguf" });
     let interrupt = AtomicBool::new(false);
-    write_gguf(
-        open(from).as_ref(),
-        &ConvertOptions { types, packed, ..Default::default() },
-        &path,
-        &interrupt,
-        &|_| {},
-    )
-    .unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+    write_gguf(open(from).as_ref(), &ConvertOptions::new(types).packed(packed), &path, &interrupt, &|_| {})
+        .unwrap_or_else(|e| panic!("{}: {e}", from.display()));
     path
 }
 

@@ -147,7 +147,7 @@ fn with_unrounded_activations_logprobs_are_exact() {
 /// The same weights, dequantised to a file of F32.
 fn widen(path: &Path, directory: &Path) -> PathBuf {
     let wide = directory.join("f32.gguf");
-    let options = ConvertOptions { types: TypeRule::To(TensorType::F32), ..Default::default() };
+    let options = ConvertOptions::new(TypeRule::To(TensorType::F32));
     write_gguf(open(path).as_ref(), &options, &wide, &AtomicBool::new(false), &|_| {})
         .unwrap_or_else(|e| panic!("{e}"));
     wide

@@ -69,7 +69,7 @@ fn write(path: &Path) -> PathBuf {
 }
 
 fn convert(from: &Path, to: PathBuf, types: TypeRule, packed: bool) -> PathBuf {
-    let options = ConvertOptions { types, packed, ..Default::default() };
+    let options = ConvertOptions::new(types).packed(packed);
     write_gguf(open(from).as_ref(), &options, &to, &AtomicBool::new(false), &|_| {}).unwrap();
     to
 }

@@ -32,7 +32,7 @@ fn convert(from: &Path, directory: &Path, types: TypeRule, packed: bool) -> Path
     }
     write_gguf(
         source.as_ref(),
-        &ConvertOptions { types, packed, tensors: rules, rounding: Rounding::Plain, ..Default::default() },
+        &ConvertOptions::new(types).packed(packed).tensors(rules).rounding(Rounding::Plain),
         &path,
         &interrupt,
         &|_| {},

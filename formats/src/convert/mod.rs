@@ -1,5 +1,4 @@
-//! Any source written as a GGUF: `quipu convert`, `quipu quantize` and `quipu pack` are this with different sources and
-//! options.
+//! Any source written as a GGUF: converting, quantising and packing are this with different sources and options.
 //!
 //! Which type a tensor takes when the output is to be of type T:
 //!
@@ -48,6 +47,23 @@ use crate::gguf::{GgufWriter, OutputError, WriteError};
 use crate::source::{Source, TensorInfo};
 
 /// Writes `source` as a GGUF to `out`, which appears under its name only when it is complete.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+///
+/// use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
+/// use quipu_formats::gguf::GgufFile;
+/// use quipu_quant::TensorType;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let (path, out) = (concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tales.gguf"), dir.path().join("packed.quipu"));
+/// let source = GgufFile::open(path)?;
+/// let options = ConvertOptions::new(TypeRule::To(TensorType::Q8_0)).packed(true);
+/// let summary = write_gguf(&source, &options, &out, &AtomicBool::new(false), &|_| {})?;
+/// summary.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+/// # assert!(GgufFile::open(out)?.is_packed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// `progress` is called now and then, from any thread. When `cancel` becomes true the conversion ends with
 /// [`ConvertError::Cancelled`] within a fraction of a second. Uses rayon's threads.

@@ -32,6 +32,7 @@ pub enum Rounding {
 
 /// What to write.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ConvertOptions {
     /// The types.
     pub types: TypeRule,
@@ -47,4 +48,36 @@ pub struct ConvertOptions {
     /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`](super::mix)), so that the
     /// sizes are the same.
     pub imatrix_types: bool,
+}
+
+impl ConvertOptions {
+    /// Tensors of these types, plain, rounded by search.
+    pub fn new(types: TypeRule) -> ConvertOptions {
+        ConvertOptions { types, ..ConvertOptions::default() }
+    }
+
+    /// With this for [`ConvertOptions::tensors`].
+    pub fn tensors(self, tensors: Vec<TensorRule>) -> ConvertOptions {
+        ConvertOptions { tensors, ..self }
+    }
+
+    /// With this for [`ConvertOptions::packed`].
+    pub fn packed(self, packed: bool) -> ConvertOptions {
+        ConvertOptions { packed, ..self }
+    }
+
+    /// With this for [`ConvertOptions::rounding`].
+    pub fn rounding(self, rounding: Rounding) -> ConvertOptions {
+        ConvertOptions { rounding, ..self }
+    }
+
+    /// With this for [`ConvertOptions::imatrix`].
+    pub fn imatrix(self, imatrix: Option<Arc<Imatrix>>) -> ConvertOptions {
+        ConvertOptions { imatrix, ..self }
+    }
+
+    /// With this for [`ConvertOptions::imatrix_types`].
+    pub fn imatrix_types(self, imatrix_types: bool) -> ConvertOptions {
+        ConvertOptions { imatrix_types, ..self }
+    }
 }

@@ -9,6 +9,7 @@ use crate::gguf::WriteError;
 
 /// How far a conversion has come.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ConvertProgress<'a> {
     /// The tensor being written.
     pub tensor: &'a str,
@@ -20,6 +21,7 @@ pub struct ConvertProgress<'a> {
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// The length of the file.
     pub bytes: u64,
@@ -31,6 +33,7 @@ pub struct Summary {
 
 /// Something that went on well, but perhaps not as the user thinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Warning {
     /// Tensors went from one quantised type to another.
     Requantised {
@@ -80,12 +83,13 @@ impl fmt::Display for Warning {
 
 /// Why a conversion failed. No output is left, and a file that had its name is untouched.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConvertError {
     /// The output could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The plain rule is not known for this type.
-    #[error("{tensor:?} is to be {ty}, for which there is no plain rule; leave out `--rounding plain`")]
+    #[error("{tensor:?} is to be {ty}, for which there is no plain rule, only rounding by search")]
     NoPlainRule {
         /// The tensor.
         tensor: String,

@@ -1,4 +1,4 @@
-//! Types for tensors by name: `--tensor PATTERN=TYPE`.
+//! Types for single tensors, by patterns of their names.
 
 use quipu_quant::TensorType;
 

@@ -11,6 +11,7 @@ use crate::map::MapError;
 
 /// Why a GGUF could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum GgufError {
     /// The file could not be read at all.
     #[error(transparent)]
@@ -28,6 +29,7 @@ pub enum GgufError {
 /// A rule that a GGUF breaks.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages show.
+#[non_exhaustive]
 pub enum GgufFault {
     /// The file does not start with `GGUF`.
     #[error("not a GGUF file: {found}")]
@@ -180,7 +182,7 @@ pub(super) fn recognise(file: &[u8]) -> String {
     }
     // safetensors: the length of a JSON header, then the header.
     if head.len() > 9 && head[8] == b'{' && head[5..8] == [0; 3] {
-        return "a safetensors file; give its directory to `quipu convert`".into();
+        return "a safetensors file; a model is the directory that it is in".into();
     }
     if starts(b"\x1f\x8b") || starts(b"\x28\xb5\x2f\xfd") || starts(b"BZh") || starts(b"\xfd7zXZ") {
         return "a compressed file; unpack it first".into();

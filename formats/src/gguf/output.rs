@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 
 /// Why an output file could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OutputError {
     /// The directory of the output is not there.
     #[error("{}: the directory {} does not exist", .path.display(), .dir.display())]

@@ -141,6 +141,7 @@ impl Array {
 
 /// A metadata key that is missing or of the wrong type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MetadataError {
     /// The key is not there.
     #[error("metadata key `{key}` is missing")]

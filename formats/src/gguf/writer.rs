@@ -15,6 +15,7 @@ use crate::source::{Encoding, TensorInfo};
 
 /// Why a GGUF could not be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WriteError {
     /// The file itself: no directory, no permission, no space.
     #[error(transparent)]

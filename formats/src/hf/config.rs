@@ -11,6 +11,7 @@ use crate::families::{Bias, FAMILIES, Family, Sizes};
 /// A rule that a config.json breaks, or something in it that Quipu does not run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages show.
+#[non_exhaustive]
 pub enum ConfigFault {
     /// A key is missing or of the wrong type.
     #[error(transparent)]

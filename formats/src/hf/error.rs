@@ -9,6 +9,7 @@ use crate::safetensors::{Dtype, SafetensorsError};
 
 /// Why a Hugging Face directory could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HfError {
     /// There is no such directory.
     #[error("{}: {found}; expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json", .path.display())]
@@ -72,6 +73,7 @@ impl HfError {
 /// What is wrong with the weights of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages show.
+#[non_exhaustive]
 pub enum WeightsFault {
     /// Neither model.safetensors nor its index.
     #[error("expected model.safetensors or model.safetensors.index.json; {found}")]

@@ -9,6 +9,7 @@ use crate::map::irregular;
 
 /// Why a file beside the weights could not be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FileError {
     /// The system refused.
     #[error("{}: cannot read: {source}", .path.display())]
@@ -56,6 +57,7 @@ pub enum FileError {
 
 /// A key of a JSON object that is missing or has the wrong type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyError {
     /// The key is not there.
     #[error("`{key}` is missing")]

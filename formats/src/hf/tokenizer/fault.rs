@@ -5,6 +5,7 @@ use crate::hf::json::KeyError;
 /// What is wrong with a tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages show.
+#[non_exhaustive]
 pub enum TokenizerFault {
     /// No tokenizer that Quipu reads.
     #[error("expected tokenizer.json or tokenizer.model{hint}")]
@@ -58,6 +59,7 @@ pub enum TokenizerFault {
 /// A way in which a tokenizer.model can be broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages show.
+#[non_exhaustive]
 pub enum SentencePieceFault {
     /// The file ends within a value, or a length leads out of its message.
     #[error("no SentencePiece model: byte {at}: {needed} bytes needed, {left} left (a truncated download?)")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use quipu_formats::convert::{self, ConvertError, ConvertOptions, Mix, Rounding, TensorRule, TypeRule};
-use quipu_formats::imatrix::Imatrix;
+use quipu_formats::imatrix::{Imatrix, ImatrixError};
 use quipu_quant::TensorType;
 
 use crate::calibrate::{Calibrated, calibrate, on_random_tokens};
@@ -93,9 +93,18 @@ impl RoundingArgs {
         let imatrix_types = self.imatrix.is_some();
         let text = self.calibrate.iter().flatten().next();
         let text = text.map(|file| args::text(None, Some(file), "text")).transpose()?;
-        let imatrix = self.imatrix.map(|path| Imatrix::read(&path).context("cannot use the importance matrix"));
+        let read = |path: PathBuf| match Imatrix::read(&path) {
+            Err(error @ ImatrixError::None { .. }) => Err(anyhow::anyhow!("{error}; `quipu imatrix` makes one")),
+            other => other.context("cannot use the importance matrix"),
+        };
+        let imatrix = self.imatrix.map(read);
         let imatrix = imatrix.transpose()?.map(Arc::new);
-        let mut options = ConvertOptions { types, tensors: self.tensors, packed, rounding, imatrix, imatrix_types };
+        let mut options = ConvertOptions::new(types)
+            .tensors(self.tensors)
+            .packed(packed)
+            .rounding(rounding)
+            .imatrix(imatrix)
+            .imatrix_types(imatrix_types);
         if let Some(bits) = self.target_bits {
             budget::check(&*model::open_path(input)?, bits, &options)?;
         }
@@ -107,7 +116,7 @@ impl RoundingArgs {
             }
         } else if options.imatrix.is_none() && !self.no_calibrate {
             let source = model::open_path(input)?;
-            if convert::gains_by_calibration(&*source, &options)? {
+            if convert::gains_by_calibration(&*source, &options).map_err(with_hint)? {
                 options.imatrix = on_random_tokens(source)?.map(Arc::new);
             }
         }
@@ -146,6 +155,14 @@ fn parse_tensor(rule: &str) -> Result<TensorRule, String> {
     Ok(TensorRule { pattern: pattern.into(), ty })
 }
 
+/// The error with what can be done about it on the command line.
+fn with_hint(error: ConvertError) -> anyhow::Error {
+    match error {
+        ConvertError::NoPlainRule { .. } => anyhow::anyhow!("{error}; leave out `--rounding plain`"),
+        _ => error.into(),
+    }
+}
+
 /// Writes `input`, any model, to `output`, with a progress bar called `what`. Ctrl-C and SIGTERM leave nothing behind.
 pub fn write(input: &Path, output: &Path, what: &str, options: &ConvertOptions) -> Result<()> {
     let source = model::open_path(input)?;
@@ -161,7 +178,7 @@ pub fn write(input: &Path, output: &Path, what: &str, options: &ConvertOptions) 
             talk::note("cancelled; nothing was written");
             return Err(interrupt::Interrupted.into());
         }
-        other => other?,
+        other => other.map_err(with_hint)?,
     };
     for warning in &summary.warnings {
         talk::warning(&warning.to_string());

@@ -24,6 +24,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let options = ConvertOptions { packed: true, ..ConvertOptions::default() };
+    let options = ConvertOptions::default().packed(true);
     write(&args.input, &args.output, "packing", &options)
 }
