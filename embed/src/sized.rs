@@ -50,7 +50,8 @@ pub unsafe fn read<T: AnyBytes>(at: *const T, defaults: T, name: &str) -> Result
     Ok(value)
 }
 
-/// Writes as much of `value` as the caller's struct has, but not its size. What the caller knows beyond it becomes zero.
+/// Writes as much of `value` as the caller's struct has, but not its size. What the caller knows beyond it becomes
+/// zero.
 ///
 /// # Safety
 /// As for [`read`], and the bytes may be written.

@@ -14,10 +14,10 @@
 //! of halves, so they change places on the way to a GGUF. From Llama 3.1 on, `rope_freqs.weight` has the divisors of
 //! RoPE's frequencies.
 
-use super::names::Role;
-use super::{
+use super::family::{
     Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, RopePairs, Tensor,
 };
+use super::names::Role;
 
 const ATTENTION_BIAS: Bias = Bias::If("attention_bias");
 const MLP_BIAS: Bias = Bias::If("mlp_bias");

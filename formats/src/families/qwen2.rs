@@ -13,8 +13,8 @@
 //! Yang et al. 2024. A Llama but for two things: queries, keys and values have biases, and RoPE turns the halves of a head
 //! against each other, in files too, so that no row changes its place.
 
+use super::family::{Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, RopePairs, Tensor};
 use super::names::Role;
-use super::{Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, RopePairs, Tensor};
 
 /// See the [module](self).
 pub(super) const QWEN2: Family = Family {

@@ -14,8 +14,10 @@
 //! a head is 128 long where `hidden_size / num_attention_heads` may be something else. transformers has biases for it, too
 //! (`attention_bias`); no published model does, and llama.cpp would not load one.
 
+use super::family::{
+    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, QkNorm, RopePairs, Tensor,
+};
 use super::names::Role;
-use super::{Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, QkNorm, RopePairs, Tensor};
 
 const ATTENTION_BIAS: Bias = Bias::If("attention_bias");
 

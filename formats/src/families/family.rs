@@ -1,0 +1,234 @@
+//! What a family is: the types of its table.
+
+use super::names::Role;
+
+/// Models whose files look alike and whose layers compute alike.
+#[derive(Debug, PartialEq)]
+pub struct Family {
+    /// GGUF's `general.architecture`; keys that speak of the model begin with it.
+    pub architecture: &'static str,
+    /// What config.json has as `model_type`.
+    pub model_types: &'static [&'static str],
+    /// What config.json may have in `architectures`.
+    pub classes: &'static [&'static str],
+    /// What an absent key of config.json means.
+    pub defaults: Defaults,
+    /// How a layer computes.
+    pub layer: LayerPlan,
+    /// Every tensor, those of a layer once, in the order in which a converted file has them.
+    pub tensors: &'static [Tensor],
+}
+
+impl Family {
+    /// The key of GGUF's metadata that ends with `key`, one of [`keys`](super::keys).
+    pub fn key(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
+    }
+
+    /// The tensor with this role.
+    pub fn tensor(&self, role: Role) -> Option<&'static Tensor> {
+        self.tensors.iter().find(|tensor| tensor.role == role)
+    }
+}
+
+/// What transformers takes where config.json of a family says nothing.
+#[derive(Debug, PartialEq)]
+pub struct Defaults {
+    /// `max_position_embeddings`.
+    pub context: usize,
+    /// `head_dim`; `None` for `hidden_size / num_attention_heads`.
+    pub head_dim: Option<usize>,
+}
+
+/// How a layer computes: the switches of the runtime's one block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerPlan {
+    /// Which elements of a head RoPE turns together.
+    pub rope: RopePairs,
+    /// A norm of queries and keys before RoPE.
+    pub qk_norm: Option<QkNorm>,
+}
+
+/// The pairs of elements that RoPE turns (Su et al. 2021), of a part of `n` elements of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopePairs {
+    /// (2i, 2i+1), as Meta's code has them; Hugging Face stores the rows of such a family in the order of halves.
+    Neighbours,
+    /// (i, i + n/2), as Hugging Face has them ("NEOX" in llama.cpp).
+    Halves,
+}
+
+/// What a norm of queries and keys takes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QkNorm {
+    /// Each head by itself; all heads share the weight.
+    Head,
+}
+
+/// A tensor of a family.
+#[derive(Debug, PartialEq)]
+pub struct Tensor {
+    /// What it does; that says its name in a GGUF too.
+    pub role: Role,
+    /// Hugging Face's name without `.weight`; of a layer's tensor that behind `model.layers.N.`.
+    pub hf: &'static str,
+    /// Its extents.
+    pub shape: Shape,
+    /// Whether it has a bias.
+    pub bias: Bias,
+    /// The order of its rows.
+    pub rows: RowOrder,
+    /// When a model has it.
+    pub presence: Presence,
+}
+
+/// The extents of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// So many numbers.
+    Vector(Extent),
+    /// Outputs × inputs.
+    Matrix(Extent, Extent),
+}
+
+/// A number of a model's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The width of the residual stream.
+    Hidden,
+    /// The width of the feed-forward layer.
+    FeedForward,
+    /// All query heads side by side.
+    Queries,
+    /// All key heads side by side, or all value heads.
+    Keys,
+    /// One head.
+    Head,
+    /// The pairs of a head that RoPE turns.
+    RopePairs,
+    /// The vocabulary.
+    Vocabulary,
+}
+
+/// Whether a matrix has a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// None on Hugging Face; one that a GGUF has all the same is added.
+    None,
+    /// Always.
+    Always,
+    /// If this key of config.json is true; in a GGUF, if it is there.
+    If(&'static str),
+}
+
+/// How the rows of a Hugging Face matrix become those of a GGUF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowOrder {
+    /// They stay as they are.
+    Same,
+    /// Those of each head change from RoPE's order of halves to that of neighbours ([`RopePairs`]).
+    HalvesToNeighbours,
+}
+
+/// When a model has a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Always.
+    Always,
+    /// Unless the embedding is the output matrix too (`tie_word_embeddings`).
+    Untied,
+    /// If config.json has a scaling of RoPE that it stands for; Hugging Face has no such tensor.
+    Computed,
+}
+
+/// The numbers that make extents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// The width of the residual stream.
+    pub hidden: usize,
+    /// The width of the feed-forward layer.
+    pub feed_forward: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; each serves `heads / kv_heads` query heads (GQA).
+    pub kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Elements of a head that RoPE turns.
+    pub rope_dim: usize,
+    /// Rows of the embedding.
+    pub vocabulary: usize,
+}
+
+impl Extent {
+    /// The number, for a model of these sizes; whoever made them has checked that products are small.
+    pub fn of(self, sizes: &Sizes) -> usize {
+        match self {
+            Extent::Hidden => sizes.hidden,
+            Extent::FeedForward => sizes.feed_forward,
+            Extent::Queries => sizes.heads * sizes.head_dim,
+            Extent::Keys => sizes.kv_heads * sizes.head_dim,
+            Extent::Head => sizes.head_dim,
+            Extent::RopePairs => sizes.rope_dim / 2,
+            Extent::Vocabulary => sizes.vocabulary,
+        }
+    }
+}
+
+impl Shape {
+    /// The number of outputs, or of a vector's elements.
+    pub fn outputs(self, sizes: &Sizes) -> usize {
+        match self {
+            Shape::Vector(n) | Shape::Matrix(n, _) => n.of(sizes),
+        }
+    }
+
+    /// The extents in GGUF's order: inputs, then outputs.
+    pub fn gguf(self, sizes: &Sizes) -> Vec<usize> {
+        match self {
+            Shape::Vector(n) => vec![n.of(sizes)],
+            Shape::Matrix(outputs, inputs) => vec![inputs.of(sizes), outputs.of(sizes)],
+        }
+    }
+}
+
+impl Tensor {
+    /// A matrix without bias whose rows keep their order.
+    pub(super) const fn matrix(role: Role, hf: &'static str, outputs: Extent, inputs: Extent) -> Tensor {
+        let shape = Shape::Matrix(outputs, inputs);
+        Tensor { role, hf, shape, bias: Bias::None, rows: RowOrder::Same, presence: Presence::Always }
+    }
+
+    /// The weight of a norm.
+    pub(super) const fn norm(role: Role, hf: &'static str, n: Extent) -> Tensor {
+        let shape = Shape::Vector(n);
+        Tensor { role, hf, shape, bias: Bias::None, rows: RowOrder::Same, presence: Presence::Always }
+    }
+
+    pub(super) const fn bias(self, bias: Bias) -> Tensor {
+        Tensor { bias, ..self }
+    }
+
+    pub(super) const fn halves_to_neighbours(self) -> Tensor {
+        Tensor { rows: RowOrder::HalvesToNeighbours, ..self }
+    }
+}
+
+// Outside of the layers the families differ in nothing so far.
+
+/// vocabulary × hidden.
+pub(super) const EMBEDDING: Tensor =
+    Tensor::matrix(Role::TokenEmbedding, "model.embed_tokens", Extent::Vocabulary, Extent::Hidden);
+
+/// Llama 3's divisors of RoPE's frequencies, one for each pair.
+pub(super) const ROPE_FACTORS: Tensor =
+    Tensor { presence: Presence::Computed, ..Tensor::norm(Role::RopeFactors, "", Extent::RopePairs) };
+
+/// The norm behind the last layer.
+pub(super) const OUTPUT_NORM: Tensor = Tensor::norm(Role::OutputNorm, "model.norm", Extent::Hidden);
+
+/// vocabulary × hidden.
+pub(super) const OUTPUT: Tensor = Tensor {
+    presence: Presence::Untied,
+    ..Tensor::matrix(Role::Output, "lm_head", Extent::Vocabulary, Extent::Hidden)
+};
