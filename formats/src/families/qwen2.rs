@@ -10,8 +10,8 @@
 //! logits = W_out · R(x)
 //! ```
 //!
-//! Yang et al. 2024. A Llama but for two things: queries, keys and values have biases, and RoPE turns the halves of a head
-//! against each other, in files too, so that no row changes its place.
+//! Yang et al. 2024. A Llama but for two things: queries, keys and values have biases, and RoPE turns the halves of a
+//! head against each other, in files too, so that no row changes its place.
 
 use super::family::{Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, RopePairs, Tensor};
 use super::names::Role;

@@ -10,9 +10,9 @@
 //! logits = W_out · R(x)
 //! ```
 //!
-//! Yang et al. 2025. As Qwen2, but instead of biases queries and keys have a norm of each head (Dehghani et al. 2023), and
-//! a head is 128 long where `hidden_size / num_attention_heads` may be something else. transformers has biases for it, too
-//! (`attention_bias`); no published model does, and llama.cpp would not load one.
+//! Yang et al. 2025. As Qwen2, but instead of biases queries and keys have a norm of each head (Dehghani et al. 2023),
+//! and a head is 128 long where `hidden_size / num_attention_heads` may be something else. transformers has biases for
+//! it, too (`attention_bias`); no published model does, and llama.cpp would not load one.
 
 use super::family::{
     Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, QkNorm, RopePairs, Tensor,
