@@ -230,6 +230,11 @@ impl Engine {
         self.context
     }
 
+    /// Tokens that go through the model at once at most when a text is read.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
     /// Logits per token.
     pub fn vocabulary(&self) -> usize {
         self.model.weights.vocabulary()

@@ -71,7 +71,7 @@ pub fn open(path: &Path) -> Box<dyn Source> {
 
 /// One thread, an f32 KV cache, the best instruction set: the options from which a comparison starts.
 pub fn options() -> LoadOptions {
-    LoadOptions { threads: Some(1), kv_type: KvType::F32, ..LoadOptions::default() }
+    LoadOptions::default().threads(Some(1)).kv_type(KvType::F32)
 }
 
 /// A model, loaded.

@@ -8,7 +8,7 @@ use quipu_formats::convert::{ConvertOptions, Mix, TypeRule, write_gguf};
 use quipu_formats::gguf::{GgufWriter, Value};
 use quipu_quant::TensorType;
 use quipu_runtime::host::cores::Cores;
-use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Residence, Sequence};
+use quipu_runtime::{BatchToken, Engine, Isa, KvType, Residence, Sequence};
 use quipu_test_random::Random;
 use quipu_tests::{Reference, assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
 
@@ -59,7 +59,7 @@ fn logits_in_company(engine: &mut Engine, tokens: &[u32]) -> Vec<Vec<f32>> {
 
 fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
     let what = |how: &str| format!("{}, {kv_type:?} cache: {how}", path.display());
-    let options = LoadOptions { kv_type, ..options() };
+    let options = options().kv_type(kv_type);
     let mut engine = load(path, &options);
     let tokens = tokens(&engine, count, 1);
     let whole = logits(&mut engine, &tokens, count);
@@ -72,7 +72,7 @@ fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
         // The portable kernels are slow, and a beginning of the prompt shows as much.
         let few = if isa == Isa::best() { count } else { count.min(90) };
         for (path, chunk) in [(path, 64), (packed, 7)] {
-            let mut other = load(path, &LoadOptions { isa: Some(isa), ..options.clone() });
+            let mut other = load(path, &options.clone().isa(Some(isa)));
             let how = format!("on {isa}, {}", path.display());
             assert_same_bits(&whole[..few], &logits(&mut other, &tokens[..few], chunk), &what(&how));
         }
@@ -83,7 +83,7 @@ fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
     }
     for path in [path, packed] {
         let residence = Residence { mmap: false, mlock: false };
-        let mut two = load(path, &LoadOptions { threads: Some(2), residence, ..options.clone() });
+        let mut two = load(path, &options.clone().threads(Some(2)).residence(residence));
         for chunk in [1, count] {
             let how = format!("two threads, chunks of {chunk}, {}", path.display());
             assert_same_bits(&whole, &logits(&mut two, &tokens, chunk), &what(&how));

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
 use quipu_quant::TensorType;
-use quipu_runtime::{Engine, KvType, LoadOptions};
+use quipu_runtime::{Engine, KvType};
 use quipu_tests::{argmax, data, json, load, log_softmax, logits, open, options, refs};
 
 struct Golden {
@@ -75,7 +75,7 @@ fn difference(a: &[f64], b: &[f64]) -> [f64; 3] {
 #[test]
 fn greedy_tokens_are_llama_cpps() {
     let Some(path) = model() else { return };
-    let mut engine = load(&path, &LoadOptions { kv_type: KvType::F16, ..options() });
+    let mut engine = load(&path, &options().kv_type(KvType::F16));
     for golden in golden() {
         let prompt = engine.tokenizer().encode(&golden.prompt, true, false);
         let mut sequence = engine.new_sequence();
@@ -109,7 +109,7 @@ fn logprobs_within_what_rounding_scatters() {
     let worst = |from: &str, what: &str| {
         scatter[from][what].as_array().and_then(|a| a.last()?.as_f64()).unwrap_or_else(|| panic!("{from}, {what}"))
     };
-    let mut engine = load(&path, &LoadOptions { kv_type: KvType::F16, ..options() });
+    let mut engine = load(&path, &options().kv_type(KvType::F16));
     let [mut ours, mut theirs, mut exact] = [const { Vec::new() }; 3];
     for golden in golden() {
         ours.extend(logprobs(&teacher_forced(&mut engine, &golden), &golden.ids));

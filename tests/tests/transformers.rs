@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, Rounding, TensorRule, TypeRule, write_gguf};
 use quipu_quant::TensorType;
-use quipu_runtime::{KvType, LoadOptions};
+use quipu_runtime::KvType;
 use quipu_tests::{Reference, kl_divergence, load, logits, max_difference, open, options};
 
 /// How many times transformers' own float32 error may be reached, and an absolute part for its luck.
@@ -78,7 +78,7 @@ fn check_floats(reference: &Reference, report: &mut Report) {
         assert_eq!(&engine.tokenizer().encode(text, true, false), tokens, "{name} from {how}");
     }
     // F16 keys and values cost about 2⁻¹¹ of each.
-    let rounded = LoadOptions { kv_type: KvType::F16, ..options() };
+    let rounded = options().kv_type(KvType::F16);
     let got = reference.pick(&logits(&mut load(&reference.directory, &rounded), &reference.tokens, 64));
     let error = max_difference(&got, &reference.logits);
     report.check(format!("{name} with an f16 KV cache"), error as f64, 0.05);

@@ -16,8 +16,8 @@ use crate::sampler::SamplerError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SchedulerOptions {
-    /// The most tokens of a prompt that go through the model at once. Other texts wait for so many at most, and so does
-    /// whoever cancels; no result depends on it.
+    /// The most tokens of a prompt that go through the model at once, besides the engine's own limit. Other texts wait
+    /// for so many at most, and so does whoever cancels; no result depends on it.
     pub piece: usize,
 }
 
@@ -268,7 +268,7 @@ impl Scheduler {
     /// The next token of all texts, and a piece of the first prompt that is not read yet.
     fn form_batch(&mut self) {
         self.batch.clear();
-        let mut piece_free = true;
+        let (mut piece_free, most) = (true, self.options.piece.min(self.engine.batch()));
         for (sequence, request) in self.requests.iter_mut().enumerate() {
             let generation = &request.writing.get_mut().unwrap_or_else(PoisonError::into_inner).generation;
             request.in_prompt = generation.in_prompt();
@@ -277,7 +277,7 @@ impl Scheduler {
                 continue;
             }
             let unread = generation.unread();
-            request.planned = unread.len().min(self.options.piece);
+            request.planned = unread.len().min(most);
             let last = unread.len().checked_sub(1).filter(|_| generation.wants_logits());
             let tokens = unread[..request.planned].iter().enumerate();
             self.batch.extend(tokens.map(|(i, &token)| BatchToken { token, sequence, logits: Some(i) == last }));
