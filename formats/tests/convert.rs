@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use quipu_formats::convert::budget::{Candidates, Matrix, Rounded};
+use quipu_formats::convert::rounded::Rounded;
+use quipu_formats::convert::type_choices::{MatrixTypes, TypeChoices};
 use quipu_formats::convert::{
     ConvertError, ConvertOptions, Mix, Rounding, Summary, TensorRule, TypeRule, Warning, write_gguf,
 };
@@ -627,32 +628,32 @@ fn candidates_are_what_a_conversion_makes() {
     let mut options = ConvertOptions::default().tensors(vec![rule]).imatrix(Some(Arc::new(imatrix)));
     for packed in [false, true] {
         options.packed = packed;
-        let candidates = Candidates::of(&source, &options).unwrap();
-        let names: Vec<_> = candidates.matrices.iter().map(|m| m.name.as_str()).collect();
+        let choices = TypeChoices::of(&source, &options).unwrap();
+        let names: Vec<_> = choices.matrices.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(names, ["blk.0.attn_q.weight", "blk.0.ffn_down.weight", "blk.0.ffn_up.weight"]);
-        let types: Vec<_> = candidates.matrices.iter().map(|m| m.candidates.len()).collect();
+        let types: Vec<_> = choices.matrices.iter().map(|m| m.types.len()).collect();
         // All types but BF16; without those with blocks of 256; floats alone.
         assert_eq!(types, [14, 8, 2]);
-        let errors = candidates.errors(&source, &options).unwrap();
+        let errors = choices.errors(&source, &options).unwrap();
         for pick in 0..14 {
-            let picked = |m: &Matrix| m.candidates[pick.min(m.candidates.len() - 1)];
-            let chosen: Vec<_> = candidates.matrices.iter().map(|m| (m.index, picked(m))).collect();
-            let rules = candidates.matrices.iter().map(|m| TensorRule { pattern: m.name.clone(), ty: picked(m).ty });
+            let picked = |m: &MatrixTypes| m.types[pick.min(m.types.len() - 1)];
+            let chosen: Vec<_> = choices.matrices.iter().map(|m| (m.index, picked(m))).collect();
+            let rules = choices.matrices.iter().map(|m| TensorRule { pattern: m.name.clone(), ty: picked(m).ty });
             let mut options = options.clone();
             options.tensors.extend(rules);
             let (file, _) = bench.convert_with(&source, &options, "picked.gguf");
             let bytes = chosen.iter().map(|(_, c)| c.bytes).sum();
             let written: usize = file.tensors().iter().map(|t| t.byte_len().unwrap()).sum();
-            assert_eq!(candidates.bits_per_weight(bytes), 8.0 * written as f64 / candidates.weights as f64);
-            assert_eq!(candidates.budget(candidates.bits_per_weight(bytes)), bytes);
+            assert_eq!(choices.bits_per_weight(bytes), 8.0 * written as f64 / choices.weights as f64);
+            assert_eq!(choices.budget(choices.bits_per_weight(bytes)), bytes);
 
             let types: Vec<_> = chosen.iter().map(|&(index, c)| (index, c.ty)).collect();
             let rounded = Rounded::new(Arc::new(GgufFile::open(source.path()).unwrap()), &options, &types);
-            for (&(index, candidate), errors) in chosen.iter().zip(&errors) {
+            for (&(index, sized), errors) in chosen.iter().zip(&errors) {
                 let (name, rows) = (&rounded.tensors()[index].name, rounded.tensors()[index].rows());
                 let found = values(F32, &rounded.rows(index, 0..rows));
                 let (plain, _) = bench.convert_with(&source, &options.clone().packed(false), "p");
-                assert!(found == values(candidate.ty, data(&plain, name)), "{name} {}", candidate.ty);
+                assert!(found == values(sized.ty, data(&plain, name)), "{name} {}", sized.ty);
                 assert_eq!(found == values(F32, data(&source, name)), errors[pick.min(errors.len() - 1)] == 0.0);
             }
         }

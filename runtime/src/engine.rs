@@ -146,7 +146,18 @@ impl Engine {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(source: Box<dyn Source>, options: &LoadOptions, progress: Progress<'_>) -> Result<Engine, LoadError> {
-        let source: Arc<dyn Source> = source.into();
+        Engine::load_shared(source.into(), options, progress)
+    }
+
+    /// Loads a model as [`Engine::load`] does, from a source that is used elsewhere too.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load_shared(
+        source: Arc<dyn Source>,
+        options: &LoadOptions,
+        progress: Progress<'_>,
+    ) -> Result<Engine, LoadError> {
         let path = || source.path().to_path_buf();
         let isa = options.isa.unwrap_or_else(Isa::best);
         let kernels = isa.kernels().ok_or_else(|| LoadError::isa(isa))?;

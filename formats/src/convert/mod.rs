@@ -24,14 +24,15 @@
 //! given back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind
 //! its quants.
 
-pub mod budget;
 pub mod mix;
 mod options;
 mod order;
 mod outcome;
 mod pattern;
 mod plan;
+pub mod rounded;
 mod stream;
+pub mod type_choices;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

@@ -5,9 +5,7 @@
 #[non_exhaustive]
 pub enum ChatError {
     /// The model has no template: most likely a base model.
-    #[error(
-        "this model has no chat template: it completes text and was not trained to converse. Use `quipu run`, or give a template with --template FILE"
-    )]
+    #[error("this model has no chat template: it completes text and was not trained to converse")]
     NoTemplate,
     /// The template is no Jinja that we know.
     #[error("the chat template cannot be parsed: {0}")]

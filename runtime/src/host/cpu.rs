@@ -1,5 +1,7 @@
 //! The CPU: its name and its caches.
 
+use quipu_kernels::cpu;
+
 use super::cpu_list::parse_list;
 use super::system::read;
 
@@ -46,8 +48,14 @@ fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
+/// The CPU's name: what it says itself, or what the system says of it or of its board, or its architecture.
+pub fn name() -> String {
+    let (name, _) = cpu();
+    name.or_else(name_by_system).unwrap_or_else(|| format!("{} CPU", std::env::consts::ARCH))
+}
+
 /// The name of the board or of the CPU as the system knows it, for CPUs that do not say it themselves.
-pub fn model_name() -> Option<String> {
+fn name_by_system() -> Option<String> {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     let value = |key: &str| {
         let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == key))?;

@@ -18,7 +18,7 @@ pub struct BatchToken {
 #[non_exhaustive]
 pub enum EngineError {
     /// The context is full.
-    #[error("the context is full: {used} positions are used and {more} more are needed, of {context} (see -c)")]
+    #[error("the context is full: {used} positions are used and {more} more are needed, of {context}")]
     ContextFull {
         /// Positions used.
         used: usize,

@@ -44,9 +44,7 @@ pub enum WeightsError {
         error: std::io::Error,
     },
     /// The weights cannot be kept in memory.
-    #[error(
-        "cannot lock the weights in memory (--mlock): {error}; raise the limit (`ulimit -l unlimited`) or do without"
-    )]
+    #[error("cannot lock the weights in memory: {error}")]
     Lock {
         /// What the system said.
         error: std::io::Error,

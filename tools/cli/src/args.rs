@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use quipu_runtime::host::cores::Cores;
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Isa, Residence};
 
@@ -90,7 +91,7 @@ impl ModelArgs {
 /// How long the model's memory is.
 #[derive(clap::Args)]
 pub struct ContextArgs {
-    /// Tokens that prompt and answer may have together [default: the model's own limit]
+    /// Tokens that a sequence may have, prompt and answer together [default: the model's own limit]
     #[arg(short, long = "ctx", value_name = "N")]
     pub context: Option<usize>,
 }
@@ -193,4 +194,11 @@ pub fn text(argument: Option<String>, file: Option<&Path>, what: &str) -> Result
         Ok(text) => Ok(text),
         Err(e) => bail!("{origin} is no UTF-8 text: the first bad byte is number {}", e.utf8_error().valid_up_to()),
     }
+}
+
+/// Refuses a number of threads that cannot run at once here.
+pub fn check_threads(n: usize) -> Result<()> {
+    let allowed = Cores::here().allowed_threads();
+    ensure!((1..=allowed).contains(&n), "-t {n}: this process can use 1 to {allowed} threads");
+    Ok(())
 }

@@ -4,7 +4,7 @@
 //! second signal ends even that.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quipu_runtime::Cancel;
@@ -99,11 +99,6 @@ impl Listening {
     /// What a signal raises.
     pub fn cancel(&self) -> &Cancel {
         &self.0
-    }
-
-    /// The flag itself, for what polls one.
-    pub fn flag(&self) -> &AtomicBool {
-        self.0.flag()
     }
 }
 

@@ -3,25 +3,24 @@
 //! - `commands`: one file for each subcommand; each begins with its options. Start with `commands/run.rs`.
 //! - [`args`]: options that several subcommands share.
 //! - [`model`]: from a model's name to an engine that is loaded.
-//! - [`predict`]: a model's predictions of a text; [`statistics`]: means, errors, divergences.
-//! - [`calibrate`]: what a model's matrices meet; [`budget`]: which types a size allows them.
-//! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr. [`interrupt`]: Ctrl-C and
-//!   SIGTERM.
+//! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
+//!   work is; [`hints`]: what to do about an error. [`interrupt`]: Ctrl-C and SIGTERM.
+//!
+//! What is measured and chosen is `quipu-measure`'s matter, how a model runs `quipu-runtime`'s; here are arguments,
+//! progress and printing.
 //!
 //! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C,
 //! 143 SIGTERM.
 
 mod args;
-mod budget;
-mod calibrate;
 mod commands;
+mod hints;
 mod interrupt;
 mod model;
 mod out;
 mod plot;
-mod predict;
-mod statistics;
 mod talk;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -65,24 +64,10 @@ fn main() -> ExitCode {
         Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
         Err(error) if error.is::<interrupt::Interrupted>() => ExitCode::from(interrupt::exit_code()),
         Err(error) => {
-            talk::error(&one_line(&error));
+            talk::error(&hints::message(&error));
             if error.is::<args::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
-}
-
-/// The error and its causes, joined by colons. Many messages end with their cause's; then it is not said twice.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text.split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -92,12 +77,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn errors_are_one_line_without_repetition() {
-        let io = std::io::Error::other("disk full");
-        let error = anyhow::Error::new(io).context("a.gguf: cannot write: disk full").context("converting\nx");
-        assert_eq!(super::one_line(&error), "converting x: a.gguf: cannot write: disk full");
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use quipu_formats::source::{Source, recoded_types};
+use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, LoadOptions};
 use serde_json::{Value as Json, json};
@@ -14,15 +14,17 @@ use crate::talk;
 
 /// Opens a model without loading its weights.
 pub fn open_path(model: &Path) -> Result<Box<dyn Source>> {
-    let name = model.to_str().with_context(|| format!("{}: the name is no UTF-8 text", model.display()))?;
-    Ok(quipu_runtime::open(name)?)
+    Ok(quipu_runtime::open(name(model)?)?)
+}
+
+/// A model's name as text.
+pub fn name(model: &Path) -> Result<&str> {
+    model.to_str().with_context(|| format!("{}: the name is no UTF-8 text", model.display()))
 }
 
 /// Says which types of a model are not run as they are.
-pub fn warn_recoded(source: &dyn Source) {
-    for recoded in recoded_types(source) {
-        talk::warning(&recoded.to_string());
-    }
+pub fn warn_recoded(types: &[Recoded]) {
+    types.iter().for_each(|recoded| talk::warning(&recoded.to_string()));
 }
 
 /// Loads a model. Returns how long that took, too.
@@ -31,9 +33,9 @@ pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duratio
     let (threads, isa, residence) = (args.threads, args.isa()?, args.residence());
     let options = LoadOptions { threads, isa, context, residence, ..LoadOptions::default() };
     let source = open_path(&args.model)?;
-    warn_recoded(&*source);
-    let progress = talk::Progress::new("loading");
-    let engine = Engine::load(source, &options, &|done, total| progress.update(done, total, ""))?;
+    warn_recoded(&recoded_types(&*source));
+    let bar = talk::Bar::new("loading");
+    let engine = Engine::load(source, &options, &|done, total| bar.update(done, total, ""))?;
     Ok((engine, started.elapsed()))
 }
 

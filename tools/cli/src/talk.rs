@@ -55,21 +55,21 @@ pub fn error(text: &str) {
 }
 
 /// A bar over bytes for work that takes longer than a moment; hidden when nobody watches.
-pub struct Progress {
+pub struct Bar {
     bar: ProgressBar,
     visible: bool,
     started: Instant,
 }
 
-impl Progress {
+impl Bar {
     /// A bar called `what`.
-    pub fn new(what: &str) -> Progress {
+    pub fn new(what: &str) -> Bar {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {eta} {msg:24!}") {
             bar.set_style(style);
         }
         bar.set_prefix(what.to_string());
-        Progress { bar, visible: notes() && std::io::stderr().is_terminal(), started: Instant::now() }
+        Bar { bar, visible: notes() && std::io::stderr().is_terminal(), started: Instant::now() }
     }
 
     /// `done` of `total` bytes; `now` is what is being done.
@@ -86,7 +86,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

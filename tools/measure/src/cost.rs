@@ -9,9 +9,9 @@ use quipu_quant::pack::PackedLayout;
 use quipu_runtime::config::Config;
 use quipu_runtime::kv::{KvType, bytes_per_position};
 
-/// Bytes and multiplications of a part of the model.
+/// What some of a model's matrices ask of the machine for one token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct Work {
     /// Bytes of the matrices as the kernels read them.
     pub bytes: u64,
     /// Multiplications with one token's activations: elements of the matrices.
@@ -22,9 +22,9 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// The matrices of all layers, which every token passes.
-    pub layers: Part,
+    pub layers: Work,
     /// The output matrix, which the tokens pass whose logits are wanted.
-    pub head: Part,
+    pub head: Work,
     /// All matrices in memory: the two above, and the embeddings if they are no output matrix too.
     pub resident_bytes: u64,
     /// Keys and values that one position adds, and that every later token reads.
@@ -37,7 +37,7 @@ impl Cost {
     /// The cost of the model in `source`, whose configuration is `config`.
     pub fn new(source: &dyn Source, config: &Config, kv_type: KvType) -> Cost {
         let output = source.output_matrix().to_string();
-        let (mut layers, mut head, mut resident_bytes) = (Part::default(), Part::default(), 0);
+        let (mut layers, mut head, mut resident_bytes) = (Work::default(), Work::default(), 0);
         let mut by_type = TensorType::ALL.map(|ty| (0, ty));
         for tensor in source.tensors() {
             // Vectors (norms, biases, RoPE's factors) stay out: they are a thousandth of the whole.
@@ -45,7 +45,7 @@ impl Cost {
             let Some(layout) = matrix else { continue };
             let bytes = layout.total_bytes() as u64;
             resident_bytes += bytes;
-            let part = if tensor.name == output {
+            let work = if tensor.name == output {
                 &mut head
             } else if split_layer(&tensor.name).is_some() {
                 &mut layers
@@ -53,8 +53,8 @@ impl Cost {
                 continue;
             };
             let macs = layout.rows() as u64 * layout.cols() as u64;
-            part.bytes += bytes;
-            part.macs += macs;
+            work.bytes += bytes;
+            work.macs += macs;
             for (sum, ty) in &mut by_type {
                 *sum += if *ty == tensor.ty() { macs } else { 0 };
             }

@@ -15,16 +15,7 @@ use quipu_runtime::host::cpu;
 use quipu_runtime::host::memory::Memory;
 use quipu_runtime::pool::Pool;
 
-/// Why a limit can't be measured.
-#[derive(Debug, thiserror::Error)]
-pub enum RooflineError {
-    /// No kernels for the instruction set.
-    #[error("this CPU cannot run `{0}` kernels")]
-    Isa(Isa),
-    /// The system gives no thread or no memory.
-    #[error("cannot measure this machine: {0}")]
-    System(#[from] std::io::Error),
-}
+use crate::error::MeasureError;
 
 /// Measures one instruction set on a fixed number of threads.
 pub struct Roofline {
@@ -52,10 +43,10 @@ impl Roofline {
     /// A way to measure `isa` on `threads` threads.
     ///
     /// # Errors
-    /// See [`RooflineError`].
-    pub fn new(isa: Isa, threads: usize) -> Result<Roofline, RooflineError> {
+    /// When there are no kernels for `isa` here, or the system gives no threads.
+    pub fn new(isa: Isa, threads: usize) -> Result<Roofline, MeasureError> {
         Ok(Roofline {
-            kernels: isa.kernels().ok_or(RooflineError::Isa(isa))?,
+            kernels: isa.kernels().ok_or(MeasureError::Isa(isa))?,
             pool: Pool::new(threads, &Cores::here())?,
         })
     }
@@ -65,7 +56,7 @@ impl Roofline {
     ///
     /// # Errors
     /// When there is no memory to read from.
-    pub fn read_bandwidth(&mut self, huge: bool) -> Result<f64, RooflineError> {
+    pub fn read_bandwidth(&mut self, huge: bool) -> Result<f64, MeasureError> {
         let mut memory = MmapMut::map_anon(buffer_bytes())?;
         #[cfg(target_os = "linux")]
         {

@@ -12,7 +12,7 @@ use rustyline::error::ReadlineError;
 
 use crate::args::{ContextArgs, ModelArgs, SamplingArgs, token_limit};
 use crate::commands::run::speeds;
-use crate::{interrupt, model, out, talk};
+use crate::{hints, interrupt, model, out, talk};
 
 const HELP: &str = "\
 /clear   start a new conversation
@@ -99,7 +99,7 @@ impl Chat {
     /// on a terminal.
     fn turn(&mut self, text: String, forgiving: bool) -> Result<()> {
         match self.answer(text) {
-            Err(error) if forgiving && !error.is::<out::Closed>() => talk::error(&format!("{error:#}")),
+            Err(error) if forgiving && !error.is::<out::Closed>() => talk::error(&hints::message(&error)),
             answered => answered?,
         }
         // Another answer, another draw; still the same conversation for the same seed.

@@ -1,33 +1,25 @@
 //! `quipu compare`: what several files of one model cost, and what they are worth, in one table.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
-use quipu_runtime::tokenizer::Tokenizer;
-use quipu_runtime::{Engine, LoadOptions};
-use serde_json::{Value as Json, json};
+use anyhow::{Result, ensure};
+use quipu_measure::{CompareOptions, Compared, Comparison, ModelFile, SpeedOptions, compare};
+use serde::Serialize;
 
-use super::bench::speeds;
 use crate::args::{self, IsaArgs, ResidenceArgs};
 use crate::plot::{self, Point};
-use crate::predict::{Pieces, predict, same_vocabulary, seconds_left};
-use crate::statistics::{Divergence, Mean, Place};
-use crate::{model, out, talk};
+use crate::watch::{self, Watch};
+use crate::{model, out};
 
 /// Compare files of one model: size, bits per weight, perplexity, divergence from the best of them, speed
 ///
 /// The text is read as `quipu perplexity` reads it. KL is the mean Kullback-Leibler divergence of each file's
 /// predictions from those of the base, with what 99 % of the places stay below, and how often both find the same token
-/// likeliest. The base is --base, or else the file with the most bits per weight. Speeds are medians of -r runs, not of
-/// the quality of `quipu bench`, which also knows the machine's limits.
+/// likeliest. The base is --base, or else the file with the most bits per weight. Speeds are medians of -r runs;
+/// `quipu bench` measures them more thoroughly, and beside the machine's limits.
 ///
 /// Models are loaded one after the other. Between them the base's predictions lie in a temporary file (TMPDIR says
-/// where) of 4 bytes for each entry of the vocabulary and each predicted token: 0.7 GB for 20 pieces and 32 000
+/// where) of 4 bytes for each entry of the vocabulary and each predicted token: 0.7 GB for 20 chunks and 32 000
 /// entries, 2.6 GB for 128 000.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -45,10 +37,10 @@ pub struct Args {
     /// The model from which divergence is measured [default: the one with the most bits per weight]
     #[arg(long, value_name = "MODEL")]
     base: Option<PathBuf>,
-    /// Tokens of a piece
+    /// Tokens of a chunk
     #[arg(short, long = "ctx", value_name = "N", default_value_t = 512)]
     context: usize,
-    /// Stop after so many pieces
+    /// Stop after so many chunks
     #[arg(long, value_name = "N", default_value_t = 20)]
     chunks: usize,
     /// Tokens of the prompt whose speed is measured
@@ -82,23 +74,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a number of at least 1".into())
 }
 
-/// What a file is, known without loading it.
-struct Candidate {
-    path: PathBuf,
-    /// Of the file, or of the tensors where there is none or several.
-    bytes: u64,
-    bits_per_weight: f64,
-    /// The parts of all weights that each type has, the largest first.
-    types: Vec<(&'static str, f64)>,
-}
-
-/// What was measured.
-struct Figures {
-    nll: Mean,
-    /// `None` for the base.
-    divergence: Option<Divergence>,
-    /// Tokens per second, prefill and decode.
-    speeds: Option<[f64; 2]>,
+/// The whole as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    base: &'a Path,
+    base_chosen_by: &'a str,
+    #[serde(flatten)]
+    comparison: &'a Comparison,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -107,234 +89,87 @@ pub fn run(args: Args) -> Result<()> {
         // So that it does not fail when everything else is done.
         quipu_formats::gguf::OutputFile::create(path)?;
     }
-    let mut candidates = args.models.iter().map(|path| Candidate::new(path)).collect::<Result<Vec<_>>>()?;
+    let open = |path: &PathBuf| Ok(ModelFile::open(model::name(path)?)?);
+    let mut files = args.models.iter().map(open).collect::<Result<Vec<_>>>()?;
     let base = match &args.base {
-        None => most_precise(&candidates),
-        Some(path) => match candidates.iter().position(|c| c.path == *path) {
+        None => ModelFile::most_precise(&files),
+        Some(path) => match files.iter().position(|file| file.path == *path) {
             Some(i) => i,
             None => {
-                candidates.insert(0, Candidate::new(path)?);
+                files.insert(0, open(path)?);
                 0
             }
         },
     };
-    ensure!(
-        args.plot.is_none() || candidates.len() > 1,
-        "--plot: there is nothing to plot but the base; name more files"
-    );
-    let why = if args.base.is_some() { "--base" } else { "the most bits per weight" };
+    let nothing = "--plot: there is nothing to plot but the base; name more files";
+    ensure!(args.plot.is_none() || files.len() > 1, nothing);
+    files.iter().for_each(|file| model::warn_recoded(&file.recoded));
 
-    // The base first: the others are compared with it.
-    let order = std::iter::once(base).chain((0..candidates.len()).filter(|&i| i != base));
-    let mut figures: Vec<Option<Figures>> = candidates.iter().map(|_| None).collect();
-    let mut reference: Option<Reference> = None;
-    for (number, i) in order.enumerate() {
-        let candidate = &candidates[i];
-        let what = format!("{}/{} {}", number + 1, candidates.len(), candidate.name());
-        let mut engine = load(&args, &candidate.path, &what)?;
-        let reference = match &mut reference {
-            Some(reference) => reference,
-            none => none.insert(Reference::new(&engine, &text, &args)?),
-        };
-        let same =
-            engine.vocabulary() == reference.vocabulary && same_vocabulary(engine.tokenizer(), &reference.tokenizer);
-        ensure!(
-            same,
-            "{}: its vocabulary is not that of {}, so their predictions do not compare",
-            candidate.path.display(),
-            candidates[base].path.display()
-        );
-        let (nll, divergence) = if i == base {
-            (reference.write(&mut engine, &what)?, None)
-        } else {
-            let (nll, divergence) = reference.compare(&mut engine, &what)?;
-            (nll, Some(divergence))
-        };
-        talk::note_part(&format!("\r\x1b[K{what}: speed"));
-        let speeds = match args.no_speed {
-            true => None,
-            false => Some(speeds(&mut engine, args.prompt, args.number, args.repetitions)?),
-        };
-        figures[i] = Some(Figures { nll, divergence, speeds });
-    }
-    talk::note_part("\r\x1b[K");
-    let rows: Vec<(&Candidate, Figures)> = candidates.iter().zip(figures.into_iter().flatten()).collect();
+    let options = options(&args)?;
+    let comparison = Watch::new().run(|monitor| compare(&files, base, &text, &options, monitor));
+    watch::clear();
+    let comparison = comparison?;
     if let Some(path) = &args.plot {
-        plot::write(path, &picture(&rows, &candidates[base])?)?;
+        plot::write(path, &picture(&comparison.files, base)?)?;
     }
-    let pieces = reference.map_or(0, |reference| reference.pieces.iter().len());
-    if args.json { out::json(&report(&args, pieces, &rows, base, why)) } else { table(&rows, base, why) }
+    let why = if args.base.is_some() { "--base" } else { "the most bits per weight" };
+    if args.json {
+        return out::json(&Report { base: &files[base].path, base_chosen_by: why, comparison: &comparison });
+    }
+    table(&comparison.files)?;
+    let (tokens, base) = (comparison.tokens, files[base].path.display());
+    out::line(format_args!("\n{tokens} predicted tokens; base: {base} ({why})"))
 }
 
-impl Candidate {
-    fn new(path: &Path) -> Result<Candidate> {
-        let source = model::open_path(path)?;
-        let (mut weights_of, mut weights, mut bytes) = (BTreeMap::new(), 0, 0);
-        for tensor in source.tensors() {
-            let elements: u64 = tensor.shape.iter().map(|&n| n as u64).product();
-            *weights_of.entry(tensor.encoding.name()).or_insert(0) += elements;
-            weights += elements;
-            bytes += tensor.byte_len().unwrap_or(0) as u64;
-        }
-        let mut types: Vec<_> = weights_of.into_iter().map(|(ty, n)| (ty, n as f64 / weights as f64)).collect();
-        types.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let of_file = std::fs::metadata(path).ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
-        let bits_per_weight = 8.0 * bytes as f64 / (weights as f64).max(1.0);
-        Ok(Candidate { path: path.to_owned(), bytes: of_file.unwrap_or(bytes), bits_per_weight, types })
-    }
-
-    /// Short, for a table.
-    fn name(&self) -> String {
-        self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
-    }
-
-    /// The types of at least a hundredth of the weights.
-    fn mix(&self) -> String {
-        let shares = self.types.iter().filter(|(_, share)| *share >= 0.01);
-        let names: Vec<String> = match self.types.first() {
-            Some((ty, share)) if *share > 0.99 => vec![ty.to_string()],
-            _ => shares.map(|(ty, share)| format!("{ty} {:.0} %", 100.0 * share)).collect(),
-        };
-        names.join(", ")
-    }
+fn options(args: &Args) -> Result<CompareOptions> {
+    let mut options = CompareOptions::default();
+    (options.context, options.chunks) = (args.context, args.chunks);
+    options.load.threads = args.threads;
+    options.load.isa = args.isa.asked_for()?.map(|(isa, _)| isa);
+    options.load.residence = args.residence.get();
+    let mut speed = SpeedOptions::default();
+    (speed.prompt, speed.decode, speed.repetitions) = (args.prompt, args.number, args.repetitions);
+    options.speed = (!args.no_speed).then_some(speed);
+    Ok(options)
 }
 
-/// The number of the file with the most bits per weight, the first of several.
-fn most_precise(candidates: &[Candidate]) -> usize {
-    let bits = |i: usize| candidates[i].bits_per_weight;
-    (1..candidates.len()).fold(0, |best, i| if bits(i) > bits(best) { i } else { best })
+/// Short, for a table.
+fn name(file: &ModelFile) -> String {
+    file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn load(args: &Args, path: &Path, what: &str) -> Result<Engine> {
-    let isa = args.isa.asked_for()?.map(|(isa, _)| isa);
-    let context = if args.no_speed { args.context } else { args.context.max(args.prompt).max(args.number) };
-    let (threads, residence) = (args.threads, args.residence.get());
-    let options = LoadOptions { threads, isa, context: Some(context), residence, ..LoadOptions::default() };
-    let source = model::open_path(path)?;
-    talk::note_part("\r\x1b[K");
-    model::warn_recoded(&*source);
-    talk::note_part(&format!("{what}: loading"));
-    Ok(Engine::load(source, &options, &|_, _| {})?)
-}
-
-/// The text, and what the base predicts for it: all logits, place by place, in a file without a name.
-struct Reference {
-    pieces: Pieces,
-    tokenizer: Arc<Tokenizer>,
-    vocabulary: usize,
-    logits: File,
-}
-
-impl Reference {
-    fn new(base: &Engine, text: &str, args: &Args) -> Result<Reference> {
-        let pieces = Pieces::new(base.tokenizer(), text, args.context, Some(args.chunks))?;
-        let logits = tempfile::tempfile().context("cannot make a temporary file; TMPDIR may name another place")?;
-        Ok(Reference { pieces, tokenizer: base.tokenizer().clone(), vocabulary: base.vocabulary(), logits })
-    }
-
-    /// Lets the base predict, and remembers.
-    fn write(&mut self, base: &mut Engine, what: &str) -> Result<Mean> {
-        let size = (self.pieces.iter().len() * self.pieces.places() * self.vocabulary * 4) as f64 / 1e9;
-        let file = &mut self.logits;
-        read_pieces(&self.pieces, what, |piece, nll| {
-            for logits in predict(base, piece, nll, |_, logits| logits.to_vec())? {
-                file.write_all(bytemuck::cast_slice(&logits)).with_context(|| {
-                    format!(
-                        "cannot write {size:.1} GB of predictions to a temporary file; TMPDIR may name another place"
-                    )
-                })?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Lets another model predict.
-    fn compare(&mut self, engine: &mut Engine, what: &str) -> Result<(Mean, Divergence)> {
-        const UNREADABLE: &str = "cannot read the temporary file with the base's predictions";
-        let (file, vocabulary) = (&mut self.logits, self.vocabulary);
-        file.rewind().context(UNREADABLE)?;
-        let (mut divergence, mut base) = (Divergence::default(), vec![0.0f32; self.pieces.places() * vocabulary]);
-        let nll = read_pieces(&self.pieces, what, |piece, nll| {
-            file.read_exact(bytemuck::cast_slice_mut(&mut base)).context(UNREADABLE)?;
-            let compare = |place, logits: &[f32]| Place::new(&base[place * vocabulary..][..vocabulary], logits);
-            divergence.add(&predict(engine, piece, nll, compare)?);
-            Ok(())
-        })?;
-        Ok((nll, divergence))
-    }
-}
-
-/// Lets `read` predict all pieces, with progress.
-fn read_pieces(pieces: &Pieces, what: &str, mut read: impl FnMut(&[u32], &mut Mean) -> Result<()>) -> Result<Mean> {
-    let (started, count, mut nll) = (Instant::now(), pieces.iter().len(), Mean::default());
-    for (i, piece) in pieces.iter().enumerate() {
-        read(piece, &mut nll)?;
-        ensure!(nll.value().is_finite(), "{what}: piece {}: the model's logits are not finite numbers", i + 1);
-        let left = seconds_left(started.elapsed().as_secs_f64(), i + 1, count);
-        talk::note_part(&format!("\r\x1b[K{what}: piece {} of {count}, {left}", i + 1));
-    }
-    Ok(nll)
-}
-
-fn report(args: &Args, pieces: usize, rows: &[(&Candidate, Figures)], base: usize, why: &str) -> Json {
-    let file = |(candidate, figures): &(&Candidate, Figures)| {
-        let (ppl, error) = figures.nll.perplexity();
-        let shares = candidate.types.iter().map(|(ty, share)| json!({"type": ty, "share": share}));
-        let mut json = json!({
-            "file": candidate.path,
-            "bytes": candidate.bytes,
-            "bits_per_weight": candidate.bits_per_weight,
-            "types": shares.collect::<Json>(),
-            "ppl": ppl,
-            "error": error,
-        });
-        if let Some(divergence) = &figures.divergence {
-            let (kl, (same, same_error)) = (divergence.mean(), divergence.same_top());
-            json["kl"] = kl.value().into();
-            json["kl_error"] = kl.error().into();
-            json["kl_99"] = divergence.percentile(0.99).into();
-            json["same_top"] = same.into();
-            json["same_top_error"] = same_error.into();
-        }
-        if let Some([prefill, decode]) = figures.speeds {
-            json["prefill_tokens_per_s"] = prefill.into();
-            json["decode_tokens_per_s"] = decode.into();
-        }
-        json
+/// The types of at least a hundredth of the weights.
+fn mix(file: &ModelFile) -> String {
+    let shares = file.types.iter().filter(|ty| ty.share >= 0.01);
+    let names: Vec<String> = match file.types.first() {
+        Some(ty) if ty.share > 0.99 => vec![ty.name.to_string()],
+        _ => shares.map(|ty| format!("{} {:.0} %", ty.name, 100.0 * ty.share)).collect(),
     };
-    json!({
-        "base": rows[base].0.path,
-        "base_chosen_by": why,
-        "ctx": args.context,
-        "chunks": pieces,
-        "tokens": rows[base].1.nll.count,
-        "files": rows.iter().map(file).collect::<Json>(),
-    })
+    names.join(", ")
 }
 
-fn table(rows: &[(&Candidate, Figures)], base: usize, why: &str) -> Result<()> {
+fn table(rows: &[Compared]) -> Result<()> {
     const HEAD: [&str; 10] =
         ["file", "types", "bits/weight", "MB", "perplexity", "KL", "KL 99 %", "same top", "prefill/s", "decode/s"];
     let mut cells: Vec<Vec<String>> = vec![HEAD.map(String::from).to_vec()];
-    for (candidate, figures) in rows {
-        let (ppl, error) = figures.nll.perplexity();
+    for Compared { file, ppl, error, divergence, speed, .. } in rows {
         let mut row = vec![
-            candidate.name(),
-            candidate.mix(),
-            format!("{:.2}", candidate.bits_per_weight),
-            format!("{:.1}", candidate.bytes as f64 / 1e6),
+            name(file),
+            mix(file),
+            format!("{:.2}", file.bits_per_weight),
+            format!("{:.1}", file.bytes as f64 / 1e6),
             format!("{ppl:.4} ± {error:.4}"),
         ];
-        match &figures.divergence {
+        match divergence {
             None => row.extend(["base", "", ""].map(String::from)),
-            Some(divergence) => {
-                let (kl, (same, same_error)) = (divergence.mean(), divergence.same_top());
-                row.push(format!("{:.5} ± {:.5}", kl.value(), kl.error()));
-                row.push(format!("{:.5}", divergence.percentile(0.99)));
-                row.push(format!("{:.2} ± {:.2} %", 100.0 * same, 100.0 * same_error));
+            Some(found) => {
+                row.push(format!("{:.5} ± {:.5}", found.kl, found.kl_error));
+                row.push(format!("{:.5}", found.kl_99));
+                row.push(format!("{:.2} ± {:.2} %", 100.0 * found.same_top, 100.0 * found.same_top_error));
             }
         }
-        row.extend(figures.speeds.iter().flatten().map(|speed| format!("{speed:.1}")));
+        let speeds = speed.iter().flat_map(|speed| [speed.prefill, speed.decode]);
+        row.extend(speeds.map(|speed| format!("{speed:.1}")));
         cells.push(row);
     }
     let columns = cells[1].len();
@@ -348,18 +183,17 @@ fn table(rows: &[(&Candidate, Figures)], base: usize, why: &str) -> Result<()> {
         });
         out::line(padded.collect::<Vec<_>>().join("  ").trim_end())?;
     }
-    let (candidate, figures) = &rows[base];
-    let tokens = figures.nll.count;
-    out::line(format_args!("\n{tokens} predicted tokens; base: {} ({why})", candidate.path.display()))
+    Ok(())
 }
 
-fn picture(rows: &[(&Candidate, Figures)], base: &Candidate) -> Result<String> {
+fn picture(rows: &[Compared], base: usize) -> Result<String> {
     /// A file that predicts as the base does would be infinitely low on a logarithmic scale.
     const LEAST: f64 = 1e-7;
-    let point = |(candidate, figures): &(&Candidate, Figures)| {
-        let kl = figures.divergence.as_ref()?.mean().value().max(LEAST);
-        Some(Point { x: candidate.bytes as f64 / 1e6, y: kl, label: candidate.name() })
+    let point = |row: &Compared| {
+        let kl = row.divergence?.kl.max(LEAST);
+        Some(Point { x: row.file.bytes as f64 / 1e6, y: kl, label: name(&row.file) })
     };
     let points: Vec<Point> = rows.iter().filter_map(point).collect();
-    plot::svg(&points, &format!("Divergence from {}", base.name()), "size in MB", "mean KL divergence in nats")
+    let title = format!("Divergence from {}", name(&rows[base].file));
+    plot::svg(&points, &title, "size in MB", "mean KL divergence in nats")
 }

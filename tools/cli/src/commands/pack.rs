@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use quipu_formats::convert::ConvertOptions;
+use quipu_formats::convert::TypeRule;
+use quipu_measure::QuantizeOptions;
 
 use super::convert::write;
 
@@ -24,6 +25,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let options = ConvertOptions::default().packed(true);
+    let mut options = QuantizeOptions::new(TypeRule::Keep);
+    options.packed = true;
     write(&args.input, &args.output, "packing", &options)
 }

@@ -13,10 +13,10 @@ use super::convert::{RoundingArgs, parse_type, write};
 /// are llama.cpp's mixes: some matrices get more bits. The output matrix is Q6_K when the type has fewer than 8 bits;
 /// norms stay F32.
 ///
-/// The same bits go much further when it is known what the matrices meet: then the error of each weight is made good by
-/// those after it. For that the model is run, layer by layer, on 512 tokens drawn at random. With --calibrate it is run
-/// for longer, on a text or on what it writes itself; --imatrix takes what is known from a file by `quipu imatrix`,
-/// which serves for several types.
+/// The same bits go much further when the inputs of the matrices are known: then the error of each weight is made good
+/// by the weights after it. So a calibration pass comes first: the model runs, layer by layer, on 512 random tokens.
+/// --calibrate does that for longer, on a text or on what the model writes itself; --imatrix reads the result from a
+/// file by `quipu imatrix`, which serves for several types.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,6 +44,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let options = args.rounding.options(&args.input, args.types.unwrap_or(TypeRule::Keep), args.packed)?;
+    let options = args.rounding.options(args.types.unwrap_or(TypeRule::Keep), args.packed)?;
     write(&args.input, &args.output, "quantising", &options)
 }

@@ -20,12 +20,12 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The text
+    /// The text; without it, what is piped in
     text: Option<String>,
     /// Read the text from a file
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Token ids, just these, instead of a text
+    /// Score these token ids instead of a text
     #[arg(long, value_name = "1,2,3", value_delimiter = ',', conflicts_with_all = ["text", "file"])]
     tokens: Option<Vec<u32>>,
     /// Show the K likeliest tokens at each place, too

@@ -17,7 +17,7 @@ Examples:
 pub struct Args {
     /// A GGUF file (a vocabulary alone will do), a packed file, a Hugging Face directory, or `demo`
     model: PathBuf,
-    /// The text
+    /// The text; without it, what is piped in
     text: Option<String>,
     /// Read the text from a file
     #[arg(short, long, value_name = "FILE")]

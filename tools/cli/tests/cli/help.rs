@@ -1,6 +1,6 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "chat",
     "convert",
@@ -10,6 +10,7 @@ const COMMANDS: [&str; 13] = [
     "inspect",
     "tokenize",
     "score",
+    "embed",
     "perplexity",
     "compare",
     "bench",

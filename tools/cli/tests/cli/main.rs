@@ -8,6 +8,7 @@ mod convert;
 mod embed;
 mod errors;
 mod help;
+mod library;
 mod measure;
 #[cfg(target_os = "linux")]
 mod mlock;

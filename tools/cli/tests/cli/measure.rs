@@ -54,6 +54,28 @@ fn bench_reports_each_test_beside_its_roof() {
     }
 }
 
+/// Several prompts are tests of their own, in the order in which they are named; one alone is as ever.
+#[test]
+fn bench_takes_a_list_of_prompts() {
+    let what = |prompts: &str| {
+        let args = ["bench", "demo", "-p", prompts, "-n", "2", "-d", "0,8", "-t", "1", "-r", "1", "-b", "16", "--json"];
+        let results = quipu(args).json()["runs"][0]["results"].take();
+        let test = |r: &Json| {
+            number(r, "tokens_per_s");
+            (r["test"].as_str().unwrap().to_owned(), r["tokens"].as_u64().unwrap(), r["depth"].as_u64().unwrap())
+        };
+        results.as_array().unwrap().iter().map(test).collect::<Vec<_>>()
+    };
+    let test = |test: &str, tokens, depth| (test.to_owned(), tokens, depth);
+    let after = |depth, prompts: &[u64]| {
+        let prefill = prompts.iter().map(move |&tokens| test("prefill", tokens, depth));
+        prefill.chain([test("decode", 2, depth)]).collect::<Vec<_>>()
+    };
+    assert_eq!(what("24,8"), [after(0, &[24, 8]), after(8, &[24, 8])].concat());
+    assert_eq!(what("8"), [after(0, &[8]), after(8, &[8])].concat());
+    assert_eq!(what("0,8"), [after(0, &[8]), after(8, &[8])].concat());
+}
+
 #[test]
 fn bench_prints_a_table_for_every_number_of_threads() {
     let text = quipu(["bench", "demo", "-p", "0", "-n", "4", "-r", "1", "-t", "1,1", "--isa", "portable"]).ok();

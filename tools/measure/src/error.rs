@@ -1,0 +1,156 @@
+//! What can go wrong.
+
+use std::path::PathBuf;
+
+use quipu_formats::convert::ConvertError;
+use quipu_runtime::calibration::CalibrationError;
+use quipu_runtime::config::ConfigError;
+use quipu_runtime::sampler::SamplerError;
+use quipu_runtime::tokenizer::TokenizerError;
+use quipu_runtime::{EngineError, Isa, LoadError, OpenError};
+
+/// Why something could not be measured or chosen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// A model can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A model can't be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Something needs a model that runs here, and this one does not.
+    #[error("{task} takes a model that runs here: {error}")]
+    DoesNotRun {
+        /// What needs it.
+        task: &'static str,
+        /// Why the model does not run.
+        error: LoadError,
+    },
+    /// The model's metadata do not describe it.
+    #[error("{path}: {error}")]
+    Config {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong.
+        error: ConfigError,
+    },
+    /// The model's tokenizer can't be used.
+    #[error("{path}: {error}")]
+    Tokenizer {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong.
+        error: TokenizerError,
+    },
+    /// The model can't read the text.
+    #[error("cannot read the text: {0}")]
+    Read(#[from] EngineError),
+    /// The calibration pass failed.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// The model can't write a text to calibrate with.
+    #[error("the model cannot write a text to calibrate with: {0}")]
+    Write(#[from] SamplerError),
+    /// No token of the vocabulary is text.
+    #[error("the vocabulary has no text to calibrate with")]
+    NoText,
+    /// A chunk is too short to predict anything in its second half.
+    #[error("chunks of {len} tokens are too short: they need at least {least}")]
+    ShortChunk {
+        /// Tokens of a chunk.
+        len: usize,
+        /// Tokens that it needs.
+        least: usize,
+    },
+    /// The text is too short.
+    #[error("the text has {found} tokens, but with chunks of {chunk} it needs at least {needed}")]
+    ShortText {
+        /// Tokens of the text.
+        found: usize,
+        /// Tokens of a chunk.
+        chunk: usize,
+        /// Tokens that are needed.
+        needed: usize,
+    },
+    /// No chunk is to be read.
+    #[error("there is nothing to read: no chunk of the text was asked for")]
+    NoChunks,
+    /// Nothing is to be measured: no runs, or no tokens.
+    #[error("there is nothing to measure: {what} is 0")]
+    Nothing {
+        /// Which number.
+        what: &'static str,
+    },
+    /// The weights keep their types, so that nothing is rounded.
+    #[error("there is nothing to calibrate for: the weights keep their types")]
+    NothingToCalibrate,
+    /// The plain rule looks at nothing but the weights.
+    #[error("the plain rule takes no calibration and chooses no types")]
+    PlainRule,
+    /// A model's logits are NaN or infinite.
+    #[error("{path}: chunk {chunk}: the model's logits are not finite numbers")]
+    NotFinite {
+        /// The model file.
+        path: PathBuf,
+        /// The number of the chunk, from 1.
+        chunk: usize,
+    },
+    /// Predictions over different vocabularies do not compare.
+    #[error("{path}: its vocabulary is not that of {base}, so their predictions do not compare")]
+    OtherVocabulary {
+        /// A model file.
+        path: PathBuf,
+        /// The base.
+        base: PathBuf,
+    },
+    /// The base's predictions can't be kept.
+    #[error("cannot keep {gigabytes:.1} GB of the base's predictions in a temporary file: {error}")]
+    Temporary {
+        /// What they take.
+        gigabytes: f64,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Even the smallest types are too large.
+    #[error("{bits} bits per weight cannot be reached: with the smallest types the file has {least:.3}")]
+    TooFewBits {
+        /// What was asked for.
+        bits: f64,
+        /// What the file has at least.
+        least: f64,
+        /// Some matrices have types that were given, so that nothing is chosen for them.
+        some_types_given: bool,
+    },
+    /// Even the largest types are small enough.
+    #[error("{bits} bits per weight leave nothing to choose: with the largest types the file has {most:.3}")]
+    TooManyBits {
+        /// What was asked for.
+        bits: f64,
+        /// What the file has at most.
+        most: f64,
+        /// Some matrices have types that were given, so that nothing is chosen for them.
+        some_types_given: bool,
+    },
+    /// The file can't be written.
+    #[error(transparent)]
+    Convert(ConvertError),
+    /// This CPU has no such instruction set.
+    #[error("this CPU cannot run `{0}` kernels")]
+    Isa(Isa),
+    /// The system gives no thread or no memory.
+    #[error("cannot measure this machine: {0}")]
+    System(#[from] std::io::Error),
+    /// Somebody stopped it.
+    #[error("cancelled; nothing was written")]
+    Cancelled,
+}
+
+impl From<ConvertError> for MeasureError {
+    fn from(error: ConvertError) -> MeasureError {
+        match error {
+            ConvertError::Cancelled => MeasureError::Cancelled,
+            other => MeasureError::Convert(other),
+        }
+    }
+}
