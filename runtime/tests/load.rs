@@ -52,13 +52,21 @@ fn refused(source: Box<dyn Source>) -> (LoadError, f64) {
     (error, done.into_inner() as f64 / all.into_inner() as f64)
 }
 
+/// The tokenizer is read beside the weights, by a thread that another program may keep from running.
+fn assert_early(part: f64) {
+    if std::env::var_os("QUIPU_SKIP_TIMING").is_some() {
+        return eprintln!("SKIPPED: how soon a tokenizer is refused: QUIPU_SKIP_TIMING is set");
+    }
+    assert!(part < 0.5, "{part} of the weights");
+}
+
 #[test]
 fn a_bad_tokenizer_is_refused_before_the_weights_are_loaded() {
     let dir = tempfile::tempdir().unwrap();
     let abacus = |m: &mut Metadata| m.set("tokenizer.ggml.model", Value::String("abacus".into()));
     let (error, part) = refused(write(dir.path().join("model.gguf"), abacus));
     assert!(matches!(error, LoadError::Tokenizer { .. }) && error.to_string().contains("abacus"), "{error}");
-    assert!(part < 0.5, "{part} of the weights");
+    assert_early(part);
 }
 
 /// Memory is taken for tensors of two dimensions; a matrix of one row that claims to be a vector must not be packed
@@ -91,5 +99,5 @@ fn more_tokens_than_embeddings_are_refused_before_the_weights_are_loaded() {
     };
     let (error, part) = refused(write(dir.path().join("model.gguf"), one_more));
     assert!(matches!(error, LoadError::Vocabulary { tokens: 8193, rows: 8192, .. }), "{error}");
-    assert!(part < 0.5, "{part} of the weights");
+    assert_early(part);
 }
