@@ -20,6 +20,7 @@ use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// How a model is to be loaded.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// Worker threads; `None` for one on each fast core that this process may use ([`crate::host::cores`]).
     pub threads: Option<usize>,

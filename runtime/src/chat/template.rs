@@ -21,6 +21,7 @@ const FUEL: u64 = 5_000_000;
 
 /// What a template may see besides the messages.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct RenderOptions {
     /// The tools offered to the model, a list of JSON schemas.
     pub tools: Option<Json>,

@@ -5,6 +5,7 @@ use crate::setters::setters;
 
 /// How a token is chosen. [`Default`] gives a moderately creative setting with the penalties off.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SamplerOptions {
     /// Divides the logits before the draw. 0 takes the likeliest token and draws nothing.
     pub temperature: f32,

@@ -31,7 +31,7 @@ pub fn warn_recoded(types: &[Recoded]) {
 pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duration)> {
     let started = Instant::now();
     let (threads, isa, residence) = (args.threads, args.isa()?, args.residence());
-    let options = LoadOptions { threads, isa, context, residence, ..LoadOptions::default() };
+    let options = LoadOptions::default().threads(threads).isa(isa).context(context).residence(residence);
     let source = open_path(&args.model)?;
     warn_recoded(&recoded_types(&*source));
     let bar = talk::Bar::new("loading");

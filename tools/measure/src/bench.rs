@@ -244,7 +244,7 @@ fn measure(
     let longest_prompt = options.prompts.iter().copied().max().unwrap_or(0);
     let longest = longest_prompt.max(options.decode).max(FIRST_PROMPT);
     let context = options.depths.iter().copied().max().unwrap_or(0) + longest;
-    let load = LoadOptions { threads: Some(threads), context: Some(context), ..options.load.clone() };
+    let load = options.load.clone().threads(Some(threads)).context(Some(context));
     let start = Instant::now();
     let mut engine = Engine::load(quipu_runtime::open(name)?, &load, &|_, _| {})?;
     let load_ms = 1e3 * start.elapsed().as_secs_f64();

@@ -136,13 +136,8 @@ fn on_own_text(engine: &mut Engine, monitor: &Monitor<'_>) -> Result<Calibrated,
     }
     // Spread over the vocabulary.
     let mut next: Vec<u32> = (0..OWN_TEXTS).map(|i| begin[(2 * i + 1) * begin.len() / (2 * OWN_TEXTS)]).collect();
-    let mut sampler = Sampler::new(SamplerOptions {
-        temperature: OWN_TEMPERATURE,
-        top_k: OWN_TOP_K,
-        top_p: 1.0,
-        min_p: 0.0,
-        ..SamplerOptions::default()
-    })?;
+    let mut sampler =
+        Sampler::new(SamplerOptions::default().temperature(OWN_TEMPERATURE).top_k(OWN_TOP_K).top_p(1.0).min_p(0.0))?;
     let (mut imatrix, tied) =
         (Imatrix::new(Vec::new(), OWN_TEXTS as u32, OWN_TOKENS as u32), engine.source().is_tied());
     let mut sequences: Vec<_> = (0..OWN_TEXTS).map(|_| engine.new_sequence()).collect();
@@ -185,7 +180,7 @@ pub(crate) fn calibrate(
     monitor: &Monitor<'_>,
 ) -> Result<Calibrated, MeasureError> {
     let limit = Config::from_metadata(source.metadata()).map_or(CHUNK, |config| config.context);
-    let options = LoadOptions { context: Some(limit.min(CHUNK)), ..LoadOptions::default() };
+    let options = LoadOptions::default().context(Some(limit.min(CHUNK)));
     let loaded = Engine::load_shared(source.clone(), &options, &monitor.loading());
     let mut engine = loaded.map_err(|error| MeasureError::DoesNotRun { task: "a calibration by text", error })?;
     match text {

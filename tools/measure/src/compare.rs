@@ -140,7 +140,7 @@ impl Run<'_> {
     fn load(&self, file: &ModelFile) -> Result<Engine, MeasureError> {
         let speed = self.options.speed.as_ref().map_or(0, |speed| speed.prompt.max(speed.decode));
         let context = Some(self.options.context.max(speed));
-        let options = LoadOptions { context, ..self.options.load.clone() };
+        let options = self.options.load.clone().context(context);
         // It was given as text.
         let source = quipu_runtime::open(&file.path.to_string_lossy())?;
         Ok(Engine::load(source, &options, &self.monitor.loading())?)

@@ -147,7 +147,7 @@ fn load(
     types: &[(usize, TensorType)],
 ) -> Result<Engine, MeasureError> {
     let rounded = Rounded::new(source.clone(), options, types);
-    let load = LoadOptions { context: Some(TOKENS), ..LoadOptions::default() };
+    let load = LoadOptions::default().context(Some(TOKENS));
     let loaded = Engine::load(Box::new(rounded), &load, &|_, _| {});
     loaded.map_err(|error| MeasureError::DoesNotRun { task: "to choose types", error })
 }
