@@ -153,3 +153,29 @@ fn comments_keep_to_the_columns_of_code() {
     }
     none("long comments", &broken);
 }
+
+/// The program adds which option helps; a library may be called by anything.
+#[test]
+fn no_message_of_a_library_names_an_option_of_the_program() {
+    // `--name`, but not the middle of a word; and another program may be told of with its options.
+    let names_an_option = |line: &str| {
+        let is_option = |(at, _)| {
+            let (before, after): (&str, &str) = (&line[..at], &line[at + 2..]);
+            !before.ends_with(char::is_alphanumeric) && after.starts_with(|c: char| c.is_ascii_lowercase())
+        };
+        line.match_indices("--").any(is_option) && !line.contains("llama-gguf-split")
+    };
+    let mut broken = Vec::new();
+    for member in members(&root()).iter().filter(|member| member.name != "quipu") {
+        for path in files(&root().join(&member.directory).join("src"), &[".rs"]) {
+            let text = fs::read_to_string(&path).expect("a source file is UTF-8");
+            let comments = lex(&text).comment_lines;
+            for (at, line) in text.lines().enumerate() {
+                if names_an_option(line) && comments.binary_search(&(at + 1)).is_err() {
+                    broken.push(format!("{}:{}: {}", relative(&path), at + 1, line.trim()));
+                }
+            }
+        }
+    }
+    none("options in messages", &broken);
+}
