@@ -1,5 +1,8 @@
 //! A model with its tokenizer, on a fixed number of threads.
 
+mod error;
+mod options;
+
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
@@ -13,104 +16,11 @@ use crate::embedding::{self, EmbedOptions};
 use crate::host::cores::Cores;
 use crate::kv::{KvLayout, KvType, Sequence};
 pub use crate::model::EngineError;
-use crate::model::{BatchToken, Input, Logits, Model, Observer, Progress, Residence, Rows, WeightsError, load};
+use crate::model::{BatchToken, Input, Logits, Model, Observer, Progress, Rows, WeightsError, load};
 use crate::pool::Pool;
-use crate::setters::setters;
-use crate::tokenizer::{Tokenizer, TokenizerError};
-
-/// How a model is to be loaded.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct LoadOptions {
-    /// Worker threads; `None` for one on each fast core that this process may use ([`crate::host::cores`]).
-    pub threads: Option<usize>,
-    /// Instruction set; `None` for the best of this CPU.
-    pub isa: Option<Isa>,
-    /// Positions of a sequence at most; `None` for what the model was made for.
-    pub context: Option<usize>,
-    /// The number type of the KV cache.
-    pub kv_type: KvType,
-    /// Prompt tokens that go through the model at once.
-    pub batch: usize,
-    /// Where the weights stay.
-    pub residence: Residence,
-}
-
-impl Default for LoadOptions {
-    fn default() -> LoadOptions {
-        let residence = Residence { mmap: true, mlock: false };
-        LoadOptions { threads: None, isa: None, context: None, kv_type: KvType::F16, batch: 512, residence }
-    }
-}
-
-setters!(LoadOptions {
-    threads: impl Into<Option<usize>>,
-    isa: impl Into<Option<Isa>>,
-    context: impl Into<Option<usize>>,
-    kv_type: KvType,
-    batch: usize,
-    residence: Residence,
-});
-
-/// Why a model could not be loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The weights or the configuration.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// The tokenizer's metadata.
-    #[error("{path}: {error}")]
-    Tokenizer {
-        /// The model file.
-        path: std::path::PathBuf,
-        /// What is wrong.
-        error: TokenizerError,
-    },
-    /// The vocabulary and the embedding matrix disagree.
-    #[error("{path}: the tokenizer has {tokens} tokens, but the embedding only {rows} rows")]
-    Vocabulary {
-        /// The model file.
-        path: std::path::PathBuf,
-        /// Tokens of the tokenizer.
-        tokens: usize,
-        /// Rows of the matrix.
-        rows: usize,
-    },
-    /// This CPU lacks the instruction set.
-    #[error("this CPU cannot run `{isa}` kernels; it has {available}")]
-    Isa {
-        /// The wish.
-        isa: Isa,
-        /// What there is.
-        available: String,
-    },
-    /// More threads than the process may use.
-    #[error("{wanted} threads were asked for, but only {allowed} can run at once here; more would slow the model down")]
-    Threads {
-        /// The wish.
-        wanted: usize,
-        /// The limit from affinity and quota.
-        allowed: usize,
-    },
-    /// The system refused to start a thread.
-    #[error("cannot start a worker thread: {0}")]
-    Spawn(#[from] std::io::Error),
-    /// A number that must not be zero.
-    #[error("{what} must be at least 1")]
-    Zero {
-        /// Which number.
-        what: &'static str,
-    },
-}
-
-impl LoadError {
-    /// There are no kernels for `isa` here.
-    pub(crate) fn isa(isa: Isa) -> LoadError {
-        let available: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
-        LoadError::Isa { isa, available: available.join(", ") }
-    }
-}
+use crate::tokenizer::Tokenizer;
+pub use error::LoadError;
+pub use options::LoadOptions;
 
 /// The tokenizer, whose tokens all have their embeddings.
 fn read_tokenizer(source: &dyn Source) -> Result<Tokenizer, LoadError> {
