@@ -103,14 +103,16 @@ pub struct Quantized {
 /// A file that had the name of `output` is then untouched.
 ///
 /// # Examples
-/// ```no_run
+/// ```
 /// use quipu_formats::convert::{Mix, TypeRule};
 /// use quipu_measure::{Monitor, QuantizeOptions, quantize};
 /// use quipu_runtime::open;
 ///
+/// let directory = tempfile::tempdir()?;
+/// let output = directory.path().join("tales-q4_k_m.gguf");
 /// let options = QuantizeOptions::new(TypeRule::Mix(Mix::Q4_K_M));
-/// let written = quantize(open("Llama-3.2-1B-Instruct")?, "llama-q4_k_m.gguf", &options, &Monitor::silent())?;
-/// println!("{} bytes", written.file.bytes);
+/// let written = quantize(open("demo")?, &output, &options, &Monitor::silent())?;
+/// assert_eq!(written.file.bytes, std::fs::metadata(&output)?.len());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn quantize(
