@@ -37,9 +37,6 @@ const COLUMNS: usize = 120;
 /// What a newcomer reads in one sitting.
 const LINES: usize = 500;
 
-/// Files that are longer. The list may only shrink.
-const LONG: &[&str] = &["formats/tests/convert.rs"];
-
 /// Prints what breaks a rule, one a line, and fails if anything does.
 fn none(rule: &str, broken: &[String]) {
     for line in broken {
@@ -117,16 +114,10 @@ fn a_file_is_read_in_one_sitting() {
     let mut broken = Vec::new();
     for path in files(&root(), &[".rs"]) {
         let lines = fs::read_to_string(&path).expect("a source file is UTF-8").lines().count();
-        let name = relative(&path);
-        let listed = LONG.contains(&name.as_str());
-        if lines > LINES && !listed {
-            broken.push(format!("{name}: {lines} lines"));
-        }
-        if lines <= LINES && listed {
-            broken.push(format!("{name} is not long any more: take it off the list"));
+        if lines > LINES {
+            broken.push(format!("{}: {lines} lines", relative(&path)));
         }
     }
-    broken.extend(LONG.iter().filter(|name| !root().join(name).exists()).map(|name| format!("there is no {name}")));
     none("long files", &broken);
 }
 

@@ -1,0 +1,146 @@
+//! What a conversion tells, and what it refuses to write.
+
+use super::bench::*;
+
+#[test]
+fn requantising_is_done_and_told() {
+    let bench = Bench::new();
+    let source = bench.source(&[
+        info("output.weight", Q6_K, &[256, 4]),
+        info("blk.0.attn_q.weight", Q4_K, &[256, 4]),
+        info("blk.1.attn_q.weight", Q4_K, &[256, 4]),
+        info("blk.2.attn_q.weight", Q4_0, &[256, 4]),
+    ]);
+    let (file, summary) = bench.convert(&source, TypeRule::To(Q4_0), false, "out.gguf");
+    assert_eq!(summary.warnings, [Warning::Requantised { from: "Q4_K", to: Q4_0, tensors: 2 }]);
+    assert_eq!(data(&file, "output.weight"), data(&source, "output.weight"), "Q6_K serves as head as it is");
+    assert_eq!(data(&file, "blk.2.attn_q.weight"), data(&source, "blk.2.attn_q.weight"), "same type, same bytes");
+    // Back to floats loses nothing and needs no warning.
+    let (_, summary) = bench.convert(&source, TypeRule::To(F32), false, "out.gguf");
+    assert_eq!(summary.warnings, []);
+}
+
+#[test]
+fn a_weight_that_would_spoil_its_block_is_found() {
+    let bench = Bench::new();
+    let infos = [info("blk.0.attn_k.weight", F32, &[64, 8]), info("blk.0.attn_q.weight", F32, &[64, 3000])];
+    for bad in [f32::NAN, f32::NEG_INFINITY, 1e6, 65519.0] {
+        let mut values = weights(1, 64 * 3000);
+        values[64 * 2500 + 9] = bad;
+        let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let source =
+            bench.source_of(&[(infos[0].clone(), bytes(&weights(0, 64 * 8))), (infos[1].clone(), bytes(&values))]);
+        std::fs::write(bench.path("out.gguf"), "precious").unwrap();
+        for ty in [F16, Q8_0, Q4_1] {
+            if bad == 65519.0 {
+                bench.convert(&source, TypeRule::To(ty), false, "fits.gguf");
+                std::fs::remove_file(bench.path("fits.gguf")).unwrap();
+                continue;
+            }
+            match bench.fail(&source, TypeRule::To(ty), &bench.path("out.gguf")) {
+                ConvertError::WeightOutOfRange { tensor, row: 2500, col: 9, value, ty: t, .. } => {
+                    assert_eq!((tensor.as_str(), t, value.to_bits()), ("blk.0.attn_q.weight", ty, bad.to_bits()));
+                }
+                error => panic!("{bad} to {ty}: {error}"),
+            }
+        }
+        assert_eq!(std::fs::read(bench.path("out.gguf")).unwrap(), b"precious", "a failed run replaced the output");
+        assert_eq!(bench.names(), ["out.gguf", "source.gguf"], "a failed run left something behind");
+        // F32 holds everything.
+        let (file, _) = bench.convert(&source, TypeRule::To(F32), false, "f32.gguf");
+        assert_eq!(data(&file, "blk.0.attn_q.weight"), source.data(1));
+        std::fs::remove_file(bench.path("f32.gguf")).unwrap();
+    }
+}
+
+#[test]
+fn a_file_of_keys_alone_is_a_file() {
+    let bench = Bench::new();
+    let source = bench.source(&[]);
+    for packed in [false, true] {
+        let (file, summary) = bench.convert(&source, TypeRule::Keep, packed, "out.gguf");
+        assert_eq!((file.tensors(), summary.types), (&[][..], vec![]));
+        assert_eq!(file.metadata().str_opt("general.architecture").unwrap(), Some("llama"));
+    }
+}
+
+#[test]
+fn progress_ends_at_the_whole_and_can_be_stopped() {
+    let bench = Bench::new();
+    let source = bench.source(&[info("a.weight", F32, &[512, 4096]), info("b.weight", F32, &[512, 4096])]);
+    for packed in [false, true] {
+        let options = ConvertOptions::new(TypeRule::To(Q4_0)).packed(packed);
+        let seen = Mutex::new(Vec::new());
+        let out = bench.path("out.gguf");
+        write_gguf(&source, &options, &out, &AtomicBool::new(false), &|p| {
+            seen.lock().unwrap().push((p.bytes, p.total_bytes));
+        })
+        .unwrap();
+        let seen = seen.into_inner().unwrap();
+        assert!(seen.is_sorted() && seen.len() > 4);
+        assert_eq!(seen.last().map(|p| p.0), seen.last().map(|p| p.1));
+        std::fs::remove_file(&out).unwrap();
+
+        let cancel = AtomicBool::new(false);
+        let result = write_gguf(&source, &options, &out, &cancel, &|_| cancel.store(true, Ordering::Relaxed));
+        assert!(matches!(result, Err(ConvertError::Cancelled)));
+        assert_eq!(bench.names(), ["source.gguf"], "the temporary file stayed");
+    }
+}
+
+#[test]
+fn outputs_that_cannot_be_are_refused() {
+    let bench = Bench::new();
+    let source = bench.source(&[info("a.weight", F32, &[512, 64])]);
+    let before = std::fs::read(source.path()).unwrap();
+    let fail = |out: &Path| match bench.fail(&source, TypeRule::To(Q8_0), out) {
+        ConvertError::Write(WriteError::Output(error)) => error,
+        error => panic!("{error:?}"),
+    };
+    assert!(matches!(fail(&bench.path("source.gguf")), OutputError::SameAsInput { .. }));
+    assert!(matches!(fail(&bench.path("no/where.gguf")), OutputError::NoDirectory { .. }));
+    assert!(matches!(fail(bench.dir.path()), OutputError::IsDirectory { .. }));
+    #[cfg(target_os = "linux")]
+    assert!(matches!(fail(Path::new("/dev/full")), OutputError::Write { .. }));
+    assert!(std::fs::read(source.path()).unwrap() == before);
+    assert_eq!(bench.names(), ["source.gguf"]);
+}
+
+/// A source that is a directory, as a Hugging Face checkpoint is.
+struct Directory(PathBuf, GgufFile);
+
+impl Source for Directory {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+    fn metadata(&self) -> &Metadata {
+        self.1.metadata()
+    }
+    fn tensors(&self) -> &[TensorInfo] {
+        self.1.tensors()
+    }
+    fn rows(&self, index: usize, rows: std::ops::Range<usize>) -> std::borrow::Cow<'_, [u8]> {
+        std::borrow::Cow::Owned(self.1.rows(index, rows).into_owned())
+    }
+    fn mapped(&self, _: usize) -> Option<&[u8]> {
+        None
+    }
+}
+
+#[test]
+fn a_checkpoint_is_not_overwritten_by_its_own_conversion() {
+    let bench = Bench::new();
+    let file = bench.source(&[info("a.weight", F32, &[64, 64])]);
+    let expected = file.data(0).to_vec();
+    let source = Directory(bench.dir.path().into(), file);
+    for name in ["model.safetensors", "config.json", "model.gguf"] {
+        std::fs::write(bench.path(name), "precious").unwrap();
+    }
+    for name in ["model.safetensors", "config.json"] {
+        let error = bench.fail(&source, TypeRule::Keep, &bench.path(name));
+        assert!(matches!(error, ConvertError::Write(WriteError::Output(OutputError::SameAsInput { .. }))), "{error}");
+        assert_eq!(std::fs::read(bench.path(name)).unwrap(), b"precious");
+    }
+    let (file, _) = bench.convert(&source, TypeRule::Keep, false, "model.gguf");
+    assert!(file.data(0) == expected);
+}
