@@ -7,7 +7,7 @@ use std::time::Duration;
 use quipu_formats::gguf::{Array, GgufFile, GgufWriter, Metadata, Value};
 use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::TensorType;
-use quipu_runtime::{Engine, LoadError, LoadOptions};
+use quipu_runtime::{Engine, LoadError, LoadOptions, WeightsError};
 
 fn demo() -> GgufFile {
     GgufFile::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tales.gguf")).unwrap()
@@ -84,6 +84,28 @@ fn a_vector_is_no_matrix() {
     let (error, _) = refused(write_with(dir.path().join("model.gguf"), one_unit, flat));
     let error = error.to_string();
     assert!(error.contains("`blk.0.ffn_gate.weight` has shape [256]") && error.contains(", 1]"), "{error}");
+}
+
+/// A family's plan says what its files must have: the demo model's have neither biases nor norms of heads.
+#[test]
+fn what_a_family_must_have_is_missed_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for (family, tensor) in [("qwen2", "blk.0.attn_q.bias"), ("qwen3", "blk.0.attn_q_norm.weight")] {
+        let renamed = |m: &mut Metadata| {
+            let keys: Vec<String> = m.iter().map(|(key, _)| key.to_string()).collect();
+            for key in keys.iter().filter(|key| key.starts_with("llama.")) {
+                let value = m.remove(key).unwrap();
+                m.set(key.replace("llama.", &format!("{family}.")), value);
+            }
+            m.set("general.architecture", Value::String(family.into()));
+        };
+        let (error, part) = refused(write(dir.path().join(family), renamed));
+        match error {
+            LoadError::Weights(WeightsError::Missing { name, .. }) => assert_eq!(name, tensor),
+            other => panic!("{other}"),
+        }
+        assert_eq!(part, 0.0, "nothing is packed before everything is found");
+    }
 }
 
 #[test]
