@@ -135,14 +135,14 @@ pub struct Imatrix {
     pub path: PathBuf,
     /// The texts.
     pub datasets: Vec<String>,
-    /// Pieces of text.
+    /// Chunks of text that were read.
     pub chunks: u32,
-    /// Tokens of a piece.
+    /// Tokens of a chunk.
     pub chunk_size: u32,
 }
 
 impl Imatrix {
-    /// An empty one, for `chunks` pieces of `chunk_size` tokens of these texts.
+    /// An empty one, for `chunks` chunks of `chunk_size` tokens of these texts.
     pub fn new(datasets: Vec<String>, chunks: u32, chunk_size: u32) -> Imatrix {
         Imatrix { datasets, chunks, chunk_size, ..Imatrix::default() }
     }
