@@ -11,6 +11,9 @@ use crate::simd::{LINE, Simd};
 pub(crate) trait Gemm: Simd {
     /// Rows of activations in a full tile: a power of two, [`TILE_ROWS`] or more.
     const FULL_TILE: usize = TILE_ROWS;
+    /// Up to how many full tiles go through the weights without widening them first, as a few rows do. For tiles of
+    /// [`TILE_ROWS`] rows that do not stand in pairs.
+    const STREAMED_TILES: usize = 0;
     /// Whether quantised activations of a full tile stand in pairs of rows: see [`Tile::put`].
     const PAIRS_ROWS: bool = false;
     /// Whether full tiles have activations in 16 bits, too ([`Wide`](crate::operands::activations::Wide)), and codes

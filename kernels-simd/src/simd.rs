@@ -71,6 +71,13 @@ pub(crate) trait Simd: Copy {
     /// This CPU has the instructions, and the system saves their registers.
     unsafe fn new_unchecked() -> Self;
 
+    /// Asks for the line of the cache that is `ahead` bytes after the head of `bytes`, wherever that is; a hint that
+    /// changes no result.
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], ahead: usize) {
+        let _ = (bytes, ahead);
+    }
+
     fn splat(self, x: f32) -> Self::V;
     /// The first `LANES` elements of `x`.
     fn load(self, x: &[f32]) -> Self::V;

@@ -74,7 +74,9 @@ fn quantised_products_equal_the_reference() {
     let mut random = Random::new(1);
     for ty in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
         // So wide that neither all groups nor all tiles are in the cache together.
-        let wide = [(165, 8192 / 64, 33)].into_iter().filter(|_| ty == TensorType::Q4_0 || ty == TensorType::Q8_0);
+        // The second with so many rows that no instruction set streams them all.
+        let wide = [(165, 8192 / 64, 33), (165, 8192 / 64, 133)].into_iter();
+        let wide = wide.filter(|&(.., n)| ty == TensorType::Q8_0 || (ty == TensorType::Q4_0 && n < 100));
         for (rows, blocks, n) in [
             (16, 1, 1),
             (32, 3, 2),
@@ -85,6 +87,7 @@ fn quantised_products_equal_the_reference() {
             (64, 4, 37),
             (33, 1, 4),
             (24, 3, 50),
+            (17, 1, 141),
         ]
         .into_iter()
         .chain(wide)

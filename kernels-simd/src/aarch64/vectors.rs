@@ -1,6 +1,6 @@
 //! NEON's four lanes, the same for all AArch64 instruction sets. How these multiply bytes is in `tile`.
 
-use std::arch::aarch64::*;
+use std::arch::{aarch64::*, asm};
 use std::marker::PhantomData;
 
 use crate::simd::Simd;
@@ -77,6 +77,17 @@ impl<P: Copy> Simd for Arm<P> {
     #[inline(always)]
     unsafe fn new_unchecked() -> Arm<P> {
         Arm(PhantomData)
+    }
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], ahead: usize) {
+        // SAFETY: a prefetch may be of any address and does not fault. (The intrinsic is not stable.)
+        unsafe {
+            asm!(
+                "prfm pldl1keep, [{at}]",
+                at = in(reg) bytes.as_ptr().wrapping_add(ahead),
+                options(readonly, nostack, preserves_flags),
+            );
+        }
     }
     #[inline(always)]
     fn load(self, x: &[f32]) -> float32x4_t {
