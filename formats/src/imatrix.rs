@@ -4,8 +4,8 @@
 //! sum of the squares of each input column, and `NAME.counts`, how many inputs were summed. Quipu adds
 //! `NAME.in_products`, F32 of shape \[256, columns\]: row `i` has the sums of column `i` times each column of its
 //! window of 256, which lets errors be fed back (`quipu_quant::search::calibration`). Matrices with the same input
-//! share it ([`crate::families::names::Input`]): those of q, k and v stand under `attn_q`, those of gate and up under
-//! `ffn_gate`. Others ignore it.
+//! share one such tensor ([`crate::families::names::Input`]): q, k and v have theirs under `attn_q`, gate and up under
+//! `ffn_gate`. Other readers ignore it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,10 @@ impl Statistics {
         Statistics { count: 0.0, squares: vec![0.0; cols], products: vec![0.0; cols * WINDOW] }
     }
 
-    /// Adds `rows` inputs, `stride` apart in `x`.
+    /// Adds `rows` inputs, whose first elements are `stride` apart in `x`.
+    ///
+    /// # Panics
+    /// When `x` is shorter than that.
     pub fn add(&mut self, x: &[f32], rows: usize, stride: usize) {
         let cols = self.squares.len();
         let windows = self.products.par_chunks_mut(WINDOW * WINDOW).zip(self.squares.par_chunks_mut(WINDOW));
@@ -73,7 +76,7 @@ impl Statistics {
             let row = |r: usize| &x[r * stride + start..][..n];
             let mut sums = vec![0.0; n];
             for (k, (products, square)) in products.chunks_exact_mut(WINDOW).zip(squares).enumerate() {
-                // These inputs by themselves first: a small sum loses less.
+                // These inputs are summed by themselves first: a small sum loses less to rounding.
                 sums[k..].fill(0.0);
                 for r in 0..rows {
                     let row = &row(r)[k..];
@@ -92,8 +95,8 @@ impl Statistics {
         self.count += rows as f32;
     }
 
-    /// The mean square of what the `errors` of a row's weights add to its output; products reach as far as their
-    /// windows.
+    /// The mean square of what the `errors` of a row's weights add to its output. Columns of different windows are
+    /// taken to be uncorrelated.
     pub fn output_error(&self, errors: &[f32]) -> f64 {
         let sum = if self.products.is_empty() {
             let squares = self.squares.iter().zip(errors);
@@ -105,7 +108,7 @@ impl Statistics {
         sum / f64::from(self.count.max(1.0))
     }
 
-    /// The means, as rounding takes them. Products that are not those of any inputs are left aside.
+    /// The means, as rounding takes them. Products that no inputs can have are ignored.
     pub fn calibration(&self) -> Calibration {
         let mean = |sums: &[f32]| sums.iter().map(|s| s / self.count.max(1.0)).collect::<Vec<f32>>();
         let squares = mean(&self.squares);
@@ -254,7 +257,7 @@ impl Imatrix {
     }
 }
 
-/// The matrices that share the input of `name`, the one under whose name it is counted first.
+/// The matrices that share the input of `name`; first the one under whose name that input is counted.
 fn sharing(name: &str) -> impl Iterator<Item = String> {
     let name = TensorName::parse(name);
     let tied = name.is_some_and(|name| name.role == Role::TokenEmbedding);

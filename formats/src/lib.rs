@@ -1,13 +1,12 @@
 //! Files: GGUF, safetensors, Hugging Face directories, and the way from one to another.
 //!
-//! - [`source`]: what every kind of model file looks like from above: metadata, a tensor directory, rows of bytes.
-//!   Start here.
+//! - [`source`]: what all kinds of model files have in common: metadata, a tensor directory, rows of bytes. Start here.
 //! - [`families`]: what kinds of models there are: their tensors, their keys, how their layers compute.
 //! - [`gguf`]: the container, read (v2, v3; mapped, checked) and written (v3).
 //! - [`safetensors`]: one file of tensors, checked.
 //! - [`hf`]: a Hugging Face directory seen as a GGUF: names, metadata, tokenizer and row order translated.
 //! - [`convert`]: any source written as a GGUF, plain or packed, of any type.
-//! - [`imatrix`]: what activations a model's matrices met, for better rounding.
+//! - [`imatrix`]: statistics of the activations that a model's matrices multiply, for better rounding.
 //! - [`map`]: the one place where a file is mapped into memory.
 //!
 //! The tensors of a file, whatever it is:

@@ -130,7 +130,8 @@ impl MappedFile {
     /// Reads the whole file into memory and keeps it there.
     ///
     /// # Errors
-    /// What the system says, above all when the process may not lock so much; on systems that cannot lock, that.
+    /// What the system says, most often that the process may not lock so much; [`io::ErrorKind::Unsupported`] where the
+    /// system is not a Unix.
     pub fn lock(&self) -> io::Result<()> {
         #[cfg(unix)]
         return self.map.lock();

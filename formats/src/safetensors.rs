@@ -3,7 +3,7 @@
 //! The format (<https://github.com/huggingface/safetensors#format>): eight bytes with the length of the header, the
 //! header (a JSON object of `name → {dtype, shape, data_offsets}`, and `__metadata__`, a map from strings to strings),
 //! then one buffer which the tensors fill exactly, without holes and without overlap. Whatever breaks one of these
-//! rules is refused by name, before anything is allocated by its word.
+//! rules is refused by name, before anything is allocated on its word.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What every model file looks like from above.
+//! What all model files have in common: metadata, a tensor directory, rows of bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,7 +29,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The type of the weights when they are computed with, which is that of the plain rows.
+    /// The type in which the weights are computed with, which is that of the plain rows.
     pub const fn ty(self) -> TensorType {
         match self {
             Encoding::Plain(ty) | Encoding::Packed(ty) => ty,
@@ -90,7 +90,7 @@ impl TensorInfo {
         TensorInfo { name: name.into(), encoding, shape: shape.into() }
     }
 
-    /// The type of the weights when they are computed with: [`Encoding::ty`].
+    /// The type in which the weights are computed with: [`Encoding::ty`].
     pub const fn ty(&self) -> TensorType {
         self.encoding.ty()
     }
@@ -111,7 +111,7 @@ impl TensorInfo {
         self.encoding.byte_len(self.rows(), self.cols())
     }
 
-    /// The layout of the tensor when it is packed, as it may or may not be in its file.
+    /// The layout that the tensor has when it is packed, whether or not it is packed in its file.
     ///
     /// # Panics
     /// When the shape is not as the directory promises.
@@ -175,8 +175,8 @@ pub trait Source: Sync + Send {
     /// When `index` or `rows` are wrong: those come from [`Source::tensors`], not from outside.
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]>;
 
-    /// All bytes of tensor number `index`, when they lie in the mapping contiguous and in its encoding. All but
-    /// [`Encoding::Plain`] do.
+    /// All bytes of tensor number `index`, when they lie in the mapping in one piece and in its encoding. Those of
+    /// every encoding but [`Encoding::Plain`] do.
     fn mapped(&self, index: usize) -> Option<&[u8]>;
 
     /// The values of `rows` of tensor number `index`, row after row, whatever the [`Encoding`]. Those of
@@ -197,8 +197,8 @@ pub trait Source: Sync + Send {
         values
     }
 
-    /// The same bytes for whoever keeps them beyond the source's other uses; `None` also where a source has nothing to
-    /// share.
+    /// The bytes of [`Source::mapped`], in a form that keeps them in place by itself. `None` also where a source cannot
+    /// share them.
     fn shared(self: Arc<Self>, _index: usize) -> Option<SharedBytes> {
         None
     }

@@ -1,7 +1,8 @@
 //! The reference dot product. It is the definition: every kernel must give the same bits.
 //!
-//! A row is walked in blocks of 32 columns, ascending, with one chain of fused multiply-adds from +0. Within a block,
-//! or each half of it where that has a scale of its own, the products are summed as integers, exactly.
+//! A row is one chain of fused multiply-adds, starting from +0, over its blocks of 32 columns in ascending order. The
+//! products within a block, or within each half of it where halves have scales of their own, are summed exactly, as
+//! integers.
 
 use half::{bf16, f16};
 
@@ -9,8 +10,8 @@ use crate::activations::{self, BLOCK};
 use crate::blocks::{Block, Min, Scale, read_blocks, with_block};
 use crate::types::TensorType;
 
-// The largest sum of a block, of bytes of Q8_0 (a file may hold −128), is below the magnitude up to which every integer
-// is an f32.
+// Every integer of magnitude up to 2²⁴ is an f32. The largest sum of a block is that of Q8_0: its bytes may be −128 in
+// a file.
 const _: () = assert!(32 * 128 * activations::MAX as i32 <= 1 << 24);
 
 /// A row of activations as [`activations::quantize`] makes it.

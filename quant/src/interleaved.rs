@@ -1,13 +1,13 @@
 //! Q4_0 with rows interleaved: what `llama-quantize` wrote for ARM's kernels from July to December 2024.
 //!
-//! 4 or 8 consecutive rows are a group. For each 32 columns in turn it has the f16 scales of its rows, then their
-//! codes: 4 or 8 bytes of each row, the next 4 or 8 of each, until all have their 16. The codes are signed nibbles, so
-//! that bit 3 is the opposite of plain Q4_0's. Nothing else differs: the plain rows come back without loss
-//! ([`InterleavedType::plain_rows`]), and everything beyond reading knows only those.
+//! A group is 4 or 8 consecutive rows. For each 32 columns it stores the f16 scales of its rows, then their codes in
+//! turn: 4 or 8 bytes of each row, then the next 4 or 8 of each, until all 16 bytes of every row are there. The codes
+//! are signed nibbles: bit 3 is the inverse of plain Q4_0's. Nothing else differs. The plain rows come back without
+//! loss ([`InterleavedType::plain_rows`]), and everything beyond reading knows only those.
 //!
-//! llama.cpp has taken these types out of its files since it interleaves rows while it loads (pull request 10446); its
-//! IQ4_NL_4_4 to IQ4_NL_8_8 never were in files. The layout is that of `block_q4_0x4` and `block_q4_0x8` in its
-//! `ggml-aarch64.c`.
+//! llama.cpp removed these types from its files when it began to interleave rows while it loads (pull request 10446).
+//! Its types IQ4_NL_4_4 to IQ4_NL_8_8 never were in files. The layout is that of `block_q4_0x4` and `block_q4_0x8` in
+//! its `ggml-aarch64.c`.
 
 use std::ops::Range;
 

@@ -4,10 +4,10 @@
 //! threads, no intrinsics.
 //!
 //! - [`types`]: the tensor types, their ids, block sizes and names. Start here.
-//! - [`blocks`]: for every type the layout of a block, dequantise, quantise.
+//! - [`blocks`]: the layout of each type's block; dequantise, quantise.
 //! - [`activations`]: the int8 form in which activations enter a quantised product.
 //! - [`dot`]: the reference dot product of a weight row and a quantised activation row.
-//! - [`search`]: quantise with less error than the plain rule, by what is known of the activations.
+//! - [`search`]: quantise with less error than the plain rule, using what is known of the activations.
 //! - [`stored`]: types that are read and recoded, but have no kernels.
 //! - [`interleaved`]: types that are Q4_0 with rows interleaved, and are read as Q4_0.
 //! - [`pack`]: R16·K4, the one layout that every instruction set reads, as a permutation of the plain rows.
@@ -25,7 +25,7 @@
 //!
 //! let mut values = vec![0.0; weights.len()];
 //! blocks::dequantize(ty, &row, &mut values)?;
-//! // Off by at most half a step, and a step is the largest weight by 127.
+//! // Off by at most half a step, and a step is the largest weight divided by 127.
 //! assert!(weights.iter().zip(&values).all(|(w, v)| (w - v).abs() < 0.6 / 127.0));
 //! # Ok::<(), blocks::BlockError>(())
 //! ```

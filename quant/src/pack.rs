@@ -173,18 +173,7 @@ pub fn pack_group(layout: &PackedLayout, rows: &[u8], quants: &mut [u8], scales:
     });
 }
 
-/// Inverse of [`pack_group`]: writes the first rows of the group, as many as `rows` has room for.
-///
-/// # Panics
-/// As [`pack_group`].
-pub fn unpack_group(layout: &PackedLayout, quants: &[u8], scales: &[u8], rows: &mut [u8]) {
-    layout.check_group(rows.len(), quants.len(), scales.len());
-    for (r, row) in rows.chunks_exact_mut(layout.row_bytes).enumerate() {
-        unpack_row(layout, quants, scales, r, row);
-    }
-}
-
-/// Any rows of a whole packed tensor, as plain ones, one after the other.
+/// Writes some rows of a whole packed tensor to `plain`, one after the other.
 ///
 /// # Panics
 /// When there are no such rows, `packed` is shorter than the tensor or `plain` is not as long as the rows.
@@ -301,7 +290,8 @@ fn gather_block<B: Block>(quants: &[u8], scales: &[u8], b: usize, r: usize) -> B
     block
 }
 
-/// Where the scale bytes of row `r` are: place in the group's scales of that block, offset in the block.
+/// Where the scale bytes of row `r` are: for each byte its place in the group's scales of one block, and its offset in
+/// the plain block.
 fn scale_places<B: Block>(r: usize) -> impl Iterator<Item = (usize, usize)> {
     let f16s = (0..2 * B::F16_SCALES.len()).map(move |n| {
         let (field, byte) = (n / 2, n % 2);

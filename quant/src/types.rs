@@ -2,12 +2,12 @@
 //!
 //! Three enums, since not every type can stand everywhere: [`TensorType`] has kernels, [`StoredType`] is read and
 //! recoded ([`crate::stored`]), [`InterleavedType`] is read and made plain ([`crate::interleaved`]). GGUF's reader and
-//! writer, packed layouts and the conversion take numbers and names from here. Const assertions hold the structs of
-//! blocks against the table, where the structs stand.
+//! writer, packed layouts and the conversion take numbers and names from here. Const assertions beside the structs of
+//! blocks check them against the table.
 
 use std::fmt;
 
-/// A row of the table, as far as all types have the same columns.
+/// The columns of the table that the three enums share.
 struct Row {
     id: u32,
     name: &'static str,
@@ -19,10 +19,10 @@ struct Row {
 struct Content {
     /// Bits of a code; of a number, for the float types.
     code_bits: usize,
-    /// How many f16 scales (and minima), and how many bytes of small integer scales.
+    /// The number of f16 scales and minima, and the bytes of small integer scales.
     scales: (usize, usize),
-    /// llama.cpp's number for a file mostly of this type (`enum llama_ftype` in `llama.h`). Of Q2_K, Q4_K and Q5_K
-    /// there are only mixes.
+    /// llama.cpp's number for a file mostly of this type (`enum llama_ftype` in `llama.h`). Q2_K, Q4_K and Q5_K have
+    /// none: llama.cpp has only mixes of them.
     file_type: Option<u32>,
 }
 
@@ -30,9 +30,9 @@ struct Content {
 struct Interleaving {
     /// Rows of a group.
     rows: usize,
-    /// Bytes of codes that stand together.
+    /// Consecutive bytes of codes that belong to one row.
     chunk: usize,
-    /// As for [`Content`].
+    /// As [`Content::file_type`].
     file_type: u32,
 }
 
@@ -224,18 +224,19 @@ impl TensorType {
         self.content().scales.1
     }
 
-    /// llama.cpp's number for a file that is mostly of this type (`general.file_type`), if there is one: of Q2_K, Q4_K
-    /// and Q5_K there are only mixes.
+    /// llama.cpp's number for a file that is mostly of this type (`general.file_type`). `None` for Q2_K, Q4_K and Q5_K,
+    /// of which llama.cpp has only mixes.
     pub const fn file_type(self) -> Option<u32> {
         self.content().file_type
     }
 }
 
 impl StoredType {
-    /// The type that [`recode`](crate::stored::recode) makes of it. Its blocks divide this one's.
+    /// The type that [`recode`](crate::stored::recode) makes of it. A block of this type is a whole number of blocks of
+    /// that one.
     ///
-    /// Chosen is the smallest type that takes over the codes as they are, or with an error far below the type's own.
-    /// What is lost besides is f16's rounding of the new scale, 2⁻¹² of it.
+    /// It is the smallest type that holds the codes exactly, or with an error far below that of the stored type itself.
+    /// Rounding the new scale to f16 changes it by at most 2⁻¹¹ of itself.
     ///
     /// | type | runs as | codes |
     /// | --- | --- | --- |
@@ -257,17 +258,17 @@ impl InterleavedType {
         TensorType::Q4_0
     }
 
-    /// Rows of a group; a matrix has whole groups.
+    /// Rows of a group; a matrix is a whole number of groups.
     pub const fn group(self) -> usize {
         self.interleaving().rows
     }
 
-    /// Bytes of codes that stand together.
+    /// Consecutive bytes of codes that belong to one row.
     pub(crate) const fn chunk(self) -> usize {
         self.interleaving().chunk
     }
 
-    /// The type of which a file with llama.cpp's number `file_type` mostly is (`general.file_type`).
+    /// The type that most of a file has whose `general.file_type`, llama.cpp's number, is `file_type`.
     pub fn from_file_type(file_type: u32) -> Option<InterleavedType> {
         InterleavedType::ALL.into_iter().find(|t| t.interleaving().file_type == file_type)
     }

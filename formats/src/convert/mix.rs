@@ -1,6 +1,6 @@
 //! Mixes: files whose tensors have several types, under the names that people know from llama.cpp.
 //!
-//! Which tensor has which type are facts of llama.cpp (`llama_tensor_get_type_impl` in `llama-quant.cpp`, the same for
+//! Which tensor has which type is llama.cpp's choice (`llama_tensor_get_type_impl` in `llama-quant.cpp`, the same for
 //! all families here), so that files of one name have one size. `n` is the number of layers, `i` that of a tensor's
 //! layer; a layer is *favoured* if `i < n/8`, `i ≥ 7n/8` or `(i − n/8) mod 3 = 2`, divisions being whole.
 //!

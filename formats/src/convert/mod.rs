@@ -68,6 +68,9 @@ use crate::source::{Source, TensorInfo};
 ///
 /// `progress` is called now and then, from any thread. When `cancel` becomes true the conversion ends with
 /// [`ConvertError::Cancelled`] within a fraction of a second. Uses rayon's threads.
+///
+/// # Errors
+/// See [`ConvertError`]. No output is left then, and a file that had its name is untouched.
 pub fn write_gguf(
     source: &dyn Source,
     options: &ConvertOptions,
@@ -91,11 +94,11 @@ pub fn write_gguf(
     Ok(Summary { bytes, types, warnings: plan.warnings })
 }
 
-/// Whether knowledge of activations would change what `options` make of `source`: some weights are rounded by search to
-/// a type that loses more than next to nothing.
+/// Whether an importance matrix would change what `options` make of `source`: some weights are rounded by search to a
+/// type that loses more than next to nothing.
 ///
 /// # Errors
-/// Those of [`write_gguf`] that can be told from the directory.
+/// Those of [`write_gguf`] that the metadata and the tensor directory show.
 pub fn gains_by_calibration(source: &dyn Source, options: &ConvertOptions) -> Result<bool, ConvertError> {
     let plan = plan::Plan::new(source, options)?;
     let gains = |(to, &origin): (&TensorInfo, &usize)| {

@@ -43,7 +43,7 @@ pub struct ConvertOptions {
     pub packed: bool,
     /// How values become codes.
     pub rounding: Rounding,
-    /// What the rounding by search knows of activations.
+    /// The statistics of activations that rounding by search uses.
     pub imatrix: Option<Arc<Imatrix>>,
     /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`](super::mix)), so that the
     /// sizes are the same.
@@ -56,27 +56,27 @@ impl ConvertOptions {
         ConvertOptions { types, ..ConvertOptions::default() }
     }
 
-    /// With this for [`ConvertOptions::tensors`].
+    /// These options with other [`ConvertOptions::tensors`].
     pub fn tensors(self, tensors: Vec<TensorRule>) -> ConvertOptions {
         ConvertOptions { tensors, ..self }
     }
 
-    /// With this for [`ConvertOptions::packed`].
+    /// These options with another [`ConvertOptions::packed`].
     pub fn packed(self, packed: bool) -> ConvertOptions {
         ConvertOptions { packed, ..self }
     }
 
-    /// With this for [`ConvertOptions::rounding`].
+    /// These options with another [`ConvertOptions::rounding`].
     pub fn rounding(self, rounding: Rounding) -> ConvertOptions {
         ConvertOptions { rounding, ..self }
     }
 
-    /// With this for [`ConvertOptions::imatrix`].
+    /// These options with another [`ConvertOptions::imatrix`].
     pub fn imatrix(self, imatrix: Option<Arc<Imatrix>>) -> ConvertOptions {
         ConvertOptions { imatrix, ..self }
     }
 
-    /// With this for [`ConvertOptions::imatrix_types`].
+    /// These options with another [`ConvertOptions::imatrix_types`].
     pub fn imatrix_types(self, imatrix_types: bool) -> ConvertOptions {
         ConvertOptions { imatrix_types, ..self }
     }

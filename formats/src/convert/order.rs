@@ -1,4 +1,4 @@
-//! The order of tensors in a packed file: that in which a forward pass reads them, so that reading ahead is reading on.
+//! The order of tensors in a packed file: that in which a forward pass reads them, so that reading ahead is sequential.
 
 use crate::families::names::{Role, TensorName, split_layer};
 

@@ -25,13 +25,13 @@ pub struct ConvertProgress<'a> {
 pub struct Summary {
     /// The length of the file.
     pub bytes: u64,
-    /// How many tensors there are of each type, in the order of their first.
+    /// How many tensors there are of each type, in the order of their first tensors.
     pub types: Vec<(TensorType, usize)>,
     /// What the user should know.
     pub warnings: Vec<Warning>,
 }
 
-/// Something that went on well, but perhaps not as the user thinks.
+/// Something that worked, but perhaps not as the user expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
@@ -108,7 +108,7 @@ pub enum ConvertError {
         tensor: String,
         /// Its columns in the model.
         expected: usize,
-        /// And in the importance matrix.
+        /// Its columns in the importance matrix.
         found: usize,
     },
     /// A weight that would spoil all weights of its block: NaN, infinite, or beyond what an f16 scale can reach.

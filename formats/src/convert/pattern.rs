@@ -5,8 +5,7 @@ use quipu_quant::TensorType;
 /// A type for all tensors whose names match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorRule {
-    /// A part of the name that begins where the name or a part of it between dots begins; `*` stands for any
-    /// characters, also none.
+    /// What stands in the name, beginning at its start or right after a dot; `*` stands for any characters, also none.
     pub pattern: String,
     /// The type.
     pub ty: TensorType,

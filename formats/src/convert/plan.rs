@@ -25,7 +25,7 @@ pub(super) struct Plan {
     pub metadata: Metadata,
     /// The tensors of the output, in its order.
     pub tensors: Vec<TensorInfo>,
-    /// For each of them the number of the source's.
+    /// For each of them the number of the source's tensor that it is made of.
     pub origins: Vec<usize>,
     /// The importance matrix, of this model.
     pub imatrix: Option<Arc<Imatrix>>,

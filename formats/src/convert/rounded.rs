@@ -34,7 +34,8 @@ pub struct Rounded {
 }
 
 impl Rounded {
-    /// `source` with these matrices, by their numbers, rounded to these types by what `options` tell of activations.
+    /// `source` with the matrices of these numbers rounded to these types, by the importance matrix of `options` if
+    /// there is one.
     pub fn new(source: Arc<dyn Source>, options: &ConvertOptions, types: &[(usize, TensorType)]) -> Rounded {
         let mut infos = source.tensors().to_vec();
         let round = |&(index, ty): &(usize, TensorType)| {

@@ -129,8 +129,8 @@ fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Output<'static> {
 /// From values to blocks.
 struct Rounder {
     rounding: Rounding,
-    /// For each tensor of the output, while it is being written, what the importance matrix says, in the form that
-    /// rounding takes.
+    /// For each tensor of the output its calibration, if the importance matrix has one: made when it is first needed,
+    /// and dropped when the tensor is written.
     calibrations: Vec<Mutex<Option<Arc<Calibration>>>>,
 }
 
@@ -185,8 +185,8 @@ pub(super) fn check_range(
     }
 }
 
-/// The first value that F16, or the f16 scale of a block, could not hold. F32 and BF16 have room for all and keep them
-/// as they are.
+/// The first value that F16, or the f16 scale of a block, could not hold. F32 and BF16 have the range of f32, so
+/// nothing is refused for them; infinities and NaN stay what they are.
 fn out_of_range(ty: TensorType, values: &[f32]) -> Option<usize> {
     if matches!(ty, TensorType::F32 | TensorType::BF16) {
         return None;

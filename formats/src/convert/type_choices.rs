@@ -41,9 +41,9 @@ pub struct MatrixTypes {
 }
 
 impl MatrixTypes {
-    /// Those for tensor number `index` of a source, `from`, in a file that is to be packed or not.
+    /// The choices for tensor number `index` of a source, whose entry is `from`, in a file that is to be packed or not.
     pub fn new(from: &TensorInfo, index: usize, packed: bool) -> MatrixTypes {
-        // From F32, F16 is a choice. Larger than in the source no matrix becomes.
+        // Of the float types, the source's own is a choice, and F16 where that is F32.
         let float = |ty: TensorType| ty == from.ty() || (ty, from.ty()) == (F16, F32);
         let sized = |ty: TensorType| {
             let encoding = if packed { Encoding::Packed(ty) } else { Encoding::Plain(ty) };
@@ -69,8 +69,8 @@ pub struct TypeChoices {
 }
 
 impl TypeChoices {
-    /// Those for converting `source` with `options`, but for their `types`: the matrices that none of the rules for
-    /// single tensors is for.
+    /// The choices for converting `source` with `options`, whose `types` do not count: those for all matrices to which
+    /// no rule for single tensors applies.
     ///
     /// # Errors
     /// As for [`write_gguf`](super::write_gguf).
@@ -91,7 +91,8 @@ impl TypeChoices {
         Ok(TypeChoices { matrices, other_bytes, weights })
     }
 
-    /// Bits for each weight of a file whose matrices have so many bytes together: all bytes of tensors by all weights.
+    /// Bits per weight of a file whose matrices take `bytes` together: the bytes of all tensors by the number of
+    /// weights.
     pub fn bits_per_weight(&self, bytes: u64) -> f64 {
         8.0 * (self.other_bytes + bytes) as f64 / self.weights as f64
     }
@@ -103,15 +104,16 @@ impl TypeChoices {
         (self.bits_per_weight(least), self.bits_per_weight(most))
     }
 
-    /// Bytes that the matrices may have together in a file of so many bits for each weight.
+    /// The bytes that the matrices may take together in a file of so many bits per weight.
     pub fn budget(&self, bits_per_weight: f64) -> u64 {
-        // So that what a file has suffices for it: the quotient was rounded.
+        // A little more, so that the bits per weight of a file, a rounded quotient, are a budget that this file keeps.
         let bytes = bits_per_weight * self.weights as f64 / 8.0 * (1.0 + 4.0 * f64::EPSILON);
         (bytes as u64).saturating_sub(self.other_bytes)
     }
 
-    /// For each matrix and each of its types the squared error of the outputs, summed over sampled rows, mean over
-    /// inputs; without an importance matrix that of the weights. Only errors of one matrix compare with each other.
+    /// For each matrix and each of its types the squared error of the outputs, summed over sampled rows and averaged
+    /// over inputs; without an importance matrix the squared error of the weights. Errors of different matrices do not
+    /// compare.
     ///
     /// # Errors
     /// When a weight cannot be rounded.

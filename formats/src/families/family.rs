@@ -58,7 +58,7 @@ pub enum RopePairs {
     Halves,
 }
 
-/// What a norm of queries and keys takes together.
+/// Which elements of queries and keys are normalised together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QkNorm {
     /// Each head by itself; all heads share the weight.
@@ -68,9 +68,9 @@ pub enum QkNorm {
 /// A tensor of a family.
 #[derive(Debug, PartialEq)]
 pub struct Tensor {
-    /// What it does; that says its name in a GGUF too.
+    /// What it does, which determines its name in a GGUF, too.
     pub role: Role,
-    /// Hugging Face's name without `.weight`; of a layer's tensor that behind `model.layers.N.`.
+    /// Hugging Face's name without `.weight`; for a layer's tensor, what follows `model.layers.N.`.
     pub hf: &'static str,
     /// Its extents.
     pub shape: Shape,
@@ -94,7 +94,7 @@ pub enum Shape {
 /// A number of a model's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// The width of the residual stream.
+    /// The hidden size: the width of the residual stream.
     Hidden,
     /// The width of the feed-forward layer.
     FeedForward,
@@ -113,7 +113,7 @@ pub enum Extent {
 /// Whether a matrix has a bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bias {
-    /// None on Hugging Face; one that a GGUF has all the same is added.
+    /// Hugging Face's files have none. One that a GGUF has all the same is added.
     None,
     /// Always.
     Always,
@@ -144,7 +144,7 @@ pub enum Presence {
 /// The numbers that make extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// The width of the residual stream.
+    /// The hidden size: the width of the residual stream.
     pub hidden: usize,
     /// The width of the feed-forward layer.
     pub feed_forward: usize,
@@ -214,7 +214,7 @@ impl Tensor {
     }
 }
 
-// Outside of the layers the families differ in nothing so far.
+// Outside of the layers all families have the same tensors so far.
 
 /// vocabulary × hidden.
 pub(super) const EMBEDDING: Tensor =

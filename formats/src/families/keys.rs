@@ -1,13 +1,13 @@
 //! The keys of GGUF's metadata that say how large a model is, without the architecture before them
 //! ([`Family::key`](super::Family::key)).
 
-/// The key of the architecture; this one alone stands without one.
+/// The key of the architecture, the only one here that is whole without an architecture before it.
 pub const ARCHITECTURE: &str = "general.architecture";
 /// Layers.
 pub const LAYERS: &str = "block_count";
 /// Positions that the model was made for.
 pub const CONTEXT: &str = "context_length";
-/// The width of the residual stream.
+/// The hidden size: the width of the residual stream.
 pub const HIDDEN: &str = "embedding_length";
 /// The width of the feed-forward layer.
 pub const FEED_FORWARD: &str = "feed_forward_length";
@@ -31,7 +31,7 @@ pub const ROPE_DIM: &str = "rope.dimension_count";
 pub const ROPE_BASE: &str = "rope.freq_base";
 /// How RoPE is stretched: `none`, `linear`, or a way that is not known here.
 pub const ROPE_SCALING: &str = "rope.scaling.type";
-/// By how much.
+/// The factor by which RoPE is stretched.
 pub const ROPE_FACTOR: &str = "rope.scaling.factor";
-/// The same in files from before `scaling.*`.
+/// The same factor in older files, which have no `rope.scaling.*`.
 pub const ROPE_FACTOR_OLD: &str = "rope.scale_linear";

@@ -77,7 +77,7 @@ impl Role {
         Role::TokenEmbedding,
     ];
 
-    /// GGUF's name, without what says the layer and without `.weight`.
+    /// GGUF's name, without the layer before it and without `.weight` after it.
     pub const fn gguf(self) -> &'static str {
         match self {
             Role::RopeFactors => "rope_freqs",
@@ -103,8 +103,8 @@ impl Role {
         !matches!(self, Role::RopeFactors | Role::OutputNorm | Role::Output | Role::TokenEmbedding)
     }
 
-    /// What feeds the matrix, if it is one: of layer `layer`, if it is a layer's. The embedding counts as output
-    /// matrix here.
+    /// The input of the matrix with this role, in layer `layer` if layers have one; `None` where it is no matrix. The
+    /// embedding counts as output matrix here.
     pub const fn input(self, layer: usize) -> Option<Input> {
         match self {
             Role::Query | Role::Key | Role::Value => Some(Input::Attention(layer)),
@@ -178,7 +178,7 @@ impl Parameter {
     }
 }
 
-/// A tensor's name, understood.
+/// A tensor's name, parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TensorName {
     /// The layer that it belongs to, if to any.
@@ -195,7 +195,7 @@ impl TensorName {
         TensorName { parameter, ..self }
     }
 
-    /// Understands a name of a GGUF; `None` when it is not one of those.
+    /// Parses a name of a GGUF; `None` when it is of no [`Role`] and [`Parameter`] here.
     pub fn parse(name: &str) -> Option<TensorName> {
         let (layer, rest) = match split_layer(name) {
             Some((layer, rest)) => (Some(layer), rest),
@@ -207,7 +207,7 @@ impl TensorName {
         Some(TensorName { layer, role, parameter })
     }
 
-    /// What feeds the matrix whose weight this is; see [`Role::input`].
+    /// The input of the matrix whose weight this is; see [`Role::input`].
     pub fn input(self) -> Option<Input> {
         self.role.input(self.layer.unwrap_or(0)).filter(|_| self.parameter == Parameter::Weight)
     }

@@ -10,8 +10,9 @@
 //! logits = W_out · R(x)
 //! ```
 //!
-//! Yang et al. 2024. A Llama but for two things: queries, keys and values have biases, and RoPE turns the halves of a
-//! head against each other, in files too, so that no row changes its place.
+//! Yang et al. 2024. A Llama but for two things: queries, keys and values have biases, and RoPE turns element `i` of a
+//! head of `n` elements together with element `i + n/2`. Hugging Face's files and GGUFs agree in that, so no row
+//! changes its place.
 
 use super::family::{Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, RopePairs, Tensor};
 use super::names::Role;

@@ -171,8 +171,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Elements that take more memory than bytes in the file are allocated ahead only this far; beyond it the vector grows
-/// as they turn out to be there.
+/// So many elements at most are allocated ahead where an element takes more bytes in memory than in the file; beyond
+/// that the vector grows as they turn out to be there.
 const MODEST: usize = 1 << 16;
 
 fn bool_of(byte: u8, key: &str) -> Result<bool, GgufFault> {

@@ -1,4 +1,4 @@
-//! What a file may have at most, and what it has where it does not say.
+//! The largest that the parts of a file may be, and the alignment where a file does not say.
 
 /// The key of the alignment of tensor data.
 pub const ALIGNMENT_KEY: &str = "general.alignment";

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Index;
 
-/// A list of strings, one after the other in memory. A tokenizer has hundreds of thousands; apart, making and dropping
-/// them would take longer than reading them.
+/// A list of strings, one after the other in memory. A tokenizer has hundreds of thousands; to allocate and free each
+/// of them would take longer than reading them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Strings {
     text: String,
@@ -48,7 +48,7 @@ impl Strings {
     }
 }
 
-/// As [`Strings::get`] of a string that is there.
+/// As [`Strings::get`], but panics when there are not so many strings.
 impl Index<usize> for Strings {
     type Output = str;
 

@@ -118,25 +118,6 @@ impl Array {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// The name of the elements' type, for messages.
-    pub fn element_name(&self) -> &'static str {
-        match self {
-            Array::U8(_) => "u8",
-            Array::I8(_) => "i8",
-            Array::U16(_) => "u16",
-            Array::I16(_) => "i16",
-            Array::U32(_) => "u32",
-            Array::I32(_) => "i32",
-            Array::U64(_) => "u64",
-            Array::I64(_) => "i64",
-            Array::F32(_) => "f32",
-            Array::F64(_) => "f64",
-            Array::Bool(_) => "bool",
-            Array::String(_) => "string",
-            Array::Array(_) => "array",
-        }
-    }
 }
 
 /// A metadata key that is missing or of the wrong type.
@@ -235,12 +216,12 @@ impl Metadata {
         self.typed(key, "a non-negative integer", |v| v.as_u64().and_then(|v| v.try_into().ok()))
     }
 
-    /// The value of `key` as a token id.
+    /// The value of `key` as a non-negative integer of any width that fits u32, such as a token id.
     pub fn u32_opt(&self, key: &str) -> Result<Option<u32>, MetadataError> {
         self.typed(key, "an unsigned 32-bit integer", |v| v.as_u64().and_then(|v| v.try_into().ok()))
     }
 
-    /// The value of `key` as f32.
+    /// The value of `key` as f32; an f64 is rounded.
     pub fn f32_opt(&self, key: &str) -> Result<Option<f32>, MetadataError> {
         self.typed(key, "a float", |v| v.as_f64().map(|v| v as f32))
     }

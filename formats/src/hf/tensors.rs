@@ -116,7 +116,7 @@ fn computed(name: TensorName, values: &[f32]) -> (TensorInfo, Origin) {
     (info, Origin::Computed(bytes))
 }
 
-/// Whether `hf` is the output matrix of a model whose embedding is none.
+/// Whether `hf` is Hugging Face's name of the output matrix.
 fn is_output(config: &HfConfig, hf: &str) -> bool {
     hf.strip_suffix(".weight").is_some_and(|hf| config.family.tensor(Role::Output).is_some_and(|t| t.hf == hf))
 }

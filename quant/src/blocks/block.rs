@@ -7,7 +7,8 @@ use crate::types::TensorType;
 /// The weights that [`Block`] hands out at a time, and the columns of one block of activations.
 pub const SUB: usize = 32;
 
-/// 32 consecutive weights, whatever the format: `w[k] = scale · q[k] + min`, either of them perhaps that of the half.
+/// 32 consecutive weights, whatever the format: `w[k] = scale · q[k] + min`. In some formats each half of the 32 has a
+/// scale, or a scale and a minimum, of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights32 {
     /// The integer values: codes less their zero point, or what a table has for them; −128..=127.
@@ -66,8 +67,8 @@ pub trait Block: Pod {
     const TYPE: TensorType;
     /// Bits of a code: 2, 3, 4, 5, 6 or 8.
     const BITS: usize = Self::TYPE.code_bits();
-    /// The code that stands for the integer 0, or for the nearest where none does. The codes of Q8_0 are signed bytes
-    /// and have none to subtract.
+    /// The code that stands for the integer 0, or for the integer nearest to 0 where no code stands for 0 itself. For
+    /// Q8_0 it is 0: its codes are signed bytes, the integers themselves.
     const ZERO: u8;
     /// Byte offsets of the f16 scales within the block.
     const F16_SCALES: &'static [usize];

@@ -241,9 +241,9 @@ fn inverse(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
 
-/// Truncates like C's cast as x86 carries it out, where NaN and what does not fit in an i32 give its minimum. Only a
-/// scale so small that its inverse is infinite, or a range beyond f32, leads there; the block is all zeros or infinite
-/// then, but the bytes are ggml's.
+/// Truncates as C's cast does on x86: NaN and values outside the range of i32 become its minimum. That happens only
+/// when a scale is so small that its inverse is infinite, or when a range overflows f32. The block's values are all
+/// zero or infinite then, but its bytes are ggml's.
 fn to_int(x: f32) -> i32 {
     if x.abs() < 2_147_483_648.0 { x as i32 } else { i32::MIN }
 }

@@ -32,7 +32,7 @@ pub enum BlockError {
         /// The type asked for.
         ty: TensorType,
     },
-    /// A buffer does not have the length that the other one asks for.
+    /// A buffer does not have the length that another one, or the type, requires.
     #[error("{ty}: {what} has {found}, expected {expected}")]
     Length {
         /// The type of the blocks.
@@ -115,8 +115,8 @@ pub fn quantize(ty: TensorType, src: &[f32], dst: &mut [u8]) -> Result<(), Block
     Ok(())
 }
 
-/// Whether [`quantize`] knows the type: the K-quants and those of other codes than evenly spaced ones are made by
-/// search alone.
+/// Whether [`quantize`] can make blocks of this type. Blocks of the K-quants, IQ4_NL and IQ4_XS are made by
+/// [`crate::search`] alone.
 pub const fn has_plain_rule(ty: TensorType) -> bool {
     use TensorType::*;
     matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
@@ -130,7 +130,7 @@ pub fn f16_scales(ty: TensorType) -> &'static [usize] {
     with_block!(ty, of(), float: &[])
 }
 
-/// Checks that `bytes` are exactly the whole blocks of `values` weights.
+/// Checks that `values` weights are whole blocks, and that these blocks have exactly `bytes` bytes.
 pub(crate) fn check_lengths(ty: TensorType, values: usize, bytes: usize) -> Result<(), BlockError> {
     let (len, size) = (ty.block_len(), ty.block_bytes());
     if !values.is_multiple_of(len) {

@@ -3,18 +3,18 @@
 use super::fit::{self, Codes, Grid};
 use crate::blocks::{Block, SUB};
 
-/// What the search for scales is worth.
+/// How much work the search for scales does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// All starts and rounds that gain something.
     Full,
-    /// A few starts: where codes are set one by one afterwards, each after the errors before it, most of the gain is
-    /// there.
+    /// A few starts. They bring most of the gain where the codes are set one by one afterwards, each making up for the
+    /// errors before it.
     Brief,
 }
 
 impl Effort {
-    /// Most steps from the best start to its minimum; two or three nearly always lead there.
+    /// The most steps from the best start towards its minimum; two or three nearly always reach it.
     pub fn steps(self) -> usize {
         match self {
             Effort::Full => 8,
@@ -25,11 +25,11 @@ impl Effort {
 
 /// A block type that a search is known for.
 pub(crate) trait Search: Block {
-    /// Whether weights that no calibration speaks of count by their size. Measured: it helps the blocks of 32, whose
-    /// largest weights come off badly otherwise, and harms those of 256.
+    /// Whether, without a calibration, the errors of large weights count more. Measured: this helps the blocks of 32,
+    /// whose largest weights are rounded badly otherwise, and harms those of 256.
     const COUNT_BY_SIZE: bool;
 
-    /// Values of the codes that are used, where they are integers one after the other.
+    /// The values of the codes that are used, where these are consecutive integers.
     const CODES: Codes = {
         let (zero, count) = (Self::ZERO as f32, (1 << Self::BITS) as f32);
         match Self::BITS {
@@ -48,8 +48,8 @@ pub(crate) trait Search: Block {
         fit::low_byte(q).wrapping_add(Self::ZERO)
     }
 
-    /// The block for the values `x` whose squared errors count `w`; both as long as the block. Values are finite and of
-    /// a size that f16 scales can hold, the largest weight is 1 and all are positive.
+    /// The block for the values `x`, whose squared errors are weighted by `w`; both are as long as the block. Values
+    /// are finite and of a size that f16 scales can hold. The largest `w` is 1, and all are positive.
     fn search(x: &[f32], w: &[f32], effort: Effort) -> Self;
 
     /// The block by ggml's plain rule, where there is one.
@@ -58,11 +58,11 @@ pub(crate) trait Search: Block {
     }
 }
 
-/// The better one of the block that the search finds and the plain one.
+/// The better of two blocks: the one that the search finds, and the plain one. A brief search does not try the latter.
 pub(super) fn search_block<B: Search>(x: &[f32], w: &[f32], effort: Effort) -> B {
     /// Below, every f16 scale is 0; above, squares leave the range of f32.
     const SIZES: std::ops::Range<f32> = 1e-12..1e15;
-    /// Weights further below the largest than this count as much as this.
+    /// The least weight of a squared error, as a fraction of the largest; smaller ones are raised to it.
     const LEAST: f32 = 1e-6;
     let largest = x.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
     if !SIZES.contains(&largest) {

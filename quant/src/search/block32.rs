@@ -6,17 +6,17 @@ use super::block::{Effort, Search, set_nearest_codes};
 use super::fit::Group;
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, SUB};
 
-/// Where the search starts: values that the farthest weight's code may take, as fractions of the code farthest from
-/// zero. Beyond 1 it is cut off.
+/// Where the search starts: values that the code of the weight farthest from zero may take, as fractions of the code
+/// farthest from zero. Beyond 1 that weight is clipped.
 pub(super) const FRACTIONS: [f32; 8] = [0.88, 0.93, 0.97, 1.0, 1.04, 1.09, 1.16, 1.25];
 
 /// The same for a brief search.
 const BRIEF_FRACTIONS: [f32; 4] = [0.93, 1.0, 1.09, 1.16];
 
-/// Of Q8_0 little is to be gained, and nothing far from the plain scale.
+/// The same for Q8_0, where little is to be gained, and nothing far from the plain scale.
 const FINE_FRACTIONS: [f32; 4] = [0.98, 0.99, 0.997, 1.002];
 
-/// Those for a search of this length.
+/// The starts for a search of this effort.
 pub(super) fn fractions(effort: Effort) -> &'static [f32] {
     match effort {
         Effort::Full => &FRACTIONS,
@@ -29,7 +29,8 @@ fn group<'a>(x: &'a [f32], w: &'a [f32]) -> Group<'a, SUB> {
     Group { x: first(x), w: first(w) }
 }
 
-/// The best scale when the weight farthest from zero may be of the sign that has one code more, or of the other.
+/// The best scale. Both signs are tried: the weight farthest from zero may take the sign that has one code more, or the
+/// other.
 fn scale<B: Search>(x: &[f32], w: &[f32], effort: Effort) -> f16 {
     let fractions = fractions(effort);
     let mut starts = [0.0; 2 * FRACTIONS.len()];

@@ -20,14 +20,14 @@ pub const WINDOW: usize = 256;
 /// no input of the text had would seem to cost nothing.
 const DAMPING: f64 = 0.01;
 
-/// How many inputs the assumption weighs as much as that different columns are uncorrelated: as many as a window has
+/// The assumption that different columns are uncorrelated counts as much as this many inputs: as many as a window has
 /// columns. After `n` inputs the mean products of different columns count `n / (n + PRIOR)`. That is the posterior mean
-/// under an inverse Wishart prior whose scale is the diagonal. With it a short text gains little; without it, it would
-/// do harm (measured: `docs/quantisation.md`).
+/// under an inverse Wishart prior whose scale is the diagonal. With this prior a short text gains little; without it,
+/// a short text would do harm (measured: `docs/quantisation.md`).
 const PRIOR: f64 = WINDOW as f64;
 
-/// From so many inputs on, a full search for scales is worth its time. With fewer, it gains less than other inputs of
-/// the same number would change (`docs/quantisation.md`).
+/// From so many inputs on, a full search for scales is worth its time. With fewer, it gains less than the choice of
+/// inputs changes the result (`docs/quantisation.md`).
 const MANY: f64 = 1024.0;
 
 /// The least weight of a column, as a fraction of the mean weight.
@@ -42,7 +42,7 @@ pub struct Calibration {
     /// For each window and each of its columns `k`: `U[k][j] / U[k][k]` for every column `j`, 0 for `j ≤ k`. Empty if
     /// products are unknown.
     feedback: Vec<Vec<f32>>,
-    /// How long to search for scales when errors are passed on.
+    /// The effort of the search for scales when errors are passed on.
     effort: Effort,
 }
 
@@ -84,7 +84,7 @@ impl Calibration {
         &self.weights
     }
 
-    /// How long to search for scales when errors are passed on.
+    /// The effort of the search for scales when errors are passed on.
     pub(super) fn effort(&self) -> Effort {
         self.effort
     }

@@ -30,7 +30,7 @@ pub(super) fn quantize_rows<B: Search>(calibration: &Calibration, src: &[f32], d
             let mut blocks = [B::zeroed(); ROWS];
             for (block, x) in blocks.iter_mut().zip(&mut window[..rows]) {
                 let x = &mut x[start..start + n];
-                // Only from weights and products that are none.
+                // Only nonsensical weights and products make values that are not finite.
                 x.iter_mut().for_each(|x| *x = if x.is_finite() { *x } else { 0.0 });
                 *block = search_block(x, &weights[start..start + n], calibration.effort());
             }
@@ -55,7 +55,7 @@ fn round_in_turn<B: Search>(
     len: usize,
     feedback: &[f32],
 ) {
-    // Of the halves of the sub-block, for each row.
+    // For each half of the sub-block and each row.
     let (mut scales, mut inverses, mut mins) = ([[0.0; ROWS]; 2], [[0.0; ROWS]; 2], [[0.0; ROWS]; 2]);
     for (r, block) in blocks.iter().enumerate() {
         let (scale, min) = block.scales(sub);

@@ -1,8 +1,8 @@
 //! Q2_K and Q3_K by search: what [`super_block`](super::super_block) does, for groups of 16.
 //!
-//! With so few bits the least squared error is not all that counts. Values by least squares are a projection of the
-//! weights: shorter than these by as much as their relative error, which is a tenth for Q2_K. All outputs are then
-//! smaller than they should be, all in the same direction, and that does not average out as the rest of the error does.
+//! With so few bits the least squared error is not all that counts. Values found by least squares are a projection of
+//! the weights, hence shorter than the weights, by as much as the relative error: a tenth for Q2_K. So all outputs are
+//! smaller than they should be, and that does not average out as the rest of the error does.
 //! What helps is measured in `docs/quantisation.md`.
 
 use half::f16;
@@ -31,7 +31,7 @@ impl Search for BlockQ2_K {
 /// Scales the block so that its values, weighed like the squared errors, have the weights as their projection: `Σ
 /// w·x·value = Σ w·x²`.
 fn lengthen(block: &mut BlockQ2_K, x: &[f32], w: &[f32]) {
-    /// Further apart are only blocks of which hardly anything is left.
+    /// Only blocks of which hardly anything is left would need a larger factor.
     const MOST: f32 = 1.25;
     let mut values = [0.0; 256];
     block.dequantize(&mut values);

@@ -44,7 +44,8 @@ impl Grid for Codes {
         self.hi
     }
 
-    /// Up to 2²² the sum rounds to an integer, ties to even: cheaper than asking for it where that is no instruction.
+    /// Up to 2²² the sum rounds to an integer, ties to even: cheaper than `round_ties_even` on machines that have no
+    /// instruction for it.
     #[inline(always)]
     fn nearest(self, v: f32) -> f32 {
         let v = if v < self.lo { self.lo } else { v };
@@ -62,7 +63,7 @@ pub(super) fn low_byte(q: f32) -> u8 {
     (q + INTEGERS).to_bits() as u8
 }
 
-/// Sums over a group that say all about an affine fit of given codes.
+/// The sums over a group that determine the affine fit for given codes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moments {
     pub w: f32,
@@ -80,7 +81,7 @@ pub(super) struct ScaleFit {
     pub xq: f32,
 }
 
-/// `1 / d`, and 0 for 0 and what has no finite inverse.
+/// `1 / d`, or 0 where that is not finite.
 pub(super) fn inverse(d: f32) -> f32 {
     let inverse = 1.0 / d;
     if inverse.is_finite() { inverse } else { 0.0 }
@@ -141,8 +142,8 @@ impl<const N: usize> Group<'_, N> {
         fold(sum)
     }
 
-    /// The scale `d` for which `Σ w·(x − d·q)²` is least, codes being the nearest. `starts` are code values that the
-    /// farthest weight may take, of both signs.
+    /// The scale `d` for which `Σ w·(x − d·q)²` is least; `q` is the nearest code. `starts` are values, of both signs,
+    /// that the code of the weight farthest from zero may take.
     pub fn best_scale(self, codes: impl Grid, starts: &[f32], steps: usize) -> ScaleFit {
         let far = self.x.iter().fold(0.0, |far: f32, &x| if x.abs() > far.abs() { x } else { far });
         if far == 0.0 {
@@ -173,8 +174,9 @@ impl<const N: usize> Group<'_, N> {
         best
     }
 
-    /// The `(d, min)` for which `Σ w·(x − d·q − min)²` is least, codes being the nearest, from 0 on. `starts` are the
-    /// code values that the largest weight may take when the smallest is 0. With `below_zero`, `min` is not positive.
+    /// The `(d, min)` for which `Σ w·(x − d·q − min)²` is least; `q` is the nearest code, and codes start at 0.
+    /// `starts` are values that the largest weight's code may take when the smallest weight's is 0. With `below_zero`,
+    /// `min` is not positive.
     pub fn best_affine(self, codes: Codes, starts: &[f32], steps: usize, below_zero: bool) -> (f32, f32, Moments) {
         let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
         for &x in self.x {

@@ -15,8 +15,9 @@ pub(crate) struct Values;
 const LO: f32 = IQ4_VALUES[0] as f32;
 const HI: f32 = IQ4_VALUES[15] as f32;
 
-/// The code whose value is nearest to what lies in the half-open half unit number `i`, counted from the least value.
-/// All borders between values are borders between half units, so one code is nearest to all of a half unit.
+/// Entry `i` is the code whose value is nearest to the numbers in the half-open interval `i/2..(i+1)/2`, counted from
+/// the least value. The midpoints between neighbouring values are multiples of 1/2, so one code is nearest to all of an
+/// interval.
 const NEAREST: [u8; 512] = {
     let mut table = [0; 512];
     let mut i = 0;

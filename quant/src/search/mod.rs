@@ -9,7 +9,8 @@
 //! - with a [`Calibration`] that knows the products of activations, the error of each weight is passed on to the
 //!   weights after it in its window of [`WINDOW`] columns ([`calibration`]).
 //!
-//! The plain block is tried too, so that the weighted error is never larger than the plain rule's.
+//! Where errors are not passed on, the plain block is tried, too, so that the weighted error is never larger than the
+//! plain rule's.
 
 mod block;
 mod block32;
@@ -85,7 +86,8 @@ pub fn quantize(
     Ok(())
 }
 
-/// Without a calibration: the root of the squares' mean over 256 columns, and of the weight itself.
+/// The weights of the squared errors without a calibration: `√(m + x²)` for the value `x`, where `m` is the mean square
+/// of its window of 256 columns; 1 for all, unless [`Search::COUNT_BY_SIZE`].
 fn weigh_by_size<B: Search>(x: &[f32], w: &mut [f32]) {
     if !B::COUNT_BY_SIZE {
         return w.fill(1.0);

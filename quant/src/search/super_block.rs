@@ -1,8 +1,8 @@
 //! Q4_K, Q5_K, Q6_K by search: the small integers that scale the groups, and the f16 that scales them, together.
 //!
-//! Each group is fitted by itself first. Then the integers are those with the least error for a given f16 scale, codes
-//! being rounded anew for each that is tried; and the f16 scale is the least-squares solution for given integers and
-//! codes. A few rounds settle it.
+//! Each group is fitted by itself first. Then two steps take turns: for a given f16 scale the integers with the least
+//! error are found, codes being rounded anew for each integer that is tried; for given integers and codes the f16 scale
+//! is the least-squares solution. Two rounds settle it.
 
 use half::f16;
 
@@ -110,8 +110,8 @@ pub(super) fn scales_and_mins<const G: usize, const N: usize>(
     best
 }
 
-/// The integers for `(d, dmin)`, and the two numbers that suit these best; the codes of the fits stand for those to
-/// come.
+/// The integers for `(d, dmin)`, then the `d` and `dmin` that suit these integers best. The codes are not rounded anew:
+/// those of the fits stand in for the final ones.
 fn brief<const G: usize>(fits: &[(f32, f32, Moments); G], integers: Codes, d: f32, dmin: f32) -> ScalesAndMins<G> {
     let mut found = ScalesAndMins { d: f16::from_f32(d), dmin: f16::from_f32(dmin), scales: [0.0; G], mins: [0.0; G] };
     let (d16, dmin16) = (found.d.to_f32(), found.dmin.to_f32());
@@ -129,7 +129,7 @@ fn brief<const G: usize>(fits: &[(f32, f32, Moments); G], integers: Codes, d: f3
     found
 }
 
-/// The normal equations of the two numbers by which integers scale and shift all groups.
+/// The normal equations of least squares for `d` and `dmin`, summed over the groups.
 #[derive(Default)]
 struct Equations {
     dd: f32,
@@ -149,7 +149,7 @@ impl Equations {
         self.mx -= min * m.x;
     }
 
-    /// The solution; as much of what there was as has none.
+    /// The solution; of `d` and `dmin` that stays as it was which the equations do not determine.
     fn solve(&self, d: f32, dmin: f32) -> (f32, f32) {
         let Equations { dd, dm, mm, dx, mx } = *self;
         let det = dd * mm - dm * dm;
@@ -179,11 +179,11 @@ pub(super) fn scales<const G: usize, const N: usize>(
     for (g, fit) in fits.iter_mut().enumerate() {
         *fit = groups.group(g).best_scale(codes, &starts[..2 * fractions.len()], effort.steps());
     }
-    // The farthest one takes the integer farthest from zero.
+    // The scale farthest from zero takes the integer farthest from zero.
     let far = fits.iter().fold(0.0, |far: f32, fit| if fit.d.abs() > far.abs() { fit.d } else { far });
     let mut d = far / integers.lo;
     if effort == Effort::Brief {
-        // The codes of the fits stand for those to come.
+        // The codes of the fits stand in for the final ones.
         let (mut scales, mut dd, mut dx) = ([0.0; G], 0.0, 0.0);
         let to_scale = inverse(f16::from_f32(d).to_f32());
         for (scale, fit) in scales.iter_mut().zip(&fits) {

@@ -108,7 +108,7 @@ impl StoredBlock for BlockTQ1_0 {
 /// Digit `n` (the first is the highest) of a byte that stands for the fraction `byte / 256`, in base 3.
 fn digit(byte: u8, n: usize) -> i8 {
     const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
-    // What is above the point goes with the wrapping, and times 3 the digit comes above it.
+    // Wrapping drops the digits before the point; times 3, digit `n` stands before it.
     ((u16::from(byte.wrapping_mul(POWERS[n])) * 3) >> 8) as i8
 }
 

@@ -1,13 +1,12 @@
 //! Types in which weights are stored but not multiplied: they are read, and recoded when a model is loaded or packed.
 //!
 //! - [`StoredType::runs_as`]: the type that runs in the place of each. Start here.
-//! - `block`: what all of them come down to. `iq`: the grids' types IQ1 to IQ3 (`grids`: the grids themselves).
+//! - `block`: what all of them come down to. `iq`: the types with grids, IQ1 to IQ3 (`grids`: the grids themselves).
 //!   `few_levels`: ternary, binary and 4-bit floating-point types.
 //! - `recode`: from these to blocks that have kernels.
 //!
-//! All of them come down to integers (`Scales`): codes, small scales for 16 weights each, one number for the block.
-//! That is what makes recoding close to free of loss: it hands integers over, where quantising the values anew would
-//! round them.
+//! All of them come down to integers: codes, a small scale for each 16 weights, and one number for the block. So
+//! recoding loses next to nothing: it hands integers over, where quantising the values anew would round them.
 
 mod block;
 mod few_levels;
@@ -77,12 +76,13 @@ pub fn dequantize(ty: StoredType, src: &[u8], dst: &mut [f32]) -> Result<(), Sto
     Ok(())
 }
 
-/// Turns blocks into blocks of the type [`StoredType::runs_as`] with, nearly, the same values; see there.
+/// Turns blocks into blocks of the type [`StoredType::runs_as`], which says how little the values change.
 ///
-/// `src` is any number of whole blocks of type `ty` at any alignment; `dst` has the bytes of as many weights.
+/// `src` is any number of whole blocks of type `ty` at any alignment; `dst` has the bytes of as many weights of the
+/// other type.
 ///
 /// # Errors
-/// When `src` is no whole number of blocks or `dst` is not as long as those of the other type.
+/// When `src` is no whole number of blocks or `dst` does not have the bytes of as many weights.
 pub fn recode(ty: StoredType, src: &[u8], dst: &mut [u8]) -> Result<(), StoredLengthError> {
     fn blocks<B: StoredBlock>(src: &[u8], dst: &mut [u8], size: usize) {
         let mut codes = [0; LARGEST];

@@ -63,7 +63,7 @@ impl Way {
     }
 }
 
-/// The table of types says what each becomes; here it is made so.
+/// What is made here is what the table of types says.
 const _: () = {
     let mut i = 0;
     while i < StoredType::ALL.len() {

@@ -43,7 +43,7 @@ struct Known {
     steps: &'static [Step<'static>],
     /// What llama.cpp does for this name.
     ignore_merges: bool,
-    /// Every reader does for the name exactly what the steps say.
+    /// All readers of this name do exactly what the steps say.
     exact: bool,
 }
 
@@ -113,7 +113,7 @@ pub(super) fn exact(json: &TokenizerJson) -> Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SpacePrefix {
     pub add: bool,
-    /// That, and that every space becomes ▁, is all that happens to text.
+    /// Nothing happens to the text but that, and that every space becomes ▁.
     pub says_all: bool,
 }
 

@@ -12,7 +12,7 @@ pub(super) enum TokenType {
     Byte = 6,
 }
 
-/// What either kind of tokenizer comes down to.
+/// A vocabulary as GGUF has it.
 pub(super) struct Vocabulary {
     /// `gpt2` or `llama`.
     pub model: &'static str,
