@@ -82,8 +82,8 @@ fn stored_is_as_recoded_with_values_of_its_own() {
     }
 }
 
-/// Rows of Q4_0 as llama.cpp interleaved them in 2024: of each 32 columns the scales of all rows of a group, then their
-/// codes, `chunk` bytes of each in turn, with bit 3 of each code turned over.
+/// Rows of Q4_0 as llama.cpp interleaved them in 2024: for each 32 columns the scales of all rows of a group, then
+/// their codes, `chunk` bytes of each row in turn, with bit 3 of each code inverted.
 fn interleave(plain: &[u8], group: usize, chunk: usize) -> Vec<u8> {
     let row_bytes = TensorType::Q4_0.row_bytes(COLS).unwrap();
     let mut out = Vec::new();

@@ -236,7 +236,7 @@ impl StoredType {
     /// that one.
     ///
     /// It is the smallest type that holds the codes exactly, or with an error far below that of the stored type itself.
-    /// Rounding the new scale to f16 changes it by at most 2⁻¹¹ of itself.
+    /// Rounding the new scale to f16, and for Q4_K the new minimum, changes each by at most 2⁻¹¹ of itself.
     ///
     /// | type | runs as | codes |
     /// | --- | --- | --- |

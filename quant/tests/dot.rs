@@ -94,8 +94,8 @@ proptest! {
             (dot(ty, &row, &quantized), x.collect())
         };
         let exact: f64 = w.iter().zip(&x).map(|(&w, x)| f64::from(w) * x).sum();
-        // A weight with a minimum is the difference of two numbers that may both be larger. They reach the size of the
-        // row's largest weight (where a code is 0 or the largest), hence that one in place of each weight's own.
+        // A weight with a minimum is the difference of two numbers that may both be larger than it, up to the row's
+        // largest weight (where a code is 0 or the largest). So the bound takes the largest weight in place of each.
         let largest = w.iter().fold(0.0, |max: f64, w| max.max(f64::from(w.abs())));
         let magnitude: f64 = x.iter().map(|x| largest * x.abs()).sum();
         let steps = if ty.is_float() { 512.0 } else { 4.0 * 16.0 };

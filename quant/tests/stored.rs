@@ -70,7 +70,7 @@ fn random_blocks(ty: StoredType, count: usize, d: f16) -> Vec<u8> {
     bytes
 }
 
-/// The mean squared error in parts of the mean square.
+/// The mean squared error as a fraction of the mean square.
 fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     let square = |x: f64| x * x;
     let error: f64 = found.iter().zip(expected).map(|(f, e)| square(f64::from(f - e))).sum();
@@ -98,7 +98,7 @@ fn recoding_loses_little() {
             let most = match ty {
                 IQ2_XXS | IQ2_XS | IQ2_S => 0.0100,
                 NVFP4 => 0.0060,
-                // f16's rounding of the scale, and of fifteen times the scale.
+                // The scale is rounded to f16, and so is a minimum of fifteen times the scale.
                 _ => 15.0 / 4096.0,
             };
             assert!(error < most, "{ty} with scale {d}: {error}");

@@ -163,7 +163,7 @@ fn rope_that_is_not_known_is_refused() {
     ));
 }
 
-/// Two layers, of which no family here can have one that sees a window only.
+/// The model has two layers; it is refused if one of them sees only a sliding window.
 #[test]
 fn sliding_windows_are_refused_by_name() {
     let types = |kinds: [&str; 2]| Llama::new().set("layer_types", json!(kinds));
@@ -176,7 +176,7 @@ fn sliding_windows_are_refused_by_name() {
     );
     let expected = ConfigFault::SlidingWindow { key: "use_sliding_window", found: "true".into() };
     assert_eq!(fault(used(1)), expected);
-    // Windows from the layer after the last one on, or none at all.
+    // The first layer with a window would come after the last layer, or there are no windows at all.
     for llama in [used(2), used(28), types(["full_attention"; 2]), Llama::new().set("sliding_window", json!(4096))] {
         assert!(llama.open().is_ok());
     }

@@ -44,7 +44,7 @@ fn qwen3() {
     let hf = tiny("tiny-qwen3-bf16");
     let m = hf.metadata();
     assert_eq!(m.get("general.architecture"), Some(&Gguf::String("qwen3".into())));
-    // Heads are longer than the hidden size by their number.
+    // A head is longer than the hidden size divided by the number of heads.
     assert_eq!((hf.config().sizes.head_dim, hf.config().sizes.hidden / hf.config().sizes.heads), (24, 16));
     assert_eq!(m.get("qwen3.attention.key_length"), Some(&Gguf::U32(24)));
     // Eleven tensors of a layer; the output matrix is one of its own.

@@ -65,8 +65,8 @@ fn the_checkpoints_that_transformers_wrote() {
 /// Keys, types, values and tensor bytes against llama.cpp's converter, all but the differences named here.
 #[test]
 fn what_llama_cpps_converter_writes() {
-    // The name is made prettier there; the version is added here by the GGUF writer, if anything is quantised; BERT's
-    // separator.
+    // Their converter makes the name prettier. Here the version is added later, by the conversion, if anything is
+    // quantised. The separator is BERT's.
     let common = ["general.name", "general.quantization_version", "tokenizer.ggml.add_sep_token"];
     // llama.cpp finds <|eot_id|> by its text when it loads.
     let three = ["tokenizer.ggml.eot_token_id"];
@@ -185,7 +185,7 @@ fn scores_from_merges_order_llama_2s_pieces() {
     assert_same_order(&ours, theirs);
 }
 
-/// Asserts that of any two pieces of several characters both score the same one higher.
+/// Asserts that both vocabularies put the pieces of several characters in the same order of scores.
 fn assert_same_order(ours: &Metadata, theirs: &Metadata) {
     let scores = |m: &Metadata| m.f32s_opt("tokenizer.ggml.scores").unwrap().unwrap().to_vec();
     let (ours, their_scores) = (scores(ours), scores(theirs));

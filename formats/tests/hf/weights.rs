@@ -198,7 +198,7 @@ fn llama3_factors_are_those_of_the_formula() {
     }
 }
 
-/// Of the six frequencies that are blended.
+/// The factors of the six frequencies that are blended.
 const LLAMA31_FACTORS_29_TO_34: [f32; 6] = [1.207_483_9, 1.553_414_5, 2.026_313, 2.694_530_2, 3.684_253_4, 5.257_327];
 
 #[test]
