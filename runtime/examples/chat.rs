@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 conversation.answer(answer, end.sequence);
             }
             Err(failed) => {
-                // The conversation stands as before, and keeps what was read.
+                // What was said is taken back, and what was read is kept.
                 conversation.take_back(failed.sequence);
                 return Err(failed.error.into());
             }

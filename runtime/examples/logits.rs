@@ -1,4 +1,4 @@
-//! What the model thinks at every place of a text: how likely the token there was, and which would have been likeliest.
+//! A text as the model sees it: for each token how likely it was, and which one would have been likeliest.
 //!
 //! ```text
 //! cargo run --release -p quipu-runtime --example logits [MODEL [TEXT]]

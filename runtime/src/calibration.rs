@@ -1,8 +1,8 @@
-//! The calibration pass: what the matrices of a model meet, with one layer in memory at a time.
+//! The calibration pass: the inputs of a model's matrices, with one layer in memory at a time.
 //!
 //! A forward pass over some texts needs each layer once. So it is read, run and dropped; of the embeddings only the
-//! rows of the tokens are read, and there are no logits. Memory is that of the largest layer in the file's types and of
-//! the activations.
+//! rows of the tokens are read, and there are no logits. Memory is that of the largest layer in the file's types, of
+//! the activations, and of the KV cache, which keeps the keys and values of all layers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl From<WeightsError> for CalibrationError {
     }
 }
 
-/// Reads `texts` side by side and shows `observer` the inputs of all matrices. After each layer `progress` hears how
+/// Reads `texts` in one batch and shows `observer` the inputs of all matrices. After each layer `progress` is told how
 /// many are done and how many there are. When cancelled, it ends with [`WeightsError::Cancelled`].
 ///
 /// # Errors

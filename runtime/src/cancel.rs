@@ -1,4 +1,4 @@
-//! The wish that work should end before it is done.
+//! How work is cancelled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,17 +14,17 @@ impl Cancel {
         Cancel::default()
     }
 
-    /// Asks for the end.
+    /// Raises the flag.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody has asked for the end.
+    /// Whether it is raised.
     pub fn cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// The flag itself, for the crates below this one, which know only that.
+    /// The flag without this type, which the crates that this one is built on do not know.
     pub fn flag(&self) -> &AtomicBool {
         &self.0
     }

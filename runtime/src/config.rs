@@ -1,4 +1,4 @@
-//! The shape of a model, from GGUF metadata.
+//! The sizes of a model, from GGUF metadata.
 
 use quipu_formats::families::{Family, LayerPlan, Sizes, keys, known_architectures};
 use quipu_formats::gguf::{Metadata, MetadataError, Required};
@@ -12,9 +12,9 @@ pub struct Config {
     pub name: Option<String>,
     /// Transformer blocks.
     pub layers: usize,
-    /// The width of the residual stream.
+    /// The hidden size: the width of the residual stream.
     pub hidden: usize,
-    /// Width of the feed-forward layer.
+    /// The intermediate size: the width of the feed-forward layer.
     pub feed_forward: usize,
     /// Query heads.
     pub heads: usize,
@@ -30,7 +30,7 @@ pub struct Config {
     pub rope_linear: f32,
     /// The ε of RMSNorm.
     pub norm_epsilon: f32,
-    /// Positions that the model was made for.
+    /// The context length that the model was trained for, in positions.
     pub context: usize,
 }
 

@@ -61,7 +61,7 @@ impl Pool {
         self.count += 1;
     }
 
-    /// The vector. Zeros stay zeros, whatever their length should be.
+    /// The vector. One that is all zeros stays so: it can't be brought to length 1.
     pub(crate) fn finish(self) -> Vec<f32> {
         let count = self.count.max(1) as f64;
         let mut mean: Vec<f64> = self.sum.into_iter().map(|sum| sum / count).collect();

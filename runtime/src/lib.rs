@@ -1,4 +1,4 @@
-//! A model that thinks: weights, KV cache, threads, tokenizer, sampler, engine.
+//! Runs quantised Llama models on CPUs: weights, KV cache, threads, tokenizer, sampler, engine.
 //!
 //! ```
 //! use quipu_runtime::generate::{GenerateOptions, Request, Scheduler, prompt_tokens};
@@ -19,10 +19,10 @@
 //!
 //! `examples/` has more: streaming, a conversation, many prompts at once, logits, a thread that serves others. To read
 //! the code, start with [`engine`]: it loads a model and reads tokens. [`model`] is the forward pass;
-//! [`calibration`] runs it with one layer in memory at a time. [`generate`] makes texts of it, many at once.
+//! [`calibration`] runs it with one layer in memory at a time. [`generate`] continues texts with it, many at once.
 //!
-//! - [`mod@open`]: what a user names, as a source: a GGUF, a packed file, a Hugging Face directory, or `demo`.
-//! - [`config`]: the shape of a model.
+//! - [`mod@open`]: opens a model by its name: a GGUF, a packed file, a Hugging Face directory, or `demo`.
+//! - [`config`]: the sizes of a model.
 //! - [`cancel`]: how work is stopped before it is done.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`host`]: what the system says about the machine: cores, caches, memory.
@@ -30,8 +30,8 @@
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits
 //!   to probabilities.
 //!
-//! Number formats are `quipu-quant`'s matter, files `quipu-formats`', arithmetic `quipu-kernels`'. `unsafe` stands in
-//! `pool` only.
+//! Number formats are in `quipu-quant`, files in `quipu-formats`, arithmetic in `quipu-kernels`. In this crate only
+//! `pool` has `unsafe` code.
 #![deny(unsafe_code)]
 
 pub mod calibration;

@@ -1,4 +1,4 @@
-//! What a user calls a model, as a source.
+//! Opens a model by its name.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Options are made from their defaults, one setting after the other, so that new ones can join them.
 
-/// A method for each field, that gives the options with another value of it.
+/// For each field, a method that returns the options with another value in it.
 macro_rules! setters {
     ($options:ident { $($field:ident: $value:ty),* $(,)? }) => {
         impl $options {

@@ -105,7 +105,7 @@ impl Conversation {
             if tokens.len() <= room {
                 return Ok((tokens, self.messages.len() - messages.len()));
             }
-            // A turn is what the user said and the answer.
+            // A turn is taken to be two messages: the user's, and the answer.
             if first + 2 >= messages.len() {
                 return Err(ChatError::TooLong { tokens: tokens.len(), context: self.context });
             }
@@ -119,7 +119,8 @@ impl Conversation {
         self.sequence = Some(sequence);
     }
 
-    /// There is no answer: what the user said last is taken back. `sequence` is what is left of the request's.
+    /// There is no answer: what the user said last is taken back. Older messages that [`Conversation::ask`] has
+    /// forgotten to make room stay forgotten. `sequence` is the request's, as far as it was read.
     pub fn take_back(&mut self, sequence: Option<Sequence>) {
         self.messages.pop_if(|message| message.role == "user");
         self.sequence = sequence;

@@ -1,4 +1,4 @@
-//! Conversations: messages become the text that the model was trained on, and a text to continue.
+//! Conversations: messages become one text, in the form that the model was trained on, for the model to continue.
 //!
 //! [`ChatTemplate`] is a Jinja program that came with the model. It is rendered as Hugging Face's `apply_chat_template`
 //! renders it: blocks trimmed, `raise_exception`, `strftime_now`, `tojson` as Python's `json.dumps`, Python's string

@@ -33,15 +33,15 @@ pub enum LoadError {
     /// This CPU lacks the instruction set.
     #[error("this CPU cannot run `{isa}` kernels; it has {available}")]
     Isa {
-        /// The wish.
+        /// What was asked for.
         isa: Isa,
-        /// What there is.
+        /// The names of those that it has.
         available: String,
     },
     /// More threads than the process may use.
     #[error("{wanted} threads were asked for, but only {allowed} can run at once here; more would slow the model down")]
     Threads {
-        /// The wish.
+        /// What was asked for.
         wanted: usize,
         /// The limit from affinity and quota.
         allowed: usize,

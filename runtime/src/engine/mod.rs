@@ -22,7 +22,7 @@ use crate::tokenizer::Tokenizer;
 pub use error::LoadError;
 pub use options::LoadOptions;
 
-/// The tokenizer, whose tokens all have their embeddings.
+/// Reads the tokenizer and checks that the embedding has a row for each of its tokens.
 fn read_tokenizer(source: &dyn Source) -> Result<Tokenizer, LoadError> {
     let path = || source.path().to_path_buf();
     let tokenizer = Tokenizer::from_metadata(source.metadata());
@@ -30,12 +30,12 @@ fn read_tokenizer(source: &dyn Source) -> Result<Tokenizer, LoadError> {
     let tokens = tokenizer.vocab_size();
     match source.find(&Role::TokenEmbedding.weight().to_string()).map(|index| source.tensors()[index].rows()) {
         Some(rows) if tokens > rows => Err(LoadError::Vocabulary { path: path(), tokens, rows }),
-        // Without any embeddings the weights are refused.
+        // Without an embedding, loading the weights fails and names it.
         _ => Ok(tokenizer),
     }
 }
 
-/// A model that is ready to think.
+/// A loaded model with its tokenizer, ready to run.
 pub struct Engine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
@@ -52,7 +52,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads a model; `progress` hears of bytes of weights done and in all.
+    /// Loads a model; `progress` is told how many bytes of weights are loaded, of how many.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -88,8 +88,8 @@ impl Engine {
         let config =
             Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
         let mut pool = Pool::new(threads, &cores)?;
-        // Side by side: on its own, a vocabulary of 128,000 pieces would be a good part of a short start. And nobody
-        // waits for the weights of a model without a tokenizer.
+        // The tokenizer is read while the weights are loaded: a vocabulary of 128,000 tokens takes a good part of the
+        // time that a mapped file needs. If it can't be read, loading the weights is cancelled.
         let no_tokenizer = Cancel::new();
         let (tokenizer, weights) = std::thread::scope(|scope| {
             let read = || read_tokenizer(&*source).inspect_err(|_| no_tokenizer.cancel());
@@ -112,7 +112,7 @@ impl Engine {
         })
     }
 
-    /// The model's shape.
+    /// The model's sizes.
     pub fn config(&self) -> &Config {
         &self.model.config
     }
@@ -127,7 +127,7 @@ impl Engine {
         &*self.source
     }
 
-    /// The types of the file that are run as others, of which a user should know.
+    /// The number types of the file that run recoded into another type. A user should be told of them.
     pub fn recoded_types(&self) -> Vec<Recoded> {
         recoded_types(&*self.source)
     }
@@ -147,17 +147,17 @@ impl Engine {
         self.model.threads()
     }
 
-    /// Positions that a sequence may have.
+    /// The context length: the most positions that a sequence may have.
     pub fn context_length(&self) -> usize {
         self.context
     }
 
-    /// Tokens that go through the model at once at most when a text is read.
+    /// The most tokens of a text that go through the model at once.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Logits per token.
+    /// Logits per token: rows of the embedding. The tokenizer may have fewer tokens.
     pub fn vocabulary(&self) -> usize {
         self.model.weights.vocabulary()
     }
@@ -183,7 +183,7 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`Engine::forward`], but the logits are shown by the workers, side by side.
+    /// As [`Engine::forward`], but the workers call `logits`: for several tokens at once, in any order.
     ///
     /// # Errors
     /// See [`EngineError`]; then no sequence has changed.
@@ -198,8 +198,8 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`Engine::forward`], and shows `observer` the inputs of all matrices, those of the head for the tokens that
-    /// want logits.
+    /// As [`Engine::forward`], and shows `observer` the inputs of all matrices; those of the output matrix only for the
+    /// tokens that want logits.
     ///
     /// # Errors
     /// See [`EngineError`]; then no sequence has changed.
@@ -302,8 +302,8 @@ impl Engine {
         )
     }
 
-    /// Reads `tokens` and calls `f(i, logits)` after token number `first` and after each later one: the others cost no
-    /// product with the vocabulary. Returns what it made of them, in order; the workers call it side by side.
+    /// Reads `tokens` and calls `f(i, logits)` for each token `i` from `first` on; the ones before it cost no product
+    /// with the output matrix. The workers call `f`, for several tokens at once; its results are returned in order.
     ///
     /// # Errors
     /// See [`EngineError`].
@@ -370,7 +370,8 @@ impl Engine {
         Ok(pool.finish())
     }
 
-    /// Reads `tokens` in batches: `forward(model, start, batch, sequence)` for those from number `start` on.
+    /// Reads `tokens` in batches. Calls `forward(model, start, batch, sequence)` for each, where `start` is the number
+    /// of the batch's first token; `wanted(i)` says whether token `i` wants logits.
     fn read(
         &mut self,
         sequence: &mut Sequence,

@@ -14,13 +14,13 @@ pub struct LoadOptions {
     pub threads: Option<usize>,
     /// Instruction set; `None` for the best of this CPU.
     pub isa: Option<Isa>,
-    /// Positions of a sequence at most; `None` for what the model was made for.
+    /// The context length, in positions; `None` for the one that the model was trained for.
     pub context: Option<usize>,
     /// The number type of the KV cache.
     pub kv_type: KvType,
-    /// Prompt tokens that go through the model at once.
+    /// The most prompt tokens that go through the model at once.
     pub batch: usize,
-    /// Where the weights stay.
+    /// Whether the weights stay mapped, and whether they are locked in memory.
     pub residence: Residence,
 }
 

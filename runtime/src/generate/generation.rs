@@ -13,8 +13,8 @@ use crate::tokenizer::{TextStream, Tokenizer};
 pub struct Token {
     /// The token.
     pub id: u32,
-    /// The text that is certain now. It may be less than the token's own (a character in pieces, the beginning of a
-    /// stop string), or more, when earlier text was held back.
+    /// The text that became certain with this token. It is less than the token's own text while a character is
+    /// incomplete or a stop string may have begun, and more when text was held back before.
     pub text: String,
     /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature;
     /// if [`GenerateOptions::logprobs`] asked for it.
@@ -28,8 +28,8 @@ pub struct Token {
 /// ([`Generation::take_logits`]).
 ///
 /// Everything that writing changes can be kept and restored ([`Generation::checkpoint`]): the random numbers, what the
-/// penalties have seen, held-back text, limits. Each token drawn takes the next random numbers, so that what is written
-/// after a rollback is what would have been written without what was rolled back.
+/// penalties have seen, held-back text, limits. So what is written after a rollback is what would have been written if
+/// the tokens rolled back had never been drawn.
 #[derive(Clone, Debug)]
 pub struct Generation {
     /// The prompt, and what was written after it.
@@ -119,13 +119,13 @@ impl Generation {
         if self.writer.stop.is_some() { &[] } else { &self.tokens[self.read..] }
     }
 
-    /// Whether the logits after the last unread token are wanted: not if nothing may be written.
+    /// Whether the logits after the last unread token are wanted: not when no more tokens may be written.
     pub fn wants_logits(&self) -> bool {
         self.writer.stop.is_none() && self.writer.left != Some(0)
     }
 
-    /// Takes note that `n` more tokens have been read: from [`Generation::unread`], or, of a prompt, found in a
-    /// sequence that holds its beginning. When that was all and nothing may be written, the text has ended.
+    /// Notes that `n` more tokens have been read: those that [`Generation::unread`] named, or a beginning of the prompt
+    /// that a reused sequence holds already. When all are read and no more may be written, the text has ended.
     pub fn advance(&mut self, n: usize) {
         self.read = (self.read + n).min(self.tokens.len());
         if self.read == self.tokens.len() && self.writer.left == Some(0) {
@@ -150,7 +150,7 @@ impl Generation {
         self.tokens.push(id);
         let (text, stopped) = writer.stops.push(&writer.stream.push(id));
         writer.left = writer.left.map(|n| n.saturating_sub(1));
-        // The last token has to be read before there can be another one.
+        // To write another one, this token has to be read first, and a full context has no position for it.
         if stopped {
             writer.stop = Some(StopReason::StopString);
         } else if writer.left == Some(0) {

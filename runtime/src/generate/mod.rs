@@ -1,4 +1,4 @@
-//! Text out of a model: many texts at once, or one.
+//! Texts written by a model: many at once, or one.
 //!
 //! A [`Request`] says which tokens to continue and how. The [`Scheduler`] owns the engine; it makes a [`Generation`] of
 //! each request, forms batches out of all of them, and hands out [`Event`]s. A generation knows no engine: it says

@@ -9,7 +9,7 @@ use crate::setters::setters;
 pub struct GenerateOptions {
     /// How tokens are chosen.
     pub sampler: SamplerOptions,
-    /// Strings before which the text ends.
+    /// Stop strings: the text ends before the first of them.
     pub stops: Vec<String>,
     /// Tokens that end the text, besides those that the model ends texts with.
     pub stop_tokens: Vec<u32>,
@@ -47,12 +47,12 @@ pub enum StopReason {
     Limit,
     /// The context is full.
     ContextFull,
-    /// Whoever asked for the text stopped asking.
+    /// It was ended early: whoever asked for it has cancelled.
     Cancelled,
 }
 
 impl StopReason {
-    /// A word for it.
+    /// One word for it, as for a log.
     pub fn name(self) -> &'static str {
         match self {
             StopReason::End => "end",

@@ -18,10 +18,10 @@ pub struct Request {
     pub tokens: Vec<u32>,
     /// How it is continued.
     pub options: GenerateOptions,
-    /// Ends the text early: raised from any thread, at any time.
+    /// Ends the text early; may be raised from any thread, at any time. A clone of the request has the same flag.
     pub cancel: Cancel,
-    /// A sequence of the same engine to begin with. What it holds of the prompt's beginning need not be read again; the
-    /// rest is forgotten.
+    /// A sequence of the same engine, to be reused: the tokens with which both it and the prompt begin are not read
+    /// again, and what it holds beyond them is forgotten.
     pub sequence: Option<Sequence>,
 }
 
@@ -82,12 +82,12 @@ pub struct Finished {
     pub stop: StopReason,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those that the request's sequence held already.
+    /// Those of them that the request's sequence held already.
     pub cached_tokens: usize,
     /// Reading the prompt, and drawing the first token.
     pub prefill: Timing,
-    /// Feeding back what was written, and drawing what comes next. The first token comes from the prompt's logits and
-    /// the last is not fed back, so of `n` tokens written `n - 1` went through the model.
+    /// Reading what was written, and drawing what comes next. The first token is drawn after the prompt and the last
+    /// one drawn is not read, so of `n` tokens drawn, [`StopReason::End`]'s included, `n - 1` went through the model.
     pub decode: Timing,
     /// What was read, for a later request that goes on from here.
     pub sequence: Sequence,

@@ -16,8 +16,8 @@ use crate::sampler::SamplerError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SchedulerOptions {
-    /// The most tokens of a prompt that go through the model at once, besides the engine's own limit. Other texts wait
-    /// for so many at most, and so does whoever cancels; no result depends on it.
+    /// The most tokens of a prompt in one batch; the engine's own limit ([`Engine::batch`]) may be lower. Other texts,
+    /// and a cancelled request, wait for no more than one such batch. No result depends on it.
     pub piece: usize,
 }
 
@@ -63,13 +63,13 @@ struct Active {
     in_prompt: bool,
     prefill: Timing,
     decode: Timing,
-    /// Workers draw the tokens of several requests side by side, each that of one request.
+    /// For the worker that draws this request's token, while others draw those of other requests.
     writing: Mutex<Writing>,
 }
 
 struct Writing {
     generation: Generation,
-    /// What the current batch has brought.
+    /// What was drawn in the current batch.
     drawn: Option<Result<Option<Token>, SamplerError>>,
 }
 
@@ -78,7 +78,7 @@ impl Active {
         self.writing.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of the current batch, which took so long, and tells what it has brought.
+    /// Counts the current batch, which took `time`, and returns what has happened to this request in it.
     fn after_batch(&mut self, time: Duration) -> Result<Option<Event>, GenerateError> {
         let n = self.planned;
         if n == 0 {
@@ -141,7 +141,7 @@ impl Scheduler {
         &mut self.engine
     }
 
-    /// Takes a request. What is wrong with it, the next step tells.
+    /// Takes a request. If it can't be served, the next step says so.
     pub fn submit(&mut self, request: Request) -> RequestId {
         let id = RequestId(self.next);
         self.next += 1;
@@ -178,8 +178,8 @@ impl Scheduler {
         !self.requests.is_empty() || !self.events.is_empty()
     }
 
-    /// Reads one batch, and returns what has happened: of each request in order, of several in the order of their
-    /// arrival. Requests that were cancelled end without taking part.
+    /// Reads one batch, and returns what has happened; the events of each request are in order. Requests that could not
+    /// be served, or were cancelled, come first and take no part; the others follow in the order of their arrival.
     pub fn step(&mut self) -> Vec<(RequestId, Event)> {
         let mut events = std::mem::take(&mut self.events);
         self.end_cancelled(&mut events);
@@ -191,7 +191,7 @@ impl Scheduler {
         let (requests, batch) = (&self.requests, &self.batch);
         let draw = |i: usize, logits: &[f32]| {
             let request = &requests[batch[i].sequence];
-            // Nobody else has this one now.
+            // Never waits: each request is drawn for by one worker.
             let mut writing = request.writing.lock().unwrap_or_else(PoisonError::into_inner);
             writing.generation.advance(request.planned);
             writing.drawn = Some(writing.generation.take_logits(logits));
@@ -203,8 +203,8 @@ impl Scheduler {
         events
     }
 
-    /// Serves one request to its end. Returns its whole text, and how it ended. What happens to other requests
-    /// meanwhile, the next step tells.
+    /// Serves one request to its end. Returns its whole text, and how it ended. Other requests go on meanwhile; their
+    /// events are kept for the next step.
     ///
     /// # Errors
     /// [`Failed`].
@@ -219,8 +219,8 @@ impl Scheduler {
         Ok((text, end))
     }
 
-    /// Serves one request to its end, and calls `hear` with what happens to it on the way. What happens to other
-    /// requests meanwhile, the next step tells.
+    /// Serves one request to its end, and calls `hear` with each of its events but the last. Other requests go on
+    /// meanwhile; their events are kept for the next step.
     ///
     /// # Errors
     /// [`Failed`].
@@ -246,7 +246,7 @@ impl Scheduler {
         end
     }
 
-    /// Forgets all requests, without a word to those who wait for them.
+    /// Drops all requests and their events.
     pub fn clear(&mut self) {
         self.requests.clear();
         self.sequences.clear();
@@ -284,8 +284,8 @@ impl Scheduler {
         }
     }
 
-    /// Tells what the batch has brought, and removes the requests that have ended. An `error` fails those that took
-    /// part in the batch.
+    /// Adds what the batch has brought to `events`, and removes the requests that have ended. An `error` fails those
+    /// that took part in the batch.
     fn after_batch(&mut self, error: Option<GenerateError>, time: Duration, events: &mut Vec<(RequestId, Event)>) {
         let mut i = 0;
         while i < self.requests.len() {

@@ -31,7 +31,7 @@ impl Measure {
         }
     }
 
-    /// A core is fast from this part of the strongest core's figure on, in percent.
+    /// A core is fast if its figure is at least so many percent of the strongest core's.
     ///
     /// Phones with a single prime core have two to four more that are nearly as good, at 60 to 90 % of its capacity;
     /// little cores are below 55 % (a Cortex-A55 beside an A76 at 52 % at most). In clock rates all cores lie closer
@@ -106,7 +106,7 @@ impl System<'_> {
         (quota > 0.0 && period > 0.0).then(|| quota / period)
     }
 
-    /// What tells `cpus` apart, best source first: one that knows all of them.
+    /// What tells `cpus` apart, from the best source that knows all of them.
     pub(super) fn strengths(&self, cpus: &[usize]) -> Option<(Measure, Vec<u64>)> {
         if cpus.is_empty() {
             return None;

@@ -3,8 +3,8 @@
 use super::page::{KvType, PAGE, PageShape};
 use crate::config::Config;
 
-/// The layers in groups. The layers of a group keep the same positions, so one page holds them all; layers that look
-/// back only so far (windows), or at other tokens (cross attention), are groups of their own.
+/// The layers in groups. The layers of a group keep the same positions, so one page holds them all. Layers with sliding
+/// windows or cross attention would be groups of their own.
 #[derive(Debug)]
 pub(crate) struct KvLayout {
     /// The shape of each group's pages.
@@ -30,7 +30,7 @@ impl KvLayout {
         self.groups.iter().map(|shape| shape.bytes(ty)).sum()
     }
 
-    /// Keys, or values, that a layer has for one position, at most.
+    /// The most numbers that the keys of one position have in any layer; its values have as many.
     pub(crate) fn widest(&self) -> usize {
         self.groups.iter().map(|shape| shape.kv_heads * shape.head_dim).max().unwrap_or(0)
     }

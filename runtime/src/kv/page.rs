@@ -26,8 +26,8 @@ impl KvType {
     }
 }
 
-/// The sizes that lay out a page: (layer of the group, kv head) → keys (position / 16, head_dim, 16 positions), then
-/// values (position, head_dim padded to 16).
+/// The sizes of a page. For each layer of the group and each kv head it has keys, as (position / 16, head_dim, 16
+/// positions), and then values, as (position, head_dim padded to 16).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageShape {
     pub(crate) layers: usize,
@@ -95,7 +95,7 @@ impl Page {
     }
 
     /// Stores the keys and values (kv heads × head_dim each) of layer number `layer` of the group at position `at` of
-    /// the page. `halves` has room for both.
+    /// the page. `halves` is scratch memory with room for both.
     pub(crate) fn store(
         &mut self,
         shape: &PageShape,

@@ -17,7 +17,7 @@ pub struct Sequence {
     tokens: Vec<u32>,
     /// The pages of each group of layers.
     groups: Box<[Vec<Arc<Page>>]>,
-    /// A position's keys and values of one layer on their way to f16.
+    /// Scratch memory: the keys and values of one position and layer as f16.
     halves: Box<[f16]>,
 }
 
@@ -50,8 +50,8 @@ impl Sequence {
         self.groups.iter_mut().for_each(|group| group.truncate(pages));
     }
 
-    /// Forgets everything from the first token on that differs from `tokens`; returns how many positions are left. Of
-    /// a text that begins with `tokens[..n]`, only the rest has to be read.
+    /// Forgets everything from the first token on that differs from `tokens`. Returns how many positions are left: so
+    /// many of `tokens` need not be read again.
     pub fn keep_prefix(&mut self, tokens: &[u32]) -> usize {
         let common = self.tokens.iter().zip(tokens).take_while(|(mine, theirs)| mine == theirs).count();
         self.truncate(common);
@@ -67,7 +67,7 @@ impl Sequence {
     /// Makes room for `n` more positions, in pages that are this sequence's own.
     pub(crate) fn reserve(&mut self, n: usize) {
         if n == 0 {
-            // Another sequence's turn: a page that is shared stays so.
+            // Nothing in the batch is for this sequence: its shared pages stay shared.
             return;
         }
         let (len, end) = (self.len(), self.len() + n);
@@ -79,7 +79,7 @@ impl Sequence {
                 Arc::make_mut(page);
             }
         }
-        // With the pages, so that a token within a page allocates nothing.
+        // For whole pages, so that a token within a page allocates nothing.
         self.tokens.reserve(end.next_multiple_of(PAGE) - len);
     }
 

@@ -1,4 +1,4 @@
-//! What goes into a forward pass and who watches it.
+//! What goes into a forward pass, and what it shows.
 
 use quipu_formats::families::names::Input;
 
@@ -57,17 +57,17 @@ pub struct Rows<'a> {
     pub count: usize,
     /// The length of a row.
     pub cols: usize,
-    /// From one row's start to the next one's.
+    /// From one row's start to the next one's, in numbers.
     pub stride: usize,
 }
 
-/// Who wants to see the inputs of all matrices.
+/// A function that is shown the inputs of all matrices.
 pub type Observer<'a> = dyn FnMut(Input, Rows<'_>) + 'a;
 
-/// Who wants to see the logits of tokens of the batch: `(token of the batch, values)`.
+/// A function that is shown logits: `(number of the token in the batch, values)`.
 pub(crate) enum Logits<'a> {
-    /// One token after the other.
+    /// Called for one token after the other, in order.
     InOrder(&'a mut dyn FnMut(usize, &[f32])),
-    /// Several at once: the workers call it.
+    /// Called by the workers, for several tokens at once.
     SideBySide(&'a (dyn Fn(usize, &[f32]) + Sync)),
 }

@@ -29,11 +29,13 @@ pub(super) struct Buffers {
     pub(super) tiles: Vec<Tile>,
     /// (token, pair): cos and sin.
     pub(super) angles: Vec<[f32; 2]>,
+    /// Of each token, in its sequence.
     pub(super) positions: Vec<usize>,
     /// The next position of each sequence, while tokens are placed.
     next: Vec<usize>,
     /// Where attention's runs of tokens begin, and the end.
     pub(super) runs: Vec<usize>,
+    /// The tokens that want logits, by their numbers in the batch.
     pub(super) wanted: Vec<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Where a forward pass has its weights from: all of them in memory, or one layer at a time.
+//! Where a forward pass takes its weights from: all of them in memory, or one layer at a time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) trait LayerSource {
     /// Token `token`'s row of the embedding, into `hidden` numbers.
     fn embed(&self, token: u32, out: &mut [f32]);
 
-    /// Layer `i`, which may take the pool to be made.
+    /// Layer `i`. If it has to be read first, that takes the pool.
     fn layer(&mut self, i: usize, pool: &mut Pool) -> Result<&Layer, Self::Error>;
 
     /// The weight of the final norm: hidden, padded to 16.
@@ -88,7 +88,7 @@ impl<'a> Streamed<'a> {
         let mut plan = Plan::new(source.clone(), &config, true)?;
         let vocabulary = plan.vocabulary();
         let (embedding, output_norm, rope_factors) = (plan.embedding()?, plan.output_norm()?, plan.rope_factors()?);
-        // Whoever makes room for what the layers make can rely on their number and on the first one's shape.
+        // Buffers are sized by the number of layers and the first one's shape, so the metadata's word is not enough.
         if config.layers > source.tensors().len() {
             return Err(missing(Role::AttentionNorm.weight_of(config.layers - 1).to_string()));
         }
@@ -101,7 +101,7 @@ impl<'a> Streamed<'a> {
         self.vocabulary
     }
 
-    /// Tells the progress that the last layer is done.
+    /// Reports the last layer as done.
     pub(crate) fn finish(self) {
         (self.progress)(self.config.layers, self.config.layers);
     }
@@ -120,7 +120,7 @@ impl LayerSource for Streamed<'_> {
     }
 
     fn layer(&mut self, i: usize, pool: &mut Pool) -> Result<&Layer, WeightsError> {
-        // Another one is dropped before the next is read.
+        // The layer before this one is dropped before this one is read.
         let layer = match self.layer.take().filter(|(number, _)| *number == i) {
             Some(layer) => layer,
             None => {

@@ -1,8 +1,8 @@
 //! From a file to weights: planned, filled, frozen.
 //!
 //! The plan finds every tensor that the family's table names, checks its shape, and gives each matrix its place: where
-//! it lies in a packed file, or in one region of memory. Then the region is filled, all threads at it. Only then are
-//! there matrices, which look at their bytes and never wonder whether they are there.
+//! it lies in a packed file, or in one region of memory. Then all threads fill the region. Only then are the matrices
+//! made, so a matrix always has its bytes.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -79,13 +79,13 @@ pub(super) struct Plan<'a> {
     /// Packed matrices stay in their file.
     mmap: bool,
     fillings: Vec<Filling>,
-    /// The first bytes of the region that no matrix has.
+    /// Where the next matrix will begin in the region.
     end: usize,
     /// Bytes of the source that need no filling.
     done: u64,
 }
 
-/// Bytes from the beginning of a matrix in memory to where the next one may begin: no page has parts of two.
+/// Matrices in the region begin at multiples of so many bytes, so that no page of memory has parts of two.
 const ALIGNMENT: usize = 16 << 10;
 
 /// Memory for matrices one after the other. Only what is written to is taken from the system.
@@ -100,11 +100,11 @@ fn region(size: usize) -> Result<MmapMut, WeightsError> {
     Ok(memory)
 }
 
-/// Source bytes that are packed or copied before the file's pages are let go: as many as a load takes beyond the
-/// weights.
+/// Bytes that are packed or copied before the file's pages are released: about so much memory does loading take beyond
+/// the weights.
 const SLAB: usize = 16 << 20;
 
-/// Asked before every slab: on a slow disk a model of gigabytes takes minutes.
+/// Ends the loading if it was cancelled. Called before every slab: on a slow disk, gigabytes take minutes.
 fn go_on(cancel: &Cancel) -> Result<(), WeightsError> {
     if cancel.cancelled() { Err(WeightsError::Cancelled) } else { Ok(()) }
 }
@@ -133,7 +133,7 @@ impl<'a> Plan<'a> {
     /// All weights.
     fn model(&mut self) -> Result<ModelWeights<Place>, WeightsError> {
         let rope_factors = self.rope_factors()?;
-        // Without as many tensors there are no such layers, and no room is made for them.
+        // Ends at the first layer that is missing, so too large a number of layers costs no memory.
         let layers = (0..self.config.layers).map(|i| self.layer(i)).collect::<Result<_, _>>()?;
         Ok(ModelWeights {
             layers,
@@ -276,7 +276,7 @@ impl<'a> Plan<'a> {
         Ok(memory)
     }
 
-    /// Copies a packed matrix, all threads at it, and lets go of the file's pages.
+    /// Copies a packed matrix with all threads, and releases the file's pages.
     fn copy(
         &self,
         filling: &Filling,
@@ -296,7 +296,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Packs a plain matrix, all threads at it, and lets go of the file's pages.
+    /// Packs a plain matrix with all threads, and releases the file's pages.
     fn pack(&self, filling: &Filling, to: &mut [u8], pool: &mut Pool, cancel: &Cancel) -> Result<(), WeightsError> {
         let Filling { index, layout, .. } = filling;
         let (quants, scales) = to.split_at_mut(layout.scales_offset());

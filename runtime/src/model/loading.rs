@@ -1,4 +1,4 @@
-//! What a caller says of loading, and what can go wrong.
+//! How weights are to be loaded, and what can go wrong.
 
 use std::path::PathBuf;
 
@@ -49,7 +49,7 @@ pub enum WeightsError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// The caller wants them no more.
+    /// The caller has cancelled.
     #[error("loading the weights was cancelled")]
     Cancelled,
     /// A tensor of the wrong number type.
@@ -64,7 +64,7 @@ pub enum WeightsError {
     },
 }
 
-/// What becomes of the file's pages.
+/// Where the weights are while the model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Residence {
     /// Weights of a packed file are used where they are mapped; otherwise they are copied into memory, as plain ones
@@ -74,5 +74,5 @@ pub struct Residence {
     pub mlock: bool,
 }
 
-/// Bytes of weights loaded so far, of how many.
+/// A function that is told how many bytes of weights are loaded, and of how many.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);

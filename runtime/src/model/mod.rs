@@ -6,10 +6,9 @@
 //!
 //! - `block`: the block, driven by the family's plan; `rope`: its angles.
 //! - `team`: how steps are cut into chunks for the workers; `product`: the input of products; `buffers`: activations.
-//! - `weights`: matrices and vectors; `load`: how they come out of a file (`loading`: what a
-//!   caller says and hears of that); `layers`: whether all of them are in memory or
-//!   one layer at a time.
-//! - `batch`: what a caller hands in and sees.
+//! - `weights`: matrices and vectors; `load`: how they come out of a file (`loading`: its options and errors);
+//!   `layers`: whether all of them are in memory or one layer at a time.
+//! - `batch`: what a caller hands in and is shown.
 //!
 //! Everything is computed per token and per output in an order that does not depend on the batch, its chunks or the
 //! threads, so neither do the bits of the result.
@@ -73,8 +72,8 @@ impl<W: LayerSource> Model<W> {
     }
 
     /// Reads `batch` into `sequences` and shows `logits` those of every token of the batch that wants them; without
-    /// `logits` the product with the vocabulary is left out. `observer` sees the inputs of all matrices, those of the
-    /// head for the tokens that want logits.
+    /// `logits` the product with the output matrix is left out. `observer` sees the inputs of all matrices; those of
+    /// the output matrix only for the tokens that want logits.
     ///
     /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in
     /// the context.

@@ -11,14 +11,14 @@ pub(crate) struct ProductInput<'a> {
     pub(crate) tiles: &'a [Tile],
 }
 
-/// Bytes of activations that a product goes through for some groups of weights and then for the next. 512 rows of a
-/// matrix with 8192 inputs can be twice that, more than a share of many a last-level cache: then these groups would
-/// wait for memory.
+/// The most bytes of activations that are read for one set of weight groups before they are all read again for the
+/// next set. 512 rows of 8192 inputs can be twice that, more than a thread's share of many last-level caches: then they
+/// would come from memory each time.
 const PANEL: usize = 8 << 20;
 
 impl<'a> ProductInput<'a> {
-    /// The same rows in the fewest parts of up to [`PANEL`] bytes, cut between tiles, all of about the same size:
-    /// weights are widened for each.
+    /// The same rows in parts of up to [`PANEL`] bytes, cut between tiles, all of about the same size. They are as few
+    /// as possible, since weights are widened anew for each.
     pub(crate) fn panels(self) -> impl Iterator<Item = ProductInput<'a>> {
         // The first tile is the largest one.
         let (row_bytes, tile) = self.tiles.first().map_or((self.stride * 4, 1), |t| (t.bytes() / t.rows(), t.rows()));

@@ -9,13 +9,13 @@ use super::weights::Linear;
 use crate::config::Config;
 use crate::pool::Pool;
 
-/// Chunks that each thread finds in a product: enough to even out, few enough to keep long streams.
+/// Chunks of a product for each thread: enough to balance the load, few enough that each reads a long run of memory.
 const CHUNKS_PER_THREAD: usize = 4;
 
-/// Most row groups of one chunk, so that a worker's scratch stays in its cache.
+/// The most row groups of one chunk, so that a worker's scratch stays in its cache.
 const MOST_GROUPS: usize = 8;
 
-/// Memory of one worker.
+/// Scratch memory of one worker.
 pub(crate) struct Local {
     pub(super) product: Scratch,
     pub(super) attention: AttentionScratch,
@@ -38,7 +38,7 @@ impl Local {
     }
 }
 
-/// `n` f32 of a buffer that grows when it must.
+/// The first `n` numbers of a buffer, which grows if it has fewer. They may hold anything.
 pub(super) fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
     if buffer.len() < n {
         buffer.resize(n, 0.0);
@@ -59,7 +59,8 @@ impl Team<'_> {
         16 * groups.div_ceil(self.pool.threads() * CHUNKS_PER_THREAD).clamp(1, MOST_GROUPS)
     }
 
-    /// Brings `rows` rows of `cols` activations, `stride` apart, into int8 if one of `linears` wants that.
+    /// The input of products with `linears`: `rows` rows of `cols` activations, `stride` apart. They are quantised to
+    /// int8, into `tiles`, if one of `linears` needs that.
     pub(super) fn input<'a>(
         &mut self,
         linears: &[&Linear],
@@ -92,7 +93,7 @@ impl Team<'_> {
                 kernels.quantize(&x[start * stride..], kernels.tile_rows(rows - start), cols, stride, tile);
             };
             if used == 1 {
-                // A row takes less time than waking the others.
+                // One tile takes less time than waking the other workers.
                 quantize(0, &mut tiles[0]);
             } else {
                 self.pool.for_items(self.locals, &mut tiles[..used], |_, i, tile| quantize(i, tile));
@@ -176,7 +177,8 @@ impl Team<'_> {
         self.each_row(out, width, |r, out| kernels.rms_norm(&x[r * width..][..width], weight, eps, n, out));
     }
 
-    /// Calls `f(r, row)` for every row of `x`; a single one takes less time than waking the others.
+    /// Calls `f(r, row)` for every row of `x`. A single row is done here: that takes less time than waking the other
+    /// workers.
     pub(super) fn each_row(&mut self, x: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
         if x.len() == width {
             return f(0, x);

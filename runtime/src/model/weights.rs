@@ -14,7 +14,7 @@ use quipu_quant::pack::{GROUP_ROWS, PackedLayout, dequantize_row};
 
 use super::product::ProductInput;
 
-/// A weight matrix, outputs × inputs, in R16·K4. Its bytes are there as long as it is.
+/// A weight matrix, outputs × inputs, in R16·K4. It keeps its bytes alive.
 pub(crate) struct Matrix {
     layout: PackedLayout,
     bytes: Bytes,
@@ -31,7 +31,7 @@ impl Matrix {
     /// The matrix that was put at `at` in `memory`.
     ///
     /// # Panics
-    /// When that is no room for the layout.
+    /// When `at` does not have the layout's length, or reaches beyond `memory`.
     pub(super) fn in_memory(layout: PackedLayout, memory: Arc<MmapMut>, at: Range<usize>) -> Matrix {
         assert!(at.len() == layout.total_bytes() && at.end <= memory.len(), "{at:?} of {}", memory.len());
         Matrix { layout, bytes: Bytes::Memory(memory, at) }
@@ -137,7 +137,7 @@ pub(crate) struct Layer<M = Matrix> {
     pub(crate) key: Linear<M>,
     /// (kv_heads · head_dim) × hidden.
     pub(crate) value: Linear<M>,
-    /// Of a family that has them.
+    /// Only in families whose queries and keys are normed.
     pub(crate) qk_norm: Option<QkNormWeights>,
     /// hidden × (heads · head_dim).
     pub(crate) attention_output: Linear<M>,

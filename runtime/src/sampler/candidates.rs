@@ -36,7 +36,7 @@ impl Clone for Buffers {
 enum Form {
     /// As the model's logits.
     Logits,
-    /// As logits of our own.
+    /// As logits that a step has changed.
     Changed,
     /// As a list of those above -∞, in any order.
     List,
@@ -108,8 +108,8 @@ impl<'a> Candidates<'a> {
 
     /// Keeps the `k` likeliest, sorted; when there are no more than `k`, nothing changes.
     ///
-    /// A vocabulary takes one pass with a bar that rises: whoever is not above the `k`-th best so far cannot be among
-    /// the best, since among equals the lower id wins and ids ascend.
+    /// A vocabulary takes one pass with a threshold that rises: a token whose logit is not above that of the `k`-th
+    /// likeliest so far can't be among the `k` likeliest, since among equals the lower id wins and ids ascend.
     pub(super) fn keep_likeliest(&mut self, k: usize) {
         let Buffers { changed, list } = &mut *self.buffers;
         let logits = match self.form {

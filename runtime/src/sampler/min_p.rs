@@ -1,4 +1,4 @@
-//! Min-p (Nguyen et al., 2024): tokens at least so many times as likely as the likeliest.
+//! Min-p (Nguyen et al., 2024): the tokens that have at least a given share of the likeliest one's probability.
 
 use super::candidates::Candidates;
 use super::error::SamplerError;

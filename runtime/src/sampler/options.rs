@@ -24,7 +24,7 @@ pub struct SamplerOptions {
     pub presence_penalty: f32,
     /// How many of the last tokens the penalties look at; 0 turns them off.
     pub repeat_last_n: usize,
-    /// Where the random numbers start.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 

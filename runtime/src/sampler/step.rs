@@ -7,7 +7,7 @@ use super::random::Xoshiro256PlusPlus;
 
 /// A step between the logits and the draw: it changes logits, or leaves candidates out.
 pub(super) trait Step: Debug + Send + Sync {
-    /// Hears of a token that now stands in the text: those of the prompt, and each one chosen.
+    /// Is told each token of the text: those of the prompt, and then each one chosen.
     fn accept(&mut self, _token: u32) {}
 
     /// Does its part. Steps that draw take their random numbers from `random`.

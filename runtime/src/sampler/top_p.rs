@@ -17,8 +17,8 @@ pub(super) fn step(options: &SamplerOptions) -> Result<Option<Box<dyn Step>>, Sa
 }
 
 impl Step for TopP {
-    /// Most of a vocabulary need not be sorted: what lies below the `n`-th part of the probability that may be left out
-    /// is left out, since all of it together is less than that.
+    /// Most of a vocabulary need not be sorted. The tokens left out have at most the probability 1 − p together; of `n`
+    /// candidates, those below (1 − p) / n each have less than that together, so they are dropped before the sort.
     fn apply(&mut self, candidates: &mut Candidates<'_>, _: &mut Xoshiro256PlusPlus) {
         let max = f64::from(candidates.largest());
         let weight = |c: &Candidate| libm::exp(f64::from(c.logit) - max);

@@ -56,8 +56,8 @@ fn read_merges(lines: &Strings, vocab: &Vocab) -> Merges {
         let pair = pair(vocab.mergeable(left)?, vocab.mergeable(right)?);
         Some((pair, Merge { rank: u32::try_from(rank).ok()?, id }))
     };
-    // Nearly all of the time goes into waiting for memory that three lookups a line are scattered over. These are no
-    // jobs of rayon's: a worker that waits for one may begin another, and that may need these merges.
+    // Nearly all of the time goes into waiting for memory: each line takes three lookups at scattered places. These are
+    // threads, not jobs of rayon's: a rayon worker that waits for a job may begin another that needs these merges.
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let part = lines.len().div_ceil(threads).max(LINES_PER_THREAD);
     let mut merges = Merges::with_capacity_and_hasher(lines.len(), Seed::default());

@@ -36,7 +36,7 @@ impl Edit {
         Edit::Replace { from: " ".into(), to: SPACE.into() }
     }
 
-    /// Whether this puts a space, or SentencePiece's, before a text.
+    /// Whether this puts a space, or SentencePiece's `▁`, before a text.
     pub(in crate::tokenizer) fn adds_space(&self) -> bool {
         match self {
             Edit::Prepend(text) => text.starts_with([' ', SPACE]),
