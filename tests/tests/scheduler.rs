@@ -331,6 +331,32 @@ fn a_sequence_that_is_handed_on_saves_reading_and_changes_nothing() {
     assert_eq!(outcomes[2].cached, first.len() - 1);
 }
 
+/// Keys and values of another engine would be read as if they were of this one, were it of the same shape or not.
+#[test]
+fn a_sequence_of_another_engine_is_refused() {
+    let mut other = demo(LoadOptions::default());
+    let mut theirs = other.new_sequence();
+    other.prefill(&mut theirs, &[1, 2, 3]).unwrap();
+    let mut scheduler = Scheduler::new(demo(LoadOptions::default()));
+    let request = Request::new(vec![1, 2, 3, 4], GenerateOptions::default().max_tokens(4));
+    let expected = alone(&mut scheduler, fresh(&request));
+    let refused = alone(&mut scheduler, request.clone().sequence(theirs.clone()));
+    assert_eq!(refused.error, Some(EngineError::OtherEngine.into()));
+    assert_eq!(refused.read, [1, 2, 3]);
+    assert_eq!(alone(&mut scheduler, request), expected);
+    assert_eq!(scheduler.engine_mut().decode(&mut theirs, 4), Err(EngineError::OtherEngine));
+    assert_eq!(theirs.tokens(), [1, 2, 3]);
+}
+
+#[test]
+fn a_piece_has_one_token_at_least() {
+    let mut options = SchedulerOptions::default();
+    options.piece = 0;
+    let mut scheduler = Scheduler::with_options(demo(LoadOptions::default()), options);
+    let (_, end) = scheduler.complete(Request::new(vec![1, 2, 3], GenerateOptions::default().max_tokens(2))).unwrap();
+    assert_eq!((end.prefill.tokens, end.sequence.len()), (3, 4));
+}
+
 #[test]
 fn events_of_others_wait_while_one_request_is_served_to_its_end() {
     let mut scheduler = Scheduler::new(demo(LoadOptions::default()));

@@ -246,7 +246,16 @@ impl Engine {
         if token as usize >= vocabulary { Err(EngineError::Token { token, vocabulary }) } else { Ok(()) }
     }
 
+    /// Whether `sequence` is one of this engine's.
+    ///
+    /// # Errors
+    /// [`EngineError::OtherEngine`].
+    pub fn check_sequence(&self, sequence: &Sequence) -> Result<(), EngineError> {
+        if sequence.is_of(&self.kv_layout) { Ok(()) } else { Err(EngineError::OtherEngine) }
+    }
+
     fn check_room(&self, sequence: &Sequence, more: usize) -> Result<(), EngineError> {
+        self.check_sequence(sequence)?;
         let (used, context) = (sequence.len(), self.context);
         if used + more > context { Err(EngineError::ContextFull { used, more, context }) } else { Ok(()) }
     }

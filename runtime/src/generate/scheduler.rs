@@ -128,6 +128,8 @@ impl Scheduler {
     /// A scheduler that forms its batches in this way.
     pub fn with_options(engine: Engine, options: SchedulerOptions) -> Scheduler {
         let (requests, sequences, batch, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        // A piece of nothing would never end a prompt.
+        let options = options.clone().piece(options.piece);
         Scheduler { engine, options, next: 0, requests, sequences, batch, events }
     }
 
@@ -146,7 +148,8 @@ impl Scheduler {
         let id = RequestId(self.next);
         self.next += 1;
         let Request { tokens, options, cancel, sequence } = request;
-        let checked = self.engine.check_tokens(&tokens).map_err(GenerateError::from);
+        let ours = sequence.iter().try_for_each(|sequence| self.engine.check_sequence(sequence));
+        let checked = ours.and_then(|()| self.engine.check_tokens(&tokens)).map_err(GenerateError::from);
         let (tokenizer, context) = (self.engine.tokenizer().clone(), self.engine.context_length());
         match checked.and_then(|()| Generation::new(tokenizer, tokens, &options, context)) {
             Ok(mut generation) => {

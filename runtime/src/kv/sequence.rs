@@ -28,6 +28,11 @@ impl Sequence {
         Sequence { layout, ty, tokens: Vec::new(), groups, halves }
     }
 
+    /// Whether it was made with this very layout, which every engine has of its own.
+    pub(crate) fn is_of(&self, layout: &Arc<KvLayout>) -> bool {
+        Arc::ptr_eq(&self.layout, layout)
+    }
+
     /// The tokens that were read, one for each position.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens

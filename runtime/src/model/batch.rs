@@ -43,6 +43,9 @@ pub enum EngineError {
         /// How many there are.
         sequences: usize,
     },
+    /// A sequence of another engine: its keys and values are those of another model.
+    #[error("the sequence is of another engine; an engine reads into sequences that it made itself")]
+    OtherEngine,
     /// Nothing to read.
     #[error("there are no tokens to read")]
     Empty,
