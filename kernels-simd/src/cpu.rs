@@ -52,7 +52,7 @@ mod aarch64 {
         vec![("NEON", true), ("DotProd", dotprod), ("I8MM", i8mm)]
     }
 
-    /// No register has it.
+    /// The CPU has no register with its name.
     pub(super) fn name() -> Option<String> {
         None
     }
@@ -72,7 +72,7 @@ mod aarch64 {
         System { dotprod: getauxval(AT_HWCAP) & HWCAP_ASIMDDP != 0, i8mm: getauxval(AT_HWCAP2) & HWCAP2_I8MM != 0 }
     }
 
-    /// From the system's list of features, which newer names join as systems grow.
+    /// From `sysctl`. A system that is older than the name of a feature does not know it; then the feature is missing.
     #[cfg(target_vendor = "apple")]
     fn ask() -> System {
         use std::ffi::{CStr, c_char, c_int, c_void};
@@ -146,7 +146,8 @@ mod x86_64 {
         false
     }
 
-    /// Bit positions: Intel SDM volume 2, CPUID. A feature whose registers the system does not save (XCR0) is none.
+    /// Bit positions: Intel SDM volume 2, CPUID. A feature whose registers the system does not save (XCR0) counts as
+    /// missing.
     pub(super) fn features() -> Vec<super::Feature> {
         let bit = |register: u32, n: u32| register >> n & 1 == 1;
         let leaf = |n: u32, sub: u32| if __cpuid(0).eax < n { None } else { Some(__cpuid_count(n, sub)) };

@@ -11,8 +11,8 @@ use crate::simd::{LINE, Simd};
 pub(crate) trait Gemm: Simd {
     /// Rows of activations in a full tile: a power of two, [`TILE_ROWS`] or more.
     const FULL_TILE: usize = TILE_ROWS;
-    /// Up to how many full tiles go through the weights without widening them first, as a few rows do. For tiles of
-    /// [`TILE_ROWS`] rows that do not stand in pairs.
+    /// Up to so many full tiles, weights are widened on the way, as for a few rows, and not first. More than 0 only
+    /// where full tiles have [`TILE_ROWS`] rows that do not stand in pairs.
     const STREAMED_TILES: usize = 0;
     /// Whether quantised activations of a full tile stand in pairs of rows: see [`Tile::put`].
     const PAIRS_ROWS: bool = false;

@@ -12,8 +12,7 @@ use crate::ops::roofline::Int8Loop;
 /// The kernels of one instruction set, from [`Isa::kernels`], which asks the CPU first.
 ///
 /// Matrices are given as rows × columns, the elements of a row side by side. A *row* of activations belongs to one
-/// token;
-/// `groups` are row groups of weights, sixteen outputs each.
+/// token; `groups` are row groups of weights, sixteen outputs each.
 pub struct Kernels {
     pub(crate) isa: Isa,
     pub(crate) functions: Functions,
@@ -58,8 +57,8 @@ impl Kernels {
         self.isa
     }
 
-    /// Rows of the next [`Tile`] when `left` rows of activations are left, 1 or more: the largest power of two, `left`
-    /// at most, that this instruction set has a kernel for.
+    /// Rows of the next [`Tile`] when `left` rows of activations are left, 1 or more: the largest power of two up to
+    /// `left` that this instruction set has a kernel for.
     pub fn tile_rows(&self, left: usize) -> usize {
         call!(self.tile_rows(left))
     }
@@ -119,8 +118,7 @@ impl Kernels {
     }
 
     /// The same product of f32 activations with F32, F16 or BF16 weights: each output is one chain of fused
-    /// multiply-adds,
-    /// `k` ascending.
+    /// multiply-adds, `k` ascending.
     ///
     /// `x` is `out.rows()` × `w.cols()`, row `r` beginning at `r · stride`; `out` has 16 columns for each group.
     ///
@@ -143,9 +141,8 @@ impl Kernels {
         call!(self.rms_norm(x, weight, eps, n, out));
     }
 
-    /// [`Kernels::rms_norm`] of every head by itself, in place: `x` is heads × `head_dim`, without padding, and
-    /// `weight` has
-    /// `head_dim` elements for all of them.
+    /// [`Kernels::rms_norm`] of every head by itself, in place: `x` is heads × `head_dim`, without padding, and the
+    /// `head_dim` elements of `weight` are for all of them.
     ///
     /// # Panics
     /// When `weight` has another length.
@@ -208,11 +205,10 @@ impl Kernels {
     }
 
     /// Attends to one [`Segment`] of the KV cache: for each query, the largest of its scores `m`, `Σ e^(score − m)`,
-    /// and
-    /// `Σ e^(score − m) · value`, over the positions that it sees.
+    /// and `Σ e^(score − m) · value`, over the positions that it sees.
     ///
-    /// These are a row of `state`, which is `queries` × [`state_len`]. With `first` they are written, else merged into
-    /// what stands there of earlier segments, as [`Kernels::merge`] does.
+    /// These are a row of `state`, which is `queries` × [`state_len`]. With `first` they are written; otherwise they
+    /// are merged into the state of earlier segments that stands there, as [`Kernels::merge`] does.
     ///
     /// # Panics
     /// When the shapes are others, or a query sees no position or more than a segment has.

@@ -71,8 +71,8 @@ pub(crate) trait Simd: Copy {
     /// This CPU has the instructions, and the system saves their registers.
     unsafe fn new_unchecked() -> Self;
 
-    /// Asks for the line of the cache that is `ahead` bytes after the head of `bytes`, wherever that is; a hint that
-    /// changes no result.
+    /// Prefetches the cache line that is `ahead` bytes after the head of `bytes`, which may be beyond its end; a hint
+    /// that changes no result.
     #[inline(always)]
     fn prefetch(self, bytes: &[u8], ahead: usize) {
         let _ = (bytes, ahead);
@@ -109,8 +109,8 @@ pub(crate) trait Simd: Copy {
     fn scale_by_power_of_two(self, v: Self::V, n: Self::V) -> Self::V;
 
     fn splat_i32(self, x: i32) -> Self::I;
-    /// `x · 2^by` in all lanes, for an `x` that comes from memory and a constant `by`; nothing is lost where that is
-    /// negative.
+    /// `x · 2^by` in all lanes, for an `x` that comes from memory and a constant `by`. Where `by` is negative, `x` is a
+    /// multiple of `2^−by`.
     #[inline(always)]
     fn splat_shifted(self, x: i32, by: i32) -> Self::I {
         self.splat_i32(if by < 0 { x >> -by } else { x << by })

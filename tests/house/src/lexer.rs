@@ -33,7 +33,7 @@ fn is_ident(c: char) -> bool {
 }
 
 impl Lexer<'_> {
-    /// Takes `bytes` of the text and returns whether a line ended in them.
+    /// Goes on by `bytes` of the text and counts the lines that end in them.
     fn skip(&mut self, bytes: usize) {
         let (taken, rest) = self.rest.split_at(bytes);
         self.line += taken.matches('\n').count();

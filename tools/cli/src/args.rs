@@ -9,7 +9,7 @@ use quipu_runtime::host::cores::Cores;
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Isa, Residence};
 
-/// A command line that asks for nothing, or for two things at once, in a way that the parser does not see.
+/// A command line that asks for nothing, or for two things at once, which the parser cannot find out.
 #[derive(Debug)]
 pub struct Usage(String);
 

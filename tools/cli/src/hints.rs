@@ -1,5 +1,5 @@
-//! What to do about an error, in words of the command line. The libraries say what is wrong, and know no options; here
-//! is the one place that maps their errors to these.
+//! What to do about an error, in words of the command line. The libraries say what is wrong and know no options of the
+//! program; only this file knows which option helps against which of their errors.
 
 use std::error::Error;
 
@@ -32,7 +32,7 @@ fn one_line(error: &anyhow::Error) -> String {
     text.split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
-/// What to add to the message, with what leads over to it; nothing for most errors.
+/// What to add to the message, with the separator before it; nothing for most errors.
 fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(of)
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quipu_runtime::Cancel;
 
-/// Signals have numbers above this; it means that none has come.
+/// No signal has come; the numbers of signals are above this.
 const NONE: i32 = 0;
 /// The number of Ctrl-C's signal, on every system.
 const CTRL_C: i32 = 2;
@@ -17,7 +17,7 @@ const CTRL_C: i32 = 2;
 static SIGNAL: AtomicI32 = AtomicI32::new(NONE);
 static LISTENER: Mutex<Option<Listener>> = Mutex::new(None);
 
-/// Who ends in a way of its own.
+/// A command that ends in its own way.
 struct Listener {
     only_ctrl_c: bool,
     cancel: Cancel,
@@ -76,7 +76,7 @@ pub fn listen() -> Listening {
     begin(false)
 }
 
-/// While the returned value lives, Ctrl-C only sets a flag. To terminate still means to end at once.
+/// While the returned value lives, Ctrl-C only sets a flag. SIGTERM still ends the process at once.
 pub fn listen_to_ctrl_c() -> Listening {
     begin(true)
 }
@@ -96,7 +96,7 @@ impl Listening {
         self.0.cancelled()
     }
 
-    /// What a signal raises.
+    /// The flag that a signal raises.
     pub fn cancel(&self) -> &Cancel {
         &self.0
     }

@@ -6,8 +6,7 @@
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
 //!   work is; [`hints`]: what to do about an error. [`interrupt`]: Ctrl-C and SIGTERM.
 //!
-//! What is measured and chosen is `quipu-measure`'s matter, how a model runs `quipu-runtime`'s; here are arguments,
-//! progress and printing.
+//! `quipu-measure` measures and chooses, `quipu-runtime` runs the models; here are arguments, progress and printing.
 //!
 //! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C,
 //! 143 SIGTERM.

@@ -42,8 +42,8 @@ fn draw(
         values.fold((f64::INFINITY, 0.0_f64), |(least, most), v| (least.min(v), most.max(v)))
     };
     let (x, y) = (range(|p| p.x), range(|p| p.y));
-    // Room on the right for labels; below and above a whole power of ten, between which the axis can be read. A little
-    // below, or else the lowest power itself would have no label.
+    // Room on the right for labels. The y axis goes from one whole power of ten to another, so that it can be read; it
+    // begins a little below the first, which would have no label otherwise.
     let margin = 0.1 * (x.1 - x.0).max(0.2 * x.1);
     let (bottom, top) = (0.999 * 10f64.powf(y.0.log10().floor()), 10f64.powf((1.01 * y.1).log10().ceil()));
     let mut chart = ChartBuilder::on(&root)

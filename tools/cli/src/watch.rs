@@ -1,4 +1,4 @@
-//! What a person sees while something takes long: what the measuring library reports, as bars and lines on stderr.
+//! Progress of long work: what the measuring library reports, as bars and lines on stderr.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -72,7 +72,8 @@ impl Watch {
         let mut shown = self.shown();
         match event {
             Event::Loading { done, total } => {
-                // Nothing is written yet, and to load a large model takes long.
+                // Loading a large model takes long and cannot be cancelled; since nothing is written yet, the process
+                // may end here.
                 if self.listening.as_ref().is_some_and(Listening::requested) {
                     std::process::exit(interrupt::exit_code().into());
                 }
@@ -102,7 +103,7 @@ impl Watch {
             Event::Benchmark { threads, step } => {
                 talk::note_part(&format!("{CLEAR}{}: {}", count(threads, "thread"), describe(step)));
             }
-            // What a later library reports besides.
+            // Events that a later version of the library may add.
             _ => {}
         }
     }

@@ -31,7 +31,7 @@ pub struct BenchOptions {
     pub threads: Vec<usize>,
     /// Runs of each test, of which the median counts; at least 1.
     pub repetitions: usize,
-    /// How the model is loaded; threads and context are found out.
+    /// How the model is loaded; its threads and its context are replaced by what each round needs.
     pub load: LoadOptions,
 }
 
@@ -54,7 +54,7 @@ impl Default for BenchOptions {
 pub struct Bench {
     /// The model's name.
     pub model: String,
-    /// The type that most multiplications are with.
+    /// The type of the weights that most multiplications are with.
     #[serde(rename = "type", serialize_with = "crate::json::lowercase")]
     pub ty: TensorType,
     /// Bytes of all matrices in memory.
@@ -128,22 +128,22 @@ pub struct BenchResult {
     pub rate: Rate,
 }
 
-/// What a test needs most, and what share of the machine's limit that is.
+/// How much a test did in a second of what limits it, and what share of the machine's limit that is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Rate {
-    /// A prompt needs arithmetic.
+    /// Arithmetic limits how fast a prompt is read.
     Prefill {
         /// Multiplications with weights in a second.
         macs_per_s: f64,
-        /// Of the most that the threads can do.
+        /// These in percent of the most that the threads can do.
         percent_of_peak: f64,
     },
-    /// A single token needs memory.
+    /// Memory limits how fast single tokens are read.
     Decode {
         /// Bytes of weights, keys and values that are read in a second.
         bytes_per_s: f64,
-        /// Of what the threads can read.
+        /// These in percent of what the threads can read.
         percent_of_bandwidth: f64,
     },
 }
@@ -165,9 +165,8 @@ impl Rate {
     }
 }
 
-/// Measures how fast the model called `name` (see [`open`](fn@quipu_runtime::open)) runs: prompts
-/// read at once, tokens read one by one, both after some context, and beside it how fast the same threads read memory
-/// and multiply.
+/// Measures how fast the model called `name` (see [`open`](fn@quipu_runtime::open)) runs: prompts read at once, tokens
+/// read one by one, both after some context; and beside it how fast the same threads read memory and multiply.
 ///
 /// # Errors
 /// When there is nothing to measure, when the model can't be loaded, or when it has no room for the context.
@@ -252,7 +251,7 @@ fn measure(
     engine.prefill(&mut engine.new_sequence(), &tokens[..FIRST_PROMPT])?;
     let first_token_ms = 1e3 * start.elapsed().as_secs_f64();
 
-    // The first pass over a large batch finds its memory not yet there.
+    // The first pass of a large batch also waits for the system to give it memory.
     let warm_up = options.load.batch.min(longest_prompt).max(1);
     engine.prefill(&mut engine.new_sequence(), &tokens[..warm_up])?;
     let (mut results, mut kv_bytes) = (Vec::new(), 0);

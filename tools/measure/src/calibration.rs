@@ -1,4 +1,5 @@
-//! Calibration: what a model's matrices meet on a text, on what the model writes itself, or on tokens drawn at random.
+//! Calibration: the inputs of a model's matrices on a text, on what the model writes itself, or on tokens drawn at
+//! random.
 
 use std::sync::Arc;
 
@@ -18,19 +19,19 @@ use crate::text::begin_with_bos;
 /// Tokens of a chunk of a calibration text.
 const CHUNK: usize = 512;
 
-/// The model's own texts: so many, written side by side, each of so many tokens. More tokens gain hardly anything,
-/// longer texts nothing (`docs/quantisation.md`).
+/// How many texts the model writes side by side, and the tokens of each. More tokens gain hardly anything, longer texts
+/// nothing (`docs/quantisation.md`).
 const OWN_TEXTS: usize = 32;
 const OWN_TOKENS: usize = 128;
 
-/// How the texts are drawn. Hotter than the model is by itself, so that they lead to where other people's texts lead,
-/// too (measured against 1 and 2). The likeliest tokens stand for all: to sort a whole vocabulary takes longer than to
-/// run a small model.
+/// How these texts are sampled. The temperature is above 1, so that they reach what other people's texts reach, too (1
+/// and 2 were measured as well). Only the likeliest tokens take part: sorting a whole vocabulary takes longer than
+/// running a small model.
 const OWN_TEMPERATURE: f32 = 1.5;
 const OWN_TOP_K: usize = 1000;
 
-/// Texts of tokens drawn at random, and tokens of each: enough for most of what own text gains, in a small part of its
-/// time.
+/// How many texts of tokens drawn at random there are, and the tokens of each: enough for most of what own text gains,
+/// in a small part of its time.
 const RANDOM_TEXTS: usize = 4;
 const RANDOM_TOKENS: usize = 128;
 
@@ -42,7 +43,7 @@ pub struct ImatrixOptions {
     pub context: usize,
     /// How many chunks of the text are read at most.
     pub chunks: Option<usize>,
-    /// What the file says of where the text came from.
+    /// Where the text came from, as the importance matrix's file says it (`imatrix.datasets`).
     pub datasets: Vec<String>,
 }
 
@@ -52,16 +53,16 @@ impl Default for ImatrixOptions {
     }
 }
 
-/// What a model's matrices met, and on which texts.
+/// The inputs of a model's matrices, and the texts that they come from.
 pub(crate) struct Calibrated {
     pub(crate) imatrix: Imatrix,
     /// Tokens, text by text.
     pub(crate) texts: Vec<Vec<u32>>,
 }
 
-/// Measures what the model's matrices meet when it reads `text`: for each matrix the sums of squares of its inputs, and
-/// the sums of their products within windows of 256 columns, by which [`quantize`](crate::quantize) makes good the
-/// error of one weight with the next ones.
+/// Measures the inputs of the model's matrices while it reads `text`: for each matrix the sums of their squares, and
+/// the sums of their products within windows of 256 columns, by which [`quantize`](crate::quantize) lets the next
+/// weights make good the error of one.
 ///
 /// # Errors
 /// When the text has no whole chunk ([`MeasureError::ShortText`]), or when the engine can't read a chunk.
@@ -92,7 +93,7 @@ pub fn imatrix(
     Ok(imatrix)
 }
 
-/// What the model's matrices meet when it reads `text` in chunks of `len` tokens, `most` of them at most.
+/// The inputs of the model's matrices while it reads `text` in chunks of `len` tokens, at most `most` of them.
 fn on_text(
     engine: &mut Engine,
     text: &str,
@@ -125,7 +126,8 @@ fn on_text(
     Ok(Calibrated { imatrix, texts: tokens.chunks_exact(len).map(<[u32]>::to_vec).collect() })
 }
 
-/// What the model's matrices meet while it writes texts, each from another token on. The same on every machine.
+/// The inputs of the model's matrices while it writes texts, each beginning with another token. The same on every
+/// machine.
 fn on_own_text(engine: &mut Engine, monitor: &Monitor<'_>) -> Result<Calibrated, MeasureError> {
     let tokenizer = engine.tokenizer().clone();
     let ids = 0..engine.vocabulary() as u32;
@@ -134,7 +136,7 @@ fn on_own_text(engine: &mut Engine, monitor: &Monitor<'_>) -> Result<Calibrated,
     if begin.is_empty() {
         return Err(MeasureError::NoText);
     }
-    // Spread over the vocabulary.
+    // The first tokens are spread over the vocabulary.
     let mut next: Vec<u32> = (0..OWN_TEXTS).map(|i| begin[(2 * i + 1) * begin.len() / (2 * OWN_TEXTS)]).collect();
     let mut sampler =
         Sampler::new(SamplerOptions::default().temperature(OWN_TEMPERATURE).top_k(OWN_TOP_K).top_p(1.0).min_p(0.0))?;
@@ -156,7 +158,7 @@ fn on_own_text(engine: &mut Engine, monitor: &Monitor<'_>) -> Result<Calibrated,
             if mark.is_some() {
                 return;
             }
-            // Text alone: no end of the text, and nothing that the model was never trained on.
+            // Only tokens that are text: none that ends the text, none that the model was never trained on.
             possible.clear();
             possible.extend(logits.iter().zip(&text).map(|(&l, &text)| if text { l } else { f32::NEG_INFINITY }));
             match sampler.sample(&possible) {
@@ -173,7 +175,7 @@ fn on_own_text(engine: &mut Engine, monitor: &Monitor<'_>) -> Result<Calibrated,
     Ok(Calibrated { imatrix, texts })
 }
 
-/// What the matrices of the model meet: on `text`, or without one on its own.
+/// The inputs of the model's matrices on `text`, or without one on what the model writes itself.
 pub(crate) fn calibrate(
     source: &Arc<dyn Source>,
     text: Option<&str>,
@@ -189,7 +191,7 @@ pub(crate) fn calibrate(
     }
 }
 
-/// What the matrices of the model meet on tokens drawn at random, with one layer in memory at a time. The same on every
+/// The inputs of the model's matrices on tokens drawn at random, with one layer in memory at a time. The same on every
 /// machine.
 pub(crate) fn on_random_tokens(source: &Arc<dyn Source>, monitor: &Monitor<'_>) -> Result<Imatrix, MeasureError> {
     let path = || source.path().to_path_buf();
@@ -203,13 +205,13 @@ pub(crate) fn on_random_tokens(source: &Arc<dyn Source>, monitor: &Monitor<'_>) 
     let mut progress = |done, total| monitor.report(Event::Calibrating { done, total });
     progress(0, config.layers);
     let passed = calibration_pass(source.clone(), &texts, Isa::best(), monitor.cancel(), &mut observer, &mut progress);
-    // What was cancelled ends with an error of its own.
+    // A pass that was cancelled fails in another way; what the caller should see is `Cancelled`.
     monitor.check()?;
     passed?;
     Ok(imatrix)
 }
 
-/// Texts of `length` tokens that are text, each equally likely.
+/// Texts of `length` tokens, drawn with equal chances among the tokens that are text.
 fn random_texts(tokenizer: &Tokenizer, length: usize) -> Result<Vec<Vec<u32>>, MeasureError> {
     let ids = 0..tokenizer.vocab_size() as u32;
     let text: Vec<u32> = ids.filter(|&id| tokenizer.kind(id) == TokenKind::Normal).collect();

@@ -25,9 +25,9 @@ pub struct CompareOptions {
     pub context: usize,
     /// How many chunks of the text are read at most.
     pub chunks: usize,
-    /// How speeds are measured, if they are.
+    /// How speeds are measured; `None` when they are not.
     pub speed: Option<SpeedOptions>,
-    /// How the models are loaded; what is needed of the context is found out.
+    /// How the models are loaded; its context is replaced by the smallest that the text and the speeds need.
     pub load: LoadOptions,
 }
 
@@ -141,7 +141,7 @@ impl Run<'_> {
         let speed = self.options.speed.as_ref().map_or(0, |speed| speed.prompt.max(speed.decode));
         let context = Some(self.options.context.max(speed));
         let options = self.options.load.clone().context(context);
-        // It was given as text.
+        // The path was made from a name, so nothing is lost.
         let source = quipu_runtime::open(&file.path.to_string_lossy())?;
         Ok(Engine::load(source, &options, &self.monitor.loading())?)
     }
@@ -166,7 +166,7 @@ impl Run<'_> {
     }
 }
 
-/// The text, and what the base predicts for it: all logits, place by place, in a file without a name.
+/// The text, and what the base predicts for it: all logits, place by place, in a temporary file without a name.
 struct Reference {
     chunks: Chunks,
     path: PathBuf,
@@ -191,7 +191,7 @@ impl Reference {
         Err(MeasureError::OtherVocabulary { path: file.path.clone(), base: self.path.clone() })
     }
 
-    /// Lets the base predict, and remembers.
+    /// Lets the base predict the text, and writes its logits into the file.
     fn write(&mut self, base: &mut Engine, monitor: &Monitor<'_>) -> Result<Mean, MeasureError> {
         let (file, vocabulary) = (&mut self.logits, self.vocabulary);
         read(base, &self.chunks, monitor, |base, chunk, nll| {
@@ -203,7 +203,7 @@ impl Reference {
         })
     }
 
-    /// Lets another model predict.
+    /// Lets another model predict the text, and compares with the logits in the file.
     fn compare(&mut self, engine: &mut Engine, monitor: &Monitor<'_>) -> Result<(Mean, Divergence), MeasureError> {
         let (file, vocabulary) = (&mut self.logits, self.vocabulary);
         file.rewind().map_err(|error| temporary(&self.chunks, vocabulary, error))?;

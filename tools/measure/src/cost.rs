@@ -23,13 +23,13 @@ pub struct Work {
 pub struct Cost {
     /// The matrices of all layers, which every token passes.
     pub layers: Work,
-    /// The output matrix, which the tokens pass whose logits are wanted.
+    /// The output matrix, which only those tokens pass whose logits are wanted.
     pub head: Work,
-    /// All matrices in memory: the two above, and the embeddings if they are no output matrix too.
+    /// Bytes of all matrices in memory: the two above, and the embeddings unless they are the output matrix, too.
     pub resident_bytes: u64,
-    /// Keys and values that one position adds, and that every later token reads.
+    /// Bytes of keys and values that one position adds, and that every later token reads.
     pub position_bytes: u64,
-    /// The type that most multiplications are with.
+    /// The type of the weights that most multiplications are with.
     pub ty: TensorType,
 }
 

@@ -54,7 +54,7 @@ pub fn machine_limits(isa: Isa, threads: usize) -> Result<MachineLimits, Measure
     })
 }
 
-/// What a model needs of memory, and the speeds that follow for it from what the machine can do.
+/// The memory that a model needs, and the speeds that follow for it from what the machine can do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Estimate {
@@ -62,7 +62,7 @@ pub struct Estimate {
     pub path: PathBuf,
     /// The model's own name.
     pub name: Option<String>,
-    /// The type that most multiplications are with.
+    /// The type of the weights that most multiplications are with.
     #[serde(rename = "type", serialize_with = "crate::json::lowercase")]
     pub ty: TensorType,
     /// Whether the weights are used as they lie in the file.

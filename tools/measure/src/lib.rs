@@ -1,17 +1,17 @@
-//! What measures models and machines, and what chooses by measurements: the library under the program's commands.
+//! Measures models and machines, and chooses types by what it measured: the library under the program's commands.
 //!
-//! - [`quantize`]: a model with smaller weights, rounded by what its matrices meet, with types by a rule or chosen for
-//!   a size. Start here.
-//! - [`imatrix`](fn@imatrix): what the matrices meet on a text, for a file of its own.
+//! - [`quantize`]: a model with smaller weights, rounded by what the inputs of its matrices are (calibration), with
+//!   types by a rule or chosen for a size. Start here.
+//! - [`imatrix`](fn@imatrix): the inputs of the matrices on a text, to be kept in a file (importance matrix).
 //! - [`perplexity`](fn@perplexity) and [`kl_divergence`]: how well a model predicts a text, and how far it is from
 //!   another one; [`compare`](fn@compare): several files of one model beside each other.
-//! - [`bench`](fn@bench): how fast a model runs beside what the machine can do; [`machine_limits`] and
-//!   [`estimate`](fn@estimate): what that is, and what follows for a model that is not loaded. Below them:
+//! - [`bench`](fn@bench): how fast a model runs, beside what the machine can do at best; [`machine_limits`]: the latter
+//!   alone; [`estimate`](fn@estimate): the speeds that follow from it for a model that is not loaded. Below them:
 //!   [`roofline`], which measures the machine, and [`cost`], what a model asks of it.
 //!
-//! Each function takes a [`Monitor`], which hears how far it is and may stop it. Results are plain structs; as JSON (by
-//! serde) they are what the program prints with `--json`. How a model runs is `quipu-runtime`'s matter, how a file is
-//! written `quipu-formats`'.
+//! Functions that run long take a [`Monitor`], which hears how far they are and may stop them. Results are plain
+//! structs; as JSON (by serde) they are what the program prints with `--json`. `quipu-runtime` runs the models,
+//! `quipu-formats` writes the files.
 #![forbid(unsafe_code)]
 
 mod bench;

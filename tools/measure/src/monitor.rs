@@ -1,4 +1,4 @@
-//! How long work tells how far it is, and how it is told to stop.
+//! The progress of long work, and how it is stopped.
 
 use std::fmt;
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::speed::Test;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A model is being loaded: so many bytes of weights of all.
+    /// A model is being loaded.
     Loading {
-        /// Bytes loaded.
+        /// Bytes of weights loaded.
         done: u64,
-        /// Bytes to load.
+        /// Bytes of weights to load in all.
         total: u64,
     },
     /// A calibration pass reads or writes its texts.
@@ -107,7 +107,7 @@ pub enum BenchStep {
     },
 }
 
-/// Whom long work tells how far it is, and who may stop it.
+/// Hears of the progress of long work, and may stop it.
 #[derive(Clone)]
 pub struct Monitor<'a> {
     cancel: Cancel,
@@ -116,17 +116,17 @@ pub struct Monitor<'a> {
 
 impl<'a> Monitor<'a> {
     /// Calls `report` now and then, from any thread. When `cancel` is raised, work ends with
-    /// [`MeasureError::Cancelled`]; what is loading a model does so when that is loaded.
+    /// [`MeasureError::Cancelled`]; loading a model is not interrupted, so work ends after it.
     pub fn new(cancel: Cancel, report: &'a (dyn Fn(Event<'_>) + Sync)) -> Monitor<'a> {
         Monitor { cancel, report }
     }
 
-    /// Tells nobody, and nobody stops the work.
+    /// Hears nothing and never stops the work.
     pub fn silent() -> Monitor<'static> {
         Monitor { cancel: Cancel::new(), report: &|_| {} }
     }
 
-    /// The wish that the work should end.
+    /// The flag that ends the work.
     pub(crate) fn cancel(&self) -> &Cancel {
         &self.cancel
     }
@@ -148,7 +148,7 @@ impl<'a> Monitor<'a> {
         Ok(())
     }
 
-    /// For what loads models.
+    /// The progress of a model that is being loaded.
     pub(crate) fn loading(&self) -> impl Fn(u64, u64) + Sync + use<'a> {
         let report = self.report;
         move |done, total| report(Event::Loading { done, total })

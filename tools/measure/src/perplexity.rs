@@ -149,7 +149,8 @@ pub fn kl_divergence(
     Ok(BasePerplexity { perplexity, base_ppl, base_error, divergence: divergences.divergence() })
 }
 
-/// Lets `predict(engine, chunk, nll)` read all chunks; it returns the mean divergence so far, if there is a base.
+/// Calls `predict(engine, chunk, nll)` for each chunk. `predict` adds to `nll`, which is the result in the end, and
+/// returns the mean divergence so far, if there is a base.
 pub(crate) fn read(
     engine: &mut Engine,
     chunks: &Chunks,
@@ -166,7 +167,7 @@ pub(crate) fn read(
     Ok(nll)
 }
 
-/// An error when what the engine predicted up to and with chunk `chunk`, from 1, is no number.
+/// An error when the log-likelihoods up to and with chunk `chunk`, counted from 1, are not finite.
 fn check_finite(engine: &Engine, nll: &Mean, chunk: usize) -> Result<(), MeasureError> {
     if nll.value().is_finite() {
         return Ok(());

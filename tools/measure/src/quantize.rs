@@ -39,13 +39,13 @@ pub enum CalibrateOn {
     /// which runs the model anyway, it is [`CalibrateOn::OwnText`].
     #[default]
     RandomTokens,
-    /// What the model meets in 4096 tokens that it writes itself: a little better, and several times as long. The
-    /// whole model has to fit into memory as it is.
+    /// What 4096 tokens show that the model writes itself: a little better, and takes several times as long. The whole
+    /// model has to fit into memory as it is.
     OwnText,
-    /// What the model meets in this text.
+    /// What this text shows.
     Text(String),
-    /// What an importance matrix tells, of Quipu or of llama.cpp. Mixes then take the types that llama.cpp takes when
-    /// it has one.
+    /// What an importance matrix of Quipu or of llama.cpp says. Mixes then take the types that llama.cpp takes when it
+    /// has one.
     Imatrix(Arc<Imatrix>),
     /// Nothing. With [`Types::Bits`] it is [`CalibrateOn::OwnText`].
     Nothing,
@@ -68,7 +68,8 @@ pub struct QuantizeOptions {
 }
 
 impl QuantizeOptions {
-    /// Weights of these types as well rounded as they are by default, in a file for every reader of GGUF.
+    /// The defaults, with weights of these types: a search after a calibration on random tokens, and a file that every
+    /// reader of GGUF takes.
     pub fn new(types: impl Into<Types>) -> QuantizeOptions {
         QuantizeOptions {
             types: types.into(),
@@ -94,9 +95,9 @@ pub struct Quantized {
 
 /// Writes `source` as a GGUF to `output`, which appears under its name only when it is complete.
 ///
-/// Unless the options say otherwise, a calibration pass over random tokens comes first, so that the error of each
-/// weight is made good by those after it; where that gains nothing (no weight becomes coarser than Q8_0), it is left
-/// out. Uses rayon's threads besides those of the model.
+/// Unless the options say otherwise, a calibration pass over random tokens comes first, so that later weights can make
+/// good the error of each. Where that gains nothing (no weight becomes coarser than Q8_0), the pass is left out. Uses
+/// rayon's threads besides those of the model.
 ///
 /// # Errors
 /// When the options contradict each other, when a model that has to be run can't be, or when the file can't be written.

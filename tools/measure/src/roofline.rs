@@ -1,8 +1,8 @@
 //! The machine's own limits, measured: how fast it reads memory, how fast it multiplies.
 //!
 //! Decode is a walk through memory and prefill is int8 arithmetic, so these are the roofline of a model's speed
-//! (Williams, Waterman and Patterson 2009). Every figure is the best of several runs: what once was reached is
-//! possible, and less is somebody else's doing.
+//! (Williams, Waterman and Patterson 2009). Every figure is the best of several runs: what was reached once is
+//! possible, and slower runs were disturbed by other programs.
 
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,8 @@ pub struct Roofline {
     pool: Pool,
 }
 
-/// How long one run of a loop takes: long enough for the clock and for the threads to come, short enough to find a
-/// moment without disturbance.
+/// How long one run of a loop takes: long beside the clock's steps and the start of the threads, short enough that some
+/// run is not disturbed.
 const RUN: Duration = Duration::from_millis(10);
 /// Runs of a loop.
 const RUNS: usize = 15;
@@ -61,7 +61,7 @@ impl Roofline {
         #[cfg(target_os = "linux")]
         {
             use memmap2::Advice;
-            // A wish: without large pages the figure is what this machine does.
+            // Only a request: where the system has no large pages, the figure is for those that it has.
             let _ = memory.advise(if huge { Advice::HugePage } else { Advice::NoHugePage });
         }
         let kernels = self.kernels;

@@ -105,7 +105,7 @@ pub(crate) fn time(
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Tokens without meaning, always the same: how fast a model reads does not depend on what.
+/// Tokens without meaning, always the same: how fast a model reads does not depend on what it reads.
 pub(crate) fn random_tokens(count: usize, vocabulary: usize) -> Vec<u32> {
     let mut state = 1u64;
     let mut next = || {

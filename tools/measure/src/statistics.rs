@@ -89,7 +89,7 @@ impl Divergences {
         self.mean
     }
 
-    /// What the divergence stays below at the part `p` of all places, between neighbours in proportion.
+    /// What the divergence stays below at the share `p` of all places, interpolated linearly between neighbours.
     fn percentile(&self, p: f64) -> f64 {
         let mut sorted = self.kl.clone();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -99,14 +99,14 @@ impl Divergences {
         (1.0 - part) * sorted[below] + part * sorted[(below + 1).min(last)]
     }
 
-    /// At what part of the places both models have the same favourite, with the error of a binomial's mean.
+    /// At what share of the places both models find the same token likeliest, with the standard error of a share.
     fn same_top(&self) -> (f64, f64) {
         let n = self.kl.len() as f64;
         let p = self.same_top as f64 / n;
         (p, (p * (1.0 - p) / (n - 1.0).max(1.0)).sqrt())
     }
 
-    /// What they come to.
+    /// The figures of all places together.
     pub(crate) fn divergence(&self) -> Divergence {
         let (same_top, same_top_error) = self.same_top();
         let (kl, kl_error) = (self.mean.value(), self.mean.error());

@@ -1,4 +1,4 @@
-//! A model's predictions of a text, which is cut into chunks by llama.cpp's method.
+//! A model's predictions of a text that is cut into chunks by llama.cpp's method.
 
 use quipu_runtime::Engine;
 use quipu_runtime::softmax::log_probability;
@@ -22,13 +22,13 @@ impl Chunks {
         len: usize,
         most: Option<usize>,
     ) -> Result<Chunks, MeasureError> {
-        // One token is predicted then.
+        // With so many tokens one is predicted.
         const LEAST: usize = 4;
         if len < LEAST {
             return Err(MeasureError::ShortChunk { len, least: LEAST });
         }
         let mut tokens = tokenizer.encode(text, true, false);
-        // One chunk says little, so llama.cpp asks for two; that keeps figures from being compared that should not be.
+        // One chunk says little. llama.cpp refuses it, too, so there is no figure of its to compare with.
         let (found, needed) = (tokens.len(), len.saturating_mul(2));
         if found < needed {
             return Err(MeasureError::ShortText { found, chunk: len, needed });
@@ -52,7 +52,7 @@ impl Chunks {
         self.tokens.len() / self.len
     }
 
-    /// Tokens that are predicted in a chunk: its second half but for the first of that.
+    /// Tokens that are predicted in a chunk: those of its second half, except the first.
     pub(crate) fn places(&self) -> usize {
         self.len - self.len / 2 - 1
     }
@@ -65,8 +65,9 @@ pub(crate) fn begin_with_bos(tokenizer: &Tokenizer, tokens: &mut [u32], len: usi
     }
 }
 
-/// Reads a chunk and calls `see(place, logits)` for what the model predicts at each place of its second half, several
-/// at once; returns what that made of them. `nll` gets the negative log-likelihoods of what stands there.
+/// Reads a chunk and calls `see(place, logits)` with the model's prediction at each place of its second half, several
+/// calls at once; returns their results, place by place. `nll` gets the negative log-likelihood of each token that
+/// stands there.
 pub(crate) fn predict<T: Send + Sync>(
     engine: &mut Engine,
     chunk: &[u32],

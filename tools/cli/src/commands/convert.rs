@@ -136,7 +136,8 @@ fn parse_tensor(rule: &str) -> Result<TensorRule, String> {
     Ok(TensorRule { pattern: pattern.into(), ty })
 }
 
-/// Writes `input`, any model, to `output`; `what` is said of that meanwhile. Ctrl-C and SIGTERM leave nothing behind.
+/// Writes `input`, any model, to `output`; `what` names that on the progress bar. Ctrl-C and SIGTERM leave nothing
+/// behind.
 pub fn write(input: &Path, output: &Path, what: &'static str, options: &QuantizeOptions) -> Result<()> {
     let source = model::open_path(input)?;
     let started = Instant::now();

@@ -1,8 +1,8 @@
 //! The choice itself: the least loss within a budget of bytes.
 
-/// For each matrix one of its `(bytes, loss)`, so that the bytes are at most `budget` together and the losses as small
-/// as steps along the lower convex hulls make them; `None` when the budget is too small for anything. A larger budget
-/// never gives a larger loss.
+/// Picks for each matrix one of its `(bytes, loss)` and returns their numbers: together they have at most `budget`
+/// bytes and lose as little as steps along the lower convex hulls allow. `None` when even the smallest are too large. A
+/// larger budget never gives a larger loss.
 ///
 /// Each matrix begins with the smallest; then the steps are taken that gain most for a byte, as far as they fit (the
 /// Lagrangian relaxation of the knapsack problem: Everett 1963; the last bytes go to smaller steps).
@@ -24,7 +24,7 @@ pub(super) fn choose(matrices: &[Vec<(u64, f64)>], budget: u64) -> Option<Vec<us
     steps.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     let mut at = vec![0; matrices.len()];
     for (_, i, to, bytes) in steps {
-        // Where a step did not fit, those behind it are not to be had.
+        // A matrix takes no step after one that did not fit.
         if at[i] + 1 == to && bytes <= left {
             (at[i], left) = (to, left - bytes);
         }
@@ -32,7 +32,7 @@ pub(super) fn choose(matrices: &[Vec<(u64, f64)>], budget: u64) -> Option<Vec<us
     Some(at.iter().zip(&hulls).map(|(&at, hull)| hull[at]).collect())
 }
 
-/// Those on the lower convex hull, from the smallest on to the one with the least loss.
+/// The numbers of the choices on the lower convex hull, from the smallest to the one with the least loss.
 fn hull(choices: &[(u64, f64)]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..choices.len()).collect();
     order.sort_by(|&a, &b| choices[a].0.cmp(&choices[b].0).then(choices[a].1.total_cmp(&choices[b].1)));

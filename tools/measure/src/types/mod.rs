@@ -38,13 +38,13 @@ pub struct ChosenTypes {
     /// The divergence from the unquantised model that the losses of all matrices add up to, in nats, on texts like
     /// those that were read.
     pub expected_kl: f64,
-    /// What the file is called by: the type of most of its bytes.
+    /// The type or mix that the file is named after: the type of most of its bytes.
     pub name: TypeRule,
     /// The type of each matrix.
     pub tensors: Vec<TensorRule>,
 }
 
-/// Whether a file of `bits` for each weight can be made of `source` with `options`.
+/// An error when no file of `bits` for each weight can be made of `source` with `options`.
 pub(crate) fn check(source: &dyn Source, bits: f64, options: &ConvertOptions) -> Result<(), MeasureError> {
     let (least, most) = TypeChoices::of(source, options)?.range();
     let some_types_given = !options.tensors.is_empty();
@@ -100,7 +100,7 @@ pub(crate) fn choose(
     Ok(ChosenTypes { bits_per_weight, expected_kl, name: mostly(&picked), tensors })
 }
 
-/// What a file is called by the type of most of its bytes.
+/// The type or mix that a file is named after, by the type of most of its bytes.
 fn mostly(picked: &[&SizedType]) -> TypeRule {
     let bytes = |ty| -> u64 { picked.iter().filter(|t| t.ty == ty).map(|t| t.bytes).sum() };
     match TensorType::ALL.into_iter().max_by_key(|&ty| bytes(ty)) {
@@ -112,8 +112,8 @@ fn mostly(picked: &[&SizedType]) -> TypeRule {
     }
 }
 
-/// For each of the `probes`, matrices by their numbers with types, the mean divergence from the model's predictions
-/// when these alone are rounded to these types.
+/// For each of the `probes`, which are numbers of matrices with the types that these are rounded to: the mean
+/// divergence from the model's predictions when no other matrix is rounded.
 fn losses(
     source: &Arc<dyn Source>,
     probes: &[Vec<(usize, TensorType)>],
@@ -152,7 +152,7 @@ fn load(
     loaded.map_err(|error| MeasureError::DoesNotRun { task: "to choose types", error })
 }
 
-/// What `see(text, place, logits)` makes of the predictions at all places that count, text by text.
+/// Calls `see(text, place, logits)` with the predictions at all places that count; returns the results text by text.
 fn predictions<T: Send + Sync>(
     engine: &mut Engine,
     texts: &[&[u32]],

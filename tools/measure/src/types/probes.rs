@@ -1,11 +1,11 @@
-//! What is rounded alone to learn what that costs.
+//! Probes: the matrices that are rounded alone, to measure what that loses.
 
 use std::collections::BTreeMap;
 
 use quipu_formats::convert::type_choices::MatrixTypes;
 use quipu_formats::families::names::split_layer;
 
-/// As many matrices are probed one by one.
+/// Up to so many matrices, each is probed by itself.
 const MOST_PROBES: usize = 64;
 
 /// Which matrices are measured together: each by itself, or in a deep model those of one kind in neighbouring layers.
