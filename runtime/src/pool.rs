@@ -128,10 +128,12 @@ impl Pool {
         while shared.state.0.load(Acquire) & WORKERS > 0 {
             spin(&mut since, std::thread::yield_now);
         }
+        // Before this thread's own panic goes on, or the next step would be blamed for a worker's.
+        let others_panicked = shared.panicked.swap(false, Relaxed);
         if let Err(panic) = mine {
             resume_unwind(panic);
         }
-        assert!(!shared.panicked.swap(false, Relaxed), "a worker of the pool panicked");
+        assert!(!others_panicked, "a worker of the pool panicked");
     }
 
     /// Calls `f(local, chunk)` for every chunk in `0..chunks`, each once; `local` is the calling worker's own.
@@ -356,6 +358,23 @@ mod tests {
             pool.for_each(&mut locals, 10, |local, _| *local += 1);
             assert_eq!(locals.iter().sum::<i32>(), 10);
         }
+    }
+
+    #[test]
+    fn a_step_in_which_everyone_panics_leaves_nothing_behind() {
+        let mut pool = Pool::new(2, &Cores::here()).unwrap();
+        let both = std::sync::Barrier::new(2);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            // Neither goes on before the other has a chunk, too.
+            pool.for_each(&mut [(); 2], 2, |(), _| {
+                both.wait();
+                panic!("on purpose");
+            });
+        }));
+        assert!(result.is_err());
+        let mut locals = [0; 2];
+        pool.for_each(&mut locals, 10, |local, _| *local += 1);
+        assert_eq!(locals.iter().sum::<i32>(), 10);
     }
 
     #[cfg(target_os = "linux")]
