@@ -19,8 +19,8 @@ use crate::text::begin_with_bos;
 /// Tokens of a chunk of a calibration text.
 const CHUNK: usize = 512;
 
-/// How many texts the model writes side by side, and the tokens of each. More tokens gain hardly anything, longer texts
-/// nothing (`docs/quantisation.md`).
+/// How many texts the model writes side by side, and the tokens of each, if its context holds so many. More tokens gain
+/// hardly anything, longer texts nothing (`docs/quantisation.md`).
 const OWN_TEXTS: usize = 32;
 const OWN_TOKENS: usize = 128;
 
@@ -140,14 +140,14 @@ fn on_own_text(engine: &mut Engine, monitor: &Monitor<'_>) -> Result<Calibrated,
     let mut next: Vec<u32> = (0..OWN_TEXTS).map(|i| begin[(2 * i + 1) * begin.len() / (2 * OWN_TEXTS)]).collect();
     let mut sampler =
         Sampler::new(SamplerOptions::default().temperature(OWN_TEMPERATURE).top_k(OWN_TOP_K).top_p(1.0).min_p(0.0))?;
-    let (mut imatrix, tied) =
-        (Imatrix::new(Vec::new(), OWN_TEXTS as u32, OWN_TOKENS as u32), engine.source().is_tied());
+    let length = OWN_TOKENS.min(engine.context_length());
+    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), OWN_TEXTS as u32, length as u32), engine.source().is_tied());
     let mut sequences: Vec<_> = (0..OWN_TEXTS).map(|_| engine.new_sequence()).collect();
     let mut sequences: Vec<_> = sequences.iter_mut().collect();
     let mut bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
     let (mut possible, mut texts) = (Vec::new(), vec![Vec::new(); OWN_TEXTS]);
-    monitor.step(Event::Calibrating { done: 0, total: OWN_TOKENS })?;
-    for step in 0..OWN_TOKENS {
+    monitor.step(Event::Calibrating { done: 0, total: length })?;
+    for step in 0..length {
         let mark = bos.take();
         let token = |(sequence, &token)| BatchToken { token: mark.unwrap_or(token), sequence, logits: true };
         let batch: Vec<_> = next.iter().enumerate().map(token).collect();
@@ -170,7 +170,7 @@ fn on_own_text(engine: &mut Engine, monitor: &Monitor<'_>) -> Result<Calibrated,
         if let Some(error) = failure {
             return Err(error.into());
         }
-        monitor.step(Event::Calibrating { done: step + 1, total: OWN_TOKENS })?;
+        monitor.step(Event::Calibrating { done: step + 1, total: length })?;
     }
     Ok(Calibrated { imatrix, texts })
 }
@@ -199,8 +199,9 @@ pub(crate) fn on_random_tokens(source: &Arc<dyn Source>, monitor: &Monitor<'_>) 
     let config = config.map_err(|error| MeasureError::Config { path: path(), error })?;
     let tokenizer = Tokenizer::from_metadata(source.metadata());
     let tokenizer = tokenizer.map_err(|error| MeasureError::Tokenizer { path: path(), error })?;
-    let texts = random_texts(&tokenizer, RANDOM_TOKENS.min(config.context))?;
-    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), RANDOM_TEXTS as u32, RANDOM_TOKENS as u32), source.is_tied());
+    let length = RANDOM_TOKENS.min(config.context);
+    let texts = random_texts(&tokenizer, length)?;
+    let (mut imatrix, tied) = (Imatrix::new(Vec::new(), RANDOM_TEXTS as u32, length as u32), source.is_tied());
     let mut observer = |input, rows: Rows| add(&mut imatrix, tied, input, rows);
     let mut progress = |done, total| monitor.report(Event::Calibrating { done, total });
     progress(0, config.layers);

@@ -163,6 +163,28 @@ fn signals_leave_nothing_behind() {
     }
 }
 
+/// A context that holds fewer tokens than the texts of a calibration usually have makes them shorter.
+#[test]
+fn a_model_with_a_short_context_is_calibrated_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tiny-llama2-f16"));
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let config = std::fs::read_to_string(from.join("config.json")).unwrap();
+    let short = config.replace(r#""max_position_embeddings": 2048"#, r#""max_position_embeddings": 64"#);
+    assert_ne!(short, config);
+    std::fs::write(dir.path().join("config.json"), short).unwrap();
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
+    for calibrate in ["", "--calibrate", &format!("--calibrate={text}")] {
+        let out = dir.path().join("q8_0.gguf");
+        let calibrate = Some(calibrate).filter(|option| !option.is_empty());
+        quipu(["quantize", arg(dir.path()), arg(&out), "--type", "q8_0"].into_iter().chain(calibrate)).ok();
+        assert!(GgufFile::open(&out).is_ok());
+    }
+}
+
 /// A calibration lowers the divergence on the text that it was made from, and a model with other rows refuses it.
 #[test]
 fn an_importance_matrix_helps_its_own_model() {
