@@ -218,6 +218,11 @@ impl SafetensorsFile {
         &self.map[self.header.tensors[index].range.clone()]
     }
 
+    /// The mapped file and its tensors.
+    pub(crate) fn into_parts(self) -> (MappedFile, Vec<SafeTensor>) {
+        (self.map, self.header.tensors)
+    }
+
     /// Gives the system advice about the bytes of tensor number `index`.
     ///
     /// # Panics

@@ -20,6 +20,7 @@ mod rope;
 mod shards;
 mod tensors;
 pub mod tokenizer;
+mod weight;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -82,11 +83,8 @@ impl HfDirectory {
 
 impl HfDirectory {
     fn advise(&self, index: usize, advice: Advice) {
-        match self.origins[index] {
-            Origin::AsItLies { file, tensor }
-            | Origin::Heads { file, tensor }
-            | Origin::Vector { file, tensor, .. } => self.shards.files[file].advise(tensor, advice),
-            Origin::Computed(_) => {}
+        if let Some(weight) = self.origins[index].weight() {
+            self.shards.weights[weight].advise(&self.shards.files, advice);
         }
     }
 }
@@ -110,7 +108,7 @@ impl Source for HfDirectory {
 
     fn mapped(&self, index: usize) -> Option<&[u8]> {
         match self.origins[index] {
-            Origin::AsItLies { file, tensor } => Some(self.shards.files[file].data(tensor)),
+            Origin::AsItIs { weight } => self.shards.weights[weight].mapped(&self.shards.files),
             Origin::Heads { .. } | Origin::Vector { .. } | Origin::Computed(_) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Which safetensors files a directory has, and which tensors are in which.
+//! Which files of weights a directory has, and which weights are in which.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -6,16 +6,19 @@ use std::path::{Component, Path};
 
 use super::error::{HfError, WeightsFault};
 use super::json::{MAX_SMALL_BYTES, read_json};
-use crate::safetensors::{SafetensorsFile, StringPairs};
+use super::weight::{Place, Weight};
+use crate::map::MappedFile;
+use crate::safetensors::{SafeTensor, SafetensorsFile, StringPairs};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The open files of a directory, and where each tensor is.
-#[derive(Debug)]
+/// The open files of a directory, and where each weight is.
+#[derive(Debug, Default)]
 pub(super) struct Shards {
-    pub files: Vec<SafetensorsFile>,
-    /// By name: number of the file, number in the file.
+    pub files: Vec<MappedFile>,
+    pub weights: Vec<Weight>,
+    /// By name: the number of the weight, and that of the file that has it.
     pub index: HashMap<String, (usize, usize)>,
 }
 
@@ -29,8 +32,8 @@ impl Shards {
     pub fn open(dir: &Path) -> Result<Shards, HfError> {
         let single = dir.join(SINGLE);
         if single.exists() {
-            let mut shards = Shards { files: vec![SafetensorsFile::open(single)?], index: HashMap::new() };
-            shards.add_all(0).map_err(|fault| HfError::weights(dir, fault))?;
+            let mut shards = Shards::default();
+            shards.add(dir, SafetensorsFile::open(single)?)?;
             return Ok(shards);
         }
         let index_path = dir.join(INDEX);
@@ -45,7 +48,7 @@ impl Shards {
         if listed.is_empty() {
             return Err(in_index(WeightsFault::EmptyIndex));
         }
-        let mut shards = Shards { files: Vec::new(), index: HashMap::new() };
+        let mut shards = Shards::default();
         let mut file_numbers = HashMap::new();
         let mut listed_in: HashMap<&str, &str> = HashMap::with_capacity(listed.len());
         for (tensor, shard) in &listed {
@@ -64,11 +67,10 @@ impl Shards {
                 return Err(in_index(WeightsFault::MissingShard { shard, tensor }));
             }
             file_numbers.insert(shard.as_str(), shards.files.len());
-            shards.files.push(SafetensorsFile::open(path)?);
-            shards.add_all(shards.files.len() - 1).map_err(|fault| HfError::weights(dir, fault))?;
+            shards.add(dir, SafetensorsFile::open(path)?)?;
         }
         for (tensor, shard) in &listed {
-            if shards.index.get(tensor).is_none_or(|(file, _)| *file != file_numbers[shard.as_str()]) {
+            if shards.index.get(tensor).is_none_or(|(_, file)| *file != file_numbers[shard.as_str()]) {
                 let (tensor, shard) = (tensor.clone(), shard.clone());
                 return Err(in_index(WeightsFault::NotInShard { tensor, shard }));
             }
@@ -76,13 +78,17 @@ impl Shards {
         Ok(shards)
     }
 
-    /// Puts all tensors of file number `file` into the index.
-    fn add_all(&mut self, file: usize) -> Result<(), WeightsFault> {
-        for (number, tensor) in self.files[file].tensors().iter().enumerate() {
-            if let Some((other, _)) = self.index.insert(tensor.name.clone(), (file, number)) {
-                let name = |i: usize| self.files[i].path().file_name().unwrap_or_default().to_string_lossy().into();
-                let (first, second) = (name(other), name(file));
-                return Err(WeightsFault::InTwoShards { tensor: tensor.name.clone(), first, second });
+    /// Adds a file with all its weights.
+    fn add(&mut self, dir: &Path, file: SafetensorsFile) -> Result<(), HfError> {
+        let (map, tensors) = file.into_parts();
+        let number = self.files.len();
+        self.files.push(map);
+        for SafeTensor { name, dtype, shape, range } in tensors {
+            self.weights.push(Weight { dtype, shape, place: Place::Lying { file: number, range } });
+            if let Some((_, other)) = self.index.insert(name.clone(), (self.weights.len() - 1, number)) {
+                let file = |i: usize| self.files[i].path().file_name().unwrap_or_default().to_string_lossy().into();
+                let fault = WeightsFault::InTwoShards { tensor: name, first: file(other), second: file(number) };
+                return Err(HfError::weights(dir, fault));
             }
         }
         Ok(())

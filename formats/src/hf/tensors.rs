@@ -55,17 +55,27 @@ fn of_tensor(config: &HfConfig, tensor: &Tensor, layer: Option<usize>) -> impl I
     [Some(weight), bias].into_iter().flatten().filter(move |_| has_it)
 }
 
-/// Where the bytes of a tensor come from, and what is done to them.
+/// Where the bytes of a tensor come from, and what is done to them. A weight is named by its number among the shards'.
 #[derive(Debug)]
 pub(super) enum Origin {
-    /// A tensor of a file, its rows as they lie.
-    AsItLies { file: usize, tensor: usize },
-    /// A matrix of a file, the rows of each head in GGUF's order.
-    Heads { file: usize, tensor: usize },
-    /// A vector of a file as F32, the elements of each head in GGUF's order if they are those of heads.
-    Vector { file: usize, tensor: usize, heads: bool },
+    /// A weight, its rows as the checkpoint has them.
+    AsItIs { weight: usize },
+    /// A matrix, the rows of each head in GGUF's order.
+    Heads { weight: usize },
+    /// A vector as F32, the elements of each head in GGUF's order if they are those of heads.
+    Vector { weight: usize, heads: bool },
     /// Computed from config.json.
     Computed(Vec<u8>),
+}
+
+impl Origin {
+    /// The weight that it is made of, if there is one.
+    pub fn weight(&self) -> Option<usize> {
+        match *self {
+            Origin::AsItIs { weight } | Origin::Heads { weight } | Origin::Vector { weight, .. } => Some(weight),
+            Origin::Computed(_) => None,
+        }
+    }
 }
 
 /// Finds every tensor of the model among the shards and checks its shape and type.
@@ -73,12 +83,12 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Vec<(TensorInfo
     let mut plans = Vec::new();
     let mut used = 0;
     for tensor in wanted(config) {
-        let Some(&(file, number)) = shards.index.get(&tensor.hf) else {
+        let Some(&(weight, _)) = shards.index.get(&tensor.hf) else {
             let hint = missing_hint(config, &tensor.hf, shards);
             return Err(WeightsFault::MissingTensor { tensor: tensor.hf, hint });
         };
         used += 1;
-        let found = &shards.files[file].tensors()[number];
+        let found = &shards.weights[weight];
         if found.shape != tensor.shape {
             let found = found.shape.clone();
             return Err(WeightsFault::Shape { tensor: tensor.hf, expected: tensor.shape, found });
@@ -89,11 +99,11 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Vec<(TensorInfo
         let is_vector = tensor.shape.len() == 1;
         let heads = tensor.rows == RowOrder::HalvesToNeighbours;
         let (ty, origin) = match (is_vector, heads) {
-            (true, false) if ty == TensorType::F32 => (ty, Origin::AsItLies { file, tensor: number }),
+            (true, false) if ty == TensorType::F32 => (ty, Origin::AsItIs { weight }),
             // llama.cpp keeps vectors in F32, whatever the type of the matrices.
-            (true, _) => (TensorType::F32, Origin::Vector { file, tensor: number, heads }),
-            (false, true) => (ty, Origin::Heads { file, tensor: number }),
-            (false, false) => (ty, Origin::AsItLies { file, tensor: number }),
+            (true, _) => (TensorType::F32, Origin::Vector { weight, heads }),
+            (false, true) => (ty, Origin::Heads { weight }),
+            (false, false) => (ty, Origin::AsItIs { weight }),
         };
         let shape: Vec<_> = tensor.shape.into_iter().rev().collect();
         plans.push((TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), shape), origin));
@@ -174,19 +184,19 @@ pub(super) fn rows<'a>(
     let row_bytes = info.cols() * info.ty().block_bytes();
     let range = rows.start * row_bytes..rows.end * row_bytes;
     match *origin {
-        Origin::AsItLies { file, tensor } => Cow::Borrowed(&shards.files[file].data(tensor)[range]),
+        Origin::AsItIs { weight } => shards.weights[weight].bytes(&shards.files, rows),
         Origin::Computed(ref bytes) => Cow::Borrowed(&bytes[range]),
-        Origin::Heads { file, tensor } => {
-            let data = shards.files[file].data(tensor);
+        Origin::Heads { weight } => {
+            let weight = &shards.weights[weight];
             let mut bytes = Vec::with_capacity(range.len());
-            for row in rows {
-                let from = hf_row(row, head_dim) * row_bytes;
-                bytes.extend_from_slice(&data[from..from + row_bytes]);
+            for row in rows.map(|row| hf_row(row, head_dim)) {
+                bytes.extend_from_slice(&weight.bytes(&shards.files, row..row + 1));
             }
             Cow::Owned(bytes)
         }
-        Origin::Vector { file, tensor, heads } => {
-            let values = to_f32(shards.files[file].tensors()[tensor].dtype, shards.files[file].data(tensor));
+        Origin::Vector { weight, heads } => {
+            let weight = &shards.weights[weight];
+            let values = to_f32(weight.dtype, &weight.bytes(&shards.files, 0..1));
             let value = |i: usize| values[if heads { hf_row(i, head_dim) } else { i }];
             let bytes: Vec<u8> = (0..values.len()).flat_map(|i| value(i).to_le_bytes()).collect();
             Cow::Owned(bytes[range].to_vec())
