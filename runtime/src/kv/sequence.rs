@@ -63,6 +63,13 @@ impl Sequence {
         common
     }
 
+    /// Makes copies of all pages that are shared with other sequences, so that every page is this sequence's own.
+    pub fn unshare(&mut self) {
+        self.groups.iter_mut().flatten().for_each(|page| {
+            Arc::make_mut(page);
+        });
+    }
+
     /// Bytes of keys and values held. Pages that are shared with other sequences count in each.
     pub fn bytes(&self) -> usize {
         let groups = self.groups.iter().zip(&self.layout.groups);
@@ -210,5 +217,9 @@ mod tests {
         read(&mut fork, &[8]);
         assert!(shared(&sequence, &fork, 0) && !shared(&sequence, &fork, 1));
         check(&sequence, &[7; PAGE + 1]);
+        fork.unshare();
+        assert!(!shared(&sequence, &fork, 0));
+        let tokens = [vec![7; PAGE + 1], vec![8]].concat();
+        check(&fork, &tokens);
     }
 }

@@ -104,6 +104,7 @@ fn measure(error: &MeasureError) -> Option<String> {
         MeasureError::ShortChunk { .. } => " (-c)".into(),
         MeasureError::ShortText { .. } => "; give a longer text, or smaller chunks with -c".into(),
         MeasureError::NoChunks => " (--chunks 0)".into(),
+        MeasureError::Memory { .. } => "; smaller -d, -p, -n or --sequences take less".into(),
         MeasureError::NothingToCalibrate => "; add `--type` or `--tensor`, or leave out `--calibrate`".into(),
         MeasureError::Temporary { .. } => "; TMPDIR may name another place".into(),
         MeasureError::TooFewBits { bits: b, some_types_given, .. }

@@ -164,9 +164,12 @@ fn describe(step: BenchStep) -> String {
     match step {
         BenchStep::Machine => "the machine's own limits".to_string(),
         BenchStep::Loading => "loading".to_string(),
-        BenchStep::Context { tokens } => format!("{tokens} tokens of context"),
+        BenchStep::Context { done, total } => format!("{done} of {total} tokens of context"),
         BenchStep::Run { test, tokens, depth, run, total } => {
             format!("{}, run {run} of {total}", label(test, tokens, depth))
+        }
+        BenchStep::Sequences { sequences, tokens, depth, run, total } => {
+            format!("{}, run {run} of {total}", label_together(sequences, tokens, depth))
         }
         _ => String::new(),
     }
@@ -176,6 +179,12 @@ fn describe(step: BenchStep) -> String {
 pub fn label(test: Test, tokens: usize, depth: usize) -> String {
     let depth = if depth > 0 { format!(" after {depth}") } else { String::new() };
     format!("{test} {tokens}{depth}")
+}
+
+/// The same for sequences that are decoded together.
+pub fn label_together(sequences: usize, tokens: usize, depth: usize) -> String {
+    let depth = if depth > 0 { format!(" after {depth}") } else { String::new() };
+    format!("decode {tokens} × {}{depth}", count(sequences, "sequence"))
 }
 
 /// `1 thread`, `2 threads`.

@@ -74,17 +74,20 @@ impl Cost {
         self.layers.bytes + self.head.bytes
     }
 
-    /// Bytes that decoding `tokens` tokens reads after `depth` others: the weights each time, and the keys and values
-    /// up to and with the token's own.
-    pub fn decode_bytes(&self, depth: u64, tokens: u64) -> u64 {
-        let positions = tokens * depth + tokens * (tokens + 1) / 2;
-        tokens * self.decode_weight_bytes() + positions * self.position_bytes
+    /// Bytes that decoding `tokens` tokens of each of `sequences` reads after `depth` others: the weights once for each
+    /// step, and the keys and values up to and with the token's own. A number that is too large is the largest.
+    pub fn decode_bytes(&self, depth: u64, tokens: u64, sequences: u64) -> u64 {
+        let [wide_depth, wide_tokens] = [depth, tokens].map(u128::from);
+        let positions = wide_tokens * wide_depth + wide_tokens * (wide_tokens + 1) / 2;
+        let positions = u64::try_from(positions).unwrap_or(u64::MAX);
+        let context = positions.saturating_mul(self.position_bytes).saturating_mul(sequences);
+        tokens.saturating_mul(self.decode_weight_bytes()).saturating_add(context)
     }
 
     /// Multiplications with weights for a prompt of `tokens` tokens, of which only the last wants logits. Attention is
     /// not counted: it computes with f32.
     pub fn prefill_macs(&self, tokens: u64) -> u64 {
-        tokens * self.layers.macs + self.head.macs
+        tokens.saturating_mul(self.layers.macs).saturating_add(self.head.macs)
     }
 }
 
@@ -112,6 +115,8 @@ mod tests {
 
         assert_eq!(cost.prefill_macs(7), 7 * cost.layers.macs + cost.head.macs);
         // Two tokens after ten: they see eleven and twelve positions.
-        assert_eq!(cost.decode_bytes(10, 2), 2 * cost.decode_weight_bytes() + 23 * cost.position_bytes);
+        assert_eq!(cost.decode_bytes(10, 2, 1), 2 * cost.decode_weight_bytes() + 23 * cost.position_bytes);
+        assert_eq!(cost.decode_bytes(10, 2, 5), 2 * cost.decode_weight_bytes() + 5 * 23 * cost.position_bytes);
+        assert_eq!(cost.decode_bytes(u64::MAX, u64::MAX, u64::MAX), u64::MAX);
     }
 }

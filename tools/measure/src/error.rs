@@ -82,6 +82,27 @@ pub enum MeasureError {
         /// Which number.
         what: &'static str,
     },
+    /// More positions than keys and values can be counted for.
+    #[error("{more} tokens after a context of {depth} are more than any memory holds the keys and values of")]
+    TooManyPositions {
+        /// Tokens of context.
+        depth: usize,
+        /// Tokens after it.
+        more: usize,
+    },
+    /// Weights and contexts do not fit into the memory that is available.
+    #[error(
+        "this takes {} of memory, {} of it for keys and values, and {} are available",
+        gigabytes(*needed), gigabytes(*keys_and_values), gigabytes(*available)
+    )]
+    Memory {
+        /// Bytes of all.
+        needed: u64,
+        /// Bytes of keys and values.
+        keys_and_values: u64,
+        /// Bytes that are available.
+        available: u64,
+    },
     /// The weights keep their types, so that nothing is rounded.
     #[error("there is nothing to calibrate for: the weights keep their types")]
     NothingToCalibrate,
@@ -144,6 +165,10 @@ pub enum MeasureError {
     /// Somebody stopped it.
     #[error("cancelled; nothing was written")]
     Cancelled,
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 impl From<ConvertError> for MeasureError {

@@ -92,7 +92,7 @@ pub struct Estimate {
 impl Estimate {
     /// Bytes of memory for weights and context together.
     pub fn needed_bytes(&self) -> u64 {
-        self.weight_bytes + self.kv_bytes
+        self.weight_bytes.saturating_add(self.kv_bytes)
     }
 }
 
@@ -125,18 +125,21 @@ pub fn estimate(
     };
     let cost = Cost::new(source, &config, KvType::default());
     let sum = |f: fn(&TensorInfo) -> u64| source.tensors().iter().map(f).sum::<u64>();
-    let context = context.unwrap_or(config.context) as u64;
+    let context = context.unwrap_or(config.context);
+    let Some(kv_bytes) = cost.position_bytes.checked_mul(context as u64) else {
+        return Err(MeasureError::TooManyPositions { depth: 0, more: context });
+    };
+    let context = context as u64;
 
     let mut roofline = Roofline::new(isa, limits.threads)?;
     let (one_row, many_rows) = (roofline.product(cost.ty, 1), roofline.product(cost.ty, 64));
     // Memory and arithmetic overlap, so the slower of them decides.
     let decode = |depth: u64| {
         let macs = (cost.layers.macs + cost.head.macs) as f64;
-        let reading = cost.decode_bytes(depth, 1) as f64 / limits.read_bytes_per_s;
+        let reading = cost.decode_bytes(depth, 1, 1) as f64 / limits.read_bytes_per_s;
         1.0 / reading.max(macs / one_row)
     };
     let prompt = LoadOptions::default().batch as u64;
-    let kv_bytes = context.saturating_mul(cost.position_bytes);
     let needed = cost.resident_bytes.saturating_add(kv_bytes);
     Ok(Estimate {
         path,

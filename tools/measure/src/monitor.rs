@@ -89,8 +89,10 @@ pub enum BenchStep {
     Loading,
     /// Tokens are read before the tests.
     Context {
-        /// How many.
-        tokens: usize,
+        /// Tokens read.
+        done: usize,
+        /// Tokens in all.
+        total: usize,
     },
     /// A test runs.
     Run {
@@ -99,6 +101,19 @@ pub enum BenchStep {
         /// Tokens of it.
         tokens: usize,
         /// Tokens of context before it.
+        depth: usize,
+        /// The number of the run, from 1.
+        run: usize,
+        /// Runs in all.
+        total: usize,
+    },
+    /// Sequences are decoded together.
+    Sequences {
+        /// How many.
+        sequences: usize,
+        /// Tokens of each.
+        tokens: usize,
+        /// Tokens of context before them.
         depth: usize,
         /// The number of the run, from 1.
         run: usize,

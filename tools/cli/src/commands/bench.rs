@@ -4,19 +4,20 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use quipu_formats::source::recoded_types;
-use quipu_measure::{Bench, BenchOptions, Rate, bench};
+use quipu_measure::{Bench, BenchOptions, BenchResult, BenchRun, Rate, SequencesResult, bench};
 use quipu_runtime::LoadOptions;
 use quipu_runtime::host::cpu;
 
 use crate::args::{self, IsaArgs, ResidenceArgs};
-use crate::watch::{self, Watch, count, label};
+use crate::watch::{self, Watch, count, label, label_together};
 use crate::{model, out};
 
 /// Measure how fast a model runs, and how close that is to what the machine can do
 ///
 /// Prefill reads a prompt of -p random tokens at once, decode reads -n tokens one by one, both after a context of -d
-/// tokens. Figures are medians of -r runs. Decode is compared with the bandwidth at which the same threads read memory
-/// (it reads all weights and the context for every token), prefill with the most that they can multiply; both are
+/// tokens. With --sequences, so many texts are decoded together, one token of each in a step. Figures are medians of -r
+/// runs, for which the tests take turns. Decode is compared with the bandwidth at which the same threads read memory
+/// (each step reads all weights and every text's context), prefill with the most that they can multiply; both are
 /// measured in the same run.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -24,6 +25,7 @@ Examples:
   quipu bench llama-q4_0.gguf
   quipu bench llama-q4_0.gguf -t 1,2,4 -d 0,4096 --json
   quipu bench llama-q4_0.gguf -p 128,512,2048 -n 0
+  quipu bench llama-q4_0.gguf -p 0 -n 32 --sequences 1,2,4,8,16,32
   quipu bench llama-q4_0.gguf --isa avx2 -p 0 -n 32")]
 pub struct Args {
     /// A GGUF file, a packed file, a Hugging Face directory, or `demo`
@@ -34,6 +36,9 @@ pub struct Args {
     /// Tokens to decode; 0: no decode
     #[arg(short, long, value_name = "N", default_value_t = 128)]
     number: usize,
+    /// Sequences that are decoded together, -n tokens of each; several numbers are measured in turns
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    sequences: Vec<usize>,
     /// Tokens of context before each test
     #[arg(short, long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
@@ -50,20 +55,23 @@ pub struct Args {
     residence: ResidenceArgs,
     #[command(flatten)]
     isa: IsaArgs,
-    /// One JSON object: the model, the machine, and a list of runs, each with what its threads do at best (roof) and
-    /// its results
+    /// One JSON object: the model, the machine, and a list of runs, each with what its threads do at best (roof), its
+    /// results, and those of sequences decoded together (sequences)
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.repetitions > 0, "-r 0: there is nothing to measure");
-    let tokens = args.prompt.iter().sum::<usize>() + args.number;
-    ensure!(tokens > 0, "-p 0 -n 0: there is nothing to measure");
+    let prompts = args.prompt.iter().any(|&tokens| tokens > 0);
+    ensure!(prompts || args.number > 0, "-p 0 -n 0: there is nothing to measure");
+    ensure!(!args.sequences.contains(&0), "--sequences 0: there is nothing to measure");
+    ensure!(args.sequences.is_empty() || args.number > 0, "-n 0: --sequences decodes -n tokens of each");
     args.threads.iter().try_for_each(|&n| args::check_threads(n))?;
     let mut options = BenchOptions::default();
     (options.prompts, options.decode) = (args.prompt, args.number);
     (options.depths, options.threads, options.repetitions) = (args.depth, args.threads, args.repetitions);
+    options.sequences = args.sequences;
     options.load.isa = args.isa.asked_for()?.map(|(isa, _)| isa);
     options.load.batch = args.batch;
     options.load.residence = args.residence.get();
@@ -76,7 +84,6 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn show(bench: &Bench) -> Result<()> {
-    let number = if bench.ty.is_float() { "f32" } else { "int8" };
     out::line(format_args!(
         "{}: {}, {:.1} MB of weights; {}, {}\n",
         bench.model,
@@ -85,36 +92,24 @@ fn show(bench: &Bench) -> Result<()> {
         bench.cpu,
         bench.isa.name()
     ))?;
+    let rows: Vec<_> = bench.runs.iter().flat_map(|run| rows(run, bench.ty.is_float())).collect();
+    // A test with large numbers in its name is longer than most.
+    let width = rows.iter().map(|row| row.test.len()).max().unwrap_or(0).max(20);
     out::line(format_args!(
-        "{:>7}  {:24} {:>9}  {:>12}  of what the machine can do",
-        "threads", "test", "tokens/s", ""
+        "{:>7}  {:width$}  {:>9}  {:>9}  {:13}  of what the machine can do",
+        "threads", "test", "tokens/s", "ms a step", ""
     ))?;
-    for run in &bench.runs {
-        for result in &run.results {
-            let (rate, unit, percent, limit, of) = match result.rate {
-                Rate::Prefill { macs_per_s, percent_of_peak } => {
-                    (macs_per_s, "GMAC/s", percent_of_peak, run.limits.macs_per_s, format!("{number} peak"))
-                }
-                Rate::Decode { bytes_per_s, percent_of_bandwidth } => {
-                    let limit = run.limits.read_bytes_per_s;
-                    (bytes_per_s, "GB/s", percent_of_bandwidth, limit, "memory bandwidth".to_string())
-                }
-            };
-            out::line(format_args!(
-                "{:>7}  {:24} {:>9.2}  {:>6.1} {unit:6} {percent:>3.0} % of {:.1} ({of})",
-                run.threads,
-                label(result.test, result.tokens, result.depth),
-                result.tokens_per_s,
-                rate / 1e9,
-                limit / 1e9,
-            ))?;
-        }
+    for Row { threads, test, tokens_per_s, step, rate, percent, limit } in rows {
+        let step = step.map_or(String::new(), |ms| format!("{ms:.2}"));
+        out::line(format_args!(
+            "{threads:>7}  {test:width$}  {tokens_per_s:>9.2}  {step:>9}  {rate:13}  {percent:>3.0} % of {limit}"
+        ))?;
     }
     out::line("")?;
     for run in &bench.runs {
         let memory = run.peak_rss_bytes.map_or(String::new(), |bytes| {
             let (all, context) = (bytes as f64 / 1e6, run.kv_bytes as f64 / 1e6);
-            format!(", at most {all:.0} MB of memory, {context:.0} of them context")
+            format!(", at most {all:.0} MB of memory, {context:.0} of them the longest context")
         });
         out::line(format_args!(
             "{}: loaded in {:.2} s, first token after {:.2} s{memory}",
@@ -131,4 +126,49 @@ fn show(bench: &Bench) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// A line of the table.
+struct Row {
+    threads: usize,
+    test: String,
+    tokens_per_s: f64,
+    /// Milliseconds.
+    step: Option<f64>,
+    rate: String,
+    percent: f64,
+    limit: String,
+}
+
+fn rows(run: &BenchRun, float: bool) -> Vec<Row> {
+    let peak = |macs_per_s: f64| {
+        let number = if float { "f32" } else { "int8" };
+        (format!("{:>6.1} GMAC/s", macs_per_s / 1e9), format!("{:.1} ({number} peak)", run.limits.macs_per_s / 1e9))
+    };
+    let memory = |bytes_per_s: f64| {
+        let limit = run.limits.read_bytes_per_s / 1e9;
+        (format!("{:>6.1} GB/s", bytes_per_s / 1e9), format!("{limit:.1} (memory bandwidth)"))
+    };
+    let row = |test, tokens_per_s, step, percent, (rate, limit)| {
+        let threads = run.threads;
+        Row { threads, test, tokens_per_s, step, rate, percent, limit }
+    };
+    let alone = |r: &BenchResult| {
+        let (step, percent, rate) = match r.rate {
+            Rate::Prefill { macs_per_s, percent_of_peak } => (None, percent_of_peak, peak(macs_per_s)),
+            Rate::Decode { bytes_per_s, percent_of_bandwidth } => {
+                (Some(1e3 / r.tokens_per_s), percent_of_bandwidth, memory(bytes_per_s))
+            }
+        };
+        row(label(r.test, r.tokens, r.depth), r.tokens_per_s, step, percent, rate)
+    };
+    let together = |r: &SequencesResult| {
+        let bound_by_memory = r.percent_of_bandwidth >= r.percent_of_peak;
+        let (percent, rate) = match bound_by_memory {
+            true => (r.percent_of_bandwidth, memory(r.bytes_per_s)),
+            false => (r.percent_of_peak, peak(r.macs_per_s)),
+        };
+        row(label_together(r.sequences, r.tokens, r.depth), r.tokens_per_s, Some(r.ms_per_step), percent, rate)
+    };
+    run.results.iter().map(alone).chain(run.sequences.iter().map(together)).collect()
 }

@@ -76,6 +76,75 @@ fn bench_takes_a_list_of_prompts() {
     assert_eq!(what("0,8"), [after(0, &[8]), after(8, &[8])].concat());
 }
 
+/// A step takes one token of each sequence, reads the weights once and every sequence's own keys and values.
+#[test]
+fn bench_decodes_sequences_together() {
+    let args =
+        ["bench", "demo", "-p", "0", "-n", "6", "-d", "0,130", "-t", "1", "-r", "3", "--sequences", "1,5", "--json"];
+    let json = quipu(args).json();
+    let [weights, position] = ["weight_bytes_per_token", "kv_bytes_per_position"].map(|key| number(&json, key));
+    let run = &json["runs"][0];
+    assert_eq!(run["results"].as_array().unwrap().len(), 2);
+    let found = run["sequences"].as_array().unwrap();
+    let what: Vec<_> =
+        found.iter().map(|r| ["sequences", "tokens", "depth"].map(|key| r[key].as_u64().unwrap())).collect();
+    assert_eq!(what, [[1, 6, 0], [5, 6, 0], [1, 6, 130], [5, 6, 130]]);
+    for result in found {
+        let [sequences, depth] = ["sequences", "depth"].map(|key| result[key].as_f64().unwrap());
+        let speed = number(result, "tokens_per_s");
+        assert_eq!(result["samples"].as_array().unwrap().len(), 3);
+        let steps_per_s = speed / sequences;
+        close(number(result, "ms_per_step"), 1e3 / steps_per_s);
+        close(number(result, "bytes_per_s"), steps_per_s * (weights + sequences * (depth + 3.5) * position));
+        let roof = |key| number(&run["roof"], key);
+        close(number(result, "percent_of_bandwidth"), 100.0 * number(result, "bytes_per_s") / roof("read_bytes_per_s"));
+        close(number(result, "percent_of_peak"), 100.0 * number(result, "macs_per_s") / roof("macs_per_s"));
+    }
+
+    let text = quipu(["bench", "demo", "-p", "8", "-n", "2", "-r", "1", "-t", "1", "--sequences", "1,12"]).ok();
+    for word in ["prefill 8 ", "decode 2 ", "decode 2 × 1 sequence ", "decode 2 × 12 sequences ", "ms a step"] {
+        assert!(text.contains(word), "{word} is not in\n{text}");
+    }
+    let place = |line: &str| line.find('%').or(line.find("of what")).map(|at| line[..at].chars().count());
+    let places: Vec<_> = text.lines().skip(2).take(5).map(|line| place(line).unwrap()).collect();
+    assert!(places[1..].iter().all(|&at| at == places[1] && at == places[0] + 4), "{places:?} in\n{text}");
+}
+
+/// Numbers that no memory has room for are refused before anything is read; none wraps around.
+#[test]
+fn huge_numbers_are_refused_with_what_they_need() {
+    let most = usize::MAX.to_string();
+    let half = (usize::MAX / 2 + 1).to_string();
+    let twice = format!("{half},{half}");
+    for args in [
+        &["-d", &most][..],
+        &["-d", "0,18446744073709551000"],
+        &["-d", &half, "-p", &half],
+        &["-p", &twice, "-n", "0"],
+        &["-p", &most, "-n", "1"],
+        &["-n", &most, "-p", "0"],
+        &["-n", "2", "-p", "0", "--sequences", &most],
+        &["-d", "1000000000000"],
+        &["-p", "100000000000"],
+        &["-n", "100000000000"],
+        &["-n", "2", "--sequences", "1,1000000000000"],
+    ] {
+        let message = quipu(["bench", "demo", "-t", "1"].iter().chain(args)).error();
+        assert!(message.contains("keys and values"), "{args:?}: {message}");
+        let told = message.contains("GB are available") && message.contains("-d");
+        assert!(told || message.contains("more than any memory"), "{args:?}: {message}");
+    }
+    for context in [&most, &half] {
+        let message = quipu(["doctor", "demo", "-t", "1", "-c", context]).error();
+        assert!(message.contains("more than any memory"), "{message}");
+    }
+    // Much, but a number: the verdict is that it does not fit.
+    if cfg!(target_os = "linux") {
+        let text = quipu(["doctor", "demo", "-t", "1", "-c", "1000000000000"]).ok();
+        assert!(text.contains("more than is available"), "{text}");
+    }
+}
+
 #[test]
 fn bench_prints_a_table_for_every_number_of_threads() {
     let text = quipu(["bench", "demo", "-p", "0", "-n", "4", "-r", "1", "-t", "1,1", "--isa", "portable"]).ok();
@@ -92,6 +161,8 @@ fn bench_refuses_what_it_cannot_measure() {
         (&["-t", "0"], "-t 0"),
         (&["-r", "0"], "-r 0"),
         (&["-p", "0", "-n", "0"], "nothing"),
+        (&["--sequences", "0,1"], "--sequences 0"),
+        (&["-n", "0", "--sequences", "2"], "-n 0"),
         (&["--isa", "mmx"], "mmx"),
         (&["-b", "0", "-p", "1"], "batch"),
     ] {
