@@ -11,9 +11,9 @@ use crate::simd::{LINE, Simd};
 pub(crate) trait Gemm: Simd {
     /// Rows of activations in a full tile: a power of two, [`TILE_ROWS`] or more.
     const FULL_TILE: usize = TILE_ROWS;
-    /// Up to so many full tiles, weights are widened on the way, as for a few rows, and not first. More than 0 only
-    /// where full tiles have [`TILE_ROWS`] rows that do not stand in pairs.
-    const STREAMED_TILES: usize = 0;
+    /// Whether weights can be widened on the way for full tiles, too, as for a few rows, and not only first: where they
+    /// have [`TILE_ROWS`] rows that do not stand in pairs. Up to how many rows that pays, `Tuning` says.
+    const STREAMS_TILES: bool = false;
     /// Whether quantised activations of a full tile stand in pairs of rows: see [`Tile::put`].
     const PAIRS_ROWS: bool = false;
     /// Whether full tiles have activations in 16 bits, too ([`Wide`](crate::operands::activations::Wide)), and codes

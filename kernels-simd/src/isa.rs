@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use crate::cpu;
+use crate::tuning::Tuning;
 
 /// Calls a macro with the table: a row for each instruction set, the preferred one last.
 ///
@@ -16,29 +17,30 @@ use crate::cpu;
 /// - in brackets, the targets that can have it;
 /// - in braces, the features that it needs, by the names of `cpu`, each followed by what the compiler calls it
 ///   (features without such a name are used in assembly only);
-/// - the token, the type that stands for all of these.
+/// - the token, the type that stands for all of these, and after it how kernels are tuned unless something else was
+///   measured.
 macro_rules! instruction_sets {
     ($callback:ident) => {
         $callback! {
             /// Plain Rust.
-            Portable portable [all()] {} crate::portable::Portable;
+            Portable portable [all()] {} crate::portable::Portable => Tuning::PORTABLE;
 
             /// AVX2, FMA and F16C.
             Avx2 avx2 [target_arch = "x86_64"] {
                 AVX2 "avx2", FMA "fma", F16C "f16c"
-            } crate::x86_64::avx2::Avx2;
+            } crate::x86_64::avx2::Avx2 => Tuning::X86;
 
             /// AVX2, FMA, F16C and AVX-VNNI.
             AvxVnni avxvnni [target_arch = "x86_64"] {
                 AVX2 "avx2", FMA "fma", F16C "f16c", AVX_VNNI "avxvnni"
-            } crate::x86_64::avxvnni::AvxVnni;
+            } crate::x86_64::avxvnni::AvxVnni => Tuning::X86;
 
             /// AVX-512 F, BW, DQ, VL and VNNI.
             Avx512Vnni avx512vnni [target_arch = "x86_64"] {
                 AVX2 "avx2", FMA "fma", F16C "f16c",
                 AVX512F "avx512f", AVX512DQ "avx512dq", AVX512BW "avx512bw", AVX512VL "avx512vl",
                 AVX512_VNNI "avx512vnni"
-            } crate::x86_64::avx512::Avx512Vnni;
+            } crate::x86_64::avx512::Avx512Vnni => Tuning::AVX512;
 
             /// AVX-512 as [`Isa::Avx512Vnni`], and AMX's int8 tiles.
             Amx amx [target_arch = "x86_64"] {
@@ -46,22 +48,22 @@ macro_rules! instruction_sets {
                 AVX512F "avx512f", AVX512DQ "avx512dq", AVX512BW "avx512bw", AVX512VL "avx512vl",
                 AVX512_VNNI "avx512vnni",
                 AMX_TILE, AMX_INT8, XTILEDATA_PERM
-            } crate::x86_64::amx::Amx;
+            } crate::x86_64::amx::Amx => Tuning::X86;
 
             /// NEON of ARMv8.0.
             Neon neon [target_arch = "aarch64"] {
                 NEON "neon"
-            } crate::aarch64::neon::Neon;
+            } crate::aarch64::neon::Neon => Tuning::ARM;
 
             /// NEON with the dot product instructions of ARMv8.2.
             DotProd dotprod [target_arch = "aarch64"] {
                 NEON "neon", DotProd "dotprod"
-            } crate::aarch64::dotprod::DotProd;
+            } crate::aarch64::dotprod::DotProd => Tuning::ARM;
 
             /// NEON with the int8 matrix instructions of ARMv8.6.
             I8mm i8mm [target_arch = "aarch64"] {
                 NEON "neon", DotProd "dotprod", I8MM "i8mm"
-            } crate::aarch64::i8mm::I8mm;
+            } crate::aarch64::i8mm::I8mm => Tuning::ARM;
         }
     };
 }
@@ -70,7 +72,7 @@ pub(crate) use instruction_sets;
 macro_rules! define_isa {
     ($($(#[$doc:meta])* $isa:ident $name:ident [$($target:tt)*] {
         $($feature:ident $($enable:literal)?),*
-    } $token:path;)*) => {
+    } $token:path => $tuning:expr;)*) => {
         /// An instruction set that kernels exist for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Isa {
@@ -92,6 +94,13 @@ macro_rules! define_isa {
             pub fn is_native(self) -> bool {
                 match self {
                     $(Isa::$isa => cfg!($($target)*),)*
+                }
+            }
+
+            /// How its kernels are tuned unless something else was measured.
+            pub fn tuning(self) -> Tuning {
+                match self {
+                    $(Isa::$isa => $tuning,)*
                 }
             }
 

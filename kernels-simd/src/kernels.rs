@@ -8,21 +8,24 @@ use crate::operands::matrix::{MatMut, Weights};
 use crate::ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
 use crate::ops::matmul_quant::Scratch;
 use crate::ops::roofline::Int8Loop;
+use crate::tuning::Tuning;
 
 /// The kernels of one instruction set, from [`Isa::kernels`], which asks the CPU first.
 ///
 /// Matrices are given as rows × columns, the elements of a row side by side. A *row* of activations belongs to one
 /// token; `groups` are row groups of weights, sixteen outputs each.
+#[derive(Clone, Copy)]
 pub struct Kernels {
     pub(crate) isa: Isa,
-    pub(crate) functions: Functions,
+    pub(crate) functions: &'static Functions,
+    pub(crate) tuning: Tuning,
 }
 
 /// The operations of one instruction set. To call one takes a CPU that has it, and arguments that were checked.
 pub(crate) struct Functions {
     pub(crate) tile_rows: unsafe fn(usize) -> usize,
     pub(crate) quantize: unsafe fn(&[f32], usize, &mut Tile),
-    pub(crate) matmul_quant: unsafe fn(&Weights<'_>, Range<usize>, &[Tile], &mut Scratch, &mut MatMut<'_>),
+    pub(crate) matmul_quant: MatmulQuant,
     pub(crate) matmul_float: unsafe fn(&Weights<'_>, Range<usize>, &[f32], usize, &mut MatMut<'_>),
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, usize, &mut [f32]),
     pub(crate) rms_norm_heads: unsafe fn(&mut [f32], usize, &[f32], f32),
@@ -41,6 +44,7 @@ pub(crate) struct Functions {
     pub(crate) f32_loop: unsafe fn(usize) -> u64,
 }
 
+type MatmulQuant = unsafe fn(&Tuning, &Weights<'_>, Range<usize>, &[Tile], &mut Scratch, &mut MatMut<'_>);
 type DivergenceSums = unsafe fn(&[f32], &[f32], [f64; 2]) -> [f64; 3];
 
 /// Calls a field of the table.
@@ -55,6 +59,16 @@ impl Kernels {
     /// The instruction set.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// What depends on the machine: [`Isa::tuning`], unless these are [tuned](Kernels::tuned).
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// The same kernels, with another tuning: they give the same bits.
+    pub fn tuned(&self, tuning: Tuning) -> Kernels {
+        Kernels { tuning, ..*self }
     }
 
     /// Rows of the next [`Tile`] when `left` rows of activations are left, 1 or more: the largest power of two up to
@@ -114,7 +128,7 @@ impl Kernels {
         assert_eq!(out.rows(), x.iter().map(|t| t.rows).sum::<usize>());
         assert!(x.iter().all(|t| t.rows == self.tile_rows(t.rows) && t.blocks * 32 == w.cols()));
         assert!(x.is_sorted_by(|a, b| a.rows >= b.rows), "the largest tiles stand first");
-        call!(self.matmul_quant(w, groups, x, scratch, out));
+        call!(self.matmul_quant(&self.tuning, w, groups, x, scratch, out));
     }
 
     /// The same product of f32 activations with F32, F16 or BF16 weights: each output is one chain of fused

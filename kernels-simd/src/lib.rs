@@ -46,6 +46,7 @@
 //! From the bottom up; a file imports only from files above it in this list:
 //!
 //! - `simd`: the trait `Simd` of vectors, what the registers of an instruction set hold and do.
+//! - `tuning`: what depends on the machine and changes no bit.
 //! - `operands`: what products take and give: weights, their scales, activations, outputs.
 //! - `gemm`: the trait `Gemm` of products: how bytes are multiplied, and in which tiles.
 //! - `call`: kernels that are functions of their own.
@@ -71,6 +72,7 @@ mod ops;
 mod portable;
 mod simd;
 mod table;
+mod tuning;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -82,3 +84,4 @@ pub use operands::matrix::{MatMut, Weights, padded_rows};
 pub use ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
 pub use ops::matmul_quant::Scratch;
 pub use ops::roofline::Int8Loop;
+pub use tuning::{Ahead, Tuning};

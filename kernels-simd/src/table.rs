@@ -13,6 +13,7 @@ use crate::ops::matmul_quant::{self, Scratch};
 use crate::ops::roofline::{self, Int8Loop, Roofline};
 use crate::ops::{elementwise, matmul_float, softmax};
 use crate::simd::Simd;
+use crate::tuning::Tuning;
 
 /// Everything of one instruction set: the functions of [`Call`], and those of [`Functions`] with the features of the
 /// row enabled, each of which gives an operation the token.
@@ -29,8 +30,9 @@ macro_rules! compile {
             fn tile_rows(left: usize) -> usize = |s| gemm::tile_rows(s, left);
             fn quantize(x: &[f32], stride: usize, tile: &mut Tile) = |s| elementwise::quantize(s, x, stride, tile);
             fn matmul_quant(
-                w: &Weights<'_>, groups: Range<usize>, x: &[Tile], scratch: &mut Scratch, out: &mut MatMut<'_>,
-            ) = |s| matmul_quant::matmul(s, w, groups, x, scratch, out);
+                tuning: &Tuning, w: &Weights<'_>, groups: Range<usize>, x: &[Tile], scratch: &mut Scratch,
+                out: &mut MatMut<'_>,
+            ) = |s| matmul_quant::matmul(s, tuning, w, groups, x, scratch, out);
             fn matmul_float(w: &Weights<'_>, groups: Range<usize>, x: &[f32], stride: usize, out: &mut MatMut<'_>)
                 = |s| matmul_float::matmul(s, w, groups, x, stride, out);
             fn rms_norm(x: &[f32], w: &[f32], eps: f32, n: usize, out: &mut [f32])
@@ -74,7 +76,7 @@ macro_rules! compile {
     (@functions $features:tt
         $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = |$s:ident| $body:expr;)*
     ) => {
-        const FUNCTIONS: Functions = Functions { $($name),* };
+        static FUNCTIONS: Functions = Functions { $($name),* };
 
         $(compile!(@function $features fn $name($($arg: $ty),*) $(-> $ret)? = |$s| $body);)*
     };
@@ -92,7 +94,7 @@ macro_rules! compile {
 }
 
 macro_rules! define_tables {
-    ($($(#[$doc:meta])* $isa:ident $name:ident [$($target:tt)*] $features:tt $token:path;)*) => {
+    ($($(#[$doc:meta])* $isa:ident $name:ident [$($target:tt)*] $features:tt $token:path => $tuning:expr;)*) => {
         $(
             #[cfg($($target)*)]
             #[allow(unused_attributes, reason = "the row of the portable kernels enables nothing")]
@@ -100,7 +102,8 @@ macro_rules! define_tables {
                 use super::*;
                 use $token as Token;
 
-                pub(super) static KERNELS: Kernels = Kernels { isa: Isa::$isa, functions: FUNCTIONS };
+                pub(super) static KERNELS: Kernels =
+                    Kernels { isa: Isa::$isa, functions: &FUNCTIONS, tuning: $tuning };
 
                 compile!($features);
             }

@@ -2,7 +2,9 @@
 
 use std::sync::Once;
 
-use quipu_kernels::{AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Weights, state_len};
+use quipu_kernels::{
+    Ahead, AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Tuning, Weights, state_len,
+};
 use quipu_quant::TensorType;
 use quipu_quant::blocks::f16_scales;
 use quipu_quant::dot::{QuantizedRow, dot, dot_f32};
@@ -122,6 +124,58 @@ fn quantised_products_equal_the_reference() {
                 for (i, (out, expected)) in out.chunks(width).zip(expected.chunks(rows)).enumerate() {
                     assert_eq!(bits(&out[..rows]), bits(expected), "{} {ty} {rows}×{cols}, row {i} of {n}", k.isa());
                     assert!(out[rows..].iter().all(|&x| x == 0.0), "padding rows give zero");
+                }
+            }
+        }
+    }
+}
+
+/// Tunings with the least and the largest values that there are, and such with any.
+fn tunings(random: &mut Random, isa: Isa) -> Vec<Tuning> {
+    let mut numbers: Vec<Box<dyn FnMut() -> u32>> = vec![Box::new(|| 0), Box::new(|| 1), Box::new(|| u32::MAX)];
+    for _ in 0..5 {
+        let mut random = Random::new(random.below(1 << 20) as u64);
+        numbers.push(Box::new(move || random.below(1 << 32) as u32 >> random.below(32)));
+    }
+    let tuning = |number: &mut Box<dyn FnMut() -> u32>| {
+        let mut tuning = isa.tuning();
+        for ty in TensorType::ALL {
+            tuning = tuning.with_ahead(ty, Ahead { codes: number(), scales: number() });
+        }
+        // All fields, so that a new one is not forgotten here.
+        let Tuning { streamed_rows, widened, passing, panel, chunks_per_thread, chunk_groups, spin_us, .. } =
+            &mut tuning;
+        for field in [streamed_rows, widened, passing, panel, chunks_per_thread, chunk_groups, spin_us] {
+            *field = number();
+        }
+        tuning
+    };
+    numbers.iter_mut().map(tuning).collect()
+}
+
+#[test]
+fn no_tuning_changes_a_bit() {
+    let mut random = Random::new(6);
+    for ty in TensorType::ALL.into_iter().filter(|t| !t.is_float()) {
+        for (rows, blocks, n) in [(40, 3, 1), (33, 2, 7), (72, 9, 8), (24, 3, 29), (17, 1, 141)] {
+            let cols = blocks * ty.block_len().max(64);
+            let plain: Vec<u8> = (0..rows).flat_map(|_| row(&mut random, ty, cols)).collect();
+            let layout = PackedLayout::new(ty, rows, cols).unwrap();
+            let packed = pack(&layout, &plain);
+            let weights = Weights::new(layout, &packed);
+            let x = activations(&mut random, n * cols);
+            for k in all() {
+                let product = |k: &Kernels| {
+                    let width = weights.groups() * 16;
+                    let mut out = vec![f32::NAN; n * width];
+                    let mut all = MatMut::new(&mut out, n, width, width);
+                    let tiles = k.tiles(&x, n, cols);
+                    k.matmul_quant(&weights, 0..weights.groups(), &tiles, &mut Scratch::default(), &mut all);
+                    bits(&out)
+                };
+                let expected = product(k);
+                for tuning in tunings(&mut random, k.isa()) {
+                    assert_eq!(product(&k.tuned(tuning)), expected, "{} {ty} {n} rows, {tuning:?}", k.isa());
                 }
             }
         }

@@ -20,12 +20,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering:
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use quipu_kernels::MatMut;
+use quipu_kernels::{Isa, MatMut};
 
 use crate::host::cores::Cores;
-
-/// How long a worker spins for the next step before it parks.
-const SPIN: Duration = Duration::from_micros(50);
 
 /// In [`Shared::state`]: the step may be joined.
 const OPEN: u64 = 1 << 31;
@@ -50,6 +47,8 @@ struct Shared {
     state: Line<AtomicU64>,
     /// Where the caller keeps its reference to the step; valid for workers that have joined.
     step: AtomicPtr<&'static Step<'static>>,
+    /// Microseconds that a worker spins for the next step before it parks.
+    spin: AtomicU64,
     quit: AtomicBool,
     panicked: AtomicBool,
     workers: Vec<Worker>,
@@ -79,6 +78,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: Line::default(),
             step: AtomicPtr::new(std::ptr::null_mut()),
+            spin: AtomicU64::new(Isa::best().tuning().spin_us.into()),
             quit: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             workers: (0..others).map(|_| worker()).collect(),
@@ -100,6 +100,11 @@ impl Pool {
     /// The number of workers.
     pub fn threads(&self) -> usize {
         self.cursors.len()
+    }
+
+    /// Sets how long a worker spins for the next step before it parks.
+    pub fn set_spin(&self, spin: Duration) {
+        self.shared.spin.store(spin.as_micros().try_into().unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Calls `step` here and in every worker that comes in time; returns when all that came are done.
@@ -126,7 +131,7 @@ impl Pool {
         shared.state.0.fetch_and(!OPEN, AcqRel);
         let mut since = None;
         while shared.state.0.load(Acquire) & WORKERS > 0 {
-            spin(&mut since, std::thread::yield_now);
+            shared.spin(&mut since, std::thread::yield_now);
         }
         // Before this thread's own panic goes on, or the next step would be blamed for a worker's.
         let others_panicked = shared.panicked.swap(false, Relaxed);
@@ -244,13 +249,15 @@ impl<T> Shares<T> {
     }
 }
 
-/// Waits a moment; calls `tired` once [`SPIN`] is over.
-fn spin(since: &mut Option<Instant>, tired: impl FnOnce()) {
-    for _ in 0..64 {
-        std::hint::spin_loop();
-    }
-    if since.get_or_insert_with(Instant::now).elapsed() > SPIN {
-        tired();
+impl Shared {
+    /// Waits a moment; calls `tired` once the time to spin is over.
+    fn spin(&self, since: &mut Option<Instant>, tired: impl FnOnce()) {
+        for _ in 0..64 {
+            std::hint::spin_loop();
+        }
+        if since.get_or_insert_with(Instant::now).elapsed().as_micros() > self.spin.load(Relaxed).into() {
+            tired();
+        }
     }
 }
 
@@ -280,7 +287,7 @@ fn work(shared: &Shared, index: usize) {
     while !shared.quit.load(SeqCst) {
         let mut since = None;
         while shared.state.0.load(Acquire) >> 32 == seen && !shared.quit.load(Relaxed) {
-            spin(&mut since, || {
+            shared.spin(&mut since, || {
                 me.parked.0.store(true, SeqCst);
                 if shared.state.0.load(SeqCst) >> 32 == seen && !shared.quit.load(SeqCst) {
                     std::thread::park();

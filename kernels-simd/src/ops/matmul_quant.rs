@@ -17,6 +17,7 @@ use crate::operands::scales::{
     SuperScales, WithMin,
 };
 use crate::simd::LINE;
+use crate::tuning::{Ahead, Tuning};
 
 use super::blocks::{block, store};
 use super::codes::{Codes, Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4};
@@ -34,23 +35,6 @@ struct WidenedGroup {
     scales: GroupScales,
     codes: Lines,
 }
-
-/// Bytes of widened codes that several row groups have together: they stay in the second-level cache while the
-/// activations pass by.
-const WIDENED: usize = 560 << 10;
-
-/// How far ahead of the arithmetic a few rows ask for codes, in bytes. Measured on one machine (Zen 5): on the way to
-/// 8 KiB every doubling gained, beyond it none did. Where the group ends the next one begins, so that nothing waits
-/// there, either.
-const CODES_AHEAD: usize = 8 << 10;
-
-/// The same for scales, which are an eighth of the codes or less.
-const SCALES_AHEAD: usize = 1 << 10;
-
-/// Bytes of activations that are multiplied with all of these groups before the next activations are: they stay in the
-/// second-level cache, too. So activations of megabytes come from the third level or from memory once for all of these
-/// groups, and not once for each.
-const PASSING: usize = 256 << 10;
 
 /// One row group, widened, times full tiles.
 struct FullTiles<'a, 'o, F> {
@@ -78,13 +62,15 @@ struct Stream<'a, 'o, C, K, F, const M: usize> {
     /// short row.
     scales: &'a mut SuperScales,
     out: MatMut<'o>,
+    ahead: Ahead,
     ty: PhantomData<(C, K, F)>,
 }
 
 impl<S: Gemm, C: Codes, K: Scaling, F: Form, const M: usize> Kernel<S> for Stream<'_, '_, C, K, F, M> {
     #[inline(always)]
     fn run(self, s: S) {
-        let Stream { codes, plane, tile, scales: widened, mut out, .. } = self;
+        let Stream { codes, plane, tile, scales: widened, mut out, ahead, .. } = self;
+        let (codes_ahead, scales_ahead) = (ahead.codes as usize, ahead.scales as usize);
         let (blocks, rows) = (tile.blocks, if M == 0 { tile.rows } else { M });
         assert!(rows == tile.rows && rows <= TILE_ROWS && tile.q.len() == blocks * rows);
         assert!(codes.len() == blocks * C::BYTES && plane.len() == blocks / K::BLOCKS * K::BYTES);
@@ -95,7 +81,7 @@ impl<S: Gemm, C: Codes, K: Scaling, F: Form, const M: usize> Kernel<S> for Strea
         let supers = codes.chunks(C::BYTES * SUPER).zip(plane.chunks(K::BYTES * (SUPER / K::BLOCKS)));
         for (i, (codes, units)) in supers.enumerate() {
             for line in units.chunks(LINE) {
-                s.prefetch(line, SCALES_AHEAD);
+                s.prefetch(line, scales_ahead);
             }
             for (u, unit) in units.chunks_exact(K::BYTES).enumerate() {
                 K::widen(s, unit, widened, u * K::BLOCKS);
@@ -103,7 +89,7 @@ impl<S: Gemm, C: Codes, K: Scaling, F: Form, const M: usize> Kernel<S> for Strea
             for (b, codes) in codes.chunks_exact(C::BYTES).enumerate() {
                 // Spaced out evenly: in bursts they would hold up each other.
                 for line in 0..C::BYTES / LINE {
-                    s.prefetch(&codes[line * LINE..], CODES_AHEAD);
+                    s.prefetch(&codes[line * LINE..], codes_ahead);
                 }
                 let scales = BlockScales::of::<F>(&widened.d, &widened.m, b);
                 block::<S, C, F, M>(s, codes, scales, Acts::of::<F>(tile, i * SUPER + b, rows), &mut acc);
@@ -139,6 +125,7 @@ impl<S: Gemm, C: Codes, K: Scaling, F: Form> Kernel<S> for Widen<'_, C, K, F> {
 #[inline(always)]
 fn full_tiles<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
     s: S,
+    tuning: &Tuning,
     w: &Weights<'_>,
     groups: Range<usize>,
     tiles: &[Tile],
@@ -146,8 +133,9 @@ fn full_tiles<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
     out: &mut MatMut<'_>,
 ) {
     let [tile, ..] = tiles else { return };
-    let at_once = (WIDENED / (tile.blocks * const { widened::<S, F>() })).max(1);
-    let passing = (PASSING / tile.bytes()).max(1);
+    let at_once = tuning.widened as usize / (tile.blocks * const { widened::<S, F>() });
+    let at_once = at_once.clamp(1, groups.len().max(1));
+    let passing = (tuning.passing as usize / tile.bytes()).max(1);
     for first in groups.clone().step_by(at_once) {
         let together = first..groups.end.min(first + at_once);
         if widened_groups.len() < together.len() {
@@ -172,6 +160,7 @@ fn full_tiles<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
 #[inline(always)]
 fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
     s: S,
+    tuning: &Tuning,
     w: &Weights<'_>,
     groups: Range<usize>,
     tiles: &[Tile],
@@ -180,9 +169,10 @@ fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
 ) {
     const { assert!(C::BITS == F::BITS && K::SCALES == F::SCALES && K::MINS == F::MINS) };
     let full = tiles.iter().take_while(|tile| S::UNROLL && tile.rows == S::FULL_TILE).count();
-    let full = if full > S::STREAMED_TILES { full } else { 0 };
+    let streamed = S::STREAMS_TILES && full * S::FULL_TILE <= tuning.streamed_rows as usize;
+    let (full, ahead) = (if streamed { 0 } else { full }, tuning.ahead(w.ty()));
     let (full, rest) = tiles.split_at(full);
-    full_tiles::<S, C, K, F>(s, w, groups.clone(), full, &mut scratch.groups, out);
+    full_tiles::<S, C, K, F>(s, tuning, w, groups.clone(), full, &mut scratch.groups, out);
     for (i, g) in groups.enumerate() {
         let (codes, plane) = w.group(g);
         let mut row = full.len() * S::FULL_TILE;
@@ -197,6 +187,7 @@ fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
                         tile,
                         scales: &mut scratch.scales,
                         out,
+                        ahead,
                         ty: PhantomData,
                     })
                 };
@@ -211,7 +202,7 @@ fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
                 4 => stream!(4),
                 rows => {
                     assert!(
-                        (S::FULL_TILE > TILE_ROWS || S::STREAMED_TILES > 0) && rows == TILE_ROWS,
+                        (S::FULL_TILE > TILE_ROWS || S::STREAMS_TILES) && rows == TILE_ROWS,
                         "no kernel for {rows} rows"
                     );
                     stream!(8);
@@ -225,6 +216,7 @@ fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
 #[inline(always)]
 pub(crate) fn matmul<S: Gemm + Call>(
     s: S,
+    tuning: &Tuning,
     w: &Weights<'_>,
     groups: Range<usize>,
     tiles: &[Tile],
@@ -234,7 +226,7 @@ pub(crate) fn matmul<S: Gemm + Call>(
     use TensorType::*;
     macro_rules! product {
         ($codes:ty, $scales:ty, $form:ty) => {
-            product::<S, $codes, $scales, $form>(s, w, groups, tiles, scratch, out)
+            product::<S, $codes, $scales, $form>(s, tuning, w, groups, tiles, scratch, out)
         };
     }
     match w.ty() {

@@ -56,7 +56,7 @@ const DEPTH: usize = 4;
 
 impl Tiles for Int8Tiles {
     const FULL_TILE: usize = ROWS;
-    const STREAMED_TILES: usize = 0;
+    const STREAMS_TILES: bool = false;
 
     #[inline(always)]
     fn codes(_: Amx, line: __m512i, offset: i32) -> __m512i {

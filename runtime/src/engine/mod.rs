@@ -101,7 +101,7 @@ impl Engine {
         Ok(Engine {
             context: options.context.unwrap_or(config.context),
             kv_layout: KvLayout::new(&config).into(),
-            model: Model::new(config, weights, kernels, pool),
+            model: Model::new(config, weights, *kernels, pool),
             tokenizer: tokenizer.into(),
             source,
             kv_type: options.kv_type,

@@ -24,6 +24,8 @@ mod rope;
 mod team;
 mod weights;
 
+use std::time::Duration;
+
 use quipu_kernels::{Kernels, MatMut, padded_rows};
 
 pub(crate) use batch::Logits;
@@ -49,7 +51,7 @@ const LOGITS: usize = 32 * (128 << 10);
 pub(crate) struct Model<W = ModelWeights> {
     pub(crate) config: Config,
     pub(crate) weights: W,
-    kernels: &'static Kernels,
+    kernels: Kernels,
     pool: Pool,
     locals: Vec<Local>,
     buffers: Buffers,
@@ -57,9 +59,10 @@ pub(crate) struct Model<W = ModelWeights> {
 }
 
 impl<W: LayerSource> Model<W> {
-    pub(crate) fn new(config: Config, weights: W, kernels: &'static Kernels, pool: Pool) -> Model<W> {
-        let locals = (0..pool.threads()).map(|_| Local::new(&config)).collect();
+    pub(crate) fn new(config: Config, weights: W, kernels: Kernels, pool: Pool) -> Model<W> {
+        let locals = (0..pool.threads()).map(|_| Local::new(&config, kernels.tuning())).collect();
         let rope = Rope::new(&config, weights.rope_factors());
+        pool.set_spin(Duration::from_micros(kernels.tuning().spin_us.into()));
         Model { config, weights, kernels, pool, locals, buffers: Buffers::default(), rope }
     }
 
@@ -67,8 +70,8 @@ impl<W: LayerSource> Model<W> {
         self.pool.threads()
     }
 
-    pub(crate) fn kernels(&self) -> &'static Kernels {
-        self.kernels
+    pub(crate) fn kernels(&self) -> &Kernels {
+        &self.kernels
     }
 
     /// Reads `batch` into `sequences` and shows `logits` those of every token of the batch that wants them; without

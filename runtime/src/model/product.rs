@@ -11,18 +11,13 @@ pub(crate) struct ProductInput<'a> {
     pub(crate) tiles: &'a [Tile],
 }
 
-/// The most bytes of activations that are read for one set of weight groups before they are all read again for the
-/// next set. 512 rows of 8192 inputs can be twice that, more than a thread's share of many last-level caches: then they
-/// would come from memory each time.
-const PANEL: usize = 8 << 20;
-
 impl<'a> ProductInput<'a> {
-    /// The same rows in parts of up to [`PANEL`] bytes, cut between tiles, all of about the same size. They are as few
-    /// as possible, since weights are widened anew for each.
-    pub(crate) fn panels(self) -> impl Iterator<Item = ProductInput<'a>> {
+    /// The same rows in parts of up to `panel` bytes ([`Tuning::panel`](quipu_kernels::Tuning::panel)), cut between
+    /// tiles, all of about the same size. They are as few as possible, since weights are widened anew for each.
+    pub(crate) fn panels(self, panel: usize) -> impl Iterator<Item = ProductInput<'a>> {
         // The first tile is the largest one.
         let (row_bytes, tile) = self.tiles.first().map_or((self.stride * 4, 1), |t| (t.bytes() / t.rows(), t.rows()));
-        let most = (PANEL / row_bytes / tile).max(1);
+        let most = (panel / row_bytes / tile).max(1);
         let count = if self.tiles.is_empty() { self.rows } else { self.tiles.len() };
         let most = count.div_ceil(count.div_ceil(most));
         let (mut start, mut tiles) = (0, self.tiles.chunks(most));
@@ -43,6 +38,8 @@ mod tests {
 
     use super::*;
 
+    const PANEL: usize = 8 << 20;
+
     #[test]
     fn panels_are_all_rows_in_even_parts() {
         let kernels = Isa::best().kernels().unwrap();
@@ -50,7 +47,7 @@ mod tests {
         let x = vec![1.0; rows * cols];
         let tiles = kernels.tiles(&x, rows, cols);
         for tiles in [&tiles[..], &[]] {
-            let panels: Vec<_> = ProductInput { x: &x, rows, stride: cols, tiles }.panels().collect();
+            let panels: Vec<_> = ProductInput { x: &x, rows, stride: cols, tiles }.panels(PANEL).collect();
             let mut start = 0;
             for panel in &panels {
                 assert_eq!(panel.x.as_ptr(), &x[start * cols] as *const f32);

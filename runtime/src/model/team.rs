@@ -2,18 +2,12 @@
 
 use std::ops::Range;
 
-use quipu_kernels::{AttentionScratch, Kernels, MatMut, Scratch, Tile, state_len};
+use quipu_kernels::{AttentionScratch, Kernels, MatMut, Scratch, Tile, Tuning, padded_rows, state_len};
 
 use super::product::ProductInput;
 use super::weights::Linear;
 use crate::config::Config;
 use crate::pool::Pool;
-
-/// Chunks of a product for each thread: enough to balance the load, few enough that each reads a long run of memory.
-const CHUNKS_PER_THREAD: usize = 4;
-
-/// The most row groups of one chunk, so that a worker's scratch stays in its cache.
-const MOST_GROUPS: usize = 8;
 
 /// Scratch memory of one worker.
 pub(crate) struct Local {
@@ -26,16 +20,22 @@ pub(crate) struct Local {
 
 impl Local {
     /// With room for what one token takes: no worker allocates when it first takes a part of a step.
-    pub(crate) fn new(c: &Config) -> Local {
+    pub(crate) fn new(c: &Config, tuning: &Tuning) -> Local {
         let (dim, group) = (c.head_dim, c.heads / c.kv_heads);
+        let chunk = padded_rows(c.hidden.max(c.feed_forward)).min(16 * most_groups(tuning));
         Local {
             product: Scratch::default(),
             attention: AttentionScratch::new(group, dim),
-            buffer: Vec::with_capacity((16 * MOST_GROUPS).max(group * dim)),
+            buffer: Vec::with_capacity(chunk.max(group * dim)),
             state: Vec::with_capacity(group * state_len(dim)),
             visible: Vec::with_capacity(group),
         }
     }
+}
+
+/// The most row groups of one chunk.
+fn most_groups(tuning: &Tuning) -> usize {
+    (tuning.chunk_groups as usize).max(1)
 }
 
 /// The first `n` numbers of a buffer, which grows if it has fewer. They may hold anything.
@@ -48,7 +48,7 @@ pub(super) fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
 
 /// The pool with the workers' memory, and the kernels: what every parallel step needs.
 pub(crate) struct Team<'a> {
-    pub(crate) kernels: &'static Kernels,
+    pub(crate) kernels: &'a Kernels,
     pub(crate) pool: &'a mut Pool,
     pub(crate) locals: &'a mut [Local],
 }
@@ -56,7 +56,9 @@ pub(crate) struct Team<'a> {
 impl Team<'_> {
     /// Columns of a chunk when a step has `groups` row groups.
     fn chunk(&self, groups: usize) -> usize {
-        16 * groups.div_ceil(self.pool.threads() * CHUNKS_PER_THREAD).clamp(1, MOST_GROUPS)
+        let tuning = self.kernels.tuning();
+        let chunks = self.pool.threads() * (tuning.chunks_per_thread as usize).max(1);
+        16 * groups.div_ceil(chunks).clamp(1, most_groups(tuning))
     }
 
     /// The input of products with `linears`: `rows` rows of `cols` activations, `stride` apart. They are quantised to
@@ -111,7 +113,7 @@ impl Team<'_> {
         f: impl Fn(&mut Local, ProductInput<'_>, Range<usize>, &mut MatMut<'_>) + Sync,
     ) {
         let mut start = 0;
-        for panel in input.panels() {
+        for panel in input.panels(self.kernels.tuning().panel as usize) {
             let columns = 0..out.cols();
             let mut out = out.part(start..start + panel.rows, columns);
             self.pool.for_tiles(self.locals, &mut out, &[0, panel.rows], width, |local, _, cols, part| {
