@@ -80,7 +80,8 @@ pub fn calibration_pass(
     }
     let mut sequences: Vec<Sequence> = texts.iter().map(|_| Sequence::new(layout.clone(), KvType::default())).collect();
     let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
-    let mut model = Model::new(config, weights, *kernels, pool);
+    let context = config.context;
+    let mut model = Model::new(config, weights, context, *kernels, pool);
     model.forward(&batch, &mut sequences, None, Some(observer))?;
     model.weights.finish();
     Ok(())

@@ -1,7 +1,9 @@
 //! The sizes of a model, from GGUF metadata.
 
-use quipu_formats::families::{Family, LayerPlan, Sizes, keys, known_architectures};
+use quipu_formats::families::{Family, LayerPlan, Sizes, YARN_BETAS, keys, known_architectures, yarn_attention};
 use quipu_formats::gguf::{Metadata, MetadataError, Required};
+
+use crate::rope_scaling::{RopeMethod, RopeScaling};
 
 /// The numbers that say how a model is built.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +28,8 @@ pub struct Config {
     pub rope_dim: usize,
     /// RoPE's base.
     pub rope_base: f32,
-    /// Positions are divided by this (linear scaling); 1 for none.
-    pub rope_linear: f32,
+    /// How RoPE is stretched.
+    pub rope: RopeScaling,
     /// The ε of RMSNorm.
     pub norm_epsilon: f32,
     /// The context length that the model was trained for, in positions.
@@ -65,7 +67,9 @@ pub enum ConfigError {
         expected: String,
     },
     /// A way of stretching RoPE that is not implemented.
-    #[error("RoPE scaling `{found}` is not supported; known are none, linear and llama3 (rope_freqs.weight)")]
+    #[error(
+        "RoPE scaling `{found}` is not supported; known are none, linear, yarn, longrope and llama3 (rope_freqs.weight)"
+    )]
     RopeScaling {
         /// What the file says.
         found: String,
@@ -114,6 +118,67 @@ impl Keys<'_> {
             Some(x) => Ok(x),
         }
     }
+
+    /// A positive number, if the key is there.
+    fn positive_opt(&self, key: &str) -> Result<Option<f32>, ConfigError> {
+        let value = self.f32(key)?;
+        value.map(|_| self.positive(key, value)).transpose()
+    }
+
+    /// RoPE's scaling, of a model made for `context` positions.
+    fn rope_scaling(&self, context: usize) -> Result<RopeScaling, ConfigError> {
+        let kind = self.metadata.str_opt(&self.family.key(keys::ROPE_SCALING))?;
+        let method = match (kind, self.metadata.f32_opt(keys::DYNAMIC_FACTOR)?) {
+            (None | Some("none" | "linear"), None) => RopeMethod::Linear,
+            (None | Some("none" | "linear"), Some(factor)) if factor.is_finite() && factor > 0.0 => {
+                RopeMethod::Dynamic { factor }
+            }
+            (None | Some("none" | "linear"), Some(factor)) => {
+                let (key, expected) = (keys::DYNAMIC_FACTOR.into(), "a positive number".into());
+                return Err(ConfigError::Value { key, found: factor.to_string(), expected });
+            }
+            (Some("yarn"), _) => RopeMethod::Yarn {
+                // To llama.cpp, less than 0 is unset.
+                blend: match self.f32(keys::YARN_BLEND)? {
+                    Some(blend) if !blend.is_finite() => {
+                        return Err(self.wrong(keys::YARN_BLEND, blend, "a number".into()));
+                    }
+                    blend => blend.filter(|blend| *blend >= 0.0).unwrap_or(1.0),
+                },
+                beta_fast: self.positive_opt(keys::YARN_BETA_FAST)?.unwrap_or(YARN_BETAS.0 as f32),
+                beta_slow: self.positive_opt(keys::YARN_BETA_SLOW)?.unwrap_or(YARN_BETAS.1 as f32),
+                truncate: self.metadata.bool_opt(keys::YARN_TRUNCATE)?.unwrap_or(true),
+            },
+            (Some("longrope"), _) => RopeMethod::LongRope,
+            (Some(other), _) => return Err(ConfigError::RopeScaling { found: other.into() }),
+        };
+        let factor = self.f32(keys::ROPE_FACTOR)?.or(self.f32(keys::ROPE_FACTOR_OLD)?);
+        // And 0 is none.
+        let factor = factor.filter(|factor| kind != Some("none") && *factor != 0.0).unwrap_or(1.0);
+        let factor = self.positive(keys::ROPE_FACTOR, Some(factor))?;
+        let besides = f64::from(self.positive_opt(keys::ROPE_ATTENTION)?.unwrap_or(1.0));
+        let attention = match method {
+            RopeMethod::Yarn { blend, .. } => besides * self.yarn_attention(factor, blend)?,
+            _ => besides,
+        };
+        Ok(RopeScaling { method, factor, attention, original_context: self.size(keys::ROPE_ORIGINAL, Some(context))? })
+    }
+
+    /// The size that YaRN gives cosines and sines.
+    fn yarn_attention(&self, factor: f32, blend: f32) -> Result<f64, ConfigError> {
+        if let Some(given) = self.positive_opt(keys::YARN_ATTENTION)? {
+            return Ok(given.into());
+        }
+        if blend == 0.0 {
+            return Ok(1.0);
+        }
+        let size = |scale: f32| yarn_attention(factor.into(), scale.into());
+        match self.f32(keys::YARN_LOG_MULTIPLIER)?.filter(|scale| *scale != 0.0) {
+            None => Ok(size(1.0)),
+            Some(scale) if size(scale).is_finite() && size(scale) > 0.0 => Ok(size(1.0) / size(scale)),
+            Some(scale) => Err(self.wrong(keys::YARN_LOG_MULTIPLIER, scale, "a positive number".into())),
+        }
+    }
 }
 
 impl Config {
@@ -146,12 +211,12 @@ impl Config {
             let expected = format!("an even number up to {head_dim}, the length of a head");
             return Err(keys.wrong(keys::ROPE_DIM, rope_dim, expected));
         }
-        let stretched = keys.f32(keys::ROPE_FACTOR)?.or(keys.f32(keys::ROPE_FACTOR_OLD)?);
-        let rope_linear = match metadata.str_opt(&family.key(keys::ROPE_SCALING))? {
-            None | Some("linear") => keys.positive(keys::ROPE_FACTOR, stretched.or(Some(1.0)))?,
-            Some("none") => 1.0,
-            Some(other) => return Err(ConfigError::RopeScaling { found: other.into() }),
-        };
+        let context = keys.size(keys::CONTEXT, None)?;
+        let rope_base = keys.positive(keys::ROPE_BASE, keys.f32(keys::ROPE_BASE)?.or(Some(10_000.0)))?;
+        let rope = keys.rope_scaling(context)?;
+        if matches!(rope.method, RopeMethod::Yarn { .. }) && rope_base <= 1.0 {
+            return Err(keys.wrong(keys::ROPE_BASE, rope_base, "more than 1 with YaRN".into()));
+        }
         Ok(Config {
             family,
             name: metadata.str_opt("general.name")?.map(str::to_string),
@@ -162,10 +227,10 @@ impl Config {
             kv_heads,
             head_dim,
             rope_dim,
-            rope_base: keys.positive(keys::ROPE_BASE, keys.f32(keys::ROPE_BASE)?.or(Some(10_000.0)))?,
-            rope_linear,
+            rope_base,
+            rope,
             norm_epsilon: keys.positive(keys::RMS_EPSILON, keys.f32(keys::RMS_EPSILON)?)?,
-            context: keys.size(keys::CONTEXT, None)?,
+            context,
         })
     }
 

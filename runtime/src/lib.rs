@@ -47,6 +47,7 @@ pub mod model;
 pub mod open;
 #[allow(unsafe_code)]
 pub mod pool;
+pub mod rope_scaling;
 pub mod sampler;
 mod setters;
 pub mod softmax;

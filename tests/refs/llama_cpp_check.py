@@ -6,7 +6,7 @@
 QUIPU is the binary, REFS what fetch.sh made, DEMO a Hugging Face directory (models/tales), LLAMA_QUANTIZE llama.cpp's program. Every line
 starts with `ok:`, `FAILED:` or `SKIPPED:`.
 
-- checkpoints: `quipu convert --type f32` of each random checkpoint, computed by llama.cpp with an f32 KV cache, gives the logits that
+- checkpoints: `quipu convert --type f32` of each random checkpoint and of those in tests/data, computed by llama.cpp with an f32 KV cache, gives the logits that
   transformers computes. This holds the converter (permutation, RoPE factors, biases, metadata) against both without Quipu's own engine.
 - families: a random checkpoint of each other family loads, tokenises alike and continues prompts as `text` says.
 - bytes: the tensors of a quantised file are, byte for byte, what ggml quantises from the f32 file.
@@ -68,13 +68,17 @@ def check_checkpoint(quipu: str, directory: pathlib.Path, scratch: pathlib.Path)
     if config["model_type"] == "qwen3" and config["attention_bias"]:
         print(f"SKIPPED: llama-cpp: {directory.name}: llama.cpp has no bias of attention's output for qwen3", flush=True)
         return
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    reference = json.loads((directory / "reference.json").read_text())
+    if rope.get("rope_type") == "dynamic" and reference.get("context", 0) > config["max_position_embeddings"] or "beta_fast" in rope:
+        print(f"SKIPPED: llama-cpp: {directory.name}: llama.cpp has no dynamic scaling, and for these families YaRN's own betas alone", flush=True)
+        return
     out = scratch / "checkpoint.gguf"
     out.unlink(missing_ok=True)
     run(quipu, "convert", directory, "-o", out, "--type", "f32")
-    reference = json.loads((directory / "reference.json").read_text())
     vocab = reference["vocab_size"]
     wanted = np.fromfile(directory / "reference.f32", "<f4").reshape(-1, vocab)
-    with llama_cpp.Model(out, kv_type=0, flash_attention=0) as model:
+    with llama_cpp.Model(out, n_ctx=reference.get("context", 1024), kv_type=0, flash_attention=0) as model:
         logits = model.evaluate(reference["tokens"], reference["positions"])
         error = float(np.abs(logits - wanted).max())
         # llama.cpp keeps RoPE's angles and its sums in float32, like transformers in float32: a few times its error.
@@ -192,7 +196,8 @@ def main() -> int:
     quantize = sys.argv[4] if len(sys.argv) > 4 else None
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        for directory in sorted((refs / "checkpoints").glob("*-*/")):
+        fixtures = pathlib.Path(__file__).parents[1] / "data"
+        for directory in sorted((refs / "checkpoints").glob("*-*/")) + sorted(fixtures.glob("tiny-*/")):
             try:
                 check_checkpoint(quipu, directory, scratch)
             except (RuntimeError, llama_cpp.LlamaCppError) as error:

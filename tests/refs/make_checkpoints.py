@@ -4,7 +4,7 @@
     make_checkpoints.py OUT_DIR [--only NAME,NAME] [--dtypes f32,f16,bf16] [--fixtures]
 
 Each directory OUT_DIR/NAME-DTYPE holds what `save_pretrained` writes (weights, config.json, tokenizer files) and beside it
-`reference.json` (token ids, the positions whose logits are kept, how they were computed) and `reference.f32` (logits, little-endian
+`reference.json` (token ids, the positions whose logits are kept, the context limit if it is not the model's own, how they were computed) and `reference.f32` (logits, little-endian
 float32, [positions][vocab]). The logits come from the weights as stored (rounded to DTYPE), in float64, so they stand for the exact
 result; `float32_error` says how far transformers' own float32 run is from them, `quantised_kl` how far (mean Kullback-Leibler divergence, nats)
 the same arithmetic is from them once weights and activations are rounded as in a file of that type.
@@ -153,7 +153,24 @@ CHECKPOINTS = {
                   head_dim=96, vocab_size=320, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
                   rms_norm_eps=1e-6, tokenizer="qwen", tokens=320, prompt=300),
 }
+# With every way of stretching RoPE; `context` is the limit with which Quipu is asked, where it is not the model's own.
+STRETCHED = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+                 vocab_size=309, tie_word_embeddings=True, rms_norm_eps=1e-5, tokenizer="bytes", tokens=309, dtypes=["bf16"],
+                 keep=[0, 1, 2, 15, 16, 63, 64, 127, 128, 149])
+LONGROPE = dict(STRETCHED, max_position_embeddings=1024, rope_parameters={
+    "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 256,
+    "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6], "long_factor": [1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0, 12.0]})
+DYNAMIC = dict(STRETCHED, max_position_embeddings=160, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
 FIXTURES = {
+    "tiny-yarn": dict(STRETCHED, max_position_embeddings=512, prompt=300, spelling=4, rope_parameters={
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}, keep=[0, 1, 2, 15, 128, 250, 299]),
+    "tiny-yarn-betas": dict(STRETCHED, family="qwen2", tokenizer="qwen", tokens=305, max_position_embeddings=512, prompt=150, rope_parameters={
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 64, "beta_fast": 6.0, "beta_slow": 0.5,
+        "mscale": 1.5, "mscale_all_dim": 0.5, "truncate": False}),
+    "tiny-longrope-within": dict(LONGROPE, prompt=150, context=256),
+    "tiny-longrope-beyond": dict(LONGROPE, prompt=300, spelling=4),
+    "tiny-dynamic-within": dict(DYNAMIC, prompt=150, spelling=4),
+    "tiny-dynamic-beyond": dict(DYNAMIC, prompt=300, context=300, keep=[0, 1, 2, 15, 128, 250, 299]),
     "tiny-llama3": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
                         vocab_size=309, tie_word_embeddings=True, rope_parameters=llama3_scaling(10000.0, 8.0, 32), rms_norm_eps=1e-5,
                         tokenizer="bytes", tokens=309, prompt=200, keep=[0, 1, 2, 15, 16, 31, 63, 64, 100, 127, 128, 198, 199], dtypes=["bf16"]),
@@ -202,21 +219,36 @@ def spell_as_transformers_4(path: pathlib.Path) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def exact_rope(model: torch.nn.Module, rope: dict) -> None:
-    """Lets a float64 model rotate in float64. transformers computes frequencies, angles and their cosines in float32 whatever the
-    model's type, which at position 600 is worth 4e-5 of a turn; the frequencies here are its formula (Llama 3.1's reference code for
-    `llama3`), held against its own float32 ones."""
+def exact_rope(model: torch.nn.Module, rope: dict, length: int) -> None:
+    """Lets a float64 model rotate in float64, a text of `length` tokens at once. transformers computes frequencies, angles and their cosines in
+    float32 whatever the model's type, which at position 600 is worth 4e-5 of a turn; the frequencies here are its formulas (Llama 3.1's
+    reference code for `llama3`), held against its own float32 ones."""
     embedding = model.model.rotary_emb
     dim = 2 * embedding.inv_freq.numel()
-    frequency = rope["rope_theta"] ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-    if rope["rope_type"] == "linear":
+    # What depends on the length is chosen by the first call.
+    embedding(torch.zeros(1), torch.arange(length)[None])
+    theta, kind = rope["rope_theta"], rope["rope_type"]
+    if kind == "dynamic":
+        longer = max(length / model.config.max_position_embeddings, 1.0)
+        theta *= (rope["factor"] * longer - (rope["factor"] - 1)) ** (dim / (dim - 2))
+    frequency = theta ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    original = rope.get("original_max_position_embeddings", 1)
+    if kind == "linear":
         frequency /= rope["factor"]
-    elif rope["rope_type"] == "llama3":
-        turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
+    elif kind == "llama3":
+        turns = original * frequency / (2 * math.pi)
         low, high = rope["low_freq_factor"], rope["high_freq_factor"]
         keep = ((turns - low) / (high - low)).clamp(0, 1)
         frequency = frequency * (keep + (1 - keep) / rope["factor"])
-    assert torch.allclose(frequency, embedding.inv_freq.double(), rtol=1e-6, atol=0), f"{rope}: other frequencies than transformers"
+    elif kind == "yarn":
+        pair = [dim * math.log(original / (beta * 2 * math.pi)) / (2 * math.log(theta)) for beta in (rope.get("beta_fast", 32), rope.get("beta_slow", 1))]
+        low, high = (math.floor(pair[0]), math.ceil(pair[1])) if rope.get("truncate", True) else pair
+        low, high = max(low, 0), min(high, dim - 1)
+        divided = ((torch.arange(dim // 2, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
+        frequency = frequency * (1 - divided + divided / rope["factor"])
+    elif kind == "longrope":
+        frequency /= torch.tensor(rope["long_factor" if length > original else "short_factor"], dtype=torch.float64)
+    assert torch.allclose(frequency, embedding.inv_freq.double(), rtol=2e-6, atol=0), f"{rope}: other frequencies than transformers"
 
     def forward(x, position_ids):
         angle = position_ids[..., None].double() * frequency
@@ -260,6 +292,8 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     kind, tokens, length = spec.pop("tokenizer"), spec.pop("tokens"), spec.pop("prompt")
     shard, spelling, keep = spec.pop("shard", "1GB"), spec.pop("spelling", 5), spec.pop("keep", None)
     spec.pop("dtypes", None)
+    context = spec.pop("context", None)
+    spec.setdefault("max_position_embeddings", 2048)
     target = out / f"{name}-{dtype}"
     if (target / "reference.json").exists():
         print(f"{target.name}: kept")
@@ -269,7 +303,7 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     assert tokenizer.get_vocab_size() == tokens, f"{name}: the tokenizer has {tokenizer.get_vocab_size()} tokens, expected {tokens}"
     bos, eos = (tokenizer_config[k] and tokenizer.token_to_id(tokenizer_config[k]) for k in ("bos_token", "eos_token"))
 
-    config = AutoConfig.for_model(family, max_position_embeddings=2048, bos_token_id=bos, eos_token_id=eos, pad_token_id=None, **spec)
+    config = AutoConfig.for_model(family, bos_token_id=bos, eos_token_id=eos, pad_token_id=None, **spec)
     model = AutoModelForCausalLM.from_config(config).eval()
     seed = sum(map(ord, name))
     draw_weights(model, torch.Generator().manual_seed(seed))
@@ -288,13 +322,13 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     ids = [bos if bos is not None else tokens // 2] + np.random.default_rng(seed).integers(3, tokens - 8, length - 1).tolist()
     with torch.no_grad():
         single = loaded(torch.tensor([ids])).logits[0].double()
-        exact_rope(loaded.double(), spec["rope_parameters"])
+        exact_rope(loaded.double(), spec["rope_parameters"], length)
         exact = loaded(torch.tensor([ids])).logits[0]
         positions = list(range(length)) if keep is None else keep
         divergence = {}
         for kind in ("Q8_0", "Q5_1", "Q4_0"):
             other = copy.deepcopy(loaded)
-            exact_rope(other, spec["rope_parameters"])
+            exact_rope(other, spec["rope_parameters"], length)
             quantise(other, kind)
             p, q = exact.log_softmax(-1), other(torch.tensor([ids])).logits[0].log_softmax(-1)
             divergence[kind] = (p.exp() * (p - q)).sum(-1)[positions].mean().item()
@@ -305,7 +339,7 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     import transformers
     (target / "reference.json").write_text(json.dumps({
         "made_by": f"tests/refs/make_checkpoints.py, transformers {transformers.__version__}, torch {torch.__version__}, float64 (RoPE too)",
-        "vocab_size": config.vocab_size, "tokens": ids, "positions": positions, "float32_error": error, "quantised_kl": divergence,
+        "vocab_size": config.vocab_size, "tokens": ids, "positions": positions, **({"context": context} if context else {}), "float32_error": error, "quantised_kl": divergence,
         "logit_spread": exact.std().item(), "text": TEXT[:60], "text_tokens": tokenizer.encode(TEXT[:60]).ids}) + "\n")
     print(f"{target.name}: float32 error {error:.2e}, logit spread {exact.std().item():.2f}, mean top probability {top.mean().item():.2f}, KL " +
           ", ".join(f"{kind} {kl:.1e}" for kind, kl in divergence.items()))

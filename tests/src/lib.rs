@@ -149,6 +149,9 @@ pub struct Reference {
     pub directory: PathBuf,
     /// The tokens that were read.
     pub tokens: Vec<u32>,
+    /// The context limit with which they are read, where it is not the model's own: some ways of stretching RoPE depend
+    /// on it.
+    pub context: Option<usize>,
     /// The positions whose logits are in `logits`.
     pub positions: Vec<usize>,
     /// The logits after them.
@@ -176,6 +179,7 @@ impl Reference {
         let vocabulary = meta["vocab_size"].as_u64().expect("vocab_size") as usize;
         let reference = Reference {
             tokens: tokens("tokens"),
+            context: meta["context"].as_u64().map(|n| n as usize),
             positions: numbers("positions").into_iter().map(|n| n as usize).collect(),
             logits: values.chunks(vocabulary).map(<[f32]>::to_vec).collect(),
             float32_error: meta["float32_error"].as_f64().expect("float32_error") as f32,
@@ -210,6 +214,11 @@ impl Reference {
         let found = Reference::in_directory(&data(""));
         assert!(found.len() >= 2, "tests/data has no checkpoints");
         found
+    }
+
+    /// [`options`] with the context of the reference.
+    pub fn options(&self) -> LoadOptions {
+        options().context(self.context)
     }
 
     /// What to call it in a message.

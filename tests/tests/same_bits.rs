@@ -8,7 +8,7 @@ use quipu_formats::convert::{ConvertOptions, Mix, TypeRule, write_gguf};
 use quipu_formats::gguf::{GgufWriter, Value};
 use quipu_quant::TensorType;
 use quipu_runtime::host::cores::Cores;
-use quipu_runtime::{BatchToken, Engine, Isa, KvType, Residence, Sequence};
+use quipu_runtime::{BatchToken, Engine, Isa, KvType, LoadOptions, Residence, Sequence};
 use quipu_test_random::Random;
 use quipu_tests::{Reference, assert_same_bits, data, forward, load, logits, open, options, refs, skipped};
 
@@ -57,10 +57,10 @@ fn logits_in_company(engine: &mut Engine, tokens: &[u32]) -> Vec<Vec<f32>> {
     rows
 }
 
-fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
+fn check(path: &Path, packed: &Path, count: usize, options: &LoadOptions) {
+    let kv_type = options.kv_type;
     let what = |how: &str| format!("{}, {kv_type:?} cache: {how}", path.display());
-    let options = options().kv_type(kv_type);
-    let mut engine = load(path, &options);
+    let mut engine = load(path, options);
     let tokens = tokens(&engine, count, 1);
     let whole = logits(&mut engine, &tokens, count);
     assert!(whole.iter().flatten().all(|x| x.is_finite()), "{}", what("not finite"));
@@ -93,10 +93,14 @@ fn check(path: &Path, packed: &Path, count: usize, kv_type: KvType) {
 }
 
 fn check_converted(from: &Path, types: TypeRule, count: usize, kv_type: KvType) {
+    check_converted_with(from, types, count, &options().kv_type(kv_type));
+}
+
+fn check_converted_with(from: &Path, types: TypeRule, count: usize, options: &LoadOptions) {
     let scratch = tempfile::tempdir().expect("scratch directory");
     let plain = convert(from, scratch.path(), types, false);
     let packed = convert(from, scratch.path(), types, true);
-    check(&plain, &packed, count, kv_type);
+    check(&plain, &packed, count, options);
 }
 
 #[test]
@@ -146,12 +150,14 @@ fn odd_shapes_and_biases() {
     check_converted(&data("tiny-llama3-bf16"), TypeRule::Keep, 150, KvType::F32);
 }
 
-/// Small checkpoints of every family, as they are and with blocks of 32 and of 256 (or what stands for them).
+/// Small checkpoints of every family and every way of stretching RoPE, as they are and with blocks of 32 and of 256 (or
+/// what stands for them).
 #[test]
 fn odd_shapes_of_every_family() {
     for reference in Reference::fixtures() {
         let rules = [TypeRule::Keep, TypeRule::To(TensorType::Q4_0), TypeRule::Mix(Mix::Q4_K_M)];
-        rules.into_iter().for_each(|rule| check_converted(&reference.directory, rule, 140, KvType::F16));
+        let options = reference.options().kv_type(KvType::F16);
+        rules.into_iter().for_each(|rule| check_converted_with(&reference.directory, rule, 140, &options));
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use quipu_formats::convert::{ConvertOptions, Rounding, TensorRule, TypeRule, write_gguf};
 use quipu_quant::TensorType;
 use quipu_runtime::KvType;
-use quipu_tests::{Reference, kl_divergence, load, logits, max_difference, open, options};
+use quipu_tests::{Reference, kl_divergence, load, logits, max_difference, open};
 
 /// How many times transformers' own float32 error may be reached, and an absolute part for its luck.
 fn float_bound(reference: &Reference) -> f32 {
@@ -71,14 +71,14 @@ fn check_floats(reference: &Reference, report: &mut Report) {
         ("a packed file", converted(TypeRule::Keep, true)),
         ("a GGUF of F32", converted(TypeRule::To(TensorType::F32), false)),
     ] {
-        let mut engine = load(&path, &options());
+        let mut engine = load(&path, &reference.options());
         let got = reference.pick(&logits(&mut engine, &reference.tokens, 64));
         report.check(format!("{name} from {how}"), max_difference(&got, &reference.logits) as f64, bound as f64);
         let (text, tokens) = &reference.text;
         assert_eq!(&engine.tokenizer().encode(text, true, false), tokens, "{name} from {how}");
     }
     // F16 keys and values cost about 2⁻¹¹ of each.
-    let rounded = options().kv_type(KvType::F16);
+    let rounded = reference.options().kv_type(KvType::F16);
     let got = reference.pick(&logits(&mut load(&reference.directory, &rounded), &reference.tokens, 64));
     let error = max_difference(&got, &reference.logits);
     report.check(format!("{name} with an f16 KV cache"), error as f64, 0.05);
@@ -89,7 +89,7 @@ fn check_quantised(reference: &Reference, report: &mut Report) {
     for (name, expected) in &reference.quantised_kl {
         let ty = TensorType::from_name(name).expect("a type");
         let path = convert(&reference.directory, scratch.path(), TypeRule::To(ty), false);
-        let got = reference.pick(&logits(&mut load(&path, &options()), &reference.tokens, 64));
+        let got = reference.pick(&logits(&mut load(&path, &reference.options()), &reference.tokens, 64));
         let sum: f64 = reference.logits.iter().zip(&got).map(|(p, q)| kl_divergence(p, q)).sum();
         // Rounding falls differently after the last bit of a float has, so the same loss comes out only nearly.
         let (kl, bound) = (sum / got.len() as f64, 1.3 * expected + 1e-5);
@@ -126,4 +126,20 @@ fn references_are_not_degenerate() {
         let mean = pairs.clone().map(|pair| kl_divergence(&pair[0], &pair[1])).sum::<f64>() / pairs.len() as f64;
         assert!(mean > 1.0, "{}: neighbouring positions are alike: {mean}", reference.name());
     }
+}
+
+/// What transformers chooses by the length of a text is chosen by the context limit: with another limit than the
+/// reference's the same tokens have other logits, though they are as many.
+#[test]
+fn the_context_limit_chooses_rope_s_factors() {
+    let chosen = Reference::fixtures().into_iter().filter(|reference| reference.context.is_some());
+    let mut count = 0;
+    for reference in chosen {
+        let other = reference.options().context(Some(reference.context.unwrap_or(0) + 1));
+        let got = reference.pick(&logits(&mut load(&reference.directory, &other), &reference.tokens, 64));
+        let moved = max_difference(&got, &reference.logits);
+        assert!(moved > 4.0 * float_bound(&reference), "{}: logits moved by {moved}", reference.name());
+        count += 1;
+    }
+    assert_eq!(count, 2, "LongRoPE within its original context, dynamic scaling beyond the model's");
 }

@@ -24,6 +24,7 @@
 //! given back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind
 //! its quants.
 
+mod llama_cpp;
 pub mod mix;
 mod options;
 mod order;

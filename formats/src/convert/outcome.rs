@@ -58,6 +58,11 @@ pub enum Warning {
         /// Which.
         tensors: Vec<String>,
     },
+    /// llama.cpp will not compute from the file what stands in it.
+    LlamaCpp {
+        /// What it does otherwise.
+        difference: String,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -77,6 +82,9 @@ impl fmt::Display for Warning {
                 wanted.block_len(),
                 tensors.join(", ")
             ),
+            Warning::LlamaCpp { difference } => {
+                write!(f, "llama.cpp will not run this file as Quipu does: {difference}")
+            }
         }
     }
 }

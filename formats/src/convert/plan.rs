@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quipu_quant::blocks::has_plain_rule;
 use quipu_quant::{InterleavedType, TensorType};
 
+use super::llama_cpp::rope_differences;
 use super::mix::{self, Model};
 use super::options::{ConvertOptions, Rounding, TypeRule};
 use super::order::forward_order;
@@ -82,6 +83,9 @@ impl Plan {
             warnings.push(Warning::NotCalibrated { tensors: uncalibrated });
         }
         let metadata = metadata(source.metadata(), options, &tensors);
+        if !options.packed {
+            warnings.extend(rope_differences(&metadata, &tensors));
+        }
         Ok(Plan { metadata, tensors, origins, imatrix: options.imatrix.clone(), warnings })
     }
 }

@@ -221,8 +221,17 @@ pub(super) const EMBEDDING: Tensor =
     Tensor::matrix(Role::TokenEmbedding, "model.embed_tokens", Extent::Vocabulary, Extent::Hidden);
 
 /// Llama 3's divisors of RoPE's frequencies, one for each pair.
-pub(super) const ROPE_FACTORS: Tensor =
-    Tensor { presence: Presence::Computed, ..Tensor::norm(Role::RopeFactors, "", Extent::RopePairs) };
+pub(super) const ROPE_FACTORS: Tensor = computed(Role::RopeFactors);
+
+/// LongRoPE's, for contexts beyond the original one.
+pub(super) const ROPE_FACTORS_LONG: Tensor = computed(Role::RopeFactorsLong);
+
+/// LongRoPE's, for contexts within it.
+pub(super) const ROPE_FACTORS_SHORT: Tensor = computed(Role::RopeFactorsShort);
+
+const fn computed(role: Role) -> Tensor {
+    Tensor { presence: Presence::Computed, ..Tensor::norm(role, "", Extent::RopePairs) }
+}
 
 /// The norm behind the last layer.
 pub(super) const OUTPUT_NORM: Tensor = Tensor::norm(Role::OutputNorm, "model.norm", Extent::Hidden);

@@ -29,9 +29,30 @@ pub const RMS_EPSILON: &str = "attention.layer_norm_rms_epsilon";
 pub const ROPE_DIM: &str = "rope.dimension_count";
 /// RoPE's base.
 pub const ROPE_BASE: &str = "rope.freq_base";
-/// How RoPE is stretched: `none`, `linear`, or a way that is not known here.
+/// How RoPE is stretched: `none`, `linear`, `yarn`, `longrope`, or a way that is not known here.
 pub const ROPE_SCALING: &str = "rope.scaling.type";
 /// The factor by which RoPE is stretched.
 pub const ROPE_FACTOR: &str = "rope.scaling.factor";
 /// The same factor in older files, which have no `rope.scaling.*`.
 pub const ROPE_FACTOR_OLD: &str = "rope.scale_linear";
+/// The context before RoPE was stretched.
+pub const ROPE_ORIGINAL: &str = "rope.scaling.original_context_length";
+/// What cosines and sines are multiplied by; with YaRN besides the size that it gives them itself.
+pub const ROPE_ATTENTION: &str = "rope.scaling.attn_factor";
+/// YaRN's share in the frequencies: 1, or less for a weaker blend.
+pub const YARN_BLEND: &str = "rope.scaling.yarn_ext_factor";
+/// What cosines and sines are multiplied by instead of the size that YaRN gives them.
+pub const YARN_ATTENTION: &str = "rope.scaling.yarn_attn_factor";
+/// YaRN's `mscale_all_dim`.
+pub const YARN_LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
+/// Turns within the original context above which YaRN leaves a pair as it is.
+pub const YARN_BETA_FAST: &str = "rope.scaling.yarn_beta_fast";
+/// Turns below which YaRN stretches a pair fully.
+pub const YARN_BETA_SLOW: &str = "rope.scaling.yarn_beta_slow";
+
+// Quipu's own, whole without an architecture: what GGUF has no key for.
+
+/// The factor of transformers' `dynamic` scaling. llama.cpp does not know it and stretches nothing.
+pub const DYNAMIC_FACTOR: &str = "quipu.rope.dynamic_factor";
+/// False where YaRN's blending begins and ends between two pairs (transformers' `truncate`).
+pub const YARN_TRUNCATE: &str = "quipu.rope.yarn_truncate";

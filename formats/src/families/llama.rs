@@ -15,7 +15,8 @@
 //! RoPE's frequencies.
 
 use super::family::{
-    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, RopePairs, Tensor,
+    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
+    ROPE_FACTORS_SHORT, RopePairs, Tensor,
 };
 use super::names::Role;
 
@@ -33,6 +34,8 @@ pub(super) const LLAMA: Family = Family {
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,
+        ROPE_FACTORS_LONG,
+        ROPE_FACTORS_SHORT,
         Tensor::norm(Role::AttentionNorm, "input_layernorm", Extent::Hidden),
         Tensor::matrix(Role::Query, "self_attn.q_proj", Extent::Queries, Extent::Hidden)
             .bias(ATTENTION_BIAS)

@@ -18,10 +18,12 @@ mod llama;
 pub mod names;
 mod qwen2;
 mod qwen3;
+mod yarn;
 
 pub use family::{
     Bias, Defaults, Extent, Family, LayerPlan, Presence, QkNorm, RopePairs, RowOrder, Shape, Sizes, Tensor,
 };
+pub use yarn::{YARN_BETAS, yarn_attention};
 
 /// All families, as messages list them.
 pub static FAMILIES: [&Family; 3] = [&llama::LLAMA, &qwen2::QWEN2, &qwen3::QWEN3];
@@ -52,7 +54,6 @@ mod tests {
             for role in Role::ALL {
                 let count = roles.iter().filter(|&&r| r == role).count();
                 let expected = match role {
-                    Role::RopeFactors => count.min(1),
                     Role::QueryNorm | Role::KeyNorm => usize::from(family.layer.qk_norm.is_some()),
                     _ => 1,
                 };
@@ -61,7 +62,9 @@ mod tests {
             let mut names: Vec<_> = family.tensors.iter().map(|tensor| tensor.hf).collect();
             names.sort_unstable();
             names.dedup();
-            assert_eq!(names.len(), family.tensors.len(), "{}: a name stands twice", family.architecture);
+            names.retain(|name| !name.is_empty());
+            let stored = family.tensors.iter().filter(|tensor| tensor.presence != Presence::Computed);
+            assert_eq!(names.len(), stored.count(), "{}: a name stands twice", family.architecture);
             // Hugging Face has the order of halves: whoever turns neighbours needs other rows of q and k, and of no
             // other matrix.
             for tensor in family.tensors {

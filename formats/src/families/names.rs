@@ -12,6 +12,10 @@ use std::fmt;
 pub enum Role {
     /// The divisors of RoPE's frequencies.
     RopeFactors,
+    /// LongRoPE's divisors for contexts beyond the original one.
+    RopeFactorsLong,
+    /// LongRoPE's divisors for contexts within the original one.
+    RopeFactorsShort,
     /// The norm before attention.
     AttentionNorm,
     /// The query projection.
@@ -59,8 +63,10 @@ pub enum Input {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 15] = [
+    pub const ALL: [Role; 17] = [
         Role::RopeFactors,
+        Role::RopeFactorsLong,
+        Role::RopeFactorsShort,
         Role::AttentionNorm,
         Role::Query,
         Role::Key,
@@ -81,6 +87,8 @@ impl Role {
     pub const fn gguf(self) -> &'static str {
         match self {
             Role::RopeFactors => "rope_freqs",
+            Role::RopeFactorsLong => "rope_factors_long",
+            Role::RopeFactorsShort => "rope_factors_short",
             Role::AttentionNorm => "attn_norm",
             Role::Query => "attn_q",
             Role::Key => "attn_k",
@@ -100,7 +108,12 @@ impl Role {
 
     /// Whether every layer has one.
     pub const fn is_in_layer(self) -> bool {
-        !matches!(self, Role::RopeFactors | Role::OutputNorm | Role::Output | Role::TokenEmbedding)
+        !self.is_rope_factors() && !matches!(self, Role::OutputNorm | Role::Output | Role::TokenEmbedding)
+    }
+
+    /// Whether these are divisors of RoPE's frequencies.
+    pub const fn is_rope_factors(self) -> bool {
+        matches!(self, Role::RopeFactors | Role::RopeFactorsLong | Role::RopeFactorsShort)
     }
 
     /// The input of the matrix with this role, in layer `layer` if layers have one; `None` where it is no matrix. The
@@ -113,6 +126,8 @@ impl Role {
             Role::Down => Some(Input::FeedForwardDown(layer)),
             Role::Output | Role::TokenEmbedding => Some(Input::Head),
             Role::RopeFactors
+            | Role::RopeFactorsLong
+            | Role::RopeFactorsShort
             | Role::AttentionNorm
             | Role::QueryNorm
             | Role::KeyNorm

@@ -14,7 +14,10 @@
 //! head of `n` elements together with element `i + n/2`. Hugging Face's files and GGUFs agree in that, so no row
 //! changes its place.
 
-use super::family::{Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, RopePairs, Tensor};
+use super::family::{
+    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
+    ROPE_FACTORS_SHORT, RopePairs, Tensor,
+};
 use super::names::Role;
 
 /// See the [module](self).
@@ -26,6 +29,9 @@ pub(super) const QWEN2: Family = Family {
     layer: LayerPlan { rope: RopePairs::Halves, qk_norm: None },
     tensors: &[
         EMBEDDING,
+        ROPE_FACTORS,
+        ROPE_FACTORS_LONG,
+        ROPE_FACTORS_SHORT,
         Tensor::norm(Role::AttentionNorm, "input_layernorm", Extent::Hidden),
         Tensor::matrix(Role::Query, "self_attn.q_proj", Extent::Queries, Extent::Hidden).bias(Bias::Always),
         Tensor::matrix(Role::Key, "self_attn.k_proj", Extent::Keys, Extent::Hidden).bias(Bias::Always),

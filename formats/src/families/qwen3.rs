@@ -15,7 +15,8 @@
 //! it, too (`attention_bias`); no published model does, and llama.cpp would not load one.
 
 use super::family::{
-    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, QkNorm, RopePairs, Tensor,
+    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, QkNorm, ROPE_FACTORS, ROPE_FACTORS_LONG,
+    ROPE_FACTORS_SHORT, RopePairs, Tensor,
 };
 use super::names::Role;
 
@@ -30,6 +31,9 @@ pub(super) const QWEN3: Family = Family {
     layer: LayerPlan { rope: RopePairs::Halves, qk_norm: Some(QkNorm::Head) },
     tensors: &[
         EMBEDDING,
+        ROPE_FACTORS,
+        ROPE_FACTORS_LONG,
+        ROPE_FACTORS_SHORT,
         Tensor::norm(Role::AttentionNorm, "input_layernorm", Extent::Hidden),
         Tensor::matrix(Role::Query, "self_attn.q_proj", Extent::Queries, Extent::Hidden).bias(ATTENTION_BIAS),
         Tensor::matrix(Role::Key, "self_attn.k_proj", Extent::Keys, Extent::Hidden).bias(ATTENTION_BIAS),

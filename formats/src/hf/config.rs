@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::json::{FileError, KeyError, MAX_SMALL_BYTES, Object, describe, read_json};
-use crate::families::names::Role;
+use super::rope_scaling::{RopeFault, RopeScaling, read_rope};
 use crate::families::{Bias, FAMILIES, Family, Sizes};
 
 /// A rule that a config.json breaks, or something in it that Quipu does not run.
@@ -25,18 +25,12 @@ pub enum ConfigFault {
     /// An activation function that no family here has.
     #[error("`{key}` is {found}; expected silu")]
     Activation { key: &'static str, found: String },
-    /// A rope scaling that is not supported.
-    #[error("rope scaling {found} is not supported: Quipu knows default, linear and llama3")]
-    RopeType { found: String },
-    /// Part of each head is left unrotated, which no family here does.
-    #[error("`partial_rotary_factor` is {found}; RoPE has to turn whole heads")]
-    PartialRotary { found: String },
+    /// RoPE.
+    #[error(transparent)]
+    Rope(#[from] RopeFault),
     /// Some layers see a window of the latest positions only.
     #[error("`{key}` is {found}: layers with a sliding window are not supported")]
     SlidingWindow { key: &'static str, found: String },
-    /// llama3 scaling with its bands the wrong way round.
-    #[error("`low_freq_factor` {low} must be less than `high_freq_factor` {high}")]
-    RopeBands { low: f64, high: f64 },
     /// Query heads cannot be shared out among key/value heads.
     #[error("`num_attention_heads` {heads} is no multiple of `num_key_value_heads` {kv_heads}")]
     HeadsPerKvHead { heads: usize, kv_heads: usize },
@@ -49,29 +43,6 @@ pub enum ConfigFault {
     /// All heads together are larger than any model.
     #[error("{heads} heads of {head_dim} overflow")]
     HeadsOverflow { heads: usize, head_dim: usize },
-}
-
-/// How positions beyond the training context are scaled.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    None,
-    /// Every position divided by `factor`.
-    Linear {
-        /// The divisor.
-        factor: f64,
-    },
-    /// Llama 3.1's: low frequencies divided by `factor`, high ones left, those between blended.
-    Llama3 {
-        /// The divisor of low frequencies.
-        factor: f64,
-        /// Wavelengths beyond `original_context / low_freq_factor` are low frequencies.
-        low_freq_factor: f64,
-        /// Wavelengths below `original_context / high_freq_factor` are high frequencies.
-        high_freq_factor: f64,
-        /// The context length before scaling.
-        original_context: f64,
-    },
 }
 
 /// What config.json says of a model, checked.
@@ -139,12 +110,8 @@ impl HfConfig {
         if heads.checked_mul(head_dim).is_none_or(|n| n >= 1 << 31) {
             return Err(ConfigFault::HeadsOverflow { heads, head_dim });
         }
-        let (rope_theta, rope_scaling) = read_rope(&config)?;
-        if matches!(rope_scaling, RopeScaling::Llama3 { .. }) && family.tensor(Role::RopeFactors).is_none() {
-            return Err(ConfigFault::RopeType {
-                found: format!("\"llama3\" of a model of type {}", family.architecture),
-            });
-        }
+        let context = config.size("max_position_embeddings")?.unwrap_or(family.defaults.context);
+        let (rope_theta, rope_scaling) = read_rope(&config, head_dim, context)?;
         let layers = size("num_hidden_layers")?;
         refuse_windows(&config, layers)?;
         Ok(HfConfig {
@@ -159,7 +126,7 @@ impl HfConfig {
                 vocabulary: size("vocab_size")?,
             },
             layers,
-            context: config.size("max_position_embeddings")?.unwrap_or(family.defaults.context),
+            context,
             rms_norm_eps: config.positive("rms_norm_eps")?.unwrap_or(1e-6),
             rope_theta,
             rope_scaling,
@@ -230,46 +197,4 @@ fn refuse_windows(config: &Object, layers: usize) -> Result<(), ConfigFault> {
         return Err(ConfigFault::SlidingWindow { key: "use_sliding_window", found: "true".into() });
     }
     Ok(())
-}
-
-/// `rope_theta` and the scaling: transformers 5 has both in `rope_parameters`, 4 has the one beside `rope_scaling`.
-fn read_rope(config: &Object) -> Result<(f64, RopeScaling), ConfigFault> {
-    const DEFAULT_THETA: f64 = 10_000.0;
-    let outer_theta = config.positive("rope_theta")?;
-    let (map, prefix) = match (config.object("rope_parameters")?, config.object("rope_scaling")?) {
-        (Some(parameters), _) => (parameters, "rope_parameters."),
-        (None, Some(scaling)) => (scaling, "rope_scaling."),
-        (None, None) => return Ok((outer_theta.unwrap_or(DEFAULT_THETA), RopeScaling::None)),
-    };
-    let rope = Object::new(map, prefix);
-    for holder in [config, &rope] {
-        if let Some(found) = holder.value("partial_rotary_factor").filter(|v| v.as_f64() != Some(1.0)) {
-            return Err(ConfigFault::PartialRotary { found: describe(found) });
-        }
-    }
-    let theta = rope.positive("rope_theta")?.or(outer_theta).unwrap_or(DEFAULT_THETA);
-    let required = |key| rope.positive(key).and_then(|v| rope.required(key, v));
-    // `type` is the older name; some files have both.
-    let kind = match rope.string("rope_type")? {
-        Some(kind) => Some(kind),
-        None => rope.string("type")?,
-    };
-    let scaling = match kind {
-        None | Some("default") => RopeScaling::None,
-        Some("linear") => RopeScaling::Linear { factor: required("factor")? },
-        Some("llama3") => {
-            let (low, high) = (required("low_freq_factor")?, required("high_freq_factor")?);
-            if low >= high {
-                return Err(ConfigFault::RopeBands { low, high });
-            }
-            RopeScaling::Llama3 {
-                factor: required("factor")?,
-                low_freq_factor: low,
-                high_freq_factor: high,
-                original_context: required("original_max_position_embeddings")?,
-            }
-        }
-        Some(other) => return Err(ConfigFault::RopeType { found: format!("{other:?}") }),
-    };
-    Ok((theta, scaling))
 }

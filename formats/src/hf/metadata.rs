@@ -4,8 +4,9 @@ use std::path::Path;
 
 use quipu_quant::TensorType;
 
-use super::config::{HfConfig, RopeScaling};
-use crate::families::keys;
+use super::config::HfConfig;
+use super::rope_scaling::RopeScaling;
+use crate::families::{YARN_BETAS, keys, yarn_attention};
 use crate::gguf::{Metadata, Value};
 use crate::source::TensorInfo;
 
@@ -33,12 +34,50 @@ pub(super) fn model_metadata(config: &HfConfig, dir: &Path, tensors: &[&TensorIn
     size(keys::VOCABULARY, sizes.vocabulary);
     metadata.set(family.key(keys::ROPE_BASE), Value::F32(config.rope_theta as f32));
     metadata.set(family.key(keys::RMS_EPSILON), Value::F32(config.rms_norm_eps as f32));
-    if let RopeScaling::Linear { factor } = config.rope_scaling {
-        metadata.set(family.key(keys::ROPE_SCALING), Value::String("linear".into()));
-        metadata.set(family.key(keys::ROPE_FACTOR), Value::F32(factor as f32));
-    }
+    rope_scaling(&mut metadata, config);
     metadata.set("general.file_type", Value::U32(file_type(tensors)));
     metadata
+}
+
+/// The keys of RoPE's scaling. Llama 3's is in a tensor alone, LongRoPE's factors are in two.
+fn rope_scaling(metadata: &mut Metadata, config: &HfConfig) {
+    let key = |key: &str| config.family.key(key);
+    let number = |value: f64| Value::F32(value as f32);
+    let kind = |name: &str| Value::String(name.into());
+    match config.rope_scaling {
+        RopeScaling::None | RopeScaling::Llama3 { .. } => {}
+        RopeScaling::Linear { factor } => {
+            metadata.set(key(keys::ROPE_SCALING), kind("linear"));
+            metadata.set(key(keys::ROPE_FACTOR), number(factor));
+        }
+        // llama.cpp refuses a type that it does not know.
+        RopeScaling::Dynamic { factor } => metadata.set(keys::DYNAMIC_FACTOR, number(factor)),
+        RopeScaling::Yarn { factor, original_context, attention, beta_fast, beta_slow, truncate } => {
+            metadata.set(key(keys::ROPE_SCALING), kind("yarn"));
+            metadata.set(key(keys::ROPE_FACTOR), number(factor));
+            metadata.set(key(keys::ROPE_ORIGINAL), Value::U32(original_context as u32));
+            // The one key of these that llama.cpp reads in every architecture; it multiplies YaRN's own size.
+            let besides = attention / yarn_attention(factor, 1.0);
+            if besides != 1.0 {
+                metadata.set(key(keys::ROPE_ATTENTION), number(besides));
+            }
+            for (beta, value, default) in
+                [(keys::YARN_BETA_FAST, beta_fast, YARN_BETAS.0), (keys::YARN_BETA_SLOW, beta_slow, YARN_BETAS.1)]
+            {
+                if value != default {
+                    metadata.set(key(beta), number(value));
+                }
+            }
+            if !truncate {
+                metadata.set(keys::YARN_TRUNCATE, Value::Bool(false));
+            }
+        }
+        RopeScaling::LongRope { original_context, attention, .. } => {
+            metadata.set(key(keys::ROPE_SCALING), kind("longrope"));
+            metadata.set(key(keys::ROPE_ORIGINAL), Value::U32(original_context as u32));
+            metadata.set(key(keys::ROPE_ATTENTION), number(attention));
+        }
+    }
 }
 
 /// llama.cpp's number (`llama_ftype`) for the type of most of the weights.

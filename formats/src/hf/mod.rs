@@ -7,7 +7,7 @@
 //! computed when they are asked for.
 //!
 //! Where to start reading: [`HfConfig`] (config.json), `tensors.rs` (names, shapes, what is done to each), `rope.rs`
-//! (the row order), [`tokenizer`] (the vocabulary and everything around it).
+//! (the row order and RoPE's divisors), `rope_scaling.rs`, [`tokenizer`] (the vocabulary and everything around it).
 //!
 //! What llama.cpp's converter writes for the same directory is the model for keys, types and values; where the two
 //! differ, the code says why.
@@ -17,6 +17,7 @@ mod error;
 mod json;
 mod metadata;
 mod rope;
+mod rope_scaling;
 mod shards;
 mod tensors;
 pub mod tokenizer;
@@ -26,9 +27,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub use config::{ConfigFault, HfConfig, RopeScaling};
+pub use config::{ConfigFault, HfConfig};
 pub use error::{HfError, WeightsFault};
 pub use json::{FileError, KeyError};
+pub use rope_scaling::{RopeFault, RopeScaling};
 pub use tokenizer::{SentencePieceFault, TokenizerFault, read_tokenizer};
 
 use crate::gguf::Metadata;

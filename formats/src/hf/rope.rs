@@ -1,8 +1,10 @@
-//! RoPE between the two worlds: the order of rows, and Llama 3.1's frequency factors.
+//! RoPE between the two worlds: the order of rows, and the divisors of frequencies.
 
 use std::f64::consts::PI;
 
-use super::config::{HfConfig, RopeScaling};
+use super::config::HfConfig;
+use super::rope_scaling::RopeScaling;
+use crate::families::names::Role;
 
 /// The row of a Hugging Face q or k projection that GGUF has as row `row`, for heads of `head_dim` rows.
 ///
@@ -14,30 +16,42 @@ pub(super) fn hf_row(row: usize, head_dim: usize) -> usize {
     head * head_dim + within % 2 * (head_dim / 2) + within / 2
 }
 
-/// `rope_freqs.weight`, by which the `head_dim/2` RoPE frequencies are divided; `None` unless the scaling is Llama 3's.
+/// The tensors of divisors of the `head_dim/2` RoPE frequencies that the scaling stands for.
+pub(super) fn factor_tensors(config: &HfConfig) -> Vec<(Role, Vec<f32>)> {
+    let rounded = |factors: &[f64]| factors.iter().map(|&factor| factor as f32).collect();
+    match &config.rope_scaling {
+        RopeScaling::Llama3 { .. } => vec![(Role::RopeFactors, llama3_factors(config))],
+        RopeScaling::LongRope { short, long, .. } => {
+            vec![(Role::RopeFactorsLong, rounded(long)), (Role::RopeFactorsShort, rounded(short))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Llama 3's divisors, none unless the scaling is that.
 ///
-/// With the wavelength `λ = 2π · theta^(2i/head_dim)`: 1 where `λ < original/high`, `factor` where `λ > original/low`,
+/// With the wavelength `λ = 2π · theta^(2i/head_dim)`: `factor` where `λ > original/low`, 1 where `λ < original/high`,
 /// else `1 / ((1 − s)/factor + s)` with `s = (original/λ − low) / (high − low)` (transformers,
-/// `_compute_llama3_parameters`).
-pub(super) fn llama3_factors(config: &HfConfig) -> Option<Vec<f32>> {
+/// `_compute_llama3_parameters`, which takes bands in any order).
+fn llama3_factors(config: &HfConfig) -> Vec<f32> {
     let RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_context } =
         config.rope_scaling
     else {
-        return None;
+        return Vec::new();
     };
     let factor_of = |i: usize| {
         // libm's power and not the system's, so that every machine writes the same bits.
         let wavelength = 2.0 * PI * libm::pow(config.rope_theta, (2 * i) as f64 / config.sizes.head_dim as f64);
-        if wavelength < original_context / high {
-            1.0
-        } else if wavelength > original_context / low {
+        if wavelength > original_context / low {
             factor
+        } else if wavelength <= original_context / high {
+            1.0
         } else {
             let smooth = (original_context / wavelength - low) / (high - low);
             1.0 / ((1.0 - smooth) / factor + smooth)
         }
     };
-    Some((0..config.sizes.head_dim / 2).map(|i| factor_of(i) as f32).collect())
+    (0..config.sizes.head_dim / 2).map(|i| factor_of(i) as f32).collect()
 }
 
 #[cfg(test)]

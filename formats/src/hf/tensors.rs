@@ -8,7 +8,7 @@ use quipu_quant::TensorType;
 
 use super::config::HfConfig;
 use super::error::WeightsFault;
-use super::rope::{hf_row, llama3_factors};
+use super::rope::{factor_tensors, hf_row};
 use super::shards::Shards;
 use crate::families::names::{Parameter, Role, TensorName};
 use crate::families::{Bias, Presence, RowOrder, Tensor};
@@ -107,10 +107,8 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Vec<(TensorInfo
         };
         let shape: Vec<_> = tensor.shape.into_iter().rev().collect();
         plans.push((TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), shape), origin));
-        if plans.len() == 1
-            && let Some(factors) = llama3_factors(config)
-        {
-            plans.push(computed(Role::RopeFactors.weight(), &factors));
+        if plans.len() == 1 {
+            plans.extend(factor_tensors(config).iter().map(|(role, factors)| computed(role.weight(), factors)));
         }
     }
     if used < shards.index.len() {

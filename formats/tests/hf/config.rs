@@ -1,6 +1,6 @@
 //! config.json.
 
-use quipu_formats::hf::{ConfigFault, HfDirectory, HfError, KeyError, RopeScaling};
+use quipu_formats::hf::{ConfigFault, HfDirectory, HfError, KeyError, RopeFault, RopeScaling};
 use quipu_formats::source::Source;
 use serde_json::{Value, json};
 
@@ -86,7 +86,8 @@ fn every_hostile_value_has_its_name() {
     for key in ["rms_norm_eps", "rope_theta"] {
         for value in [json!(0), json!(-1e-5), json!(1e-300), json!(1e300), json!("1e-5"), json!({})] {
             match fault(Llama::new().set(key, value.clone())) {
-                ConfigFault::Key(KeyError::Wrong { key: found, .. }) => assert_eq!(found, key),
+                ConfigFault::Key(KeyError::Wrong { key: found, .. })
+                | ConfigFault::Rope(RopeFault::Key(KeyError::Wrong { key: found, .. })) => assert_eq!(found, key),
                 other => panic!("{key} = {value}: {other}"),
             }
         }
@@ -128,39 +129,6 @@ fn every_hostile_value_has_its_name() {
     for (llama, expected) in cases {
         assert_eq!(fault(llama), expected);
     }
-}
-
-#[test]
-fn rope_that_is_not_known_is_refused() {
-    for kind in ["yarn", "dynamic", "longrope", "su", "mrope"] {
-        for key in ["rope_scaling", "rope_parameters"] {
-            let llama = Llama::new().set(key, json!({"rope_type": kind, "factor": 2.0}));
-            assert_eq!(fault(llama), ConfigFault::RopeType { found: format!("{kind:?}") });
-        }
-    }
-    let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32});
-    for key in ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"] {
-        let mut without = llama3.clone();
-        without.as_object_mut().unwrap().remove(key);
-        let missing = KeyError::Missing { key: format!("rope_scaling.{key}") };
-        assert_eq!(fault(Llama::new().set("rope_scaling", without)), missing.into());
-        let mut zero = llama3.clone();
-        zero[key] = json!(0);
-        let found = fault(Llama::new().set("rope_scaling", zero));
-        assert!(matches!(found, ConfigFault::Key(KeyError::Wrong { .. })), "{key}: {found}");
-    }
-    let mut swapped = llama3;
-    swapped["low_freq_factor"] = json!(4.0);
-    let expected = ConfigFault::RopeBands { low: 4.0, high: 4.0 };
-    assert_eq!(fault(Llama::new().set("rope_scaling", swapped)), expected);
-    let missing = KeyError::Missing { key: "rope_parameters.factor".into() };
-    assert_eq!(fault(Llama::new().set("rope_parameters", json!({"rope_type": "linear"}))), missing.into());
-    let partial = json!({"rope_type": "default", "partial_rotary_factor": 0.5});
-    assert_eq!(fault(Llama::new().set("rope_parameters", partial)), ConfigFault::PartialRotary { found: "0.5".into() });
-    assert!(matches!(
-        fault(Llama::new().set("rope_scaling", json!("linear"))),
-        ConfigFault::Key(KeyError::Wrong { .. })
-    ));
 }
 
 /// The model has two layers; it is refused if one of them sees only a sliding window.

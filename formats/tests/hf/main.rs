@@ -5,5 +5,6 @@ mod config;
 mod families;
 mod noise;
 mod real;
+mod rope;
 mod tokenizer;
 mod weights;

@@ -98,10 +98,11 @@ impl Engine {
             Ok::<_, std::io::Error>((tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), weights))
         })?;
         let (tokenizer, weights) = (tokenizer?, weights?);
+        let context = options.context.unwrap_or(config.context);
         Ok(Engine {
-            context: options.context.unwrap_or(config.context),
+            context,
             kv_layout: KvLayout::new(&config).into(),
-            model: Model::new(config, weights, *kernels, pool),
+            model: Model::new(config, weights, context, *kernels, pool),
             tokenizer: tokenizer.into(),
             source,
             kv_type: options.kv_type,

@@ -8,6 +8,7 @@ use quipu_formats::source::Source;
 
 use super::load::{Plan, load_layer};
 use super::loading::WeightsError;
+use super::rope::RopeFactors;
 use super::weights::{Layer, Linear, ModelWeights};
 use crate::cancel::Cancel;
 use crate::config::Config;
@@ -18,8 +19,8 @@ pub(crate) trait LayerSource {
     /// Why a layer can't be had.
     type Error;
 
-    /// One divisor per RoPE pair (Llama 3's scaling), if the model has them.
-    fn rope_factors(&self) -> Option<&[f32]>;
+    /// Divisors of RoPE's frequencies, if the model has them.
+    fn rope_factors(&self) -> &RopeFactors;
 
     /// Token `token`'s row of the embedding, into `hidden` numbers.
     fn embed(&self, token: u32, out: &mut [f32]);
@@ -37,8 +38,8 @@ pub(crate) trait LayerSource {
 impl LayerSource for ModelWeights {
     type Error = Infallible;
 
-    fn rope_factors(&self) -> Option<&[f32]> {
-        self.rope_factors.as_deref()
+    fn rope_factors(&self) -> &RopeFactors {
+        &self.rope_factors
     }
 
     fn embed(&self, token: u32, out: &mut [f32]) {
@@ -70,7 +71,7 @@ pub(crate) struct Streamed<'a> {
     embedding: usize,
     vocabulary: usize,
     output_norm: Vec<f32>,
-    rope_factors: Option<Vec<f32>>,
+    rope_factors: RopeFactors,
     /// The layer in memory, and its number.
     layer: Option<(usize, Layer)>,
 }
@@ -110,8 +111,8 @@ impl<'a> Streamed<'a> {
 impl LayerSource for Streamed<'_> {
     type Error = WeightsError;
 
-    fn rope_factors(&self) -> Option<&[f32]> {
-        self.rope_factors.as_deref()
+    fn rope_factors(&self) -> &RopeFactors {
+        &self.rope_factors
     }
 
     fn embed(&self, token: u32, out: &mut [f32]) {

@@ -15,10 +15,12 @@ use quipu_formats::source::{Encoding, SharedBytes, Source, TensorInfo};
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group};
 
 use super::loading::{Progress, Residence, WeightsError};
+use super::rope::RopeFactors;
 use super::weights::{Layer, Linear, Matrix, ModelWeights, QkNormWeights};
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::pool::Pool;
+use crate::rope_scaling::RopeMethod;
 
 /// Reads all weights from `source`, unless it is cancelled meanwhile.
 pub(crate) fn load(
@@ -150,8 +152,15 @@ impl<'a> Plan<'a> {
     }
 
     /// The divisors of the RoPE pairs, if the model has them.
-    pub(super) fn rope_factors(&mut self) -> Result<Option<Vec<f32>>, WeightsError> {
-        self.optional(Role::RopeFactors.weight(), self.config.rope_dim / 2)
+    pub(super) fn rope_factors(&mut self) -> Result<RopeFactors, WeightsError> {
+        let pairs = self.config.rope_dim / 2;
+        if self.config.rope.method == RopeMethod::LongRope {
+            let short = self.vector(Role::RopeFactorsShort.weight(), pairs)?;
+            let long = self.vector(Role::RopeFactorsLong.weight(), pairs)?;
+            return Ok(RopeFactors::ByContext { short, long });
+        }
+        let factors = self.optional(Role::RopeFactors.weight(), pairs)?;
+        Ok(factors.map_or(RopeFactors::None, RopeFactors::Always))
     }
 
     /// The final norm, padded to 16.

@@ -59,9 +59,10 @@ pub(crate) struct Model<W = ModelWeights> {
 }
 
 impl<W: LayerSource> Model<W> {
-    pub(crate) fn new(config: Config, weights: W, kernels: Kernels, pool: Pool) -> Model<W> {
+    /// A model for sequences of up to `context` positions.
+    pub(crate) fn new(config: Config, weights: W, context: usize, kernels: Kernels, pool: Pool) -> Model<W> {
         let locals = (0..pool.threads()).map(|_| Local::new(&config, kernels.tuning())).collect();
-        let rope = Rope::new(&config, weights.rope_factors());
+        let rope = Rope::new(&config, weights.rope_factors(), context);
         pool.set_spin(Duration::from_micros(kernels.tuning().spin_us.into()));
         Model { config, weights, kernels, pool, locals, buffers: Buffers::default(), rope }
     }

@@ -13,6 +13,7 @@ use quipu_quant::TensorType;
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, dequantize_row};
 
 use super::product::ProductInput;
+use super::rope::RopeFactors;
 
 /// A weight matrix, outputs × inputs, in R16·K4. It keeps its bytes alive.
 pub(crate) struct Matrix {
@@ -177,8 +178,8 @@ pub(crate) struct ModelWeights<M = Matrix> {
     pub(crate) embedding: Linear<M>,
     /// vocabulary × hidden, if not tied.
     pub(crate) output: Option<Linear<M>>,
-    /// One divisor per RoPE pair (Llama 3's scaling).
-    pub(crate) rope_factors: Option<Vec<f32>>,
+    /// Divisors of RoPE's frequencies.
+    pub(crate) rope_factors: RopeFactors,
 }
 
 impl<M> ModelWeights<M> {

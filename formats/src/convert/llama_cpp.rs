@@ -1,0 +1,38 @@
+//! Where llama.cpp will compute something else from a file, so that the user can be told.
+
+use super::outcome::Warning;
+use crate::families::names::TensorName;
+use crate::families::{Family, keys};
+use crate::gguf::{Metadata, Value};
+use crate::source::TensorInfo;
+
+/// What llama.cpp makes of RoPE's scaling in a plain file with this header, where that differs from what stands there.
+pub(super) fn rope_differences(metadata: &Metadata, tensors: &[TensorInfo]) -> Vec<Warning> {
+    let Ok(Some(family)) = metadata.str_opt(keys::ARCHITECTURE).map(|name| name.and_then(Family::of_architecture))
+    else {
+        return Vec::new();
+    };
+    let mut differences = Vec::new();
+    if metadata.get(keys::DYNAMIC_FACTOR).is_some() {
+        let context = metadata.usize_opt(&family.key(keys::CONTEXT)).ok().flatten().unwrap_or(0);
+        differences.push(format!("it knows no dynamic RoPE scaling, so beyond {context} tokens of context it differs"));
+    }
+    let of_yarn = [keys::YARN_BLEND, keys::YARN_ATTENTION, keys::YARN_LOG_MULTIPLIER];
+    let of_yarn = of_yarn.iter().chain(&[keys::YARN_BETA_FAST, keys::YARN_BETA_SLOW]).map(|key| family.key(key));
+    let unread: Vec<String> =
+        of_yarn.chain([keys::YARN_TRUNCATE.into()]).filter(|key| metadata.get(key).is_some()).collect();
+    let kind = family.key(keys::ROPE_SCALING);
+    if !unread.is_empty() && metadata.get(&kind) == Some(&Value::String("yarn".into())) {
+        differences.push(format!("it takes values of its own for {} in this architecture", unread.join(", ")));
+    }
+    let is_factors = |t: &&TensorInfo| TensorName::parse(&t.name).is_some_and(|name| name.role.is_rope_factors());
+    if let Some(tensor) = tensors.iter().find(is_factors)
+        && family.architecture != "llama"
+    {
+        differences.push(format!(
+            "it has no {} in the architecture {} and refuses the file",
+            tensor.name, family.architecture
+        ));
+    }
+    differences.into_iter().map(|difference| Warning::LlamaCpp { difference }).collect()
+}
