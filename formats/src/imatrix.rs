@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::families::names::{Role, TensorName};
 use crate::gguf::{Array, GgufError, GgufFile, GgufWriter, Metadata, Value, WriteError};
+use crate::output::Inputs;
 use crate::source::{Encoding, Source, TensorInfo};
 
 const SQUARES: &str = ".in_sum2";
@@ -217,11 +218,12 @@ impl Imatrix {
         Ok(Imatrix { entries, path: path.to_owned(), datasets, chunks, chunk_size })
     }
 
-    /// Writes a file that llama.cpp reads too: there every matrix has an entry of its own.
+    /// Writes a file that llama.cpp reads too: there every matrix has an entry of its own. It must be none of `inputs`,
+    /// what was read for it.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn write(&self, path: &Path) -> Result<u64, WriteError> {
+    pub fn write(&self, path: &Path, inputs: &Inputs) -> Result<u64, WriteError> {
         let mut metadata = Metadata::default();
         metadata.set("general.type", Value::String("imatrix".into()));
         metadata.set("imatrix.datasets", Value::Array(Array::String(self.datasets.iter().collect())));
@@ -249,7 +251,7 @@ impl Imatrix {
                 data.push(&entry.products);
             }
         }
-        let mut writer = GgufWriter::create(path, None, &metadata, &infos)?;
+        let mut writer = GgufWriter::create(path, Some(inputs), &metadata, &infos)?;
         for values in data {
             writer.write_tensor_part(bytemuck::cast_slice(values))?;
         }

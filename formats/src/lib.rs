@@ -8,6 +8,9 @@
 //! - [`convert`]: any source written as a GGUF, plain or packed, of any type.
 //! - [`imatrix`]: statistics of the activations that a model's matrices multiply, for better rounding.
 //! - [`map`]: the one place where a file is mapped into memory.
+//! - [`threads`]: the threads that converting takes.
+//! - [`output`]: files that appear when they are complete, and never in the place of what is being read;
+//!   [`mapped`]: the files that are mapped at the moment; [`shared_text`]: what of both a signal handler can read.
 //!
 //! The tensors of a file, whatever it is:
 //!
@@ -35,5 +38,9 @@ pub mod gguf;
 pub mod hf;
 pub mod imatrix;
 pub mod map;
+pub mod mapped;
+pub mod output;
 pub mod safetensors;
+pub mod shared_text;
 pub mod source;
+pub mod threads;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+use crate::mapped::{self, Known};
+
 /// Why a file could not be mapped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -66,6 +68,8 @@ pub enum Advice {
 #[derive(Debug)]
 pub struct MappedFile {
     path: PathBuf,
+    // Dropped before the map: an address is known only as long as it is the file's.
+    _known: Known,
     map: Mmap,
 }
 
@@ -101,7 +105,7 @@ impl MappedFile {
             return Err(MapError::TooLarge { path, bytes });
         }
         match map_read_only(&file) {
-            Ok(map) => Ok(MappedFile { path, map }),
+            Ok(map) => Ok(MappedFile { _known: mapped::know(&path, &map), path, map }),
             Err(source) => Err(MapError::Map { path, source }),
         }
     }
@@ -170,7 +174,7 @@ fn map_read_only(file: &File) -> io::Result<Mmap> {
     // SAFETY: the mapping is private and read-only, so this process never changes the bytes behind a `&[u8]`. Another
     // process that rewrites or shortens the file while we read it can; no file mapping can prevent that. What that
     // could do here is bounded: the header is copied out and checked once, and no bit pattern of tensor data is an
-    // invalid value.
+    // invalid value. What lies behind the end of a file that became shorter is SIGBUS: see `mapped`.
     unsafe { Mmap::map(file) }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quipu_quant::blocks::dequantize;
@@ -164,6 +164,11 @@ pub trait Source: Sync + Send {
 
     /// The metadata, with GGUF's keys.
     fn metadata(&self) -> &Metadata;
+
+    /// All files and directories that are read, if they are more than [`Source::path`]: no output may replace them.
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.path().to_owned()]
+    }
 
     /// The tensor directory, in file order.
     fn tensors(&self) -> &[TensorInfo];

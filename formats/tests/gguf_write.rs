@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use quipu_formats::gguf::{
-    Array, GgufError, GgufFault, GgufFile, GgufWriter, Metadata, OutputError, OutputFile, Value, WriteError,
-};
+use quipu_formats::gguf::{Array, GgufError, GgufFault, GgufFile, GgufWriter, Metadata, Value, WriteError};
+use quipu_formats::output::{Inputs, OutputError, OutputFile};
 use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::TensorType;
 
@@ -202,6 +201,15 @@ fn a_finished_file_replaces_and_an_unfinished_one_leaves_no_trace() {
 }
 
 #[test]
+fn a_header_that_nobody_could_read_again_is_not_written() {
+    let text = "x".repeat(quipu_formats::gguf::MAX_HEADER_BYTES);
+    let mut metadata = Metadata::default();
+    metadata.set("text", Value::String(text));
+    let error = GgufWriter::new(Vec::new(), &metadata, &[]).unwrap_err();
+    assert!(matches!(error, WriteError::Rule(GgufFault::HeaderTooLarge { .. })), "{error}");
+}
+
+#[test]
 fn wrong_places_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("no/such/model.gguf");
@@ -229,7 +237,7 @@ fn the_input_is_not_overwritten_under_any_of_its_names() {
         aliases.push(dir.path().join("soft"));
     }
     for alias in aliases {
-        let result = GgufWriter::create(&alias, Some(&input), &Metadata::default(), &one_tensor());
+        let result = GgufWriter::create(&alias, Some(&Inputs::of([&input])), &Metadata::default(), &one_tensor());
         assert!(matches!(result, Err(WriteError::Output(OutputError::SameAsInput { .. }))), "{alias:?}");
     }
     assert_eq!(std::fs::read(&input).unwrap(), b"precious");

@@ -94,7 +94,7 @@ pub(super) struct Model {
 impl Model {
     fn favoured(self, layer: usize) -> bool {
         let n = self.layers;
-        layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2
+        layer < n / 8 || layer >= n.saturating_mul(7) / 8 || (layer - n / 8) % 3 == 2
     }
 
     /// The type of a matrix that is not the head, by the table of this module.
@@ -187,6 +187,9 @@ mod tests {
             (0..layers).filter(|&i| model.favoured(i)).collect::<Vec<_>>()
         };
         assert_eq!(favoured(8), [0, 3, 6, 7]);
+        // A name can claim any number of layers.
+        let endless = Model { layers: usize::MAX, queries_per_key: 1, imatrix: false };
+        assert!(endless.favoured(0) && endless.favoured(usize::MAX));
         assert_eq!(favoured(30), [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29]);
     }
 

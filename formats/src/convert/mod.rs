@@ -45,7 +45,8 @@ pub use options::{ConvertOptions, Rounding, TypeRule};
 pub use outcome::{ConvertError, ConvertProgress, Summary, Warning};
 pub use pattern::TensorRule;
 
-use crate::gguf::{GgufWriter, OutputError, WriteError};
+use crate::gguf::GgufWriter;
+use crate::output::Inputs;
 use crate::source::{Source, TensorInfo};
 
 /// Writes `source` as a GGUF to `out`, which appears under its name only when it is complete.
@@ -80,9 +81,9 @@ pub fn write_gguf(
     progress: &(dyn Fn(ConvertProgress) + Sync),
 ) -> Result<Summary, ConvertError> {
     let plan = plan::Plan::new(source, options)?;
-    refuse_checkpoint_file(out, source.path())?;
-    let writer =
-        GgufWriter::create(out, Some(source.path()), &plan.metadata, &plan.tensors).map_err(ConvertError::Write)?;
+    crate::threads::start()?;
+    let inputs = inputs(source, options);
+    let writer = GgufWriter::create(out, Some(&inputs), &plan.metadata, &plan.tensors).map_err(ConvertError::Write)?;
     let writer = stream::write_tensors(source, &plan, options.rounding, writer, cancel, progress)?;
     let bytes = writer.finish()?;
     let mut types: Vec<(TensorType, usize)> = Vec::new();
@@ -108,14 +109,12 @@ pub fn gains_by_calibration(source: &dyn Source, options: &ConvertOptions) -> Re
     Ok(options.rounding == Rounding::Search && plan.tensors.iter().zip(&plan.origins).any(gains))
 }
 
-/// Refuses to replace a file of the checkpoint directory that is being read. (Where the source is one file, the writer
-/// sees that by its inode.)
-fn refuse_checkpoint_file(out: &Path, source: &Path) -> Result<(), WriteError> {
-    let Ok(target) = out.canonicalize() else { return Ok(()) };
-    let inside = source.is_dir() && source.canonicalize().is_ok_and(|dir| target.parent() == Some(&dir));
-    let is_model = target.extension().is_some_and(|e| e == "gguf" || e == "quipu");
-    if inside && target.is_file() && !is_model {
-        return Err(OutputError::SameAsInput { path: out.to_owned() }.into());
+/// What is read to convert `source`: its files, those that `options` name, and the importance matrix.
+pub fn inputs(source: &dyn Source, options: &ConvertOptions) -> Inputs {
+    let mut inputs = Inputs::of(source.files());
+    inputs.extend(&options.reads);
+    if let Some(imatrix) = &options.imatrix {
+        inputs.add(&imatrix.path);
     }
-    Ok(())
+    inputs
 }

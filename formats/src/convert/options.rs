@@ -7,6 +7,7 @@ use quipu_quant::TensorType;
 use super::mix::Mix;
 use super::pattern::TensorRule;
 use crate::imatrix::Imatrix;
+use crate::output::Inputs;
 
 /// Which types the tensors of the output have; see the [module's table](super).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct ConvertOptions {
     /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`](super::mix)), so that the
     /// sizes are the same.
     pub imatrix_types: bool,
+    /// What else is read for the output, such as the text of a calibration: the output must not replace it.
+    pub reads: Inputs,
 }
 
 impl ConvertOptions {
@@ -79,5 +82,10 @@ impl ConvertOptions {
     /// These options with another [`ConvertOptions::imatrix_types`].
     pub fn imatrix_types(self, imatrix_types: bool) -> ConvertOptions {
         ConvertOptions { imatrix_types, ..self }
+    }
+
+    /// These options with other [`ConvertOptions::reads`].
+    pub fn reads(self, reads: Inputs) -> ConvertOptions {
+        ConvertOptions { reads, ..self }
     }
 }

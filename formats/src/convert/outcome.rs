@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use quipu_quant::TensorType;
 
 use crate::gguf::WriteError;
+use crate::threads::ThreadsError;
 
 /// How far a conversion has come.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +139,9 @@ pub enum ConvertError {
         /// The type that it should have taken.
         ty: TensorType,
     },
+    /// The system gives no threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
     /// The user asked to stop.
     #[error("cancelled; nothing was written")]
     Cancelled,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quipu_quant::TensorType::{self, F32};
@@ -11,6 +11,8 @@ use quipu_quant::blocks::dequantize;
 use quipu_quant::search::{self, Calibration};
 
 use super::options::ConvertOptions;
+use super::outcome::ConvertError;
+use super::plan::is_calibrated;
 use crate::gguf::Metadata;
 use crate::imatrix::Statistics;
 use crate::source::{Encoding, SharedBytes, Source, TensorInfo};
@@ -36,22 +38,34 @@ pub struct Rounded {
 impl Rounded {
     /// `source` with the matrices of these numbers rounded to these types, by the importance matrix of `options` if
     /// there is one.
-    pub fn new(source: Arc<dyn Source>, options: &ConvertOptions, types: &[(usize, TensorType)]) -> Rounded {
+    ///
+    /// # Errors
+    /// When the importance matrix is of another model.
+    pub fn new(
+        source: Arc<dyn Source>,
+        options: &ConvertOptions,
+        types: &[(usize, TensorType)],
+    ) -> Result<Rounded, ConvertError> {
         let mut infos = source.tensors().to_vec();
         let round = |&(index, ty): &(usize, TensorType)| {
             let info: &mut TensorInfo = &mut infos[index];
+            is_calibrated(options, info)?;
             info.encoding = Encoding::Plain(F32);
             let statistics = options.imatrix.as_ref().and_then(|imatrix| imatrix.find(&info.name));
-            (index, (ty, statistics.map(Statistics::calibration)))
+            Ok((index, (ty, statistics.map(Statistics::calibration))))
         };
-        let rounded = types.iter().map(round).collect();
-        Rounded { source, infos, rounded }
+        let rounded = types.iter().map(round).collect::<Result<_, ConvertError>>()?;
+        Ok(Rounded { source, infos, rounded })
     }
 }
 
 impl Source for Rounded {
     fn path(&self) -> &Path {
         self.source.path()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.source.files()
     }
 
     fn metadata(&self) -> &Metadata {

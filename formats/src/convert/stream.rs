@@ -14,7 +14,8 @@ use rayon::prelude::*;
 use super::options::Rounding;
 use super::outcome::{ConvertError, ConvertProgress};
 use super::plan::Plan;
-use crate::gguf::{GgufWriter, OutputFile, WriteError};
+use crate::gguf::{GgufWriter, WriteError};
+use crate::output::OutputFile;
 use crate::source::{Encoding, Source, TensorInfo};
 
 /// Weights of a chunk, about. Half a MiB as f32: it stays in the second-level cache on its way from one format to the

@@ -243,7 +243,9 @@ const LAYER: &str = "blk.";
 /// The layer's number and `ffn_down.weight` of `blk.3.ffn_down.weight`; what follows the number may be anything.
 pub fn split_layer(name: &str) -> Option<(usize, &str)> {
     let (number, rest) = name.strip_prefix(LAYER)?.split_once('.')?;
-    Some((number.parse().ok()?, rest))
+    let layer: usize = number.parse().ok()?;
+    // `+3` and `03` are numbers, but no names.
+    (layer.to_string() == number).then_some((layer, rest))
 }
 
 #[cfg(test)]
@@ -260,7 +262,15 @@ mod tests {
             }
         }
         assert_eq!(Role::Down.weight_of(3).to_string(), "blk.3.ffn_down.weight");
-        for other in ["blk.0.output.weight", "attn_q.weight", "blk.x.attn_q.weight", "blk.1.attn_q.odd", "output"] {
+        for other in [
+            "blk.0.output.weight",
+            "attn_q.weight",
+            "blk.x.attn_q.weight",
+            "blk.+3.attn_q.weight",
+            "blk.03.attn_q.weight",
+            "blk.1.attn_q.odd",
+            "output",
+        ] {
             assert_eq!(TensorName::parse(other), None, "{other}");
         }
         assert_eq!(split_layer("blk.7.unheard.of"), Some((7, "unheard.of")));

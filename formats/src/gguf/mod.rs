@@ -14,7 +14,7 @@
 //! - [`GgufFile`]: a file read (v2 and v3). The reader is strict: it believes no number before it has been held against
 //!   the length of the file, and every rule it enforces has a name in [`GgufFault`].
 //! - [`GgufWriter`]: a GGUF (v3) written front to back, into anything that takes bytes; as a rule into an
-//!   [`OutputFile`], which appears under its name only when it is complete.
+//!   [`OutputFile`](crate::output::OutputFile), which appears under its name only when it is complete.
 //!
 //! # Packed files
 //!
@@ -27,7 +27,6 @@ mod cursor;
 mod fault;
 mod file;
 mod limits;
-mod output;
 mod packed;
 mod parse;
 mod strings;
@@ -41,7 +40,6 @@ pub use limits::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES,
     MAX_TENSOR_NAME_BYTES,
 };
-pub use output::{OutputError, OutputFile};
 pub use packed::{LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PACKED_ALIGNMENT, PACKED_TYPE_BASE};
 pub use strings::Strings;
 pub use value::{Array, Metadata, MetadataError, Required, Value};

@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::fault::{GgufFault, quote};
-use super::limits::{MAX_ARRAY_DEPTH, MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
-use super::output::{OutputError, OutputFile};
+use super::limits::{MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
 use super::packed::PACKED_TYPE_BASE;
 use super::parse::{alignment, packed_layout};
 use super::value::{Array, Metadata, Value};
 use super::wire;
+use crate::output::{Inputs, OutputError, OutputFile};
 use crate::source::{Encoding, TensorInfo};
 
 /// Why a GGUF could not be written.
@@ -124,17 +124,14 @@ impl<W: Write> GgufWriter<W> {
 }
 
 impl GgufWriter<OutputFile> {
-    /// Starts the file `path`, which must not be `input`, the file that is being read meanwhile, if any.
+    /// Starts the file `path`, which must be none of `inputs`, the files that are being read meanwhile.
     pub fn create(
         path: &Path,
-        input: Option<&Path>,
+        inputs: Option<&Inputs>,
         metadata: &Metadata,
         tensors: &[TensorInfo],
     ) -> Result<Self, WriteError> {
-        let out = match input {
-            Some(input) => OutputFile::create_apart_from(path, input)?,
-            None => OutputFile::create(path)?,
-        };
+        let out = OutputFile::create(path, inputs.unwrap_or(&Inputs::new()))?;
         Self::new(out, metadata, tensors)
     }
 
@@ -199,6 +196,11 @@ fn header(metadata: &Metadata, tensors: &[TensorInfo]) -> Result<(Vec<u8>, usize
             .and_then(|end| end.checked_next_multiple_of(alignment as u64))
             .ok_or_else(|| fail("the file would be larger than 2^64 bytes"))?;
         sizes.push(size);
+    }
+    if out.len() > MAX_HEADER_BYTES {
+        // Nobody could read it again.
+        let place = format!("{} keys and {} tensors", metadata.len(), tensors.len());
+        return Err(GgufFault::HeaderTooLarge { place }.into());
     }
     out.resize(out.len().next_multiple_of(alignment), 0);
     Ok((out, alignment, sizes))

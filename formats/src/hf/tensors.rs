@@ -107,10 +107,11 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Vec<(TensorInfo
         };
         let shape: Vec<_> = tensor.shape.into_iter().rev().collect();
         plans.push((TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), shape), origin));
-        if plans.len() == 1 {
-            plans.extend(factor_tensors(config).iter().map(|(role, factors)| computed(role.weight(), factors)));
-        }
     }
+    // After the embedding. There are as many as config.json's heads are long, which the shapes have confirmed by now.
+    let factors = factor_tensors(config);
+    let factors = factors.iter().map(|(role, factors)| computed(role.weight(), factors));
+    plans.splice(1..1, factors);
     if used < shards.index.len() {
         refuse_unknown(config, shards)?;
     }

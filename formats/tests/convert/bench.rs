@@ -9,8 +9,9 @@ pub use quipu_formats::convert::type_choices::{MatrixTypes, TypeChoices};
 pub use quipu_formats::convert::{
     ConvertError, ConvertOptions, Mix, Rounding, Summary, TensorRule, TypeRule, Warning, write_gguf,
 };
-pub use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, OutputError, Value, WriteError};
+pub use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, Value, WriteError};
 pub use quipu_formats::imatrix::Imatrix;
+pub use quipu_formats::output::{Inputs, OutputError};
 pub use quipu_formats::source::{Encoding, Source, TensorInfo};
 pub use quipu_quant::TensorType::{self, *};
 pub use quipu_quant::blocks::{dequantize, f16_scales, has_plain_rule, quantize};

@@ -128,7 +128,7 @@ fn candidates_are_what_a_conversion_makes() {
             assert_eq!(choices.budget(choices.bits_per_weight(bytes)), bytes);
 
             let types: Vec<_> = chosen.iter().map(|&(index, c)| (index, c.ty)).collect();
-            let rounded = Rounded::new(Arc::new(GgufFile::open(source.path()).unwrap()), &options, &types);
+            let rounded = Rounded::new(Arc::new(GgufFile::open(source.path()).unwrap()), &options, &types).unwrap();
             for (&(index, sized), errors) in chosen.iter().zip(&errors) {
                 let (name, rows) = (&rounded.tensors()[index].name, rounded.tensors()[index].rows());
                 let found = values(F32, &rounded.rows(index, 0..rows));

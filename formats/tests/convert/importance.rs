@@ -1,5 +1,7 @@
 //! Importance matrices: written, read, used, refused.
 
+use quipu_formats::convert::rounded::Rounded;
+
 use super::bench::*;
 
 /// Written and read again an importance matrix is the same; q, k and v share their input; it changes what is written;
@@ -13,7 +15,7 @@ fn importance_matrices() {
     imatrix.entry("blk.0.attn_q.weight", 300).add(&x, 7, 310);
     imatrix.entry("blk.0.ffn_down.weight", 256).add(&x, 40, 256);
     let path = bench.path("imatrix");
-    imatrix.write(&path).unwrap();
+    imatrix.write(&path, &Inputs::new()).unwrap();
     let read = Imatrix::read(&path).unwrap();
     assert_eq!((read.chunks, read.chunk_size, &read.datasets[..]), (3, 512, &["a.txt".to_string()][..]));
     let of = |name: &str| read.find(&format!("blk.0.{name}.weight"));
@@ -49,6 +51,8 @@ fn importance_matrices() {
 
     let other = bench.source(&[info("blk.0.attn_v.weight", F16, &[256, 20])]);
     let error = bench.fail_with(&other, &with, &bench.path("no.gguf"));
+    assert!(matches!(error, ConvertError::OtherModel { expected: 256, found: 300, .. }), "{error}");
+    let error = Rounded::new(std::sync::Arc::new(other), &with, &[(0, Q4_K)]).err().unwrap();
     assert!(matches!(error, ConvertError::OtherModel { expected: 256, found: 300, .. }), "{error}");
 }
 

@@ -198,6 +198,18 @@ fn llama3_factors_are_those_of_the_formula() {
     }
 }
 
+/// As many factors as the heads are long are computed only once the shapes have confirmed that.
+#[test]
+fn a_head_as_long_as_config_json_claims_is_not_believed() {
+    let rope = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
+    let started = std::time::Instant::now();
+    // Factors for it would take 4 GB.
+    let error =
+        Llama::new().set("rope_scaling", rope).set("head_dim", json!(1 << 29)).set("num_attention_heads", json!(1));
+    let error = error.set("num_key_value_heads", json!(1)).error();
+    assert!(error.to_string().contains("self_attn.q_proj.weight") && started.elapsed().as_secs() < 5, "{error}");
+}
+
 /// The factors of the six frequencies that are blended.
 const LLAMA31_FACTORS_29_TO_34: [f32; 6] = [1.207_483_9, 1.553_414_5, 2.026_313, 2.694_530_2, 3.684_253_4, 5.257_327];
 

@@ -26,6 +26,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("bench/benches/", "runs kernels"),
     ("runtime/src/pool.rs", "hands parts of an output to workers"),
     ("formats/src/map.rs", "maps files"),
+    ("tools/cli/src/fatal.rs", "handles signals that end the process"),
     ("embed/", "the border to C"),
     ("tests/tests/no_allocation.rs", "an allocator that counts"),
     ("tests/bochs/init.rs", "the first process of an emulated machine"),

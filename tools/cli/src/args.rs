@@ -5,9 +5,12 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use quipu_formats::output::Inputs;
 use quipu_runtime::host::cores::Cores;
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Isa, Residence};
+
+use crate::out;
 
 /// A command line that asks for nothing, or for two things at once, which the parser cannot find out.
 #[derive(Debug)]
@@ -165,6 +168,15 @@ pub fn token_limit(text: &str) -> Result<Option<usize>, String> {
     }
 }
 
+/// The file that [`text`] reads, or stdin without one, which may be a file as well.
+pub fn text_inputs(file: Option<&Path>) -> Inputs {
+    let mut inputs = Inputs::of(file);
+    if file.is_none() {
+        inputs.add_stdin();
+    }
+    inputs
+}
+
 /// The text to work on: an argument, a file, or what is piped in.
 ///
 /// # Errors
@@ -174,6 +186,7 @@ pub fn text(argument: Option<String>, file: Option<&Path>, what: &str) -> Result
         (Some(text), None) => return Ok(text),
         (None, Some(path)) => {
             let origin = path.display().to_string();
+            out::apart_from(&Inputs::of([path]), path)?;
             (std::fs::read(path).with_context(|| format!("cannot read {origin}"))?, origin)
         }
         (Some(_), Some(_)) => {

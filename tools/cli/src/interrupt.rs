@@ -1,12 +1,14 @@
-//! Ctrl-C and the request to terminate (SIGTERM: `kill`, a service manager, a shutdown).
+//! Ctrl-C and the other requests to end: SIGTERM (`kill`, a service manager, a shutdown), SIGHUP (a closed terminal),
+//! SIGQUIT (Ctrl-\), SIGXCPU (a limit).
 //!
-//! Most commands end at once. One that has something to clean up or to show listens instead and ends in its own way; a
-//! second signal ends even that.
+//! Most commands end at once. One that has something to finish or to show listens instead and ends in its own way; a
+//! second signal ends even that. However it ends, no temporary file stays.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use quipu_formats::output::unfinished;
 use quipu_runtime::Cancel;
 
 /// No signal has come; the numbers of signals are above this.
@@ -39,7 +41,8 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// The shell's convention: 128 and the number of the signal, 130 for Ctrl-C and 143 for SIGTERM.
+/// The shell's convention: 128 and the number of the signal, 130 for Ctrl-C and 143 for SIGTERM. It means that a
+/// signal came, and not that the work failed.
 pub fn exit_code() -> u8 {
     let signal = match SIGNAL.load(Ordering::SeqCst) {
         NONE => CTRL_C,
@@ -52,15 +55,32 @@ fn heard(signal: i32) {
     SIGNAL.store(signal, Ordering::SeqCst);
     match &*listener() {
         Some(l) if (signal == CTRL_C || !l.only_ctrl_c) && !l.cancel.cancelled() => l.cancel.cancel(),
-        _ => std::process::exit(exit_code().into()),
+        _ => end(),
     }
 }
 
-/// Installs the handlers: a thread that waits for signals.
+/// Ends the process because of a signal, from any thread and in the middle of anything.
+pub fn end() -> ! {
+    unfinished::remove_all();
+    std::process::exit(exit_code().into())
+}
+
+/// Installs the handlers: a thread that waits for signals. A signal that whoever started this process had it ignore
+/// (`nohup`, a job in the background of a script) stays ignored.
+///
+/// # Errors
+/// When the system gives no thread.
 #[cfg(unix)]
 pub fn set_up() -> std::io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, libc::SIGXCPU];
+    let mut signals = signal_hook::iterator::Signals::new(signals.into_iter().filter(|&s| !crate::fatal::ignored(s)))?;
+    // Too large a file is an error of the one who writes it, as any other.
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    crate::fatal::set_up();
     let wait = move || signals.forever().for_each(heard);
     std::thread::Builder::new().name("quipu-signals".to_string()).spawn(wait).map(|_| ())
 }
@@ -76,7 +96,7 @@ pub fn listen() -> Listening {
     begin(false)
 }
 
-/// While the returned value lives, Ctrl-C only sets a flag. SIGTERM still ends the process at once.
+/// While the returned value lives, Ctrl-C only sets a flag. The other signals still end the process at once.
 pub fn listen_to_ctrl_c() -> Listening {
     begin(true)
 }

@@ -4,15 +4,21 @@
 //! - [`args`]: options that several subcommands share.
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
-//!   work is; [`hints`]: what to do about an error. [`interrupt`]: Ctrl-C and SIGTERM.
+//!   work is; [`hints`]: what to do about an error. [`interrupt`]: Ctrl-C and other requests to end; `fatal`: what ends
+//!   the process without asking.
 //!
 //! `quipu-measure` measures and chooses, `quipu-runtime` runs the models; here are arguments, progress and printing.
 //!
-//! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 130 Ctrl-C,
-//! 143 SIGTERM.
+//! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line; after a
+//! signal 128 and its number: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+
+#![deny(unsafe_code)]
 
 mod args;
 mod commands;
+#[cfg(unix)]
+#[allow(unsafe_code)]
+mod fatal;
 mod hints;
 mod interrupt;
 mod model;
@@ -56,7 +62,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     talk::set_up(cli.quiet, cli.verbose);
     if let Err(error) = interrupt::set_up() {
-        talk::warning(&format!("Ctrl-C will not be handled: {error}"));
+        // Nobody could stop the work; and it needs threads of its own.
+        talk::error(&format!("cannot listen to signals (the limit on processes, or the container's?): {error}"));
+        return ExitCode::FAILURE;
     }
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,17 +4,20 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use quipu_formats::output::Inputs;
 use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, LoadOptions};
 use serde_json::{Value as Json, json};
 
 use crate::args::ModelArgs;
-use crate::talk;
+use crate::{out, talk};
 
 /// Opens a model without loading its weights.
 pub fn open_path(model: &Path) -> Result<Box<dyn Source>> {
-    Ok(quipu_runtime::open(name(model)?)?)
+    let source = quipu_runtime::open(name(model)?)?;
+    out::apart_from(&Inputs::of(source.files()), model)?;
+    Ok(source)
 }
 
 /// A model's name as text.

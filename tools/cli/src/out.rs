@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use quipu_formats::output::Inputs;
 use serde::Serialize;
+
+use crate::talk;
 
 /// Whoever read our stdout has closed it (`quipu … | head -1`). Not a failure: there is nobody left to work for.
 #[derive(Debug)]
@@ -33,6 +37,20 @@ pub fn line(text: impl fmt::Display) -> Result<()> {
 /// Writes `value` as one line of JSON.
 pub fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string(value).context("cannot write the result as JSON")?)
+}
+
+/// Refuses to work when stdout or stderr lead into what is read, as `quipu run m.gguf … >> m.gguf` would have it;
+/// `name` is what the user calls that.
+pub fn apart_from(inputs: &Inputs, name: &Path) -> Result<()> {
+    match inputs.stream_into() {
+        Some("stderr") => {
+            // Not even this may be said there.
+            talk::fall_silent();
+            bail!("{}: is read, and stderr leads into it", name.display())
+        }
+        Some(stream) => bail!("{}: is read, and {stream} leads into it; choose another file", name.display()),
+        None => Ok(()),
+    }
 }
 
 fn check(written: io::Result<()>) -> Result<()> {

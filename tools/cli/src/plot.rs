@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use quipu_formats::gguf::OutputFile;
+use quipu_formats::output::{Inputs, OutputFile};
 
 /// A point and what is written beside it.
 pub struct Point {
@@ -124,9 +124,9 @@ fn place(points: &[(i32, i32)], labels: &[&str], (columns, lines): (Range<i32>, 
     areas
 }
 
-/// Writes `text` to `path`, where it appears when it is complete.
-pub fn write(path: &Path, text: &str) -> Result<()> {
-    let mut file = OutputFile::create(path)?;
+/// Writes `text` to `path`, where it appears when it is complete, and which is none of `inputs`.
+pub fn write(path: &Path, inputs: &Inputs, text: &str) -> Result<()> {
+    let mut file = OutputFile::create(path, inputs)?;
     file.write_all(text.as_bytes()).with_context(|| path.display().to_string())?;
     Ok(file.finish()?)
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 static NOTES: AtomicBool = AtomicBool::new(false);
+static SILENT: AtomicBool = AtomicBool::new(false);
 static WARNINGS: AtomicBool = AtomicBool::new(true);
 
 /// Decides once who may talk.
@@ -19,11 +20,19 @@ pub fn set_up(quiet: bool, verbose: bool) {
     WARNINGS.store(!quiet, Ordering::Relaxed);
 }
 
+/// From now on nothing is said, not even errors: what is said would be written into a file that must not change.
+pub fn fall_silent() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
 fn notes() -> bool {
     NOTES.load(Ordering::Relaxed)
 }
 
 fn say(text: &str) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 

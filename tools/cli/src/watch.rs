@@ -75,7 +75,7 @@ impl Watch {
                 // Loading a large model takes long and cannot be cancelled; since nothing is written yet, the process
                 // may end here.
                 if self.listening.as_ref().is_some_and(Listening::requested) {
-                    std::process::exit(interrupt::exit_code().into());
+                    interrupt::end();
                 }
                 if shown.model.is_none() {
                     shown.bar("loading").update(done, total, "");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use quipu_formats::imatrix::Imatrix;
 use quipu_formats::source::Source;
+use quipu_formats::threads;
 use quipu_runtime::calibration::calibration_pass;
 use quipu_runtime::config::Config;
 use quipu_runtime::model::{BatchToken, Input, Rows};
@@ -101,6 +102,7 @@ fn on_text(
     most: Option<usize>,
     monitor: &Monitor<'_>,
 ) -> Result<Calibrated, MeasureError> {
+    threads::start()?;
     if len == 0 {
         return Err(MeasureError::ShortChunk { len, least: 1 });
     }

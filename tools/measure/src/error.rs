@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use quipu_formats::convert::ConvertError;
+use quipu_formats::threads::ThreadsError;
 use quipu_runtime::calibration::CalibrationError;
 use quipu_runtime::config::ConfigError;
 use quipu_runtime::sampler::SamplerError;
@@ -156,6 +157,9 @@ pub enum MeasureError {
     /// The file can't be written.
     #[error(transparent)]
     Convert(ConvertError),
+    /// The system gives no threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
     /// This CPU has no such instruction set.
     #[error("this CPU cannot run `{0}` kernels")]
     Isa(Isa),

@@ -3,9 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use quipu_formats::convert::{self, ConvertOptions, ConvertProgress, Rounding, Summary, TensorRule, TypeRule};
+use quipu_formats::convert::{
+    self, ConvertError, ConvertOptions, ConvertProgress, Rounding, Summary, TensorRule, TypeRule,
+};
+use quipu_formats::gguf::WriteError;
 use quipu_formats::imatrix::Imatrix;
+use quipu_formats::output::{self, Inputs};
 use quipu_formats::source::Source;
+use quipu_formats::threads;
 
 use crate::calibration::{Calibrated, calibrate, on_random_tokens};
 use crate::error::MeasureError;
@@ -65,6 +70,8 @@ pub struct QuantizeOptions {
     pub rounding: Rounding,
     /// What is known of the inputs of the matrices.
     pub calibrate_on: CalibrateOn,
+    /// What was read for these options, such as the text of a calibration: the output must not replace it.
+    pub reads: Inputs,
 }
 
 impl QuantizeOptions {
@@ -77,6 +84,7 @@ impl QuantizeOptions {
             packed: false,
             rounding: Rounding::default(),
             calibrate_on: CalibrateOn::default(),
+            reads: Inputs::new(),
         }
     }
 }
@@ -137,7 +145,13 @@ pub fn quantize(
         .packed(options.packed)
         .rounding(options.rounding)
         .imatrix_types(given.is_some())
-        .imatrix(given);
+        .imatrix(given)
+        .reads(options.reads.clone());
+    // Before the calibration, which may take hours.
+    threads::start()?;
+    output::check(output.as_ref(), &convert::inputs(&*source, &convert))
+        .map_err(WriteError::from)
+        .map_err(ConvertError::from)?;
     if let Some(bits) = bits {
         types::check(&*source, bits, &convert)?;
     }

@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use quipu_formats::output::Inputs;
 use quipu_runtime::Engine;
 use quipu_runtime::chat::{ChatTemplate, Conversation, Message};
 use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, StopReason};
@@ -84,6 +85,7 @@ pub fn run(args: Args) -> Result<()> {
 
 fn conversation(engine: &Engine, template: Option<&Path>) -> Result<Conversation> {
     let Some(path) = template else { return Ok(Conversation::in_own_template(engine)?) };
+    out::apart_from(&Inputs::of([path]), path)?;
     let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Conversation::new(engine, ChatTemplate::for_tokenizer(&source, engine.tokenizer())?))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use quipu_formats::output::{self, Inputs};
 use quipu_measure::{CompareOptions, Compared, Comparison, ModelFile, SpeedOptions, compare};
 use serde::Serialize;
 
@@ -85,9 +86,13 @@ struct Report<'a> {
 
 pub fn run(args: Args) -> Result<()> {
     let text = args::text(None, args.file.as_deref(), "text")?;
+    let mut inputs = args::text_inputs(args.file.as_deref());
+    for path in args.models.iter().chain(&args.base) {
+        inputs.extend(&Inputs::of(model::open_path(path)?.files()));
+    }
     if let Some(path) = &args.plot {
         // So that it does not fail when everything else is done.
-        quipu_formats::gguf::OutputFile::create(path)?;
+        output::check(path, &inputs)?;
     }
     let open = |path: &PathBuf| Ok(ModelFile::open(model::name(path)?)?);
     let mut files = args.models.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -110,7 +115,7 @@ pub fn run(args: Args) -> Result<()> {
     watch::clear();
     let comparison = comparison?;
     if let Some(path) = &args.plot {
-        plot::write(path, &picture(&comparison.files, base)?)?;
+        plot::write(path, &inputs, &picture(&comparison.files, base)?)?;
     }
     let why = if args.base.is_some() { "--base" } else { "the most bits per weight" };
     if args.json {

@@ -94,9 +94,13 @@ impl RoundingArgs {
         };
         options.calibrate_on = match (self.imatrix, self.calibrate) {
             (Some(path), _) => {
+                options.reads.add(&path);
                 CalibrateOn::Imatrix(Imatrix::read(&path).context("cannot use the importance matrix")?.into())
             }
-            (None, Some(Some(file))) => CalibrateOn::Text(args::text(None, Some(&file), "text")?),
+            (None, Some(Some(file))) => {
+                options.reads.add(&file);
+                CalibrateOn::Text(args::text(None, Some(&file), "text")?)
+            }
             (None, Some(None)) => CalibrateOn::OwnText,
             (None, None) if self.no_calibrate => CalibrateOn::Nothing,
             (None, None) => CalibrateOn::RandomTokens,

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use quipu_formats::output::{self, Inputs};
 use quipu_measure::{ImatrixOptions, imatrix};
 
 use crate::args::{self, ModelArgs};
 use crate::watch::Watch;
-use crate::{model, out};
+use crate::{model, talk};
 
 /// Measure the inputs of a model's matrices on a text, so that `quantize --imatrix` can round by them
 ///
@@ -41,15 +42,16 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(n > 0, "-c 0: a chunk needs at least one token");
     let text = args::text(None, args.file.as_deref(), "text")?;
     let (mut engine, _) = model::load(&args.model, Some(n))?;
+    let mut inputs = Inputs::of(engine.source().files());
+    inputs.extend(&args::text_inputs(args.file.as_deref()));
+    // Before the work, which may take hours.
+    output::check(&args.output, &inputs)?;
     let mut options = ImatrixOptions::default();
     (options.context, options.chunks) = (n, args.chunks);
     options.datasets = args.file.iter().map(|path| path.display().to_string()).collect();
     let imatrix = Watch::of_file("").run(|monitor| imatrix(&mut engine, &text, &options, monitor))?;
-    let bytes = imatrix.write(&args.output)?;
-    out::line(format_args!(
-        "{}: {} chunks of {n} tokens, {:.1} MB",
-        args.output.display(),
-        imatrix.chunks,
-        bytes as f64 / 1e6
-    ))
+    let bytes = imatrix.write(&args.output, &inputs)?;
+    let (path, chunks, megabytes) = (args.output.display(), imatrix.chunks, bytes as f64 / 1e6);
+    talk::note(&format!("{path}: {chunks} chunks of {n} tokens, {megabytes:.1} MB"));
+    Ok(())
 }

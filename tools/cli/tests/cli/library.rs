@@ -90,7 +90,7 @@ fn an_importance_matrix() {
     (options.context, options.chunks, options.datasets) = (64, Some(3), vec![TEXT.into()]);
     let text = std::fs::read_to_string(TEXT).unwrap();
     let found = imatrix(&mut engine(STORIES), &text, &options, &Monitor::silent()).unwrap();
-    found.write(&by_library).unwrap();
+    found.write(&by_library, &quipu_formats::output::Inputs::new()).unwrap();
     assert!(std::fs::read(by_program).unwrap() == std::fs::read(by_library).unwrap());
 }
 

@@ -9,11 +9,16 @@ mod embed;
 mod errors;
 mod help;
 mod library;
+#[cfg(target_os = "linux")]
+mod limits;
 mod measure;
 #[cfg(target_os = "linux")]
 mod mlock;
+mod outputs;
 mod run;
 mod score;
+#[cfg(unix)]
+mod signals;
 mod smollm2;
 
 use std::ffi::OsStr;

@@ -146,7 +146,7 @@ fn load(
     options: &ConvertOptions,
     types: &[(usize, TensorType)],
 ) -> Result<Engine, MeasureError> {
-    let rounded = Rounded::new(source.clone(), options, types);
+    let rounded = Rounded::new(source.clone(), options, types)?;
     let load = LoadOptions::default().context(Some(TOKENS));
     let loaded = Engine::load(Box::new(rounded), &load, &|_, _| {});
     loaded.map_err(|error| MeasureError::DoesNotRun { task: "to choose types", error })

@@ -1,0 +1,212 @@
+//! A file that appears under its name only when it is complete.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::error::OutputError;
+use super::inputs::Inputs;
+use super::target::{Stream, Target};
+use super::unfinished::{self, Known};
+
+/// The bytes to be written are mapped from a file, and the system could not read them: EFAULT, on every Unix.
+const BAD_ADDRESS: i32 = 14;
+
+/// An output file under construction: a temporary file in the target's directory, renamed over the target by
+/// [`OutputFile::finish`]. Dropped before that, it leaves no trace, and whatever had the target's name still has it.
+///
+/// A target that is no regular file (a device, a pipe, a descriptor such as `/dev/stdout`) is written to as it is.
+/// Links are followed and stay links; a file that is replaced hands on its permissions, and one that may not be written
+/// to is not replaced.
+#[derive(Debug)]
+pub struct OutputFile {
+    /// As it was given, for messages.
+    path: PathBuf,
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    Temporary {
+        file: NamedTempFile<File>,
+        /// The target, behind any links.
+        target: PathBuf,
+        known: Known,
+    },
+    Stream(File),
+}
+
+/// Whether an output called `path` could be made now; what [`OutputFile::create`] says, before the work.
+///
+/// # Errors
+/// See [`OutputError`].
+pub fn check(path: &Path, inputs: &Inputs) -> Result<(), OutputError> {
+    match place(path, inputs)? {
+        // To open a pipe and to close it again would be its end.
+        Place::Stream(_) => Ok(()),
+        Place::File(target, replaced) => temporary(path, &target, replaced.as_ref()).map(drop),
+    }
+}
+
+/// Where an output goes.
+enum Place {
+    Stream(Stream),
+    /// A file, and the metadata of the one that it replaces.
+    File(PathBuf, Option<Metadata>),
+}
+
+/// Where the output `path` goes: the one place where it is decided that an output is no input.
+fn place(path: &Path, inputs: &Inputs) -> Result<Place, OutputError> {
+    let fail = |source| OutputError::Create { path: path.to_owned(), source };
+    let same = || OutputError::SameAsInput { path: path.to_owned() };
+    match Target::of(path).map_err(fail)? {
+        Target::Directory => Err(OutputError::IsDirectory { path: path.to_owned() }),
+        Target::Stream(stream) => match stream.metadata() {
+            Ok(meta) if inputs.contain(stream.path(), &meta) => Err(same()),
+            _ => Ok(Place::Stream(stream)),
+        },
+        Target::File(at, meta) if inputs.contain(&at, &meta) => Err(same()),
+        Target::File(at, meta) => {
+            // What may not be written to is not replaced either, though the system would let us.
+            File::options().append(true).open(&at).map_err(fail)?;
+            Ok(Place::File(at, Some(meta)))
+        }
+        Target::New(at) => Ok(Place::File(at, None)),
+    }
+}
+
+impl OutputFile {
+    /// Starts an output that will be called `path`, which must be none of `inputs`.
+    ///
+    /// # Errors
+    /// See [`OutputError`].
+    pub fn create(path: &Path, inputs: &Inputs) -> Result<OutputFile, OutputError> {
+        let to = match place(path, inputs)? {
+            Place::Stream(stream) => {
+                let file = stream.open();
+                To::Stream(file.map_err(|source| OutputError::Create { path: path.to_owned(), source })?)
+            }
+            Place::File(target, replaced) => {
+                let (file, known) = temporary(path, &target, replaced.as_ref())?;
+                To::Temporary { file, target, known }
+            }
+        };
+        Ok(OutputFile { path: path.to_owned(), to })
+    }
+
+    /// Waits until the bytes are on the disk, then gives the file its name.
+    pub fn finish(self) -> Result<(), OutputError> {
+        let OutputFile { path, to } = self;
+        let To::Temporary { file, target, known } = to else { return Ok(()) };
+        if let Err(source) = file.as_file().sync_all() {
+            return Err(OutputError::Write { path, source });
+        }
+        if let Err(e) = file.persist(&target) {
+            return Err(OutputError::Place { path, source: e.error });
+        }
+        drop(known);
+        // The new name itself is on the disk once the directory is. Not every system can do this; the file is complete
+        // either way.
+        if let Ok(dir) = File::open(directory(&target)) {
+            let _ = dir.sync_all();
+        }
+        Ok(())
+    }
+}
+
+/// An error of this writer carries an [`OutputError::Write`], which names the file.
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match &mut self.to {
+            To::Temporary { file, .. } => file.as_file_mut().write(bytes),
+            To::Stream(file) => file.write(bytes),
+        };
+        written.map_err(|source| {
+            let path = self.path.clone();
+            match (source.kind(), source.raw_os_error()) {
+                // `write_all` has to see it as it is, to try again.
+                (io::ErrorKind::Interrupted, _) => source,
+                (kind, Some(BAD_ADDRESS)) if cfg!(unix) => io::Error::new(kind, OutputError::InputLost { path }),
+                (kind, _) => io::Error::new(kind, OutputError::Write { path, source }),
+            }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A temporary file beside `target`, which `path` leads to, with the permissions of the file that it replaces.
+fn temporary(
+    path: &Path,
+    target: &Path,
+    replaced: Option<&Metadata>,
+) -> Result<(NamedTempFile<File>, Known), OutputError> {
+    let dir = directory(target);
+    if !dir.is_dir() {
+        return Err(OutputError::NoDirectory { path: path.to_owned(), dir: shown_directory(path, &dir) });
+    }
+    temporary_in(&dir, target, replaced).map_err(|source| OutputError::Create { path: path.to_owned(), source })
+}
+
+fn temporary_in(dir: &Path, target: &Path, replaced: Option<&Metadata>) -> io::Result<(NamedTempFile<File>, Known)> {
+    // Part of the name, for somebody who wonders what it is; as a whole it may leave no room for the rest.
+    let name: String = target.file_name().unwrap_or_default().to_string_lossy().chars().take(16).collect();
+    let prefix = format!(".{name}.");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp");
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        // Readable by whom the umask allows, like any file that a program writes; what replaces another is its owner's
+        // alone until it has the other's permissions.
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(if replaced.is_some() { 0o600 } else { 0o666 });
+    }
+    let mut known = None;
+    let making = unfinished::making();
+    let file = builder.make_in(dir, |path| {
+        known = None;
+        known = Some(unfinished::know(path));
+        options.open(path)
+    });
+    drop(making);
+    let (file, Some(known)) = (file?, known) else { return Err(io::Error::other("no name for a temporary file")) };
+    if let Some(replaced) = replaced {
+        take_permissions(file.as_file(), replaced)?;
+    }
+    Ok((file, known))
+}
+
+/// Gives `file` the owner, where this process may, and the permissions of another.
+#[cfg(unix)]
+fn take_permissions(file: &File, other: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (other.uid(), other.gid()) {
+        let _ = fchown(file, Some(other.uid()), Some(other.gid()));
+    }
+    file.set_permissions(std::fs::Permissions::from_mode(other.mode() & 0o777))
+}
+
+#[cfg(not(unix))]
+fn take_permissions(_: &File, _: &Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+/// The directory of an output as its user wrote it, unless a link led elsewhere.
+fn shown_directory(path: &Path, dir: &Path) -> PathBuf {
+    let given = directory(path);
+    if std::path::absolute(&given).is_ok_and(|absolute| absolute == dir) { given } else { dir.to_owned() }
+}
+
+fn directory(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

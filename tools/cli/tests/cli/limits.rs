@@ -1,0 +1,168 @@
+//! Limits of the system (memory, processes, files, stacks) and files that become shorter while they are read: each is
+//! an error in a sentence, exit code 1, and leaves nothing behind.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::{command, quipu, tales};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/stories260K/stories260K-f32.gguf");
+const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
+
+/// One command of each kind, in a directory that has `m.gguf` and `text`.
+const COMMANDS: &[&str] = &[
+    "run m.gguf Once -n 2",
+    "run m.gguf -f text -n 1 -c 4096",
+    "tokenize m.gguf -f text",
+    "score m.gguf Once",
+    "embed m.gguf Once",
+    "inspect m.gguf",
+    "imatrix m.gguf -f text -o out -c 64",
+    "convert m.gguf -o out",
+    "pack m.gguf out",
+    "quantize m.gguf out --type q8_0",
+    "quantize m.gguf out --type q5_0",
+    "perplexity m.gguf -f text -c 64 --chunks 1",
+    "compare m.gguf -f text -c 64 --chunks 1 --no-speed",
+];
+
+fn directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(MODEL, dir.path().join("m.gguf")).unwrap();
+    std::fs::write(dir.path().join("text"), &std::fs::read(TEXT).unwrap()[..6000]).unwrap();
+    dir
+}
+
+/// Runs all commands under a limit; returns how many went well and how many did not. The shell is bash, which knows all
+/// limits.
+fn under(limit: &str, commands: &[&str], wrap: &[&str]) -> [usize; 2] {
+    let dir = directory();
+    // Whoever the limit makes this process must be able to work here.
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let quipu = dir.path().join("quipu");
+    std::fs::copy(env!("CARGO_BIN_EXE_quipu"), &quipu).unwrap();
+    let mut counts = [0; 2];
+    for line in commands {
+        let script = format!("{limit}; exec ./quipu {line}");
+        let shell = ["bash", "-c", script.as_str()];
+        let mut words = wrap.iter().chain(&shell).copied();
+        let mut shell = Command::new(words.next().unwrap());
+        shell.args(words).current_dir(dir.path()).stdin(Stdio::null());
+        let ended = shell.output().unwrap();
+        let message = String::from_utf8_lossy(&ended.stderr).into_owned();
+        match ended.status.code() {
+            Some(0) => counts[0] += 1,
+            Some(1) => {
+                counts[1] += 1;
+                assert!(message.lines().last().is_some_and(|l| l.starts_with("error: ")), "{limit}: {line}: {message}");
+                assert!(!dir.path().join("out").exists(), "{limit}: {line}");
+            }
+            // The program could not even be loaded.
+            Some(127) if message.contains("shared librar") => {}
+            other => panic!("{limit}: {line}: {other:?} {message}"),
+        }
+        let _ = std::fs::remove_file(dir.path().join("out"));
+        let left = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let left: Vec<_> = left.filter(|name| !["m.gguf", "text", "quipu"].contains(&name.as_str())).collect();
+        assert!(left.is_empty(), "{limit}: {line}: {left:?}");
+    }
+    counts
+}
+
+fn bash() -> bool {
+    let there = Command::new("bash").args(["-c", ":"]).status().is_ok_and(|status| status.success());
+    if !there {
+        eprintln!("SKIPPED: no bash, which sets the limits");
+    }
+    there
+}
+
+#[test]
+fn memory_that_is_not_there_is_an_error() {
+    if !bash() {
+        return;
+    }
+    let mut failed = 0;
+    for megabytes in [24, 28, 32, 36, 40, 48, 56, 72, 96, 160] {
+        failed += under(&format!("ulimit -v {}", megabytes << 10), COMMANDS, &[])[1];
+    }
+    assert!(failed > COMMANDS.len(), "{failed}");
+    assert_eq!(under("ulimit -v 4000000", COMMANDS, &[]), [COMMANDS.len(), 0]);
+}
+
+#[test]
+fn threads_that_are_not_there_are_an_error() {
+    // The limit counts all processes of a user, so that it takes one who has none; and it does not bind root.
+    let wrap = ["setpriv", "--reuid=61235", "--clear-groups"];
+    if !Command::new(wrap[0]).args(&wrap[1..]).args(["bash", "-c", ":"]).status().is_ok_and(|status| status.success()) {
+        return eprintln!("SKIPPED: no setpriv or no bash, or not root");
+    }
+    let mut failed = 0;
+    for threads in 1..=5 {
+        failed += under(&format!("ulimit -u {threads}"), COMMANDS, &wrap)[1];
+    }
+    assert!(failed >= COMMANDS.len(), "{failed}");
+}
+
+#[test]
+fn few_files_and_small_stacks_are_enough_or_an_error() {
+    if !bash() {
+        return;
+    }
+    for limit in ["ulimit -n 4", "ulimit -n 6", "ulimit -n 10", "ulimit -s 128", "ulimit -s 512"] {
+        under(limit, &COMMANDS[..10], &[]);
+    }
+}
+
+/// The file is mapped, and shortened between two turns.
+#[test]
+fn a_file_that_becomes_shorter_ends_in_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, template) = (dir.path().join("model.quipu"), dir.path().join("template"));
+    let arg = |path: &Path| path.to_str().unwrap().to_string();
+    quipu(["convert", &arg(tales()), "-o", &arg(&model), "--type", "q8_0", "--packed"]).ok();
+    std::fs::write(&template, "{% for m in messages %}{{ m.content }} {% endfor %}").unwrap();
+    let mut chat = command(["chat", &arg(&model), "--template", &arg(&template), "-v", "-n", "2"]);
+    let mut child = chat.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("loaded") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0);
+    }
+    std::fs::File::options().write(true).open(&model).unwrap().set_len(4096).unwrap();
+    let _ = child.stdin.take().unwrap().write_all(b"Once upon a time\n");
+    let mut message = String::new();
+    stderr.read_to_string(&mut message).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{message}");
+    assert_eq!(
+        message.trim_end(),
+        "error: model.quipu: became shorter while it was read, or its disk fails; the work could not be done"
+    );
+}
+
+/// While a file is made of it: whatever is done at the moment, no temporary file stays.
+#[test]
+fn a_source_that_becomes_shorter_leaves_no_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, out) = (dir.path().join("model.gguf"), dir.path().join("out"));
+    let arg = |path: &Path| path.to_str().unwrap().to_string();
+    for step in 0..12 {
+        quipu(["convert", &arg(tales()), "-o", &arg(&model)]).ok();
+        let child =
+            command(["quantize", &arg(&model), &arg(&out), "--type", "q4_0", "--no-calibrate"]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(4 + 12 * step));
+        std::fs::File::options().write(true).open(&model).unwrap().set_len(4096).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let message = String::from_utf8(ended.stderr).unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.retain(|name| name != "model.gguf");
+        match ended.status.code() {
+            Some(0) => std::fs::remove_file(&out).unwrap(),
+            Some(1) => assert!(message.starts_with("error: ") && names.is_empty(), "{message} {names:?}"),
+            other => panic!("{other:?}: {message}"),
+        }
+    }
+}

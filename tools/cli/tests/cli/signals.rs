@@ -1,0 +1,94 @@
+//! Signals at every time of a write: no temporary file stays, and the old output is whole or the new one complete.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::{command, tales};
+
+/// Between two tries.
+const STEP: Duration = Duration::from_millis(10);
+
+fn names(dir: &Path) -> Vec<String> {
+    std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn write_to(output: &Path) -> Command {
+    let args = ["convert".as_ref(), tales().as_os_str(), "-o".as_ref(), output.as_os_str()];
+    let mut command = command(args.into_iter().chain(["--type".as_ref(), "f32".as_ref()]));
+    command.stdout(Stdio::null());
+    command
+}
+
+#[test]
+fn a_signal_at_any_time_leaves_the_old_output_or_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out");
+    assert!(write_to(&output).status().unwrap().success());
+    let new = std::fs::read(&output).unwrap();
+    let mut during = 0;
+    for (signals, code) in
+        [("-HUP", 129), ("-INT", 130), ("-QUIT", 131), ("-TERM", 143), ("-XCPU", 152), ("-INT -INT", 130)]
+    {
+        for delay in 0.. {
+            std::fs::write(&output, "precious").unwrap();
+            let child = write_to(&output).spawn().unwrap();
+            std::thread::sleep(STEP * delay);
+            during += u32::from(names(dir.path()).len() > 1);
+            let kill = |signal: &str| format!("kill {signal} {} 2>/dev/null;", child.id());
+            let kills: String = signals.split(' ').map(kill).collect();
+            Command::new("sh").args(["-c", &kills]).status().unwrap();
+            let ended = child.wait_with_output().unwrap();
+            assert_eq!(names(dir.path()), ["out"], "{signals} after {delay} steps");
+            let now = std::fs::read(&output).unwrap();
+            assert!(now == new || now == b"precious", "{signals} after {delay} steps");
+            match ended.status.code() {
+                Some(0) => {
+                    assert!(now == new);
+                    // It was done before the signal came.
+                    break;
+                }
+                // Before the program listens, the system ends it.
+                None if delay < 5 => {}
+                other => assert_eq!(other, Some(code), "{}", String::from_utf8_lossy(&ended.stderr)),
+            }
+        }
+    }
+    if during == 0 {
+        eprintln!("SKIPPED: no signal came while a temporary file was there");
+    }
+}
+
+/// As `nohup` and the background jobs of a script have it.
+#[test]
+fn a_signal_that_was_ignored_before_stays_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out");
+    let quipu = write_to(&output);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"trap '' HUP INT; "$@" & p=$!; sleep 0.03; kill -HUP $p; kill -INT $p; wait $p"#, "sh"]);
+    shell.arg(quipu.get_program()).args(quipu.get_args());
+    assert!(shell.status().unwrap().success());
+    assert_eq!(names(dir.path()), ["out"]);
+}
+
+/// A limit on files, which is a signal unless a program says otherwise, and a disk that is full.
+#[test]
+fn no_room_is_an_error_that_leaves_the_old_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out");
+    std::fs::write(&output, "precious").unwrap();
+    let quipu = write_to(&output);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"ulimit -f 1024; exec "$@""#, "sh"]).arg(quipu.get_program()).args(quipu.get_args());
+    let ended = shell.output().unwrap();
+    let message = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    assert!(message.contains("out: cannot write"), "{message}");
+    assert_eq!((names(dir.path()), std::fs::read_to_string(&output).unwrap()), (vec!["out".into()], "precious".into()));
+    if Path::new("/dev/full").exists() {
+        let ended = write_to(Path::new("/dev/full")).output().unwrap();
+        let message = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.code() == Some(1) && message.contains("/dev/full: cannot write"), "{message}");
+    }
+}
