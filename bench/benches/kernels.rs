@@ -157,11 +157,11 @@ fn attention(c: &mut Criterion) {
                 group.throughput(Throughput::Elements((2 * rows * SEGMENT * head_dim) as u64));
                 let id = |ty: &str| BenchmarkId::new(format!("{ty}/{head_dim}/{}", kernels.isa()), rows);
                 group.bench_function(id("f16"), |b| {
-                    let segment = Segment { keys: &halves, values: &halves };
+                    let segment = Segment { keys: &halves, values: &halves, next: &[] };
                     b.iter(|| kernels.attend_f16(queries, segment, true, &mut scratch, &mut state));
                 });
                 group.bench_function(id("f32"), |b| {
-                    let segment = Segment { keys: &numbers, values: &numbers };
+                    let segment = Segment { keys: &numbers, values: &numbers, next: &[] };
                     b.iter(|| kernels.attend_f32(queries, segment, true, &mut scratch, &mut state));
                 });
             }

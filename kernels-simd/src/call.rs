@@ -26,4 +26,6 @@ pub(crate) trait Call: Simd {
     fn full_tiles<K: Kernel<Self>>(self, kernel: K);
     /// The product of one row group with a few rows, widened on the way.
     fn stream<K: Kernel<Self>>(self, kernel: K);
+    /// The product of some row groups with more rows, widened on the way.
+    fn stream_tiles<K: Kernel<Self>>(self, kernel: K);
 }

@@ -28,19 +28,19 @@ macro_rules! instruction_sets {
             /// AVX2, FMA and F16C.
             Avx2 avx2 [target_arch = "x86_64"] {
                 AVX2 "avx2", FMA "fma", F16C "f16c"
-            } crate::x86_64::avx2::Avx2 => Tuning::X86;
+            } crate::x86_64::avx2::Avx2 => Tuning::AVX2;
 
             /// AVX2, FMA, F16C and AVX-VNNI.
             AvxVnni avxvnni [target_arch = "x86_64"] {
                 AVX2 "avx2", FMA "fma", F16C "f16c", AVX_VNNI "avxvnni"
-            } crate::x86_64::avxvnni::AvxVnni => Tuning::X86;
+            } crate::x86_64::avxvnni::AvxVnni => Tuning::VNNI;
 
             /// AVX-512 F, BW, DQ, VL and VNNI.
             Avx512Vnni avx512vnni [target_arch = "x86_64"] {
                 AVX2 "avx2", FMA "fma", F16C "f16c",
                 AVX512F "avx512f", AVX512DQ "avx512dq", AVX512BW "avx512bw", AVX512VL "avx512vl",
                 AVX512_VNNI "avx512vnni"
-            } crate::x86_64::avx512::Avx512Vnni => Tuning::AVX512;
+            } crate::x86_64::avx512::Avx512Vnni => Tuning::VNNI;
 
             /// AVX-512 as [`Isa::Avx512Vnni`], and AMX's int8 tiles.
             Amx amx [target_arch = "x86_64"] {

@@ -33,8 +33,8 @@ pub(crate) struct Functions {
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
     pub(crate) rope: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
     pub(crate) rope_halves: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
-    pub(crate) attend_f16: unsafe fn(Queries<'_>, Segment<'_, u16>, bool, &mut AttentionScratch, &mut [f32]),
-    pub(crate) attend_f32: unsafe fn(Queries<'_>, Segment<'_, f32>, bool, &mut AttentionScratch, &mut [f32]),
+    pub(crate) attend_f16: unsafe fn(&Tuning, Queries<'_>, Segment<'_, u16>, bool, &mut AttentionScratch, &mut [f32]),
+    pub(crate) attend_f32: unsafe fn(&Tuning, Queries<'_>, Segment<'_, f32>, bool, &mut AttentionScratch, &mut [f32]),
     pub(crate) merge: unsafe fn(&mut [f32], &[f32]),
     pub(crate) finish: unsafe fn(&[f32], &mut [f32]),
     pub(crate) exp_sum: unsafe fn(&[f32], f64) -> f64,
@@ -71,8 +71,8 @@ impl Kernels {
         Kernels { tuning, ..*self }
     }
 
-    /// Rows of the next [`Tile`] when `left` rows of activations are left, 1 or more: the largest power of two up to
-    /// `left` that this instruction set has a kernel for.
+    /// Rows of the next [`Tile`] when `left` rows of activations are left, 1 or more: what
+    /// this instruction set has a kernel for, at most a power of two of 8 or more, and below that perhaps any number.
     pub fn tile_rows(&self, left: usize) -> usize {
         call!(self.tile_rows(left))
     }
@@ -215,7 +215,7 @@ impl Kernels {
         state: &mut [f32],
     ) {
         check_attend(&queries, segment.keys.len(), segment.values.len(), state.len());
-        call!(self.attend_f16(queries, segment, first, scratch, state));
+        call!(self.attend_f16(&self.tuning, queries, segment, first, scratch, state));
     }
 
     /// Attends to one [`Segment`] of the KV cache: for each query, the largest of its scores `m`, `Σ e^(score − m)`,
@@ -235,7 +235,7 @@ impl Kernels {
         state: &mut [f32],
     ) {
         check_attend(&queries, segment.keys.len(), segment.values.len(), state.len());
-        call!(self.attend_f32(queries, segment, first, scratch, state));
+        call!(self.attend_f32(&self.tuning, queries, segment, first, scratch, state));
     }
 
     /// Merges the state of a later segment, one row of [`state_len`], into that of the earlier ones (online softmax:

@@ -71,11 +71,11 @@ pub(crate) trait Simd: Copy {
     /// This CPU has the instructions, and the system saves their registers.
     unsafe fn new_unchecked() -> Self;
 
-    /// Prefetches the cache line that is `ahead` bytes after the head of `bytes`, which may be beyond its end; a hint
+    /// Prefetches the cache line that is `ahead` bytes after the head of `at`, which may be beyond its end; a hint
     /// that changes no result.
     #[inline(always)]
-    fn prefetch(self, bytes: &[u8], ahead: usize) {
-        let _ = (bytes, ahead);
+    fn prefetch<E>(self, at: &[E], ahead: usize) {
+        let _ = (at, ahead);
     }
 
     fn splat(self, x: f32) -> Self::V;

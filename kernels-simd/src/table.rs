@@ -24,6 +24,7 @@ macro_rules! compile {
             compile!(@call $features widen);
             compile!(@call $features full_tiles);
             compile!(@call $features stream);
+            compile!(@call $features stream_tiles);
         }
 
         compile! { @functions $features
@@ -46,11 +47,11 @@ macro_rules! compile {
             fn rope_halves(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32)
                 = |_s| elementwise::rope_halves(x, head_dim, angles, scale);
             fn attend_f16(
-                q: Queries<'_>, kv: Segment<'_, u16>, first: bool, scratch: &mut AttentionScratch, state: &mut [f32],
-            ) = |s| attention::attend(s, q, kv, first, scratch, state);
+                tuning: &Tuning, q: Queries<'_>, kv: Segment<'_, u16>, first: bool, scratch: &mut AttentionScratch, state: &mut [f32],
+            ) = |s| attention::attend(s, tuning, q, kv, first, scratch, state);
             fn attend_f32(
-                q: Queries<'_>, kv: Segment<'_, f32>, first: bool, scratch: &mut AttentionScratch, state: &mut [f32],
-            ) = |s| attention::attend(s, q, kv, first, scratch, state);
+                tuning: &Tuning, q: Queries<'_>, kv: Segment<'_, f32>, first: bool, scratch: &mut AttentionScratch, state: &mut [f32],
+            ) = |s| attention::attend(s, tuning, q, kv, first, scratch, state);
             fn merge(into: &mut [f32], from: &[f32]) = |s| attention::merge(s, into, from);
             fn finish(state: &[f32], out: &mut [f32]) = |_s| attention::finish(state, out);
             fn exp_sum(x: &[f32], max: f64) -> f64 = |s| softmax::exp_sum(s, x, max);

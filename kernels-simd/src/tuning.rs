@@ -20,6 +20,8 @@ pub struct Ahead {
 pub struct Tuning {
     /// By type, in the order of [`TensorType::ALL`].
     ahead: [Ahead; TensorType::ALL.len()],
+    /// How far ahead of the arithmetic attention asks for keys and values, in bytes; 0 is not at all.
+    pub kv_ahead: u32,
     /// Up to so many rows in full tiles, weights are widened on the way, as for a few rows, and not first. It counts
     /// only for instruction sets whose full tiles can be streamed.
     pub streamed_rows: u32,
@@ -47,6 +49,7 @@ impl Tuning {
     /// For all instruction sets that do not say otherwise. Sizes are for a second-level cache of 1 MB.
     const ANY: Tuning = Tuning {
         ahead: [Ahead { codes: 0, scales: 0 }; TensorType::ALL.len()],
+        kv_ahead: 0,
         streamed_rows: 0,
         widened: 560 << 10,
         passing: 256 << 10,
@@ -60,15 +63,20 @@ impl Tuning {
     pub(crate) const PORTABLE: Tuning = Tuning::ANY;
 
     /// Measured on one machine (Zen 5): on the way to 8 KiB every doubling gained, beyond it none did.
-    pub(crate) const X86: Tuning = Tuning::ANY.all_ahead(Ahead { codes: 8 << 10, scales: 1 << 10 });
+    pub(crate) const X86: Tuning =
+        Tuning { kv_ahead: 4 << 10, ..Tuning::ANY.all_ahead(Ahead { codes: 8 << 10, scales: 1 << 10 }) };
 
-    /// Measured on Zen 5: 64 rows gain a tenth by streaming, 128 nothing, and 256 would lose 4 %.
-    pub(crate) const AVX512: Tuning = Tuning { streamed_rows: 120, ..Tuning::X86 };
+    /// Measured on Zen 5: streaming takes 1.2 times as long from 64 rows on, and as long as widening first with 32.
+    pub(crate) const AVX2: Tuning = Tuning { streamed_rows: 24, ..Tuning::X86 };
+
+    /// For AVX-VNNI and AVX-512. Measured on Zen 5: 64 rows gain by streaming, 128 nothing, and 256 would lose.
+    pub(crate) const VNNI: Tuning = Tuning { streamed_rows: 120, ..Tuning::X86 };
 
     /// By the manuals, measured nowhere yet. A core's own prefetcher follows streams (Cortex-A76 TRM, A6.5), but a
     /// Cortex-A72's not beyond a page of 4 KiB (its TRM, 7.4); so half a page is asked for ahead, which is also more
     /// than what arrives while a line is under way: 12 GB/s for 150 ns are 1.8 KB.
-    pub(crate) const ARM: Tuning = Tuning::ANY.all_ahead(Ahead { codes: 2 << 10, scales: 256 });
+    pub(crate) const ARM: Tuning =
+        Tuning { kv_ahead: 2 << 10, ..Tuning::ANY.all_ahead(Ahead { codes: 2 << 10, scales: 256 }) };
 
     const fn all_ahead(self, ahead: Ahead) -> Tuning {
         Tuning { ahead: [ahead; TensorType::ALL.len()], ..self }

@@ -93,6 +93,8 @@ fn quantised_products_equal_the_reference() {
         ]
         .into_iter()
         .chain(wide)
+        // Every number of rows up to two full tiles and beyond; row groups in pairs and one more.
+        .chain((1..=20).map(|n| (40, 2, n)))
         {
             let cols = blocks * ty.block_len().max(64);
             let plain: Vec<Vec<u8>> = (0..rows).map(|_| row(&mut random, ty, cols)).collect();
@@ -370,11 +372,11 @@ fn attention_is_the_same_everywhere_and_right() {
                 if f16 {
                     let keys = &keys16[ks][..SEGMENT * head_dim];
                     let values = &values16[vs][..SEGMENT * width];
-                    kernels.attend_f16(queries, Segment { keys, values }, s == 0, &mut scratch, state);
+                    kernels.attend_f16(queries, Segment { keys, values, next: values }, s == 0, &mut scratch, state);
                 } else {
                     let keys = &keys[ks][..SEGMENT * head_dim];
                     let values = &values[vs][..SEGMENT * width];
-                    kernels.attend_f32(queries, Segment { keys, values }, s == 0, &mut scratch, state);
+                    kernels.attend_f32(queries, Segment { keys, values, next: values }, s == 0, &mut scratch, state);
                 }
             }
             let mut out = vec![0.0; rows * head_dim];

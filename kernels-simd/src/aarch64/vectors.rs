@@ -79,12 +79,12 @@ impl<P: Copy> Simd for Arm<P> {
         Arm(PhantomData)
     }
     #[inline(always)]
-    fn prefetch(self, bytes: &[u8], ahead: usize) {
+    fn prefetch<E>(self, at: &[E], ahead: usize) {
         // SAFETY: a prefetch may be of any address and does not fault. (The intrinsic is not stable.)
         unsafe {
             asm!(
                 "prfm pldl1keep, [{at}]",
-                at = in(reg) bytes.as_ptr().wrapping_add(ahead),
+                at = in(reg) at.as_ptr().wrapping_byte_add(ahead),
                 options(readonly, nostack, preserves_flags),
             );
         }

@@ -85,7 +85,7 @@ pub struct Tile {
     weighted: Vec<f32>,
     /// (block, half, row) `d · Σq` of either half of a block.
     weighted_halves: Vec<f32>,
-    /// (block, row) the same activations in 16 bits: in full tiles, where `Gemm::WIDE`.
+    /// (block, row) the same activations in 16 bits: in tiles of `Gemm::ADDED_TILE` rows or more, where `Gemm::WIDE`.
     pub(crate) wide: Vec<Wide>,
     /// (block, number, pair of rows) a number of both rows, twice, where rows stand in pairs; the numbers are `d`,
     /// `weighted` and both `weighted_halves`.
@@ -110,7 +110,7 @@ impl Tile {
         self.weighted_halves.resize(2 * n, 0.0);
     }
 
-    /// Makes room for what only some full tiles have: numbers of pairs of rows, activations in 16 bits.
+    /// Makes room for what only some tiles have: numbers of pairs of rows, activations in 16 bits.
     pub(crate) fn resize_more(&mut self, in_pairs: bool, wide: bool) {
         self.wide.resize(if wide { self.blocks * self.rows } else { 0 }, Wide::ZERO);
         self.paired.resize(if in_pairs { self.blocks } else { 0 }, [[[0.0; 4]; TILE_ROWS / 2]; 4]);

@@ -4,8 +4,11 @@
 //! own (online softmax: Milakov & Gimelshein 2018), and they merge in ascending order. So neither how the work is
 //! divided nor how a prompt is cut into chunks changes a bit.
 
+use std::ops::Range;
+
 use crate::call::{Call, Kernel};
-use crate::simd::{Simd, fold};
+use crate::simd::{LINE, Simd, fold};
+use crate::tuning::Tuning;
 
 use super::exp::exp;
 
@@ -44,6 +47,8 @@ pub struct Segment<'a, E> {
     pub keys: &'a [E],
     /// `SEGMENT · padded head_dim` values.
     pub values: &'a [E],
+    /// What will be read next, the keys of the head's next segment, or nothing: it is asked for in time.
+    pub next: &'a [E],
 }
 
 /// The rows of queries that look at a segment.
@@ -80,22 +85,40 @@ pub fn state_len(head_dim: usize) -> usize {
     STATE_HEAD + head_dim.next_multiple_of(16)
 }
 
+/// Asks for the line of the cache that is `ahead` bytes after element `at` of `now`, or as far into `then` as that is
+/// beyond the end.
+#[inline(always)]
+fn ask<S: Simd, E>(s: S, now: &[E], at: usize, then: &[E], ahead: usize) {
+    let at = at + ahead / size_of::<E>();
+    if let Some(line) = now.get(at..).filter(|line| !line.is_empty()) {
+        s.prefetch(line, 0);
+    } else if let Some(line) = then.get(at - now.len()..) {
+        s.prefetch(line, 0);
+    }
+}
+
 /// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, positions side by side: those of a whole line of sixteen, where a
 /// register has so many, else of two registers, which share the queries.
 #[inline(always)]
 fn scores<S: Simd, E: Element, const R: usize>(
     s: S,
     q: [&[f32]; R],
-    keys: &[E],
+    segment: Segment<'_, E>,
     positions: usize,
+    ahead: usize,
     out: &mut [[f32; SEGMENT]],
 ) {
-    let head_dim = q[0].len();
+    let (head_dim, keys) = (q[0].len(), segment.keys);
     let vectors = const { if S::SUBS > 1 { 2 } else { 1 } };
+    let line = const { LINE / size_of::<E>() };
     for (g, keys) in keys.chunks_exact(16 * head_dim).take(positions.div_ceil(16)).enumerate() {
         for at in (0..16).step_by(vectors * S::LANES) {
             let mut acc = [[s.splat(0.0); 2]; R];
             for (d, k) in keys.as_chunks::<16>().0.iter().enumerate() {
+                // Spaced out evenly: in bursts they would hold up each other.
+                if ahead > 0 && at == 0 && (16 * d).is_multiple_of(line) {
+                    ask(s, segment.keys, 16 * (g * head_dim + d), segment.values, ahead);
+                }
                 let mut pair = [s.splat(0.0); 2];
                 for v in 0..vectors {
                     pair[v] = E::load(s, &k[at + v * S::LANES..]);
@@ -152,11 +175,13 @@ fn softmax<S: Simd>(s: S, scores: &mut [f32; SEGMENT], visible: usize) -> (f32, 
 fn values<S: Simd, E: Element, const R: usize, const SIXTEENS: usize>(
     s: S,
     weights: [&[f32; SEGMENT]; R],
-    values: &[E],
+    segment: Segment<'_, E>,
     width: usize,
-    positions: std::ops::Range<usize>,
+    positions: Range<usize>,
+    ahead: usize,
     out: &mut [&mut [f32]; R],
 ) {
+    let (values, line) = (segment.values, const { LINE / size_of::<E>() });
     // A group of 16 dimensions is SUBS native vectors; SIXTEENS · SUBS of them are in flight.
     for dim in (0..width).step_by(16 * SIXTEENS) {
         let mut acc = [[[s.splat(0.0); 4]; SIXTEENS]; R];
@@ -169,6 +194,11 @@ fn values<S: Simd, E: Element, const R: usize, const SIXTEENS: usize>(
         }
         for p in positions.clone() {
             let row = &values[p * width + dim..][..16 * SIXTEENS];
+            if ahead > 0 {
+                for c in (0..16 * SIXTEENS).step_by(line).filter(|c| (dim + c).is_multiple_of(line)) {
+                    ask(s, values, p * width + dim + c, segment.next, ahead);
+                }
+            }
             let mut weight = [s.splat(0.0); R];
             for r in 0..R {
                 weight[r] = s.splat(weights[r][p]);
@@ -196,17 +226,18 @@ fn values<S: Simd, E: Element, const R: usize, const SIXTEENS: usize>(
 fn values_any<S: Simd, E: Element, const R: usize>(
     s: S,
     weights: [&[f32; SEGMENT]; R],
-    segment: &[E],
+    segment: Segment<'_, E>,
     width: usize,
-    positions: std::ops::Range<usize>,
+    positions: Range<usize>,
+    ahead: usize,
     out: &mut [&mut [f32]; R],
 ) {
     if S::SUBS == 1 && R == MOST_ROWS && width.is_multiple_of(32) {
-        values::<S, E, R, 2>(s, weights, segment, width, positions, out);
+        values::<S, E, R, 2>(s, weights, segment, width, positions, ahead, out);
     } else if S::SUBS == 1 && R < MOST_ROWS && width.is_multiple_of(64) {
-        values::<S, E, R, 4>(s, weights, segment, width, positions, out);
+        values::<S, E, R, 4>(s, weights, segment, width, positions, ahead, out);
     } else {
-        values::<S, E, R, 1>(s, weights, segment, width, positions, out);
+        values::<S, E, R, 1>(s, weights, segment, width, positions, ahead, out);
     }
 }
 
@@ -214,6 +245,8 @@ fn values_any<S: Simd, E: Element, const R: usize>(
 struct Attend<'a, 'o, E, const R: usize> {
     queries: Queries<'a>,
     segment: Segment<'a, E>,
+    /// See [`Tuning::kv_ahead`].
+    ahead: usize,
     scratch: &'o mut [[f32; SEGMENT]],
     state: &'o mut [f32],
 }
@@ -221,7 +254,7 @@ struct Attend<'a, 'o, E, const R: usize> {
 impl<S: Simd, E: Element, const R: usize> Kernel<S> for Attend<'_, '_, E, R> {
     #[inline(always)]
     fn run(self, s: S) {
-        let Attend { queries, segment, scratch, state } = self;
+        let Attend { queries, segment, ahead, scratch, state } = self;
         let head_dim = queries.head_dim;
         let width = head_dim.next_multiple_of(16);
         let (scratch, _) = scratch.as_chunks_mut::<R>();
@@ -229,7 +262,7 @@ impl<S: Simd, E: Element, const R: usize> Kernel<S> for Attend<'_, '_, E, R> {
         let most = queries.visible.iter().copied().max().unwrap_or(0);
         let least = queries.visible.iter().copied().min().unwrap_or(0);
         let q: [&[f32]; R] = std::array::from_fn(|r| &queries.q[r * head_dim..][..head_dim]);
-        scores::<S, E, R>(s, q, segment.keys, most, scratch);
+        scores::<S, E, R>(s, q, segment, most, ahead, scratch);
         let out: [&mut [f32]; R] = {
             let mut it = state.chunks_exact_mut(state_len(head_dim));
             std::array::from_fn(|_| it.next().expect("a row of state per query"))
@@ -242,11 +275,11 @@ impl<S: Simd, E: Element, const R: usize> Kernel<S> for Attend<'_, '_, E, R> {
         }
         let weights: [&[f32; SEGMENT]; R] = std::array::from_fn(|r| &scratch[r]);
         let mut out = out.map(|row| &mut row[STATE_HEAD..]);
-        values_any::<S, E, R>(s, weights, segment.values, width, 0..least, &mut out);
+        values_any::<S, E, R>(s, weights, segment, width, 0..least, ahead, &mut out);
         for r in 0..R {
             let tail = least..queries.visible[r];
             if !tail.is_empty() {
-                values_any::<S, E, 1>(s, [weights[r]], segment.values, width, tail, &mut [&mut *out[r]]);
+                values_any::<S, E, 1>(s, [weights[r]], segment, width, tail, 0, &mut [&mut *out[r]]);
             }
         }
     }
@@ -256,6 +289,7 @@ impl<S: Simd, E: Element, const R: usize> Kernel<S> for Attend<'_, '_, E, R> {
 #[inline(always)]
 pub(crate) fn attend<S: Call, E: Element>(
     s: S,
+    tuning: &Tuning,
     queries: Queries<'_>,
     segment: Segment<'_, E>,
     first: bool,
@@ -287,9 +321,11 @@ pub(crate) fn attend<S: Call, E: Element>(
             head_dim,
         };
         let state = &mut fresh[done * len..next * len];
+        // Those after the first find everything in a cache.
+        let ahead = if done == 0 { tuning.kv_ahead as usize } else { 0 };
         macro_rules! rows {
             ($rows:expr) => {
-                s.attend(Attend::<E, { $rows }> { queries, segment, scratch: scores, state })
+                s.attend(Attend::<E, { $rows }> { queries, segment, ahead, scratch: scores, state })
             };
         }
         match rows {

@@ -8,14 +8,14 @@
 //! and the offset of the codes (8 for Q4_0, 128 for Q8_0 where the CPU multiplies unsigned bytes) is taken back at no
 //! cost by starting the integer sum at `−offset·Σq`.
 
-use crate::gemm::{Gemm, offset, start};
+use crate::gemm::{Codes, Gemm, offset, start};
 use crate::operands::activations::{Acts, TILE_ROWS, Tile};
 use crate::operands::form::Form;
 use crate::operands::matrix::MatMut;
 use crate::operands::scales::{BlockScales, GroupScales};
 use crate::simd::Simd;
 
-use super::codes::{Codes, Widened};
+use super::codes::Widened;
 
 /// `acc` and the products of part `sub` of a block, whose codes are `lines`, with row `m` of `acts`.
 #[inline(always)]
@@ -89,7 +89,7 @@ fn part<S: Gemm, F: Form, const M: usize>(
     acts: Acts<'_>,
     acc: &mut [S::V; TILE_ROWS],
 ) {
-    const { assert!(matches!(M, 0 | 1 | 2 | 4 | 8)) };
+    const { assert!(M <= TILE_ROWS) };
     // Eight lines, and three vectors to calculate with.
     let in_registers = const { M > 0 && M * S::SUBS + 8 + 3 <= S::REGISTERS };
     macro_rules! rows {
@@ -107,11 +107,23 @@ fn part<S: Gemm, F: Form, const M: usize>(
     if M >= 2 {
         rows!(1);
     }
+    if M >= 3 {
+        rows!(2);
+    }
     if M >= 4 {
-        rows!(2, 3);
+        rows!(3);
+    }
+    if M >= 5 {
+        rows!(4);
+    }
+    if M >= 6 {
+        rows!(5);
+    }
+    if M >= 7 {
+        rows!(6);
     }
     if M >= 8 {
-        rows!(4, 5, 6, 7);
+        rows!(7);
     }
 }
 

@@ -2,21 +2,10 @@
 
 use quipu_quant::blocks::IQ4_VALUES;
 
-use crate::gemm::Gemm;
+use crate::gemm::{Codes, Gemm};
 use crate::simd::{LINE, Simd};
 
-/// Where a block's eight lines of codes come from.
-///
-/// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
-pub(crate) trait Codes {
-    /// See [`Form::BITS`](crate::operands::form::Form::BITS).
-    const BITS: u32;
-    /// Bytes of a block of 16 rows × 32 columns.
-    const BYTES: usize;
-
-    /// Part `sub` of the lines, in column order.
-    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
-}
+// Vectors are gathered by loops and not by closures: a closure that LLVM leaves out of line loses the ISA's features.
 
 /// Four lines of nibbles.
 #[inline(always)]
@@ -30,6 +19,13 @@ fn nibbles<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
     lines
 }
 
+/// Line `j` of these.
+#[inline(always)]
+fn nibble<S: Simd>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+    let pair = s.line(&block[LINE * (j % 4)..], sub);
+    if j < 4 { s.low_nibbles(pair) } else { s.high_nibbles(pair) }
+}
+
 /// Two lines of which each has two bits of four lines.
 #[inline(always)]
 fn bit_pairs<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
@@ -40,6 +36,12 @@ fn bit_pairs<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
     lines
 }
 
+/// Line `j` of these.
+#[inline(always)]
+fn bit_pair<S: Simd>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+    s.bits::<2>(s.line(&block[LINE * (j / 4)..], sub), 2 * (j as u32 % 4))
+}
+
 /// Q2_K.
 pub(crate) struct Packed2;
 impl Codes for Packed2 {
@@ -48,6 +50,10 @@ impl Codes for Packed2 {
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         bit_pairs(s, block, sub)
+    }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        bit_pair(s, block, sub, j)
     }
 }
 
@@ -65,6 +71,10 @@ impl Codes for Packed3 {
         }
         lines
     }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        s.or_bits::<1, 2>(bit_pair(s, block, sub, j), s.line(&block[2 * LINE..], sub), j as u32)
+    }
 }
 
 /// Q4_0, Q4_1, Q4_K.
@@ -75,6 +85,10 @@ impl Codes for Packed4 {
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         nibbles(s, block, sub)
+    }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        nibble(s, block, sub, j)
     }
 }
 
@@ -92,6 +106,10 @@ impl Codes for Packed5 {
         }
         lines
     }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        s.or_bits::<1, 4>(nibble(s, block, sub, j), s.line(&block[4 * LINE..], sub), j as u32)
+    }
 }
 
 /// Q6_K: two more lines hold bits 4 and 5.
@@ -108,6 +126,22 @@ impl Codes for Packed6 {
         }
         lines
     }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        let high = s.line(&block[LINE * (4 + j / 4)..], sub);
+        s.or_bits::<2, 4>(nibble(s, block, sub, j), high, 2 * (j as u32 % 4))
+    }
+}
+
+/// The values of IQ4 as [`Gemm::bytes`] would make codes of them.
+const fn iq4_codes(offset: i32) -> [u8; 16] {
+    let mut codes = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        codes[i] = (IQ4_VALUES[i] as i32 + offset) as u8;
+        i += 1;
+    }
+    codes
 }
 
 /// IQ4_NL, IQ4_XS: nibbles that stand for signed bytes.
@@ -117,21 +151,15 @@ impl Codes for Table4 {
     const BYTES: usize = 4 * LINE;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
-        /// The values as [`Gemm::bytes`] would make codes of them.
-        const fn codes(offset: i32) -> [u8; 16] {
-            let mut codes = [0; 16];
-            let mut i = 0;
-            while i < 16 {
-                codes[i] = (IQ4_VALUES[i] as i32 + offset) as u8;
-                i += 1;
-            }
-            codes
-        }
         let mut lines = nibbles(s, block, sub);
         for j in 0..8 {
-            lines[j] = s.look_up(const { &codes(S::BYTE_OFFSET) }, lines[j]);
+            lines[j] = s.look_up(const { &iq4_codes(S::BYTE_OFFSET) }, lines[j]);
         }
         lines
+    }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        s.look_up(const { &iq4_codes(S::BYTE_OFFSET) }, nibble(s, block, sub, j))
     }
 }
 
@@ -148,6 +176,10 @@ impl Codes for Packed8 {
         }
         lines
     }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        s.bytes(s.line(&block[LINE * j..], sub))
+    }
 }
 
 /// Codes that were widened to bytes by [`Gemm::store_codes`], unless an instruction set has a way of its own.
@@ -162,6 +194,10 @@ impl Codes for Widened {
             lines[j] = s.line(&block[LINE * j..], sub);
         }
         lines
+    }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        s.line(&block[LINE * j..], sub)
     }
 }
 

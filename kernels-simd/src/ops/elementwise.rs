@@ -112,7 +112,7 @@ pub(crate) fn rope_halves(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], s
 pub(crate) fn quantize<S: Gemm>(s: S, x: &[f32], stride: usize, tile: &mut Tile) {
     let rows = tile.rows;
     let in_pairs = S::PAIRS_ROWS && rows == TILE_ROWS;
-    tile.resize_more(in_pairs, S::WIDE && rows == TILE_ROWS);
+    tile.resize_more(in_pairs, S::WIDE && rows >= S::ADDED_TILE.min(TILE_ROWS));
     for r in 0..rows {
         let row = &x[r * stride..];
         for (b, x) in row.as_chunks::<32>().0.iter().take(tile.blocks).enumerate() {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use quipu_quant::TensorType;
 
 use crate::call::{Call, Kernel};
-use crate::gemm::{Gemm, widened};
+use crate::gemm::{Codes, Gemm, MOST_GROUPS, WidenedGroup, widened};
 use crate::operands::activations::{Acts, TILE_ROWS, Tile};
 use crate::operands::form::{Affine, Form, Halved, HalvedAffine, Scaled};
 use crate::operands::matrix::{MatMut, Weights};
@@ -20,25 +20,27 @@ use crate::simd::LINE;
 use crate::tuning::{Ahead, Tuning};
 
 use super::blocks::{block, store};
-use super::codes::{Codes, Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4};
+use super::codes::{Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4};
+use super::stream_tiles::{StreamScratch, StreamTiles};
 
 /// Memory for widened weights, which a worker keeps between products.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    groups: Vec<WidenedGroup>,
+    groups: Vec<WidenedMemory>,
     scales: SuperScales,
+    stream: StreamScratch,
 }
 
 /// Codes and scales of one row group, widened to what is multiplied.
 #[derive(Clone, Debug, Default)]
-struct WidenedGroup {
+struct WidenedMemory {
     scales: GroupScales,
     codes: Lines,
 }
 
-/// One row group, widened, times full tiles.
+/// Row groups, widened, up to [`Gemm::GROUPS`] of them, times full tiles.
 struct FullTiles<'a, 'o, F> {
-    group: &'a WidenedGroup,
+    groups: &'a [WidenedMemory],
     tiles: &'a [Tile],
     out: MatMut<'o>,
     form: PhantomData<F>,
@@ -47,8 +49,12 @@ struct FullTiles<'a, 'o, F> {
 impl<S: Gemm, F: Form> Kernel<S> for FullTiles<'_, '_, F> {
     #[inline(always)]
     fn run(self, s: S) {
-        let FullTiles { group: WidenedGroup { scales, codes }, tiles, out, .. } = self;
-        s.group_tiles::<F>(codes.bytes(), scales, tiles, out);
+        let FullTiles { groups, tiles, out, .. } = self;
+        let group = |i: usize| WidenedGroup { codes: groups[i].codes.bytes(), scales: &groups[i].scales };
+        match groups.len() {
+            1 => s.group_tiles::<F>(&[group(0)], tiles, out),
+            _ => s.group_tiles::<F>(&[group(0), group(1)], tiles, out),
+        }
     }
 }
 
@@ -103,14 +109,14 @@ impl<S: Gemm, C: Codes, K: Scaling, F: Form, const M: usize> Kernel<S> for Strea
 struct Widen<'a, C, K, F> {
     codes: &'a [u8],
     plane: &'a [u8],
-    out: &'a mut WidenedGroup,
+    out: &'a mut WidenedMemory,
     ty: PhantomData<(C, K, F)>,
 }
 
 impl<S: Gemm, C: Codes, K: Scaling, F: Form> Kernel<S> for Widen<'_, C, K, F> {
     #[inline(always)]
     fn run(self, s: S) {
-        let WidenedGroup { scales, codes } = self.out;
+        let WidenedMemory { scales, codes } = self.out;
         scales.widen::<S, K>(s, self.plane);
         let codes = codes.room(self.codes.len() / C::BYTES * const { widened::<S, F>() });
         for (b, block) in self.codes.chunks_exact(C::BYTES).enumerate() {
@@ -129,7 +135,7 @@ fn full_tiles<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
     w: &Weights<'_>,
     groups: Range<usize>,
     tiles: &[Tile],
-    widened_groups: &mut Vec<WidenedGroup>,
+    widened_groups: &mut Vec<WidenedMemory>,
     out: &mut MatMut<'_>,
 ) {
     let [tile, ..] = tiles else { return };
@@ -139,7 +145,7 @@ fn full_tiles<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
     for first in groups.clone().step_by(at_once) {
         let together = first..groups.end.min(first + at_once);
         if widened_groups.len() < together.len() {
-            widened_groups.resize_with(together.len(), WidenedGroup::default);
+            widened_groups.resize_with(together.len(), WidenedMemory::default);
         }
         for (g, out) in together.clone().zip(&mut *widened_groups) {
             let (codes, plane) = w.group(g);
@@ -147,10 +153,11 @@ fn full_tiles<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
         }
         for (i, tiles) in tiles.chunks(passing).enumerate() {
             let row = i * passing * S::FULL_TILE;
-            for (g, group) in together.clone().zip(&*widened_groups) {
+            for (g, some) in together.clone().step_by(S::GROUPS).zip(widened_groups[..together.len()].chunks(S::GROUPS))
+            {
                 let col = 16 * (g - groups.start);
-                let out = out.part(row..row + tiles.len() * S::FULL_TILE, col..col + 16);
-                s.full_tiles(FullTiles { group, tiles, out, form: PhantomData::<F> });
+                let out = out.part(row..row + tiles.len() * S::FULL_TILE, col..col + 16 * some.len());
+                s.full_tiles(FullTiles { groups: some, tiles, out, form: PhantomData::<F> });
             }
         }
     }
@@ -173,9 +180,29 @@ fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
     let (full, ahead) = (if streamed { 0 } else { full }, tuning.ahead(w.ty()));
     let (full, rest) = tiles.split_at(full);
     full_tiles::<S, C, K, F>(s, tuning, w, groups.clone(), full, &mut scratch.groups, out);
-    for (i, g) in groups.enumerate() {
+    let mut rows = full.len() * S::FULL_TILE;
+    let added = match S::added_from::<F>() {
+        Some(from) if out.rows() - rows >= from => rest.partition_point(|tile| tile.rows >= S::ADDED_TILE),
+        _ => 0,
+    };
+    let (added, rest) = rest.split_at(added);
+    let start = rows;
+    rows += added.iter().map(|tile| tile.rows).sum::<usize>();
+    for (i, g) in groups.clone().enumerate() {
+        if i % S::GROUPS == 0 && !added.is_empty() {
+            let (two, n) = ([w.group(g), w.group((g + 1).min(groups.end - 1))], S::GROUPS.min(groups.end - g));
+            const { assert!(S::GROUPS <= MOST_GROUPS && MOST_GROUPS == 2) };
+            s.stream_tiles(StreamTiles::<C, K, F> {
+                groups: &two[..n],
+                tiles: added,
+                scratch: &mut scratch.stream,
+                out: out.part(start..rows, 16 * i..16 * (i + n)),
+                ahead,
+                ty: PhantomData,
+            });
+        }
         let (codes, plane) = w.group(g);
-        let mut row = full.len() * S::FULL_TILE;
+        let mut row = rows;
         for tile in rest {
             let out = out.part(row..row + tile.rows, 16 * i..16 * i + 16);
             row += tile.rows;
@@ -199,14 +226,13 @@ fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
             match tile.rows {
                 1 => stream!(1),
                 2 => stream!(2),
+                3 => stream!(3),
                 4 => stream!(4),
-                rows => {
-                    assert!(
-                        (S::FULL_TILE > TILE_ROWS || S::STREAMS_TILES) && rows == TILE_ROWS,
-                        "no kernel for {rows} rows"
-                    );
-                    stream!(8);
-                }
+                5 if S::STREAMED_ROWS > 4 => stream!(5),
+                6 if S::STREAMED_ROWS > 4 => stream!(6),
+                7 if S::STREAMED_ROWS > 4 => stream!(7),
+                TILE_ROWS if S::STREAMED_ROWS > 4 => stream!(8),
+                rows => unreachable!("no kernel for {rows} rows"),
             }
         }
     }

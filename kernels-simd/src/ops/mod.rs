@@ -10,3 +10,4 @@ pub(crate) mod matmul_float;
 pub(crate) mod matmul_quant;
 pub(crate) mod roofline;
 pub(crate) mod softmax;
+pub(crate) mod stream_tiles;

@@ -31,6 +31,7 @@
 use std::arch::{asm, x86_64::*};
 use std::hint::black_box;
 
+use crate::gemm::WidenedGroup;
 use crate::operands::activations::{Acts, Tile};
 use crate::operands::form::Form;
 use crate::operands::matrix::MatMut;
@@ -57,6 +58,8 @@ const DEPTH: usize = 4;
 impl Tiles for Int8Tiles {
     const FULL_TILE: usize = ROWS;
     const STREAMS_TILES: bool = false;
+    const ADDS_FROM: Option<usize> = None;
+    const GROUPS: usize = 1;
 
     #[inline(always)]
     fn codes(_: Amx, line: __m512i, offset: i32) -> __m512i {
@@ -65,8 +68,11 @@ impl Tiles for Int8Tiles {
     }
 
     #[inline(always)]
-    fn group_tiles<F: Form>(cpu: Amx, codes: &[u8], scales: &GroupScales, tiles: &[Tile], out: MatMut<'_>) {
-        group_tiles::<F>(cpu, codes, scales, tiles, out);
+    fn group_tiles<F: Form>(cpu: Amx, groups: &[WidenedGroup<'_>], tiles: &[Tile], mut out: MatMut<'_>) {
+        for (g, group) in groups.iter().enumerate() {
+            let out = out.part(0..tiles.len() * ROWS, 16 * g..16 * (g + 1));
+            group_tiles::<F>(cpu, group.codes, group.scales, tiles, out);
+        }
     }
 
     /// Four sums, two operands for either side, all in tiles: there is but one way to go about it.

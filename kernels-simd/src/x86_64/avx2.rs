@@ -6,12 +6,12 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use crate::gemm::{offset, start};
+use crate::gemm::{Codes, offset, start};
 use crate::operands::form::Form;
 use crate::ops::roofline::{self, Int8Loop};
-use crate::simd::{LINE, Simd, four};
+use crate::simd::{Simd, four};
 
-use super::tile::{Products, ROWS, Rows, Sums};
+use super::tile::{Dots, Products, Rows, WidenedTwice, even_columns, odd_columns};
 use super::vectors::{Avx, pin};
 
 /// A CPU with AVX2, FMA and F16C.
@@ -53,15 +53,21 @@ const _: () = assert!(fits::<4>() && fits::<5>() && fits::<6>());
 // Signed bytes: |code| ≤ 128 as an unsigned byte times the activation with the code's sign.
 const _: () = assert!(2 * 128 * MAX_ACT <= i16::MAX as i32);
 
-/// [`Products::sums`] of codes that were widened to 16 bits, from column 0.
+/// [`Products::sums`] of codes of 8 bits, which are widened to 16 if they are not yet.
 #[inline(always)]
-fn wide_sums<const N: usize>(cpu: Avx2, codes: &[u8], rows: Rows<'_>) -> Sums {
-    let mut sums = [[cpu.splat_i32(0); 2]; ROWS];
+fn wide_sums<C: Codes, const N: usize, const R: usize>(cpu: Avx2, codes: &[u8], rows: Rows<'_, R>) -> Dots<R> {
+    let mut sums = [[cpu.splat_i32(0); 2]; R];
     for j in 0..N {
         for odd in 0..2 {
-            let line = &codes[LINE * (2 * j + odd)..];
-            let lines = [cpu.line(line, 0), cpu.line(line, 1)];
-            for r in 0..ROWS {
+            let mut lines = [cpu.splat_i32(0); 2];
+            for part in 0..2 {
+                lines[part] = match odd {
+                    _ if C::BYTES == WidenedTwice::BYTES => C::line(cpu, codes, part, 2 * j + odd),
+                    0 => even_columns(cpu, C::line(cpu, codes, part, j)),
+                    _ => odd_columns(cpu, C::line(cpu, codes, part, j)),
+                };
+            }
+            for r in 0..R {
                 let act = cpu.splat_i32(rows.wide[r].two(odd, j));
                 for part in 0..2 {
                     // SAFETY: an `Avx2` exists, so this CPU has AVX2; the operands are values.
@@ -83,6 +89,9 @@ impl Products for Maddubs {
     // product, and of such products a sum of 16 bits holds but one line. Numbers of 16 bits have signs, and `vpmaddwd`
     // adds up their products in 32.
     const WIDE: bool = true;
+    const ADDED_FROM: usize = 4;
+    // Smaller ones have no activations in 16 bits.
+    const ADDED_TILE: usize = 4;
 
     #[inline(always)]
     fn bytes(_: Avx2, line: __m256i) -> __m256i {
@@ -120,17 +129,22 @@ impl Products for Maddubs {
     }
 
     #[inline(always)]
-    fn sums<F: Form, const N: usize>(cpu: Avx2, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums {
+    fn sums<C: Codes, F: Form, const N: usize, const R: usize>(
+        cpu: Avx2,
+        codes: &[u8],
+        rows: Rows<'_, R>,
+        from: usize,
+    ) -> Dots<R> {
         if F::BITS == 8 {
-            return wide_sums::<N>(cpu, codes, rows);
+            return wide_sums::<C, N, R>(cpu, codes, rows);
         }
         // SAFETY: an `Avx2` exists, so this CPU has AVX2; the operands are values.
         unsafe {
-            let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+            let mut sums = [[_mm256_setzero_si256(); 2]; R];
             let centre = const { centre::<F>() };
             // Only types with halves come with four lines.
             const { assert!(F::BITS == 8 || (F::SCALES == 2) != (N == 4) || fits_i16::<F>(N)) };
-            for r in 0..ROWS {
+            for r in 0..R {
                 if centre != 0 {
                     let minus = rows.wide[r].minus(if N == 8 { 2 } else { from / 16 });
                     let start =
@@ -139,8 +153,8 @@ impl Products for Maddubs {
                 }
             }
             for j in 0..N {
-                let lines = [cpu.line(&codes[LINE * j..], 0), cpu.line(&codes[LINE * j..], 1)];
-                for r in 0..ROWS {
+                let lines = [C::line(cpu, codes, 0, from / 4 + j), C::line(cpu, codes, 1, from / 4 + j)];
+                for r in 0..R {
                     let act = rows.q[r][from + 4 * j..].first_chunk().expect("4 activations per line");
                     let act = _mm256_set1_epi32(four(act));
                     for part in 0..2 {
@@ -149,7 +163,7 @@ impl Products for Maddubs {
                 }
             }
             let extra = centre - const { offset::<Avx2, F>() };
-            for r in 0..ROWS {
+            for r in 0..R {
                 for part in 0..2 {
                     sums[r][part] = _mm256_madd_epi16(sums[r][part], _mm256_set1_epi16(1));
                     if extra != 0 {

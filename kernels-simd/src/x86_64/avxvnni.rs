@@ -2,11 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use crate::gemm::{offset, start};
+use crate::gemm::{Codes, offset, start};
 use crate::operands::form::Form;
-use crate::simd::{LINE, Simd, four};
+use crate::simd::{Simd, four};
 
-use super::tile::{Products, ROWS, Rows, Sums};
+use super::tile::{Dots, Products, Rows};
 use super::vectors::Avx;
 
 /// A CPU with AVX2, FMA, F16C and AVX-VNNI.
@@ -20,6 +20,8 @@ impl Products for Dpbusd {
     // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
     const BYTE_OFFSET: i32 = 128;
     const WIDE: bool = false;
+    const ADDED_FROM: usize = 3;
+    const ADDED_TILE: usize = 1;
 
     #[inline(always)]
     fn bytes(_: AvxVnni, line: __m256i) -> __m256i {
@@ -39,16 +41,21 @@ impl Products for Dpbusd {
     }
 
     #[inline(always)]
-    fn sums<F: Form, const N: usize>(cpu: AvxVnni, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums {
+    fn sums<C: Codes, F: Form, const N: usize, const R: usize>(
+        cpu: AvxVnni,
+        codes: &[u8],
+        rows: Rows<'_, R>,
+        from: usize,
+    ) -> Dots<R> {
         let offset = const { offset::<AvxVnni, F>() };
-        let mut sums = [[cpu.splat_i32(0); 2]; ROWS];
-        for r in 0..ROWS {
+        let mut sums = [[cpu.splat_i32(0); 2]; R];
+        for r in 0..R {
             let minus = if N == 8 { rows.minus[r] } else { rows.minus_halves[r][from / 16] };
             sums[r] = [start::<_, F>(cpu, minus, offset); 2];
         }
         for j in 0..N {
-            let lines = [cpu.line(&codes[LINE * j..], 0), cpu.line(&codes[LINE * j..], 1)];
-            for r in 0..ROWS {
+            let lines = [C::line(cpu, codes, 0, from / 4 + j), C::line(cpu, codes, 1, from / 4 + j)];
+            for r in 0..R {
                 let act = four(rows.q[r][from + 4 * j..].first_chunk().expect("4 activations per line"));
                 for part in 0..2 {
                     let sum = &mut sums[r][part];

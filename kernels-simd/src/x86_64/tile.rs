@@ -8,12 +8,13 @@
 
 use std::arch::x86_64::*;
 
-use crate::gemm::{Gemm, widened};
+use crate::gemm::{ADDED, Asked, Blocks, Codes, Gemm, Sums, widened};
 use crate::operands::activations::{Acts, TILE_ROWS, Tile, Wide};
 use crate::operands::form::Form;
 use crate::operands::matrix::MatMut;
 use crate::operands::scales::{BlockScales, GroupScales};
 use crate::ops::blocks::scaled;
+use crate::ops::codes::Widened;
 use crate::ops::roofline::{self, Int8Loop, Roofline};
 use crate::simd::{ActBlock, LINE, Simd};
 
@@ -25,6 +26,10 @@ pub(crate) trait Products: Copy {
     const BYTE_OFFSET: i32;
     /// See [`Gemm::WIDE`].
     const WIDE: bool;
+    /// See [`Gemm::added_from`].
+    const ADDED_FROM: usize;
+    /// See [`Gemm::ADDED_TILE`].
+    const ADDED_TILE: usize;
 
     /// See [`Gemm::bytes`].
     fn bytes(cpu: Avx<Self>, line: __m256i) -> __m256i;
@@ -37,9 +42,14 @@ pub(crate) trait Products: Copy {
         acts: &[i8],
     ) -> __m256i;
 
-    /// For each of `rows`, the integer sums of `N` lines from column `from`, whose codes are at the head of `codes` as
-    /// [`store_codes`] stored them, without the offset of the codes.
-    fn sums<F: Form, const N: usize>(cpu: Avx<Self>, codes: &[u8], rows: Rows<'_>, from: usize) -> Sums;
+    /// For each of `rows`, the integer sums of `N` lines of the block `codes` from column `from`, without the offset of
+    /// the codes.
+    fn sums<C: Codes, F: Form, const N: usize, const R: usize>(
+        cpu: Avx<Self>,
+        codes: &[u8],
+        rows: Rows<'_, R>,
+        from: usize,
+    ) -> Dots<R>;
 
     /// See [`Roofline::int8_loop`].
     #[inline(always)]
@@ -51,6 +61,9 @@ pub(crate) trait Products: Copy {
 impl<P: Products> Gemm for Avx<P> {
     const WIDE: bool = P::WIDE;
     const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
+    const STREAMS_TILES: bool = true;
+    const ADDED_TILE: usize = P::ADDED_TILE;
+    const ANY_ROWS: bool = true;
 
     #[inline(always)]
     fn bytes(self, line: __m256i) -> __m256i {
@@ -66,7 +79,28 @@ impl<P: Products> Gemm for Avx<P> {
     }
     #[inline(always)]
     fn group_tile<F: Form>(self, codes: &[u8], scales: &GroupScales, tile: &Tile, out: &mut MatMut<'_>) {
-        group_tile::<P, F>(self, codes, scales, tile, out);
+        if const { widened::<Self, F>() == WidenedTwice::BYTES } {
+            group_tile::<P, WidenedTwice, F>(self, codes, scales, tile, out);
+        } else {
+            group_tile::<P, Widened, F>(self, codes, scales, tile, out);
+        }
+    }
+    #[inline(always)]
+    fn added_from<F: Form>() -> Option<usize> {
+        Some(P::ADDED_FROM)
+    }
+    #[inline(always)]
+    fn add_rows<C: Codes, F: Form, const R: usize>(
+        self,
+        groups: &[Blocks<'_>],
+        tile: &Tile,
+        block: usize,
+        row: usize,
+        ahead: Asked,
+        sums: &mut [Sums],
+    ) {
+        let [group] = groups else { unreachable!("one group") };
+        add_rows::<P, C, F, R>(self, *group, tile, block, row, ahead, sums);
     }
 }
 
@@ -78,35 +112,36 @@ impl<P: Products> Roofline for Avx<P> {
 }
 
 /// Rows of activations that are summed up together.
-pub(super) const ROWS: usize = 4;
+const ROWS: usize = ADDED;
 
 /// For each row, the sums of both parts of the outputs.
-pub(super) type Sums = [[__m256i; 2]; ROWS];
+pub(super) type Dots<const R: usize> = [[__m256i; 2]; R];
 
-/// Quantised activations of one block for [`ROWS`] rows, as [`Tile`] has them.
+/// Quantised activations of one block for `R` rows, as [`Tile`] has them.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows<'a> {
-    pub(super) q: &'a [ActBlock; ROWS],
-    pub(super) minus: &'a [i32; ROWS],
-    pub(super) minus_halves: &'a [[i32; 2]; ROWS],
+pub(crate) struct Rows<'a, const R: usize> {
+    pub(super) q: &'a [ActBlock; R],
+    pub(super) minus: &'a [i32; R],
+    pub(super) minus_halves: &'a [[i32; 2]; R],
     /// Zeros unless [`Products::WIDE`].
-    pub(super) wide: &'a [Wide; ROWS],
+    pub(super) wide: &'a [Wide; R],
 }
 
-impl<'a> Rows<'a> {
-    /// Rows `first..first + ROWS` of `acts`, and of `wide` if there is any.
+impl<'a, const R: usize> Rows<'a, R> {
+    const NOT_WIDE: &'static [Wide; R] = &[Wide::ZERO; R];
+
+    /// Rows `first..first + R` of `acts`, and of `wide` if there is any.
     #[inline(always)]
-    fn of<P: Products>(acts: Acts<'a>, wide: &'a [Wide], first: usize) -> Rows<'a> {
-        const NOT_WIDE: &[Wide; ROWS] = &[Wide::ZERO; ROWS];
+    fn of<P: Products>(acts: Acts<'a>, wide: &'a [Wide], first: usize) -> Rows<'a, R> {
         let rows = || {
             Some(Rows {
                 q: acts.q[first..].first_chunk()?,
                 minus: acts.minus[first..].first_chunk()?,
                 minus_halves: acts.minus_halves[first..].first_chunk()?,
-                wide: if P::WIDE { wide[first..].first_chunk()? } else { NOT_WIDE },
+                wide: if P::WIDE { wide[first..].first_chunk()? } else { Self::NOT_WIDE },
             })
         };
-        rows().expect("a full tile")
+        rows().expect("rows of a tile")
     }
 }
 
@@ -120,36 +155,63 @@ fn store_codes<P: Products, F: Form>(cpu: Avx<P>, lines: &[__m256i; 8], codes: &
         if bytes == 8 * LINE {
             cpu.store_line(lines[j], &mut codes[LINE * j..], sub);
         } else {
-            // SAFETY: an `Avx` exists, so this CPU has AVX2; the operands are values.
-            let (even, odd) =
-                unsafe { (_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(lines[j])), _mm256_srai_epi16::<8>(lines[j])) };
+            let [even, odd] = [even_columns(cpu, lines[j]), odd_columns(cpu, lines[j])];
             cpu.store_line(even, &mut codes[2 * LINE * j..], sub);
             cpu.store_line(odd, &mut codes[2 * LINE * j + LINE..], sub);
         }
     }
 }
 
+/// The signed bytes of even columns in 16 bits.
+#[inline(always)]
+pub(super) fn even_columns<P: Products>(_: Avx<P>, line: __m256i) -> __m256i {
+    // SAFETY: an `Avx` exists, so this CPU has AVX2; the operands are values.
+    unsafe { _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(line)) }
+}
+
+/// The signed bytes of odd columns in 16 bits.
+#[inline(always)]
+pub(super) fn odd_columns<P: Products>(_: Avx<P>, line: __m256i) -> __m256i {
+    // SAFETY: an `Avx` exists, so this CPU has AVX2; the operands are values.
+    unsafe { _mm256_srai_epi16::<8>(line) }
+}
+
+/// Codes of 8 bits that were widened to 16 by [`store_codes`]: two lines for each, of even columns and of odd ones.
+pub(super) struct WidenedTwice;
+impl Codes for WidenedTwice {
+    const BITS: u32 = 8;
+    const BYTES: usize = 2 * 8 * LINE;
+    #[inline(always)]
+    fn lines<S: Gemm>(_: S, _: &[u8], _: usize) -> [S::Line; 8] {
+        unreachable!("there are sixteen")
+    }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        s.line(&block[LINE * j..], sub)
+    }
+}
+
 /// The sums of the block `codes`: integers or, where halves have scales, the integers of both halves times these.
 #[inline(always)]
-fn sums<P: Products, F: Form>(
+fn sums<P: Products, C: Codes, F: Form, const R: usize>(
     cpu: Avx<P>,
     codes: &[u8],
     scales: BlockScales<'_>,
-    rows: Rows<'_>,
-) -> [[__m256; 2]; ROWS] {
-    let mut out = [[cpu.splat(0.0); 2]; ROWS];
+    rows: Rows<'_, R>,
+) -> [[__m256; 2]; R] {
+    let mut out = [[cpu.splat(0.0); 2]; R];
     if F::SCALES == 1 {
-        let sums = P::sums::<F, 8>(cpu, codes, rows, 0);
-        for r in 0..ROWS {
+        let sums = P::sums::<C, F, 8, R>(cpu, codes, rows, 0);
+        for r in 0..R {
             out[r] = [cpu.to_f32(sums[r][0]), cpu.to_f32(sums[r][1])];
         }
         return out;
     }
     for half in 0..2 {
-        let sums = P::sums::<F, 4>(cpu, &codes[4 * LINE * half..], rows, 16 * half);
+        let sums = P::sums::<C, F, 4, R>(cpu, codes, rows, 16 * half);
         for part in 0..2 {
             let scale = cpu.load(&scales.d[half][8 * part..]);
-            for r in 0..ROWS {
+            for r in 0..R {
                 let sum = cpu.to_f32(sums[r][part]);
                 out[r][part] = if half == 0 { cpu.mul(sum, scale) } else { cpu.fma(sum, scale, out[r][part]) };
             }
@@ -160,14 +222,14 @@ fn sums<P: Products, F: Form>(
 
 /// See [`Gemm::group_tile`].
 #[inline(always)]
-fn group_tile<P: Products, F: Form>(
+fn group_tile<P: Products, C: Codes, F: Form>(
     cpu: Avx<P>,
     codes: &[u8],
     scales: &GroupScales,
     tile: &Tile,
     out: &mut MatMut<'_>,
 ) {
-    let (blocks, bytes) = (tile.blocks, const { widened::<Avx<P>, F>() });
+    let (blocks, bytes) = (tile.blocks, C::BYTES);
     assert!(tile.rows == TILE_ROWS && tile.q.len() == blocks * TILE_ROWS);
     assert!(codes.len() == blocks * bytes && scales.d.len() == F::SCALES * blocks);
     let mut acc = [[cpu.splat(0.0); 2]; TILE_ROWS];
@@ -176,7 +238,7 @@ fn group_tile<P: Products, F: Form>(
         let acts = Acts::of::<F>(tile, b, TILE_ROWS);
         let wide = if P::WIDE { &tile.wide[b * TILE_ROWS..][..TILE_ROWS] } else { &[] };
         for first in (0..TILE_ROWS).step_by(ROWS) {
-            let sums = sums::<P, F>(cpu, codes, scales, Rows::of::<P>(acts, wide, first));
+            let sums = sums::<P, C, F, ROWS>(cpu, codes, scales, Rows::of::<P>(acts, wide, first));
             for r in 0..ROWS {
                 for part in 0..2 {
                     let acc = &mut acc[first + r][part];
@@ -189,5 +251,39 @@ fn group_tile<P: Products, F: Form>(
         let row = out.row(m);
         cpu.store(acc[0], row);
         cpu.store(acc[1], &mut row[8..]);
+    }
+}
+
+/// See [`Gemm::add_rows`].
+#[inline(always)]
+fn add_rows<P: Products, C: Codes, F: Form, const R: usize>(
+    cpu: Avx<P>,
+    group: Blocks<'_>,
+    tile: &Tile,
+    block: usize,
+    row: usize,
+    ahead: Asked,
+    out: &mut [Sums],
+) {
+    let rows = tile.rows;
+    let mut acc = [[cpu.splat(0.0); 2]; R];
+    for r in 0..R {
+        acc[r] = [cpu.load(&out[r].0), cpu.load(&out[r].0[8..])];
+    }
+    for (b, codes) in group.codes.chunks_exact(C::BYTES).enumerate() {
+        ahead.ask(cpu, codes);
+        let scales = BlockScales::of::<F>(group.d, group.m, b);
+        let acts = Acts::of::<F>(tile, block + b, rows);
+        let wide = if P::WIDE { &tile.wide[(block + b) * rows..][..rows] } else { &[] };
+        let sums = sums::<P, C, F, R>(cpu, codes, scales, Rows::of::<P>(acts, wide, row));
+        for r in 0..R {
+            for part in 0..2 {
+                acc[r][part] = scaled::<_, F>(cpu, sums[r][part], 8 * part, scales, acts, row + r, acc[r][part]);
+            }
+        }
+    }
+    for r in 0..R {
+        cpu.store(acc[r][0], &mut out[r].0);
+        cpu.store(acc[r][1], &mut out[r].0[8..]);
     }
 }

@@ -58,9 +58,9 @@ impl<P: Copy> Simd for Avx<P> {
         Avx(PhantomData)
     }
     #[inline(always)]
-    fn prefetch(self, bytes: &[u8], ahead: usize) {
+    fn prefetch<E>(self, at: &[E], ahead: usize) {
         // SAFETY: a prefetch may be of any address and does not fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().wrapping_byte_add(ahead).cast()) };
     }
     #[inline(always)]
     fn splat_shifted(self, x: i32, by: i32) -> __m256i {

@@ -75,7 +75,7 @@ impl PageShape {
     fn segment<'a, E>(&self, page: &'a [E], layer: usize, head: usize) -> Segment<'a, E> {
         let start = (layer * self.kv_heads + head) * self.head();
         let (keys, values) = page[start..start + self.head()].split_at(self.keys());
-        Segment { keys, values }
+        Segment { keys, values, next: &[] }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use half::f16;
+use quipu_kernels::Segment;
 
 use super::layout::KvLayout;
 use super::page::{AnySegment, KvType, PAGE, Page};
@@ -111,7 +112,13 @@ impl Sequence {
     /// One head's part of page number `page`.
     pub(crate) fn segment(&self, layer: usize, head: usize, page: usize) -> AnySegment<'_> {
         let (group, layer) = self.layout.place(layer);
-        self.groups[group][page].segment(&self.layout.groups[group], layer, head)
+        let (shape, pages) = (&self.layout.groups[group], &self.groups[group]);
+        let next = pages.get(page + 1).map(|page| page.segment(shape, layer, head));
+        match (pages[page].segment(shape, layer, head), next) {
+            (AnySegment::F16(now), Some(AnySegment::F16(next))) => AnySegment::F16(Segment { next: next.keys, ..now }),
+            (AnySegment::F32(now), Some(AnySegment::F32(next))) => AnySegment::F32(Segment { next: next.keys, ..now }),
+            (now, _) => now,
+        }
     }
 }
 
