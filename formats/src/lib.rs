@@ -4,6 +4,7 @@
 //! - [`families`]: what kinds of models there are: their tensors, their keys, how their layers compute.
 //! - [`gguf`]: the container, read (v2, v3; mapped, checked) and written (v3).
 //! - [`safetensors`]: one file of tensors, checked.
+//! - [`torch`]: a PyTorch checkpoint, checked; nothing of it is run.
 //! - [`hf`]: a Hugging Face directory seen as a GGUF: names, metadata, tokenizer and row order translated.
 //! - [`convert`]: any source written as a GGUF, plain or packed, of any type.
 //! - [`imatrix`]: statistics of the activations that a model's matrices multiply, for better rounding.
@@ -44,3 +45,4 @@ pub mod safetensors;
 pub mod shared_text;
 pub mod source;
 pub mod threads;
+pub mod torch;

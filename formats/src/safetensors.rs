@@ -258,7 +258,7 @@ fn parse(file: &[u8]) -> Result<Header, SafetensorsFault> {
 }
 
 /// What a failed download leaves in place of weights.
-fn text_instead_of_weights(file: &[u8]) -> Option<&'static str> {
+pub(crate) fn text_instead_of_weights(file: &[u8]) -> Option<&'static str> {
     let start = &file[..file.len().min(64)];
     let lower = start.to_ascii_lowercase();
     if start.starts_with(b"version https://git-lfs") {

@@ -6,6 +6,7 @@ use super::config::ConfigFault;
 use super::json::FileError;
 use super::tokenizer::fault::TokenizerFault;
 use crate::safetensors::{Dtype, SafetensorsError};
+use crate::torch::TorchError;
 
 /// Why a Hugging Face directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum HfError {
     /// A safetensors file could not be opened.
     #[error(transparent)]
     Safetensors(#[from] SafetensorsError),
+    /// A PyTorch checkpoint could not be opened.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
     /// config.json describes no model that Quipu runs.
     #[error("{}: {fault}", .path.display())]
     Config {
@@ -75,8 +79,8 @@ impl HfError {
 #[allow(missing_docs)] // The fields are what the messages show.
 #[non_exhaustive]
 pub enum WeightsFault {
-    /// Neither model.safetensors nor its index.
-    #[error("expected model.safetensors or model.safetensors.index.json; {found}")]
+    /// No weights in any of the forms that are read.
+    #[error("expected model.safetensors, pytorch_model.bin or an index of one of them; {found}")]
     NoWeights { found: String },
     /// The index lists nothing.
     #[error("`weight_map` is empty")]

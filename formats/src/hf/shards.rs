@@ -9,9 +9,35 @@ use super::json::{MAX_SMALL_BYTES, read_json};
 use super::weight::{Place, Weight};
 use crate::map::MappedFile;
 use crate::safetensors::{SafeTensor, SafetensorsFile, StringPairs};
+use crate::torch::{Numbers, TorchFile, TorchTensor};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// How the weights of a directory are kept.
+#[derive(Clone, Copy)]
+enum Kind {
+    Safetensors,
+    Torch,
+}
+
+impl Kind {
+    /// In the order in which they are looked for, which is transformers'.
+    const ALL: [Kind; 2] = [Kind::Safetensors, Kind::Torch];
+
+    /// The file that has all weights.
+    fn single(self) -> &'static str {
+        match self {
+            Kind::Safetensors => "model.safetensors",
+            Kind::Torch => "pytorch_model.bin",
+        }
+    }
+
+    /// The list of files that have a part each.
+    fn index(self) -> &'static str {
+        match self {
+            Kind::Safetensors => "model.safetensors.index.json",
+            Kind::Torch => "pytorch_model.bin.index.json",
+        }
+    }
+}
 
 /// The open files of a directory, and where each weight is.
 #[derive(Debug, Default)]
@@ -28,22 +54,29 @@ struct IndexJson {
 }
 
 impl Shards {
-    /// Opens `model.safetensors`, or else the files that `model.safetensors.index.json` names.
+    /// Opens the one file of weights, or else the files that an index names.
     pub fn open(dir: &Path) -> Result<Shards, HfError> {
-        let single = dir.join(SINGLE);
-        if single.exists() {
-            let mut shards = Shards::default();
-            shards.add(dir, SafetensorsFile::open(single)?)?;
-            return Ok(shards);
+        for kind in Kind::ALL {
+            let single = dir.join(kind.single());
+            if single.exists() {
+                let mut shards = Shards::default();
+                shards.add(dir, kind, &single)?;
+                return Ok(shards);
+            }
+            let index_path = dir.join(kind.index());
+            if let Some(index) = read_json::<IndexJson>(&index_path, MAX_SMALL_BYTES)? {
+                return Shards::open_listed(dir, kind, &index_path, index.weight_map.0);
+            }
         }
-        let index_path = dir.join(INDEX);
-        match read_json::<IndexJson>(&index_path, MAX_SMALL_BYTES)? {
-            Some(index) => Shards::open_listed(dir, &index_path, index.weight_map.0),
-            None => Err(HfError::weights(dir, WeightsFault::NoWeights { found: what_instead(dir) })),
-        }
+        Err(HfError::weights(dir, WeightsFault::NoWeights { found: what_instead(dir) }))
     }
 
-    fn open_listed(dir: &Path, index_path: &Path, listed: Vec<(String, String)>) -> Result<Shards, HfError> {
+    fn open_listed(
+        dir: &Path,
+        kind: Kind,
+        index_path: &Path,
+        listed: Vec<(String, String)>,
+    ) -> Result<Shards, HfError> {
         let in_index = |fault| HfError::weights(index_path, fault);
         if listed.is_empty() {
             return Err(in_index(WeightsFault::EmptyIndex));
@@ -67,7 +100,7 @@ impl Shards {
                 return Err(in_index(WeightsFault::MissingShard { shard, tensor }));
             }
             file_numbers.insert(shard.as_str(), shards.files.len());
-            shards.add(dir, SafetensorsFile::open(path)?)?;
+            shards.add(dir, kind, &path)?;
         }
         for (tensor, shard) in &listed {
             if shards.index.get(tensor).is_none_or(|(_, file)| *file != file_numbers[shard.as_str()]) {
@@ -78,13 +111,13 @@ impl Shards {
         Ok(shards)
     }
 
-    /// Adds a file with all its weights.
-    fn add(&mut self, dir: &Path, file: SafetensorsFile) -> Result<(), HfError> {
-        let (map, tensors) = file.into_parts();
+    /// Adds the file at `path` with all its weights.
+    fn add(&mut self, dir: &Path, kind: Kind, path: &Path) -> Result<(), HfError> {
         let number = self.files.len();
+        let (map, weights) = open_file(kind, path, number)?;
         self.files.push(map);
-        for SafeTensor { name, dtype, shape, range } in tensors {
-            self.weights.push(Weight { dtype, shape, place: Place::Lying { file: number, range } });
+        for (name, weight) in weights {
+            self.weights.push(weight);
             if let Some((_, other)) = self.index.insert(name.clone(), (self.weights.len() - 1, number)) {
                 let file = |i: usize| self.files[i].path().file_name().unwrap_or_default().to_string_lossy().into();
                 let fault = WeightsFault::InTwoShards { tensor: name, first: file(other), second: file(number) };
@@ -95,6 +128,30 @@ impl Shards {
     }
 }
 
+/// Opens the file at `path`, which becomes file number `file`: its weights by name.
+fn open_file(kind: Kind, path: &Path, file: usize) -> Result<(MappedFile, Vec<(String, Weight)>), HfError> {
+    Ok(match kind {
+        Kind::Safetensors => {
+            let (map, tensors) = SafetensorsFile::open(path)?.into_parts();
+            let weight = |SafeTensor { name, dtype, shape, range }| {
+                (name, Weight { dtype, shape, place: Place::Lying { file, range } })
+            };
+            (map, tensors.into_iter().map(weight).collect())
+        }
+        Kind::Torch => {
+            let (map, tensors) = TorchFile::open(path)?.into_parts();
+            let weight = |TorchTensor { name, dtype, shape, numbers }| {
+                let place = match numbers {
+                    Numbers::Contiguous(range) => Place::Lying { file, range },
+                    Numbers::Strided(numbers) => Place::Strided { file, numbers },
+                };
+                (name, Weight { dtype, shape, place })
+            };
+            (map, tensors.into_iter().map(weight).collect())
+        }
+    })
+}
+
 /// True when `name` is that of a file in the same directory: an index from outside must not reach elsewhere.
 fn is_plain_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
@@ -102,18 +159,14 @@ fn is_plain_name(name: &str) -> bool {
     matches!(only, (Some(Component::Normal(part)), None) if part == OsStr::new(name)) && !name.contains(['\\', '\0'])
 }
 
-/// What a directory without safetensors has in their place, as advice.
+/// What a directory without weights has in their place, as advice.
 fn what_instead(dir: &Path) -> String {
     let has = |name: &str| dir.join(name).exists();
     let ends_with = |end: &str| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n.ends_with(end)).min()
     };
-    if has("pytorch_model.bin") || has("pytorch_model.bin.index.json") {
-        "there is a pytorch_model.bin: convert it to safetensors (load it with transformers, then \
-         save_pretrained(DIR, safe_serialization=True))"
-            .into()
-    } else if let Some(name) = ["consolidated.safetensors", "consolidated.00.pth"].into_iter().find(|n| has(n)) {
+    if let Some(name) = ["consolidated.safetensors", "consolidated.00.pth"].into_iter().find(|n| has(n)) {
         format!("there is {name}, Meta's or Mistral's own format: take the Hugging Face version of the checkpoint")
     } else if let Some(name) = ends_with(".gguf") {
         format!("there is {name}: give that file instead of the directory")

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::map::{Advice, MappedFile};
 use crate::safetensors::Dtype;
+use crate::torch::Strided;
 
 /// A weight under Hugging Face's name, with the numbers that it has in its file. Whoever makes one has checked that
 /// they lie in the file.
@@ -23,6 +24,8 @@ pub(super) struct Weight {
 pub(super) enum Place {
     /// The bytes of a file in this range, row after row.
     Lying { file: usize, range: Range<usize> },
+    /// Apart in a file.
+    Strided { file: usize, numbers: Strided },
 }
 
 impl Weight {
@@ -35,6 +38,7 @@ impl Weight {
     fn lying(&self) -> Option<(usize, Range<usize>)> {
         match &self.place {
             Place::Lying { file, range } => Some((*file, range.clone())),
+            Place::Strided { .. } => None,
         }
     }
 
@@ -50,6 +54,7 @@ impl Weight {
                 let row = range.len() / self.rows();
                 Cow::Borrowed(&files[*file][range.start + rows.start * row..range.start + rows.end * row])
             }
+            Place::Strided { file, numbers } => Cow::Owned(numbers.bytes(&files[*file], &self.shape, rows)),
         }
     }
 
@@ -57,6 +62,7 @@ impl Weight {
     pub fn advise(&self, files: &[MappedFile], advice: Advice) {
         match &self.place {
             Place::Lying { file, range } => files[*file].advise(range.clone(), advice),
+            Place::Strided { file, numbers } => files[*file].advise(numbers.span(&self.shape), advice),
         }
     }
 }

@@ -7,4 +7,7 @@ mod noise;
 mod real;
 mod rope;
 mod tokenizer;
+mod torch;
+#[path = "../torch/build.rs"]
+mod torch_build;
 mod weights;

@@ -369,10 +369,8 @@ fn every_broken_index_has_its_name() {
 }
 
 #[test]
-fn a_directory_without_safetensors_says_what_to_do() {
+fn a_directory_without_weights_says_what_to_do() {
     for (file, advice) in [
-        ("pytorch_model.bin", "convert it to safetensors"),
-        ("pytorch_model.bin.index.json", "convert it to safetensors"),
         ("consolidated.00.pth", "Hugging Face version"),
         ("some.gguf", "give that file instead"),
         ("adapter_model.safetensors", "no index"),

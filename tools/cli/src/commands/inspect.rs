@@ -6,14 +6,15 @@ use anyhow::Result;
 use quipu_formats::gguf::{Array, Value};
 use quipu_formats::safetensors::SafetensorsFile;
 use quipu_formats::source::{Encoding, Source};
+use quipu_formats::torch::{Numbers, TorchFile};
 use serde_json::{Value as Json, json};
 
 use crate::{model, out};
 
 /// Show what is in a model file: metadata, tensors, totals
 ///
-/// FILE is a GGUF file, a packed file, a Hugging Face directory (shown as the GGUF it would become) or a safetensors
-/// file.
+/// FILE is a GGUF file, a packed file, the directory of a checkpoint (shown as the GGUF it would become), a safetensors
+/// file or a PyTorch checkpoint (.bin, .pth, .pt), of which nothing is run.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -55,8 +56,11 @@ impl Tensor {
 pub fn run(args: Args) -> Result<()> {
     // Arrays longer and strings larger than this are cut short.
     let limit = if args.all { usize::MAX } else { 8 };
-    let report = if args.file.extension().is_some_and(|e| e == "safetensors") && !args.file.is_dir() {
+    let ends_with = |ends: &[&str]| args.file.extension().is_some_and(|e| ends.iter().any(|end| e == *end));
+    let report = if ends_with(&["safetensors"]) && !args.file.is_dir() {
         safetensors(&SafetensorsFile::open(&args.file)?)
+    } else if ends_with(&["bin", "pth", "pt"]) && !args.file.is_dir() {
+        torch(&TorchFile::open(&args.file)?)
     } else {
         let source = model::open_path(&args.file)?;
         let format = match source.tensors().iter().any(|t| t.encoding.is_packed()) {
@@ -95,6 +99,19 @@ fn safetensors(file: &SafetensorsFile) -> Report {
     });
     let metadata = file.metadata().iter().map(|(k, v)| (k.clone(), Json::from(v.as_str()))).collect();
     Report { format: "safetensors", metadata, tensors: tensors.collect() }
+}
+
+fn torch(file: &TorchFile) -> Report {
+    let tensors = file.tensors().iter().map(|t| {
+        let numbers: u64 = t.shape.iter().map(|&n| n as u64).product();
+        let layout = match t.numbers {
+            Numbers::Contiguous(_) => "plain",
+            Numbers::Strided(_) => "strided",
+        };
+        let bytes = numbers * t.dtype.bits() / 8;
+        Tensor { name: t.name.clone(), ty: t.dtype.to_string(), layout, shape: t.shape.clone(), bytes }
+    });
+    Report { format: "PyTorch checkpoint", metadata: Vec::new(), tensors: tensors.collect() }
 }
 
 fn print_json(args: &Args, report: &Report) -> Result<()> {

@@ -81,6 +81,15 @@ fn inspect_shows_every_kind_of_file() {
     let raw_q = tensor(&raw, "model.layers.0.mlp.gate_proj.weight");
     assert_eq!((&raw_q["type"], &raw_q["shape"]), (&"BF16".into(), &serde_json::json!([768, 256])));
     assert_eq!(tensor(&directory, "blk.0.ffn_gate.weight")["shape"], serde_json::json!([256, 768]));
+    let torch = tales().join("../../tests/data/torch/views.pt");
+    let torch = quipu(["inspect", arg(&torch), "--json"]).json();
+    assert_eq!(torch["format"], "PyTorch checkpoint");
+    let (whole, turned) = (tensor(&torch, "whole"), tensor(&torch, "transposed"));
+    assert_eq!(
+        (&whole["type"], &whole["layout"], &turned["layout"]),
+        (&"F32".into(), &"plain".into(), &"strided".into())
+    );
+    assert_eq!(turned["shape"], serde_json::json!([10, 12]));
     for key in ["general.architecture", "llama.block_count", "llama.rope.freq_base", "tokenizer.ggml.bos_token_id"] {
         assert!(!demo["metadata"][key].is_null());
         assert_eq!(directory["metadata"][key], demo["metadata"][key]);
