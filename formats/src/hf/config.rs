@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::json::{FileError, KeyError, MAX_SMALL_BYTES, Object, describe, read_json};
+use super::quantised::method::{MethodFault, Quantisation};
 use super::rope_scaling::{RopeFault, RopeScaling, read_rope};
 use crate::families::{Bias, FAMILIES, Family, Sizes};
 
@@ -20,7 +21,9 @@ pub enum ConfigFault {
     #[error("{found} is not supported: Quipu runs {}", known_types())]
     Family { found: String },
     /// The weights are quantised in a way of their own.
-    #[error("the checkpoint is quantised ({method}): convert from the original F32, F16 or BF16 checkpoint")]
+    #[error(
+        "the checkpoint is quantised ({method}), which Quipu does not read: convert from the original F32, F16 or BF16 checkpoint"
+    )]
     Quantized { method: String },
     /// An activation function that no family here has.
     #[error("`{key}` is {found}; expected silu")]
@@ -43,6 +46,15 @@ pub enum ConfigFault {
     /// All heads together are larger than any model.
     #[error("{heads} heads of {head_dim} overflow")]
     HeadsOverflow { heads: usize, head_dim: usize },
+}
+
+impl From<MethodFault> for ConfigFault {
+    fn from(fault: MethodFault) -> ConfigFault {
+        match fault {
+            MethodFault::Key(error) => error.into(),
+            MethodFault::Unknown { method } => ConfigFault::Quantized { method },
+        }
+    }
 }
 
 /// What config.json says of a model, checked.
@@ -68,6 +80,8 @@ pub struct HfConfig {
     pub tied: bool,
     /// The keys of the family's optional biases that are true (`attention_bias`, `mlp_bias`).
     pub biases: Vec<&'static str>,
+    /// How the weights are quantised (`quantization_config`).
+    pub(super) quantisation: Option<Quantisation>,
     /// Where the checkpoint came from (`_name_or_path`).
     pub name_or_path: Option<String>,
 }
@@ -86,10 +100,7 @@ impl HfConfig {
     pub(super) fn from_json(json: &Json) -> Result<HfConfig, ConfigFault> {
         let config = Object::new(json, "");
         let family = read_family(&config)?;
-        if let Some(quantization) = config.object("quantization_config")? {
-            let method = quantization.get("quant_method").map_or("unnamed method".into(), describe);
-            return Err(ConfigFault::Quantized { method });
-        }
+        let quantisation = Quantisation::read(&config)?;
         if let Some(found) = config.value("hidden_act").filter(|v| v.as_str() != Some("silu")) {
             return Err(ConfigFault::Activation { key: "hidden_act", found: describe(found) });
         }
@@ -132,6 +143,7 @@ impl HfConfig {
             rope_scaling,
             tied: config.bool("tie_word_embeddings")?.unwrap_or(false),
             biases: read_biases(&config, family)?,
+            quantisation,
             name_or_path: config.string("_name_or_path")?.filter(|s| !s.is_empty()).map(str::to_string),
         })
     }

@@ -109,10 +109,13 @@ pub enum WeightsFault {
     /// A tensor has another shape than config.json implies.
     #[error("tensor {tensor:?} has the shape {found:?}; by config.json it should be {expected:?}")]
     Shape { tensor: String, expected: Vec<usize>, found: Vec<usize> },
+    /// What makes up a quantised matrix does not fit together.
+    #[error("tensor {tensor:?} {what}")]
+    Quantised { tensor: String, what: String },
     /// A tensor has a number type that Quipu does not compute with.
     #[error(
         "tensor {tensor:?} is {dtype}; Quipu reads F32, F16 and BF16{}",
-        if .dtype.bits() <= 8 { " (a quantised checkpoint: convert from the original)" } else { "" }
+        if .dtype.bits() <= 8 { " (a quantised checkpoint, without scales that are known here: convert from the original)" } else { "" }
     )]
     Dtype { tensor: String, dtype: Dtype },
 }

@@ -16,9 +16,11 @@ mod config;
 mod error;
 mod json;
 mod metadata;
+mod quantised;
 mod rope;
 mod rope_scaling;
 mod shards;
+mod stored;
 mod tensors;
 pub mod tokenizer;
 mod weight;
@@ -36,6 +38,7 @@ pub use tokenizer::{SentencePieceFault, TokenizerFault, read_tokenizer};
 use crate::gguf::Metadata;
 use crate::map::Advice;
 use crate::source::{Source, TensorInfo};
+use quantised::fold::fold;
 use shards::Shards;
 use tensors::Origin;
 
@@ -68,7 +71,10 @@ impl HfDirectory {
         };
         let config =
             HfConfig::from_json(&json).map_err(|fault| HfError::Config { path: config_path.clone(), fault })?;
-        let shards = Shards::open(dir)?;
+        let mut shards = Shards::open(dir)?;
+        if let Some(method) = &config.quantisation {
+            fold(&mut shards, method).map_err(|fault| HfError::weights(dir, fault))?;
+        }
         let plans = tensors::plan(&config, &shards).map_err(|fault| HfError::weights(dir, fault))?;
         let infos: Vec<_> = plans.iter().map(|(info, _)| info).collect();
         let mut metadata = metadata::model_metadata(&config, dir, &infos);

@@ -6,7 +6,8 @@ use std::path::{Component, Path};
 
 use super::error::{HfError, WeightsFault};
 use super::json::{MAX_SMALL_BYTES, read_json};
-use super::weight::{Place, Weight};
+use super::stored::{Place, Stored};
+use super::weight::Weight;
 use crate::map::MappedFile;
 use crate::safetensors::{SafeTensor, SafetensorsFile, StringPairs};
 use crate::torch::{Numbers, TorchFile, TorchTensor};
@@ -134,7 +135,7 @@ fn open_file(kind: Kind, path: &Path, file: usize) -> Result<(MappedFile, Vec<(S
         Kind::Safetensors => {
             let (map, tensors) = SafetensorsFile::open(path)?.into_parts();
             let weight = |SafeTensor { name, dtype, shape, range }| {
-                (name, Weight { dtype, shape, place: Place::Lying { file, range } })
+                (name, Stored { dtype, shape, file, place: Place::Lying(range) }.into())
             };
             (map, tensors.into_iter().map(weight).collect())
         }
@@ -142,10 +143,10 @@ fn open_file(kind: Kind, path: &Path, file: usize) -> Result<(MappedFile, Vec<(S
             let (map, tensors) = TorchFile::open(path)?.into_parts();
             let weight = |TorchTensor { name, dtype, shape, numbers }| {
                 let place = match numbers {
-                    Numbers::Contiguous(range) => Place::Lying { file, range },
-                    Numbers::Strided(numbers) => Place::Strided { file, numbers },
+                    Numbers::Contiguous(range) => Place::Lying(range),
+                    Numbers::Strided(numbers) => Place::Strided(numbers),
                 };
-                (name, Weight { dtype, shape, place })
+                (name, Stored { dtype, shape, file, place }.into())
             };
             (map, tensors.into_iter().map(weight).collect())
         }

@@ -1,8 +1,9 @@
 //! PyTorch checkpoints: `pytorch_model.bin`, `consolidated.00.pth`.
 //!
-//! What `torch.save` writes since PyTorch 1.6 is a zip archive of entries that are stored as they are (`zip.rs`): `data.pkl`,
-//! a Python pickle that makes a dictionary from names to tensors (`pickle.rs`), and the numbers of each storage, little-endian, in
-//! `data/KEY`. A tensor is a view of a storage: an offset, a shape and strides; several may share one (`tensors.rs`).
+//! What `torch.save` writes since PyTorch 1.6 is a zip archive of entries that are stored as they are (`zip.rs`):
+//! `data.pkl`, a Python pickle that makes a dictionary from names to tensors (`pickle.rs`), and the numbers of each
+//! storage, little-endian, in `data/KEY`. A tensor is a view of a storage: an offset, a shape and strides; several may
+//! share one (`tensors.rs`).
 //!
 //! A pickle is a program, and Python's own reader lets it call anything. This one knows a dozen names, all of which are
 //! words of the format and none of which it runs; whatever else a file asks for is refused by name.

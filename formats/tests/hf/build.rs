@@ -26,6 +26,8 @@ pub fn safetensors(tensors: &[(String, &str, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
 pub struct Llama {
     pub config: Map<String, Value>,
     pub tensors: Vec<(String, Vec<usize>)>,
+    /// Further tensors, of any type.
+    pub raw: Vec<(String, &'static str, Vec<usize>, Vec<u8>)>,
     pub dtype: &'static str,
     pub tokenizer: Value,
     pub tokenizer_config: Value,
@@ -77,6 +79,7 @@ impl Llama {
         Llama {
             config,
             tensors,
+            raw: vec![],
             dtype: "BF16",
             tokenizer: byte_level(),
             tokenizer_config: json!({"bos_token": "<|begin|>", "eos_token": {"content": "<|end|>"}}),
@@ -125,7 +128,8 @@ impl Llama {
         let bytes = |name: &str, shape: &[usize]| -> Vec<u8> {
             (0..shape.iter().product()).flat_map(|i| encode(self.dtype, value(name, i))).collect()
         };
-        self.tensors.iter().map(|(n, shape)| (n.clone(), self.dtype, shape.clone(), bytes(n, shape))).collect()
+        let tensors = self.tensors.iter().map(|(n, shape)| (n.clone(), self.dtype, shape.clone(), bytes(n, shape)));
+        tensors.chain(self.raw.iter().cloned()).collect()
     }
 
     /// Writes everything but the weights.

@@ -4,6 +4,7 @@ mod build;
 mod config;
 mod families;
 mod noise;
+mod quantised;
 mod real;
 mod rope;
 mod tokenizer;

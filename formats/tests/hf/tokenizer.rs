@@ -204,6 +204,7 @@ fn a_tokenizer_model_alone() {
             tokenizer: Value::Null,
             tokenizer_config: llama.tokenizer_config.clone(),
             dtype: "BF16",
+            raw: vec![],
         };
         llama = llama.file("tokenizer.model", model);
         llama

@@ -15,7 +15,8 @@ use crate::{args, model, talk};
 /// Write a Hugging Face checkpoint as a GGUF file
 ///
 /// Reads the directory that `huggingface-cli download` makes: safetensors or PyTorch's files (of which nothing is
-/// run), config.json, tokenizer.json and what else lies there. The result runs here and in llama.cpp. Weights are read and written piece by piece, so that memory stays
+/// run), config.json, tokenizer.json and what else lies there. Checkpoints in FP8 and those of compressed-tensors
+/// become F32. The result runs here and in llama.cpp. Weights are read and written piece by piece, so that memory stays
 /// near the size of one tensor; with a quantised type it takes one layer, too, and what a calibration pass finds out
 /// (see --no-calibrate).
 #[derive(clap::Args)]
