@@ -132,6 +132,10 @@ CHECKPOINTS = {
     "biases": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                    vocab_size=320, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
                    rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, rms_norm_eps=1e-5, tokenizer="bytes", tokens=320, prompt=100),
+    # Within the window nothing is hidden; beyond it Quipu does not go.
+    "mistral": dict(family="mistral", hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+                    vocab_size=400, tie_word_embeddings=False, sliding_window=150, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+                    rms_norm_eps=1e-5, tokenizer="spm", tokens=400, prompt=150, spelling=4),
     "linear": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                    vocab_size=320, tie_word_embeddings=True, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
                    rms_norm_eps=1e-5, tokenizer="bytes", tokens=320, prompt=300, spelling=4),

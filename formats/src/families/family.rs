@@ -38,6 +38,10 @@ pub struct Defaults {
     pub context: usize,
     /// `head_dim`; `None` for `hidden_size / num_attention_heads`.
     pub head_dim: Option<usize>,
+    /// `num_key_value_heads`; `None` for `num_attention_heads`, which is also what a `null` means.
+    pub kv_heads: Option<usize>,
+    /// `sliding_window`, the positions that each sees, if all layers of the family have one unless it is `null`.
+    pub window: Option<usize>,
 }
 
 /// How a layer computes: the switches of the runtime's one block.

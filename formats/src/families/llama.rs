@@ -1,4 +1,4 @@
-//! Llama 1 to 3.3, and what was trained in its form: SmolLM2, Yi, Mistral from 0.2 on, DeepSeek-R1's distillations.
+//! Llama 1 to 3.3, and what was trained in its form: SmolLM2, Yi, DeepSeek-R1's distillations.
 //!
 //! ```text
 //! x = E[t]
@@ -29,7 +29,7 @@ pub(super) const LLAMA: Family = Family {
     model_types: &["llama"],
     // The second is how the first conversions of Llama 1 spelled it.
     classes: &["LlamaForCausalLM", "LLaMAForCausalLM"],
-    defaults: Defaults { context: 2048, head_dim: None },
+    defaults: Defaults { context: 2048, head_dim: None, kv_heads: None, window: None },
     layer: LayerPlan { rope: RopePairs::Neighbours, qk_norm: None },
     tensors: &[
         EMBEDDING,

@@ -15,6 +15,7 @@
 mod family;
 pub mod keys;
 mod llama;
+mod mistral;
 pub mod names;
 mod qwen2;
 mod qwen3;
@@ -26,10 +27,10 @@ pub use family::{
 pub use yarn::{YARN_BETAS, yarn_attention};
 
 /// All families, as messages list them.
-pub static FAMILIES: [&Family; 3] = [&llama::LLAMA, &qwen2::QWEN2, &qwen3::QWEN3];
+pub static FAMILIES: [&Family; 4] = [&llama::LLAMA, &mistral::MISTRAL, &qwen2::QWEN2, &qwen3::QWEN3];
 
 impl Family {
-    /// The family that GGUF calls `architecture`.
+    /// The family that GGUF calls `architecture`; the first of those that it calls alike, which have the same layers.
     pub fn of_architecture(architecture: &str) -> Option<&'static Family> {
         FAMILIES.into_iter().find(|family| family.architecture == architecture)
     }
@@ -37,7 +38,8 @@ impl Family {
 
 /// The architectures that Quipu knows, for messages.
 pub fn known_architectures() -> String {
-    let names: Vec<String> = FAMILIES.iter().map(|family| format!("`{}`", family.architecture)).collect();
+    let mut names: Vec<String> = FAMILIES.iter().map(|family| format!("`{}`", family.architecture)).collect();
+    names.dedup();
     names.join(", ")
 }
 
@@ -78,7 +80,8 @@ mod tests {
                     tensor.role
                 );
             }
-            assert_eq!(Family::of_architecture(family.architecture), Some(family));
+            let same = Family::of_architecture(family.architecture).unwrap();
+            assert_eq!((same.tensors, same.layer), (family.tensors, family.layer), "{}", family.model_types[0]);
         }
     }
 }

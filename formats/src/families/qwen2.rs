@@ -25,7 +25,7 @@ pub(super) const QWEN2: Family = Family {
     architecture: "qwen2",
     model_types: &["qwen2"],
     classes: &["Qwen2ForCausalLM"],
-    defaults: Defaults { context: 32768, head_dim: None },
+    defaults: Defaults { context: 32768, head_dim: None, kv_heads: None, window: None },
     layer: LayerPlan { rope: RopePairs::Halves, qk_norm: None },
     tensors: &[
         EMBEDDING,

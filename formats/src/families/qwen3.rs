@@ -27,7 +27,7 @@ pub(super) const QWEN3: Family = Family {
     architecture: "qwen3",
     model_types: &["qwen3"],
     classes: &["Qwen3ForCausalLM"],
-    defaults: Defaults { context: 32768, head_dim: Some(128) },
+    defaults: Defaults { context: 32768, head_dim: Some(128), kv_heads: None, window: None },
     layer: LayerPlan { rope: RopePairs::Halves, qk_norm: Some(QkNorm::Head) },
     tensors: &[
         EMBEDDING,

@@ -68,7 +68,7 @@ pub struct HfConfig {
     pub sizes: Sizes,
     /// Number of layers (`num_hidden_layers`).
     pub layers: usize,
-    /// Longest context (`max_position_embeddings`).
+    /// Longest context (`max_position_embeddings`, or what a window over all layers leaves of it).
     pub context: usize,
     /// ε of RMSNorm (`rms_norm_eps`).
     pub rms_norm_eps: f64,
@@ -106,7 +106,8 @@ impl HfConfig {
         }
         let size = |key| config.size(key).and_then(|v| config.required(key, v));
         let (hidden, heads) = (size("hidden_size")?, size("num_attention_heads")?);
-        let kv_heads = config.size("num_key_value_heads")?.unwrap_or(heads);
+        let kv_default = family.defaults.kv_heads.filter(|_| !config.has("num_key_value_heads"));
+        let kv_heads = config.size("num_key_value_heads")?.or(kv_default).unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {
             return Err(ConfigFault::HeadsPerKvHead { heads, kv_heads });
         }
@@ -124,7 +125,10 @@ impl HfConfig {
         let context = config.size("max_position_embeddings")?.unwrap_or(family.defaults.context);
         let (rope_theta, rope_scaling) = read_rope(&config, head_dim, context)?;
         let layers = size("num_hidden_layers")?;
-        refuse_windows(&config, layers)?;
+        let window = match family.defaults.window {
+            Some(default) => config.size("sliding_window")?.or((!config.has("sliding_window")).then_some(default)),
+            None => refuse_windows(&config, layers).map(|()| None)?,
+        };
         Ok(HfConfig {
             family,
             sizes: Sizes {
@@ -137,7 +141,8 @@ impl HfConfig {
                 vocabulary: size("vocab_size")?,
             },
             layers,
-            context,
+            // Up to its length, a window hides nothing.
+            context: window.map_or(context, |window| context.min(window)),
             rms_norm_eps: config.positive("rms_norm_eps")?.unwrap_or(1e-6),
             rope_theta,
             rope_scaling,

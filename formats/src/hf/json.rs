@@ -133,6 +133,11 @@ impl<'a> Object<'a> {
         format!("{}{key}", self.prefix)
     }
 
+    /// Whether the key is there, be it with `null`.
+    pub fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
     pub fn value(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|v| !v.is_null())
     }

@@ -6,6 +6,9 @@ use quipu_formats::gguf::Value as Gguf;
 use quipu_formats::hf::HfDirectory;
 use quipu_formats::safetensors::SafetensorsFile;
 use quipu_formats::source::Source;
+use serde_json::json;
+
+use crate::build::Llama;
 
 fn tiny(name: &str) -> HfDirectory {
     HfDirectory::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)).unwrap()
@@ -54,4 +57,37 @@ fn qwen3() {
         assert_eq!(hf.tensors()[hf.find(&norm).unwrap()].shape, [24]);
         assert!(is_as_it_lies(&hf, &matrix, &format!("model.layers.0.self_attn.{part}_proj.weight")), "{part}");
     }
+}
+
+/// The window of Mistral hides nothing within a context of its length; a key that is absent is not one that is null.
+#[test]
+fn mistral() {
+    let mistral = || {
+        let llama =
+            Llama::new().set("model_type", json!("mistral")).set("architectures", json!(["MistralForCausalLM"]));
+        llama.set("max_position_embeddings", json!(32768))
+    };
+    let context = |llama: Llama| {
+        let (hf, _dir) = llama.open().unwrap();
+        assert_eq!(hf.metadata().get("general.architecture"), Some(&Gguf::String("llama".into())));
+        assert_eq!(hf.metadata().get("llama.context_length"), Some(&Gguf::U32(hf.config().context as u32)));
+        hf.config().context
+    };
+    assert_eq!(context(mistral().set("sliding_window", json!(null))), 32768);
+    assert_eq!(context(mistral().set("sliding_window", json!(1024))), 1024);
+    assert_eq!(context(mistral().set("sliding_window", json!(65536))), 32768);
+    assert_eq!(context(mistral()), 4096);
+    assert_eq!(context(mistral().without("max_position_embeddings").set("sliding_window", json!(null))), 131_072);
+    // Of key/value heads an absent key says 8, of which there are none with 4 heads.
+    let error = mistral().without("num_key_value_heads").error();
+    assert!(error.to_string().contains("`num_key_value_heads` 8"), "{error}");
+    // Its rows of q and k change their places as Llama's do.
+    let (hf, _dir) = mistral().open().unwrap();
+    let (llama, _dir) = Llama::new().open().unwrap();
+    for name in ["blk.1.attn_q.weight", "blk.1.attn_k.weight"] {
+        let index = hf.find(name).unwrap();
+        assert_eq!(hf.rows(index, 0..8), llama.rows(index, 0..8));
+    }
+    let mixed = Llama::new().set("model_type", json!("mistral")).error();
+    assert!(mixed.to_string().contains("LlamaForCausalLM"), "{mixed}");
 }
