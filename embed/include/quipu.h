@@ -85,6 +85,9 @@ typedef struct {
   // The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that
   // the CPU has.
   const char *isa;
+  // How kernels are tuned, which changes no result: NULL or "auto": by short measurements after the first tokens,
+  // which are kept in the user's directory for caches; "off": not at all; or settings as `quipu doctor` lists them.
+  const char *tuning;
 } quipu_options;
 
 // Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during
@@ -134,8 +137,8 @@ quipu_status quipu_params_default(quipu_params *params);
 // be NULL. On success `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
 //
 // # Safety
-// `path` and `options->isa` are C strings (or null); `options` points to options->struct_size bytes and `model` to a
-// pointer (or are null).
+// `path` and the texts of `options` are C strings (or null); `options` points to options->struct_size bytes and
+// `model` to a pointer (or are null).
 quipu_status quipu_open(const char *path, const quipu_options *options, quipu_model **model);
 
 // What a user should know about the model although it was loaded, a line for each thing; "" if nothing, or if `model`

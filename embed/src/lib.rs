@@ -15,7 +15,7 @@ use std::sync::{Mutex, TryLockError};
 
 use quipu_runtime::generate::{Event, GenerateError, GenerateOptions, Request, Scheduler, StopReason, prompt_tokens};
 use quipu_runtime::sampler::SamplerOptions;
-use quipu_runtime::{Cancel, Engine, Isa, LoadOptions, Sequence};
+use quipu_runtime::{Cancel, Engine, Isa, LoadOptions, Sequence, TuningChoice};
 
 use failure::{Failure, c_string, guarded, text};
 use types::{Callback, Options, Params, Report, Status, Stop};
@@ -99,8 +99,8 @@ fn saturate(n: usize) -> u32 {
 /// be NULL. On success `*model` is the model, to be given to quipu_free() in the end; otherwise NULL.
 ///
 /// # Safety
-/// `path` and `options->isa` are C strings (or null); `options` points to options->struct_size bytes and `model` to a
-/// pointer (or are null).
+/// `path` and the texts of `options` are C strings (or null); `options` points to options->struct_size bytes and
+/// `model` to a pointer (or are null).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options, model: *mut *mut Model) -> Status {
     guarded(|| {
@@ -134,12 +134,13 @@ pub unsafe extern "C" fn quipu_warnings(model: *const Model) -> *const c_char {
 }
 
 /// # Safety
-/// `options` is null, or points to as many bytes as it says; its `isa` is null or a C string.
+/// `options` is null, or points to as many bytes as it says; its `isa` and `tuning` are null or C strings.
 unsafe fn load_options(options: *const Options) -> Result<LoadOptions, Failure> {
     if options.is_null() {
         return Ok(LoadOptions::default());
     }
-    let defaults = Options { struct_size: size_of::<Options>(), threads: 0, context: 0, isa: std::ptr::null() };
+    let (isa, tuning) = (std::ptr::null(), std::ptr::null());
+    let defaults = Options { struct_size: size_of::<Options>(), threads: 0, context: 0, isa, tuning };
     // SAFETY: not null, and otherwise by this function's contract.
     let options = unsafe { sized::read(options, defaults, "options") }.map_err(Failure::argument)?;
     let isa = if options.isa.is_null() {
@@ -150,7 +151,16 @@ unsafe fn load_options(options: *const Options) -> Result<LoadOptions, Failure> 
         let isa = name.to_ascii_lowercase().parse::<Isa>();
         Some(isa.map_err(|error| Failure::new(Status::Argument, error))?)
     };
+    let tuning = if options.tuning.is_null() {
+        TuningChoice::default()
+    } else {
+        // SAFETY: by this function's contract.
+        let text = unsafe { text(options.tuning, "tuning") }?;
+        let choice = TuningChoice::parse(text, isa.unwrap_or_else(Isa::best));
+        choice.map_err(|error| Failure::new(Status::Argument, error))?
+    };
     Ok(LoadOptions::default()
+        .tuning(tuning)
         .threads((options.threads > 0).then_some(options.threads as usize))
         .context((options.context > 0).then_some(options.context as usize))
         .isa(isa))

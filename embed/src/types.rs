@@ -53,6 +53,9 @@ pub struct Options {
     /// The instruction set by name ("neon", "dotprod", "i8mm", "avx2", "avx512vnni", "portable"); NULL: the best that
     /// the CPU has.
     pub isa: *const c_char,
+    /// How kernels are tuned, which changes no result: NULL or "auto": by short measurements after the first tokens,
+    /// which are kept in the user's directory for caches; "off": not at all; or settings as `quipu doctor` lists them.
+    pub tuning: *const c_char,
 }
 
 /// How a text is to be continued. quipu_params_default() fills it.

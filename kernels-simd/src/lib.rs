@@ -84,4 +84,4 @@ pub use operands::matrix::{MatMut, Weights, padded_rows};
 pub use ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
 pub use ops::matmul_quant::Scratch;
 pub use ops::roofline::Int8Loop;
-pub use tuning::{Ahead, Tuning};
+pub use tuning::{Ahead, Tuning, TuningError};

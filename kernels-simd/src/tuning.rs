@@ -3,6 +3,8 @@
 //! The table of instruction sets (`isa`) has a safe value for each; what runs on top may measure better ones. None of
 //! them changes a bit of any result, whatever it is: they only say what is read when, and by whom.
 
+use std::fmt;
+
 use quipu_quant::TensorType;
 
 /// How far ahead of the arithmetic products with a few rows ask for weights, in bytes; 0 is not at all. Where a row
@@ -15,50 +17,78 @@ pub struct Ahead {
     pub scales: u32,
 }
 
-/// The parameters of kernels, and of what calls them. Values that make no sense are taken for the nearest that do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tuning {
-    /// By type, in the order of [`TensorType::ALL`].
-    ahead: [Ahead; TensorType::ALL.len()],
+/// The struct, and its parameters by name.
+macro_rules! parameters {
+    ($($(#[$doc:meta])* $name:ident = $any:expr;)*) => {
+        /// The parameters of kernels, and of what calls them. Values that make no sense are taken for the nearest that
+        /// do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Tuning {
+            /// By type, in the order of [`TensorType::ALL`].
+            ahead: [Ahead; TensorType::ALL.len()],
+            $($(#[$doc])* pub $name: u32,)*
+        }
+
+        impl Tuning {
+            /// For all instruction sets that do not say otherwise. Sizes are for a second-level cache of 1 MB.
+            const ANY: Tuning =
+                Tuning { ahead: [Ahead { codes: 0, scales: 0 }; TensorType::ALL.len()], $($name: $any,)* };
+
+            /// The parameters that are not by type: names and values.
+            pub fn parameters(&self) -> Vec<(&'static str, u32)> {
+                vec![$((stringify!($name), self.$name)),*]
+            }
+
+            /// The parameter called `name`, if it is one that is not by type.
+            fn parameter(&mut self, name: &str) -> Option<&mut u32> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+parameters! {
     /// How far ahead of the arithmetic attention asks for keys and values, in bytes; 0 is not at all.
-    pub kv_ahead: u32,
+    kv_ahead = 0;
     /// Up to so many rows in full tiles, weights are widened on the way, as for a few rows, and not first. It counts
     /// only for instruction sets whose full tiles can be streamed.
-    pub streamed_rows: u32,
+    streamed_rows = 0;
     /// Bytes of widened codes that several row groups have together: they stay in the second-level cache while the
     /// activations pass by.
-    pub widened: u32,
+    widened = 560 << 10;
     /// Bytes of activations that are multiplied with all of these groups before the next activations are: they stay in
     /// the second-level cache, too. So activations of megabytes come from the third level or from memory once for all
     /// of these groups, and not once for each.
-    pub passing: u32,
+    passing = 256 << 10;
     /// The most bytes of activations that are read for one set of row groups before they are all read again for the
     /// next set. 512 rows of 8192 inputs can be twice 8 MB, more than a thread's share of many last-level caches: then
     /// they would come from memory each time.
-    pub panel: u32,
+    panel = 8 << 20;
     /// Chunks of a product for each thread: enough to balance the load, few enough that each reads a long run of
     /// memory.
-    pub chunks_per_thread: u32,
+    chunks_per_thread = 4;
     /// The most row groups of one chunk, so that a worker's scratch stays in its cache.
-    pub chunk_groups: u32,
+    chunk_groups = 8;
     /// Microseconds that a worker spins for the next step before it parks.
-    pub spin_us: u32,
+    spin_us = 50;
 }
 
-impl Tuning {
-    /// For all instruction sets that do not say otherwise. Sizes are for a second-level cache of 1 MB.
-    const ANY: Tuning = Tuning {
-        ahead: [Ahead { codes: 0, scales: 0 }; TensorType::ALL.len()],
-        kv_ahead: 0,
-        streamed_rows: 0,
-        widened: 560 << 10,
-        passing: 256 << 10,
-        panel: 8 << 20,
-        chunks_per_thread: 4,
-        chunk_groups: 8,
-        spin_us: 50,
-    };
+/// Text that describes no [`Tuning`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TuningError(String);
 
+impl fmt::Display for TuningError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TuningError {}
+
+impl Tuning {
     /// The portable kernels have no instruction to ask for memory with.
     pub(crate) const PORTABLE: Tuning = Tuning::ANY;
 
@@ -91,5 +121,80 @@ impl Tuning {
     pub fn with_ahead(mut self, ty: TensorType, ahead: Ahead) -> Tuning {
         self.ahead[ty as usize] = ahead;
         self
+    }
+
+    /// The same with what `text` sets: `NAME=NUMBER`, several of them with commas between. Names are those of
+    /// [`Tuning::parameters`], `codes_ahead` and `scales_ahead` for all types, and those of one type behind its name:
+    /// `q4_0.codes_ahead`.
+    ///
+    /// # Errors
+    /// [`TuningError`] names the part that is wrong.
+    pub fn with(mut self, text: &str) -> Result<Tuning, TuningError> {
+        for part in text.split(',').map(str::trim) {
+            let wrong = |what: String| TuningError(format!("`{part}`: {what}"));
+            let (name, value) =
+                part.split_once('=').ok_or_else(|| wrong("expected a setting in the form name=number".to_string()))?;
+            let (name, value) = (name.trim(), value.trim());
+            let value: u32 =
+                value.parse().map_err(|_| wrong(format!("`{value}` is no number from 0 to {}", u32::MAX)))?;
+            if !self.set(name, value) {
+                let names: Vec<_> = self.parameters().into_iter().map(|(name, _)| name).collect();
+                return Err(wrong(format!(
+                    "there is no such setting; there are codes_ahead, scales_ahead (or for one type q4_0.codes_ahead), {}",
+                    names.join(", ")
+                )));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Whether there is a parameter `name`, which is `value` now.
+    fn set(&mut self, name: &str, value: u32) -> bool {
+        if let Some(parameter) = self.parameter(name) {
+            *parameter = value;
+            return true;
+        }
+        let (types, plane) = match name.split_once('.') {
+            Some((ty, plane)) => {
+                (TensorType::ALL.into_iter().filter(|t| t.name().eq_ignore_ascii_case(ty)).collect(), plane)
+            }
+            None => (TensorType::ALL.to_vec(), name),
+        };
+        for &ty in &types {
+            let ahead = &mut self.ahead[ty as usize];
+            match plane {
+                "codes_ahead" => ahead.codes = value,
+                "scales_ahead" => ahead.scales = value,
+                _ => return false,
+            }
+        }
+        !types.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read() {
+        let tuning = Tuning::VNNI.with("codes_ahead=4096, Q4_0.codes_ahead=0,q6_k.scales_ahead=64,panel=1").unwrap();
+        let ahead = |codes, scales| Ahead { codes, scales };
+        assert_eq!(tuning.ahead(TensorType::Q8_0), ahead(4096, 1024));
+        assert_eq!(tuning.ahead(TensorType::Q4_0), ahead(0, 1024));
+        assert_eq!(tuning.ahead(TensorType::Q6_K), ahead(4096, 64));
+        assert_eq!((tuning.panel, tuning.streamed_rows), (1, 120));
+        for (name, _) in Tuning::ANY.parameters() {
+            let set = Tuning::ANY.with(&format!("{name}=77")).unwrap();
+            assert_eq!(set.parameters().into_iter().filter(|&(n, v)| (n, v) == (name, 77)).count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused_with_its_name() {
+        for text in ["", "panel", "panel=", "panel=-1", "panel=1,panl=2", "q4_9.codes_ahead=1", "q4_0.panel=1", "=1"] {
+            let error = Tuning::ANY.with(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{}`", text.split(',').next_back().unwrap())), "{error}");
+        }
     }
 }

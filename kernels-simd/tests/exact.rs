@@ -144,11 +144,8 @@ fn tunings(random: &mut Random, isa: Isa) -> Vec<Tuning> {
         for ty in TensorType::ALL {
             tuning = tuning.with_ahead(ty, Ahead { codes: number(), scales: number() });
         }
-        // All fields, so that a new one is not forgotten here.
-        let Tuning { streamed_rows, widened, passing, panel, chunks_per_thread, chunk_groups, spin_us, .. } =
-            &mut tuning;
-        for field in [streamed_rows, widened, passing, panel, chunks_per_thread, chunk_groups, spin_us] {
-            *field = number();
+        for (name, _) in isa.tuning().parameters() {
+            tuning = tuning.with(&format!("{name}={}", number())).unwrap();
         }
         tuning
     };

@@ -26,6 +26,7 @@
 //! - [`cancel`]: how work is stopped before it is done.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`host`]: what the system says about the machine: cores, caches, memory.
+//! - [`tuning`]: kernels that tune themselves to the machine.
 //! - [`embedding`]: a text as one vector.
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits
 //!   to probabilities.
@@ -52,10 +53,12 @@ pub mod sampler;
 mod setters;
 pub mod softmax;
 pub mod tokenizer;
+pub mod tuning;
 
 pub use cancel::Cancel;
 pub use engine::{Engine, EngineError, LoadError, LoadOptions};
 pub use kv::{KvType, Sequence};
 pub use model::{BatchToken, Progress, Residence, WeightsError};
 pub use open::{OpenError, open};
-pub use quipu_kernels::Isa;
+pub use quipu_kernels::{Isa, Tuning};
+pub use tuning::TuningChoice;

@@ -117,6 +117,9 @@ static int errors(const char *path, const char *directory) {
     options.isa = "abacus";
     expect("no such instruction set", quipu_open(path, &options, &model), QUIPU_STATUS_ARGUMENT, "abacus");
     options.isa = NULL;
+    options.tuning = "panel";
+    expect("no such tuning", quipu_open(path, &options, &model), QUIPU_STATUS_ARGUMENT, "`panel`");
+    options.tuning = "off";
     options.threads = 1000000;
     expect("too many threads", quipu_open(path, &options, &model), QUIPU_STATUS_LOAD, "1000000");
     if (model != NULL) unnoticed++;

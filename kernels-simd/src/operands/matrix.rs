@@ -51,6 +51,11 @@ impl<'a> Weights<'a> {
         self.layout.group_quant_bytes() + self.layout.group_scale_bytes()
     }
 
+    /// Bytes of all row groups.
+    pub fn bytes(&self) -> usize {
+        self.groups() * self.group_bytes()
+    }
+
     /// Row group `g` in either plane.
     pub(crate) fn group(&self, g: usize) -> (&'a [u8], &'a [u8]) {
         let (q, s) = (self.layout.group_quant_bytes(), self.layout.group_scale_bytes());

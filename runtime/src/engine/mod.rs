@@ -2,13 +2,16 @@
 
 mod error;
 mod options;
+#[cfg(test)]
+mod tuning_tests;
 
+use std::convert::Infallible;
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
 use quipu_formats::families::names::Role;
 use quipu_formats::source::{Recoded, Source, recoded_types};
-use quipu_kernels::Isa;
+use quipu_kernels::{Isa, Tuning};
 
 use crate::cancel::Cancel;
 use crate::config::Config;
@@ -19,6 +22,7 @@ pub use crate::model::EngineError;
 use crate::model::{BatchToken, Input, Logits, Model, Observer, Progress, Rows, WeightsError, load};
 use crate::pool::Pool;
 use crate::tokenizer::Tokenizer;
+use crate::tuning::{Tuner, TuningChoice};
 pub use error::LoadError;
 pub use options::LoadOptions;
 
@@ -39,6 +43,10 @@ fn read_tokenizer(source: &dyn Source) -> Result<Tokenizer, LoadError> {
 pub struct Engine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
+    /// Until there is nothing left to find.
+    tuner: Option<Tuner>,
+    /// Whether a pass has shown logits: until then nothing is measured.
+    first_token_out: bool,
     source: Arc<dyn Source>,
     context: usize,
     kv_layout: Arc<KvLayout>,
@@ -72,6 +80,11 @@ impl Engine {
         let path = || source.path().to_path_buf();
         let isa = options.isa.unwrap_or_else(Isa::best);
         let kernels = isa.kernels().ok_or_else(|| LoadError::isa(isa))?;
+        let (kernels, tuner) = match &options.tuning {
+            TuningChoice::Defaults => (*kernels, None),
+            TuningChoice::Given(tuning) => (kernels.tuned(*tuning), None),
+            TuningChoice::Measured(directory) => (*kernels, Some(Tuner::new(directory.clone()))),
+        };
         let cores = Cores::here();
         let (threads, allowed) = (options.threads.unwrap_or(cores.default_threads()), cores.allowed_threads());
         if threads > allowed {
@@ -102,8 +115,10 @@ impl Engine {
         Ok(Engine {
             context,
             kv_layout: KvLayout::new(&config).into(),
-            model: Model::new(config, weights, context, *kernels, pool),
+            model: Model::new(config, weights, context, kernels, pool),
             tokenizer: tokenizer.into(),
+            tuner,
+            first_token_out: false,
             source,
             kv_type: options.kv_type,
             batch: options.batch,
@@ -143,6 +158,11 @@ impl Engine {
         self.model.kernels().isa()
     }
 
+    /// The tuning of the kernels in use, which may change until some tokens have been read.
+    pub fn tuning(&self) -> &Tuning {
+        self.model.kernels().tuning()
+    }
+
     /// The number of threads in use.
     pub fn threads(&self) -> usize {
         self.model.threads()
@@ -180,7 +200,7 @@ impl Engine {
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        let Ok(()) = self.model.forward(batch, sequences, Some(Logits::InOrder(logits)), None);
+        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::InOrder(logits)), None));
         Ok(())
     }
 
@@ -195,7 +215,7 @@ impl Engine {
         logits: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        let Ok(()) = self.model.forward(batch, sequences, Some(Logits::SideBySide(logits)), None);
+        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::SideBySide(logits)), None));
         Ok(())
     }
 
@@ -212,8 +232,17 @@ impl Engine {
         observer: &mut Observer<'_>,
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        let Ok(()) = self.model.forward(batch, sequences, Some(Logits::InOrder(logits)), Some(observer));
+        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::InOrder(logits)), Some(observer)));
         Ok(())
+    }
+
+    /// One pass of the model. Before it, once a first token is out, the kernels may be tuned.
+    fn pass(&mut self, batch: &[BatchToken], forward: impl FnOnce(&mut Model) -> Result<(), Infallible>) {
+        if self.first_token_out && self.tuner.as_mut().is_some_and(|tuner| !tuner.before_pass(&mut self.model)) {
+            self.tuner = None;
+        }
+        let Ok(()) = forward(&mut self.model);
+        self.first_token_out |= batch.iter().any(|token| token.logits);
     }
 
     /// Whether the model can read `batch` into `sequences`.
@@ -275,9 +304,7 @@ impl Engine {
             sequence,
             tokens,
             |i| i + 1 == tokens.len(),
-            |model, _, batch, sequence| {
-                let Ok(()) = model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut keep)), None);
-            },
+            |model, _, batch, sequence| model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut keep)), None),
         );
         self.logits = last;
         read.map(|()| self.logits.as_slice())
@@ -307,7 +334,7 @@ impl Engine {
             |_| true,
             |model, start, batch, sequence| {
                 let mut see = |i, values: &[f32]| logits(start + i, values);
-                let Ok(()) = model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut see)), None);
+                model.forward(batch, &mut [sequence], Some(Logits::InOrder(&mut see)), None)
             },
         )
     }
@@ -335,7 +362,7 @@ impl Engine {
                     // Each token is shown once.
                     let _ = found[i - first].set(f(i, logits));
                 };
-                let Ok(()) = model.forward(batch, &mut [sequence], Some(Logits::SideBySide(&see)), None);
+                model.forward(batch, &mut [sequence], Some(Logits::SideBySide(&see)), None)
             },
         )?;
         Ok(found.into_iter().map(|found| found.into_inner().expect("every token from `first` on was shown")).collect())
@@ -355,9 +382,7 @@ impl Engine {
             sequence,
             tokens,
             |_| true,
-            |model, _, batch, sequence| {
-                let Ok(()) = model.forward(batch, &mut [sequence], None, Some(observer));
-            },
+            |model, _, batch, sequence| model.forward(batch, &mut [sequence], None, Some(observer)),
         )
     }
 
@@ -375,7 +400,7 @@ impl Engine {
         };
         let wanted = |i| options.wants(i, tokens.len());
         self.read(&mut sequence, tokens, wanted, |model, _, batch, sequence| {
-            let Ok(()) = model.forward(batch, &mut [sequence], None, Some(&mut see));
+            model.forward(batch, &mut [sequence], None, Some(&mut see))
         })?;
         Ok(pool.finish())
     }
@@ -387,7 +412,7 @@ impl Engine {
         sequence: &mut Sequence,
         tokens: &[u32],
         wanted: impl Fn(usize) -> bool,
-        mut forward: impl FnMut(&mut Model, usize, &[BatchToken], &mut Sequence),
+        mut forward: impl FnMut(&mut Model, usize, &[BatchToken], &mut Sequence) -> Result<(), Infallible>,
     ) -> Result<(), EngineError> {
         if tokens.is_empty() {
             return Err(EngineError::Empty);
@@ -400,7 +425,7 @@ impl Engine {
             batch.clear();
             let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
             batch.extend(chunk.iter().enumerate().map(token));
-            forward(&mut self.model, start, &batch, sequence);
+            self.pass(&batch, |model| forward(model, start, &batch, sequence));
         }
         self.tokens = batch;
         Ok(())

@@ -5,6 +5,7 @@ use quipu_kernels::Isa;
 use crate::kv::KvType;
 use crate::model::Residence;
 use crate::setters::setters;
+use crate::tuning::TuningChoice;
 
 /// How a model is to be loaded.
 #[derive(Clone, Debug)]
@@ -22,12 +23,22 @@ pub struct LoadOptions {
     pub batch: usize,
     /// Whether the weights stay mapped, and whether they are locked in memory.
     pub residence: Residence,
+    /// How the kernels are tuned to the machine. It changes no bit of any result.
+    pub tuning: TuningChoice,
 }
 
 impl Default for LoadOptions {
     fn default() -> LoadOptions {
         let residence = Residence { mmap: true, mlock: false };
-        LoadOptions { threads: None, isa: None, context: None, kv_type: KvType::F16, batch: 512, residence }
+        LoadOptions {
+            threads: None,
+            isa: None,
+            context: None,
+            kv_type: KvType::F16,
+            batch: 512,
+            residence,
+            tuning: TuningChoice::default(),
+        }
     }
 }
 
@@ -38,4 +49,5 @@ setters!(LoadOptions {
     kv_type: KvType,
     batch: usize,
     residence: Residence,
+    tuning: TuningChoice,
 });

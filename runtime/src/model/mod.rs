@@ -34,7 +34,8 @@ pub(crate) use layers::{LayerSource, Streamed};
 pub(crate) use load::load;
 pub use loading::{Progress, Residence, WeightsError};
 pub use quipu_formats::families::names::Input;
-pub(crate) use weights::ModelWeights;
+pub(crate) use team::Team;
+pub(crate) use weights::{Matrix, ModelWeights};
 
 use crate::config::Config;
 use crate::kv::Sequence;
@@ -42,7 +43,7 @@ use crate::pool::Pool;
 use block::Block;
 use buffers::Buffers;
 use rope::Rope;
-use team::{Local, Team, room};
+use team::{Local, room};
 
 /// Logits that are computed together: those of 32 tokens for Llama 3's vocabulary, 16 MB.
 const LOGITS: usize = 32 * (128 << 10);
@@ -73,6 +74,17 @@ impl<W: LayerSource> Model<W> {
 
     pub(crate) fn kernels(&self) -> &Kernels {
         &self.kernels
+    }
+
+    /// Sets the kernels: the same with another tuning.
+    pub(crate) fn set_kernels(&mut self, kernels: Kernels) {
+        self.kernels = kernels;
+    }
+
+    /// The workers, and the weights.
+    pub(crate) fn team(&mut self) -> (Team<'_>, &W) {
+        let Model { weights, kernels, pool, locals, .. } = self;
+        (Team { kernels, pool, locals }, weights)
     }
 
     /// Reads `batch` into `sequences` and shows `logits` those of every token of the batch that wants them; without

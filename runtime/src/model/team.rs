@@ -5,7 +5,7 @@ use std::ops::Range;
 use quipu_kernels::{AttentionScratch, Kernels, MatMut, Scratch, Tile, Tuning, padded_rows, state_len};
 
 use super::product::ProductInput;
-use super::weights::Linear;
+use super::weights::{Linear, Matrix};
 use crate::config::Config;
 use crate::pool::Pool;
 
@@ -170,6 +170,19 @@ impl Team<'_> {
             for (r, up) in ups.chunks_exact(n).enumerate() {
                 kernels.silu_mul(tile.row(r), up);
             }
+        });
+    }
+
+    /// The product of some row groups with one row, of which nothing is kept: what reading weights takes.
+    pub(crate) fn discard_product(&mut self, matrix: &Matrix, groups: Range<usize>, tiles: &[Tile]) {
+        let (kernels, weights) = (self.kernels, matrix.weights());
+        let most = self.chunk(weights.groups()) / 16;
+        self.pool.for_each(self.locals, groups.len().div_ceil(most), |local, chunk| {
+            let start = groups.start + chunk * most;
+            let groups = start..groups.end.min(start + most);
+            let out = room(&mut local.buffer, groups.len() * 16);
+            let mut out = MatMut::new(out, 1, groups.len() * 16, groups.len() * 16);
+            kernels.matmul_quant(&weights, groups, tiles, &mut local.product, &mut out);
         });
     }
 

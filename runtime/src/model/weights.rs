@@ -203,4 +203,12 @@ impl ModelWeights {
     pub(crate) fn vocabulary(&self) -> usize {
         self.embedding.matrix.rows()
     }
+
+    /// The matrices of all products, in the order of a forward pass.
+    pub(crate) fn products(&self) -> impl Iterator<Item = &Matrix> {
+        fn of(l: &Layer) -> [&Matrix; 7] {
+            [&l.query, &l.key, &l.value, &l.attention_output, &l.gate, &l.up, &l.down].map(|l| &l.matrix)
+        }
+        self.layers.iter().flat_map(of).chain([&self.head().matrix])
+    }
 }

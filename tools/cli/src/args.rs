@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use quipu_formats::output::Inputs;
 use quipu_runtime::host::cores::Cores;
 use quipu_runtime::sampler::SamplerOptions;
-use quipu_runtime::{Isa, Residence};
+use quipu_runtime::{Isa, Residence, TuningChoice};
 
 use crate::out;
 
@@ -46,6 +46,38 @@ impl IsaArgs {
     }
 }
 
+/// How kernels are tuned to this machine.
+#[derive(Clone, clap::Args)]
+pub struct TuningArgs {
+    /// Settings of the kernels instead of what Quipu measures on this machine and keeps: NAME=NUMBER,… (see `quipu
+    /// doctor`); QUIPU_TUNING does the same, which can be `off`, too
+    #[arg(long, value_name = "SETTINGS")]
+    tuning: Option<String>,
+    /// Measure nothing, keep to the defaults of the instruction set
+    #[arg(long, conflicts_with = "tuning")]
+    no_tuning: bool,
+}
+
+impl TuningArgs {
+    /// The tuning asked for by an option or QUIPU_TUNING, and by which of them; `isa` has the defaults.
+    pub fn asked_for(&self, isa: Option<Isa>) -> Result<Option<(TuningChoice, &'static str)>> {
+        let variable = std::env::var("QUIPU_TUNING").ok().filter(|text| !text.is_empty());
+        let (text, origin) = match (&self.tuning, &variable) {
+            _ if self.no_tuning => return Ok(Some((TuningChoice::Defaults, "--no-tuning"))),
+            (Some(text), _) => (text, "--tuning"),
+            (None, Some(text)) => (text, "QUIPU_TUNING"),
+            (None, None) => return Ok(None),
+        };
+        let choice = TuningChoice::parse(text, isa.unwrap_or_else(Isa::best));
+        Ok(Some((choice.map_err(|error| anyhow!("{origin}: {error}"))?, origin)))
+    }
+
+    /// For the engine.
+    pub fn get(&self, isa: Option<Isa>) -> Result<TuningChoice> {
+        Ok(self.asked_for(isa)?.map_or_else(TuningChoice::default, |(choice, _)| choice))
+    }
+}
+
 /// Where the weights stay.
 #[derive(Clone, clap::Args)]
 pub struct ResidenceArgs {
@@ -77,12 +109,19 @@ pub struct ModelArgs {
     residence: ResidenceArgs,
     #[command(flatten)]
     isa: IsaArgs,
+    #[command(flatten)]
+    tuning: TuningArgs,
 }
 
 impl ModelArgs {
     /// Where the weights stay.
     pub fn residence(&self) -> Residence {
         self.residence.get()
+    }
+
+    /// How the kernels are tuned.
+    pub fn tuning(&self) -> Result<TuningChoice> {
+        self.tuning.get(self.isa()?)
     }
 
     /// The instruction set asked for by `--isa` or QUIPU_ISA.

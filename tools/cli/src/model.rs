@@ -35,6 +35,7 @@ pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duratio
     let started = Instant::now();
     let (threads, isa, residence) = (args.threads, args.isa()?, args.residence());
     let options = LoadOptions::default().threads(threads).isa(isa).context(context).residence(residence);
+    let options = options.tuning(args.tuning()?);
     let source = open_path(&args.model)?;
     warn_recoded(&recoded_types(&*source));
     let bar = talk::Bar::new("loading");

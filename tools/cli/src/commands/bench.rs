@@ -8,7 +8,7 @@ use quipu_measure::{Bench, BenchOptions, BenchResult, BenchRun, Rate, SequencesR
 use quipu_runtime::LoadOptions;
 use quipu_runtime::host::cpu;
 
-use crate::args::{self, IsaArgs, ResidenceArgs};
+use crate::args::{self, IsaArgs, ResidenceArgs, TuningArgs};
 use crate::watch::{self, Watch, count, label, label_together};
 use crate::{model, out};
 
@@ -55,6 +55,8 @@ pub struct Args {
     residence: ResidenceArgs,
     #[command(flatten)]
     isa: IsaArgs,
+    #[command(flatten)]
+    tuning: TuningArgs,
     /// One JSON object: the model, the machine, and a list of runs, each with what its threads do at best (roof), its
     /// results, and those of sequences decoded together (sequences)
     #[arg(long)]
@@ -73,6 +75,7 @@ pub fn run(args: Args) -> Result<()> {
     (options.depths, options.threads, options.repetitions) = (args.depth, args.threads, args.repetitions);
     options.sequences = args.sequences;
     options.load.isa = args.isa.asked_for()?.map(|(isa, _)| isa);
+    options.load.tuning = args.tuning.get(options.load.isa)?;
     options.load.batch = args.batch;
     options.load.residence = args.residence.get();
 

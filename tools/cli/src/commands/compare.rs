@@ -7,7 +7,7 @@ use quipu_formats::output::{self, Inputs};
 use quipu_measure::{CompareOptions, Compared, Comparison, ModelFile, SpeedOptions, compare};
 use serde::Serialize;
 
-use crate::args::{self, IsaArgs, ResidenceArgs};
+use crate::args::{self, IsaArgs, ResidenceArgs, TuningArgs};
 use crate::plot::{self, Point};
 use crate::watch::{self, Watch};
 use crate::{model, out};
@@ -63,6 +63,8 @@ pub struct Args {
     residence: ResidenceArgs,
     #[command(flatten)]
     isa: IsaArgs,
+    #[command(flatten)]
+    tuning: TuningArgs,
     /// Also plot divergence against size, as SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -131,6 +133,7 @@ fn options(args: &Args) -> Result<CompareOptions> {
     (options.context, options.chunks) = (args.context, args.chunks);
     options.load.threads = args.threads;
     options.load.isa = args.isa.asked_for()?.map(|(isa, _)| isa);
+    options.load.tuning = args.tuning.get(options.load.isa)?;
     options.load.residence = args.residence.get();
     let mut speed = SpeedOptions::default();
     (speed.prompt, speed.decode, speed.repetitions) = (args.prompt, args.number, args.repetitions);

@@ -4,22 +4,23 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use quipu_measure::{Estimate, MachineLimits, estimate, machine_limits};
-use quipu_runtime::Isa;
 use quipu_runtime::config::Config;
 use quipu_runtime::host::cores::{Cores, Measure};
 use quipu_runtime::host::cpu;
 use quipu_runtime::host::memory::{self, Memory};
+use quipu_runtime::{Isa, TuningChoice};
 use serde_json::{Value as Json, json};
 
-use crate::args::{self, ContextArgs, IsaArgs};
+use super::tuning;
+use crate::args::{self, ContextArgs, IsaArgs, TuningArgs};
 use crate::watch::{self, count};
 use crate::{model, out, talk};
 
 /// Show what this machine can do, and what a model would need and reach on it
 ///
-/// The CPU, the instruction set that is used and why, threads, caches, memory; measured: how fast memory is read and
-/// how fast the cores multiply. With MODEL: the memory that it needs, and the speeds that follow from these figures
-/// (`quipu bench` measures them).
+/// The CPU, the instruction set that is used and why, threads, tuning, caches, memory; measured: how fast memory is
+/// read and how fast the cores multiply. With MODEL: the memory that it needs, and the speeds that follow from these
+/// figures (`quipu bench` measures them).
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -35,8 +36,10 @@ pub struct Args {
     #[command(flatten)]
     isa: IsaArgs,
     #[command(flatten)]
+    tuning: TuningArgs,
+    #[command(flatten)]
     context: ContextArgs,
-    /// One JSON object: cpu, isa, threads, caches, memory, measured, model
+    /// One JSON object: cpu, isa, threads, tuning, caches, memory, measured, model
     #[arg(long)]
     json: bool,
 }
@@ -49,6 +52,8 @@ struct Machine {
     cores: Cores,
     /// Threads in use.
     threads: usize,
+    /// How kernels are tuned, and what asked for that.
+    tuning: Option<(TuningChoice, &'static str)>,
     /// With one thread, and with all that are in use.
     limits: Vec<MachineLimits>,
 }
@@ -56,6 +61,7 @@ struct Machine {
 pub fn run(args: Args) -> Result<()> {
     let asked_for = args.isa.asked_for()?;
     let isa = asked_for.map_or_else(Isa::best, |(isa, _)| isa);
+    let tuning = args.tuning.asked_for(Some(isa))?;
     let cores = Cores::here();
     let threads = args.threads.unwrap_or(cores.default_threads());
     args::check_threads(threads)?;
@@ -75,7 +81,7 @@ pub fn run(args: Args) -> Result<()> {
         _ => None,
     };
     watch::clear();
-    let machine = Machine { isa, asked_by: asked_for.map(|(_, origin)| origin), cores, threads, limits };
+    let machine = Machine { isa, asked_by: asked_for.map(|(_, origin)| origin), cores, threads, tuning, limits };
     if args.json {
         return out::json(&report(&machine, estimate.as_ref()));
     }
@@ -89,7 +95,7 @@ fn others(isa: Isa) -> impl Iterator<Item = (Isa, Vec<&'static str>)> {
 }
 
 fn report(machine: &Machine, estimate: Option<&Estimate>) -> Json {
-    let Machine { isa, asked_by, cores, threads, limits } = machine;
+    let Machine { isa, asked_by, cores, threads, tuning, limits } = machine;
     let (_, features) = quipu_kernels::cpu();
     let features: serde_json::Map<_, _> = features.into_iter().map(|(name, has)| (name.into(), has.into())).collect();
     let others: Json = others(*isa).map(|(isa, missing)| json!({"name": isa.name(), "missing": missing})).collect();
@@ -110,6 +116,7 @@ fn report(machine: &Machine, estimate: Option<&Estimate>) -> Json {
             "fast_cpus": cores.fast(),
             "fast_by": cores.strengths.as_ref().map(|(measure, _)| Measure::name(*measure)),
         },
+        "tuning": tuning::report(tuning.as_ref(), *isa, *threads),
         "caches": caches,
         "memory": {
             "total_bytes": memory.map(|m| m.total),
@@ -126,7 +133,7 @@ fn row(name: &str, value: &str) -> Result<()> {
 }
 
 fn show_machine(machine: &Machine) -> Result<()> {
-    let Machine { isa, asked_by, cores, threads, limits } = machine;
+    let Machine { isa, asked_by, cores, threads, tuning, limits } = machine;
     let (_, features) = quipu_kernels::cpu();
     let names = |wanted: bool| features.iter().filter(|f| f.1 == wanted).map(|f| f.0).collect::<Vec<_>>().join(" ");
     row("CPU", &cpu::name())?;
@@ -145,6 +152,9 @@ fn show_machine(machine: &Machine) -> Result<()> {
     }
     row("threads", &thread_limits(cores, *threads))?;
     row("", &cores.why())?;
+    for (i, line) in tuning::lines(tuning.as_ref(), *isa, *threads).iter().enumerate() {
+        row(if i == 0 { "tuning" } else { "" }, line)?;
+    }
     let caches: Vec<_> = cpu::caches()
         .iter()
         .map(|c| {

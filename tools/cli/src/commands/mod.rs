@@ -14,6 +14,7 @@ mod quantize;
 mod run;
 mod score;
 mod tokenize;
+mod tuning;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -20,6 +20,7 @@ mod score;
 #[cfg(unix)]
 mod signals;
 mod smollm2;
+mod tuning;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -63,7 +64,13 @@ impl Ended {
 /// The binary with arguments, and nothing from outside that it listens to.
 fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
-    command.args(args).env_remove("QUIPU_ISA").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(args)
+        .env_remove("QUIPU_ISA")
+        .env_remove("QUIPU_TUNING")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
