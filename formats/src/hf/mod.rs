@@ -78,7 +78,7 @@ impl HfDirectory {
         let plans = tensors::plan(&config, &shards).map_err(|fault| HfError::weights(dir, fault))?;
         let infos: Vec<_> = plans.iter().map(|(info, _)| info).collect();
         let mut metadata = metadata::model_metadata(&config, dir, &infos);
-        tokenizer::read_into(&mut metadata, dir, Some(config.sizes.vocabulary))?;
+        tokenizer::read_into(&mut metadata, dir, Some(config.sizes.vocabulary), None)?;
         let (tensors, origins) = plans.into_iter().unzip();
         Ok(HfDirectory { path: dir.to_owned(), config, metadata, shards, tensors, origins })
     }

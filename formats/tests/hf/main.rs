@@ -5,6 +5,7 @@ mod config;
 mod families;
 mod noise;
 mod quantised;
+mod ranks;
 mod real;
 mod rope;
 mod tokenizer;

@@ -7,6 +7,9 @@ use crate::hf::json::KeyError;
 #[allow(missing_docs)] // The fields are what the messages show.
 #[non_exhaustive]
 pub enum TokenizerFault {
+    /// A list of ranked tokens breaks a rule of its format.
+    #[error("{what}")]
+    Ranks { what: String },
     /// No tokenizer that Quipu reads.
     #[error("expected tokenizer.json or tokenizer.model{hint}")]
     NoTokenizer { hint: &'static str },

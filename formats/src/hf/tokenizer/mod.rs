@@ -1,8 +1,8 @@
 //! A Hugging Face tokenizer as GGUF's `tokenizer.*` keys.
 //!
-//! Read are tokenizer.json (or, in older checkpoints, SentencePiece's tokenizer.model), tokenizer_config.json,
-//! special_tokens_map.json, generation_config.json, config.json and the chat templates. Two kinds of tokenizer come
-//! out, as llama.cpp names them:
+//! Read are tokenizer.json (or, where there is none, Mistral's tekken.json, Meta's or SentencePiece's tokenizer.model),
+//! tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json and the chat templates. Two
+//! kinds of tokenizer come out, as llama.cpp names them:
 //!
 //! - `gpt2`: byte-level BPE (Llama 3, SmolLM): `tokens`, `token_type`, `merges`, and in `tokenizer.ggml.pre` the name
 //!   of the pre-tokenizer, told from the patterns in tokenizer.json (see `pre.rs`).
@@ -33,6 +33,7 @@ mod chat_template;
 pub(super) mod fault;
 mod file;
 mod pre;
+mod ranks;
 mod sentencepiece;
 mod special;
 mod spm;
@@ -41,6 +42,7 @@ mod vocabulary;
 
 use std::path::Path;
 
+use super::config::Json;
 use super::error::HfError;
 use super::json::{MAX_SMALL_BYTES, MAX_TOKENIZER_BYTES, read_bytes, read_json};
 use crate::gguf::{Array, Metadata, Value};
@@ -55,12 +57,17 @@ pub use fault::{SentencePieceFault, TokenizerFault};
 /// embedding, up to which ids without a token are filled with unused ones; `None` takes as many as there are tokens.
 pub fn read_tokenizer(dir: &Path, vocab_size: Option<usize>) -> Result<Metadata, HfError> {
     let mut metadata = Metadata::default();
-    read_into(&mut metadata, dir, vocab_size)?;
+    read_into(&mut metadata, dir, vocab_size, None)?;
     Ok(metadata)
 }
 
-/// [`read_tokenizer`] into metadata that exists.
-pub(super) fn read_into(metadata: &mut Metadata, dir: &Path, vocab_size: Option<usize>) -> Result<(), HfError> {
+/// [`read_tokenizer`] into metadata that exists. `config` stands in for the directory's config.json.
+pub(super) fn read_into(
+    metadata: &mut Metadata,
+    dir: &Path,
+    vocab_size: Option<usize>,
+    config: Option<&Json>,
+) -> Result<(), HfError> {
     let json_path = dir.join("tokenizer.json");
     let model_path = dir.join("tokenizer.model");
     let side = |name: &str| -> Result<NamedObject, HfError> {
@@ -72,15 +79,22 @@ pub(super) fn read_into(metadata: &mut Metadata, dir: &Path, vocab_size: Option<
         tokenizer_config: side("tokenizer_config.json")?,
         special_tokens_map: side("special_tokens_map.json")?,
         generation_config: side("generation_config.json")?,
-        config: side("config.json")?,
+        config: match config {
+            Some(config) => NamedObject { path: dir.join("params.json"), object: config.clone() },
+            None => side("config.json")?,
+        },
     };
     let pieces = || -> Result<Option<SentencePieceModel>, HfError> {
         let Some(bytes) = read_bytes(&model_path, MAX_TOKENIZER_BYTES)? else { return Ok(None) };
         SentencePieceModel::parse(&bytes).map(Some).map_err(|fault| HfError::tokenizer(&model_path, fault))
     };
 
-    let (vocabulary, specials) = match read_json::<TokenizerJson>(&json_path, MAX_TOKENIZER_BYTES)? {
-        Some(mut json) => {
+    let json = match read_json::<TokenizerJson>(&json_path, MAX_TOKENIZER_BYTES)? {
+        Some(json) => Some((json_path, json)),
+        None => ranks::find(dir, side.is_llama31())?,
+    };
+    let (vocabulary, specials) = match json {
+        Some((json_path, mut json)) => {
             let in_json = |fault| HfError::tokenizer(&json_path, fault);
             json.check().map_err(in_json)?;
             let vocabulary = if pre::is_byte_level(&json) {

@@ -18,6 +18,15 @@ pub(super) struct SideFiles {
     pub config: NamedObject,
 }
 
+impl SideFiles {
+    /// Whether config.json scales RoPE as Llama 3.1 and later do.
+    pub fn is_llama31(&self) -> bool {
+        let config = &self.config.object;
+        let rope = ["rope_parameters", "rope_scaling"].into_iter().filter_map(|key| config.get(key));
+        rope.filter_map(|rope| rope.get("rope_type").or_else(|| rope.get("type"))).any(|kind| kind == "llama3")
+    }
+}
+
 /// A JSON object and the file that it is from, empty when there is no such file.
 pub(super) struct NamedObject {
     pub path: PathBuf,
