@@ -8,6 +8,7 @@ starts with `ok:`, `FAILED:` or `SKIPPED:`.
 
 - checkpoints: `quipu convert --type f32` of each random checkpoint and of those in tests/data, computed by llama.cpp with an f32 KV cache, gives the logits that
   transformers computes. This holds the converter (permutation, RoPE factors, biases, metadata) against both without Quipu's own engine.
+- parts: a file of `--split-size` gives the logits of the whole one.
 - families: a random checkpoint of each other family loads, tokenises alike and continues prompts as `text` says.
 - bytes: the tensors of a quantised file are, byte for byte, what ggml quantises from the f32 file.
 - mixes: a file of mixed types has the types and the size of llama-quantize's; with blocks that ggml made, Quipu finds llama.cpp's perplexity.
@@ -146,6 +147,16 @@ def check_text(quipu: str, name: str, path: pathlib.Path, scratch: pathlib.Path)
     report(below <= (GAP_FLOAT if name in FLOATS else GAP), f"{name}: with inputs and values in f32, llama.cpp has these tokens at most {below:.3f} below its likeliest")
 
 
+def check_split(quipu: str, demo: pathlib.Path, scratch: pathlib.Path) -> None:
+    whole = scratch / "whole.gguf"
+    run(quipu, "convert", demo, "-o", whole, "--type", "f16")
+    run(quipu, "convert", demo, "-o", scratch / "part.gguf", "--type", "f16", "--split-size", "3M")
+    parts = sorted(scratch.glob("part-*.gguf"))
+    with llama_cpp.Model(whole) as one, llama_cpp.Model(parts[0]) as many:
+        tokens = one.tokenize(PROMPTS[0])
+        report(np.array_equal(one.evaluate(tokens), many.evaluate(tokens)), f"llama.cpp on a model in {len(parts)} parts: the logits of the whole file")
+
+
 def check_family(quipu: str, name: str, checkpoint: pathlib.Path, scratch: pathlib.Path) -> None:
     path, values = scratch / "family.gguf", scratch / "family-f32.gguf"
     for out, kind in (path, "bf16"), (values, "f32"):
@@ -207,6 +218,10 @@ def main() -> int:
                 check_family(quipu, name, refs / "checkpoints" / f"{name}-bf16", scratch)
             except (RuntimeError, llama_cpp.LlamaCppError) as error:
                 report(False, f"{name}: {error}")
+        try:
+            check_split(quipu, demo, scratch)
+        except (RuntimeError, llama_cpp.LlamaCppError) as error:
+            report(False, f"--split-size: {error}")
         full = scratch / "f32.gguf"
         for name in TYPES:
             path = scratch / f"{name}.gguf"

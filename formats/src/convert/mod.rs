@@ -45,8 +45,8 @@ pub use options::{ConvertOptions, Rounding, TypeRule};
 pub use outcome::{ConvertError, ConvertProgress, Summary, Warning};
 pub use pattern::TensorRule;
 
-use crate::gguf::GgufWriter;
-use crate::output::Inputs;
+use crate::gguf::{PartsWriter, WriteError, first_part_path};
+use crate::output::{self, Inputs};
 use crate::source::{Source, TensorInfo};
 
 /// Writes `source` as a GGUF to `out`, which appears under its name only when it is complete.
@@ -83,8 +83,9 @@ pub fn write_gguf(
     let plan = plan::Plan::new(source, options)?;
     crate::threads::start()?;
     let inputs = inputs(source, options);
-    let writer = GgufWriter::create(out, Some(&inputs), &plan.metadata, &plan.tensors).map_err(ConvertError::Write)?;
+    let writer = PartsWriter::create(out, options.part_bytes, &inputs, &plan.metadata, &plan.tensors)?;
     let writer = stream::write_tensors(source, &plan, options.rounding, writer, cancel, progress)?;
+    let files = writer.paths().to_vec();
     let bytes = writer.finish()?;
     let mut types: Vec<(TensorType, usize)> = Vec::new();
     for t in &plan.tensors {
@@ -93,7 +94,7 @@ pub fn write_gguf(
             None => types.push((t.ty(), 1)),
         }
     }
-    Ok(Summary { bytes, types, warnings: plan.warnings })
+    Ok(Summary { files, bytes, types, warnings: plan.warnings })
 }
 
 /// Whether an importance matrix would change what `options` make of `source`: some weights are rounded by search to a
@@ -107,6 +108,19 @@ pub fn gains_by_calibration(source: &dyn Source, options: &ConvertOptions) -> Re
         to.ty() != source.tensors()[origin].ty() && !to.ty().is_float() && to.ty() != TensorType::Q8_0
     };
     Ok(options.rounding == Rounding::Search && plan.tensors.iter().zip(&plan.origins).any(gains))
+}
+
+/// Whether the output `out` could be made now; what [`write_gguf`] says of it, before the work.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn check_output(source: &dyn Source, options: &ConvertOptions, out: &Path) -> Result<(), WriteError> {
+    let inputs = inputs(source, options);
+    match options.part_bytes {
+        None => output::check(out, &inputs)?,
+        Some(_) => output::check(&first_part_path(out)?, &inputs)?,
+    }
+    Ok(())
 }
 
 /// What is read to convert `source`: its files, those that `options` name, and the importance matrix.

@@ -49,6 +49,9 @@ pub struct ConvertOptions {
     /// The types are those that llama.cpp takes when it has an importance matrix ([`mix`](super::mix)), so that the
     /// sizes are the same.
     pub imatrix_types: bool,
+    /// The most bytes of a file: the model is written in parts, or in one that is named like a part. No tensor is cut,
+    /// so one that is larger has a larger part of its own.
+    pub part_bytes: Option<u64>,
     /// What else is read for the output, such as the text of a calibration: the output must not replace it.
     pub reads: Inputs,
 }
@@ -82,6 +85,11 @@ impl ConvertOptions {
     /// These options with another [`ConvertOptions::imatrix_types`].
     pub fn imatrix_types(self, imatrix_types: bool) -> ConvertOptions {
         ConvertOptions { imatrix_types, ..self }
+    }
+
+    /// These options with another [`ConvertOptions::part_bytes`].
+    pub fn part_bytes(self, part_bytes: Option<u64>) -> ConvertOptions {
+        ConvertOptions { part_bytes, ..self }
     }
 
     /// These options with other [`ConvertOptions::reads`].

@@ -24,7 +24,9 @@ pub struct ConvertProgress<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The length of the file.
+    /// The file, or all parts in order.
+    pub files: Vec<PathBuf>,
+    /// The length of the file, or of all parts.
     pub bytes: u64,
     /// How many tensors there are of each type, in the order of their first tensors.
     pub types: Vec<(TensorType, usize)>,
@@ -59,6 +61,13 @@ pub enum Warning {
         /// Which.
         tensors: Vec<String>,
     },
+    /// Tensors that alone are larger than a part was to be, and so are parts that have them.
+    LargeTensors {
+        /// The most bytes of a part.
+        part_bytes: u64,
+        /// Which.
+        tensors: Vec<String>,
+    },
     /// llama.cpp will not compute from the file what stands in it.
     LlamaCpp {
         /// What it does otherwise.
@@ -82,6 +91,13 @@ impl fmt::Display for Warning {
                 tensors.len(),
                 wanted.block_len(),
                 tensors.join(", ")
+            ),
+            Warning::LargeTensors { part_bytes, tensors } => write!(
+                f,
+                "{} tensors have more than {part_bytes} bytes, and no tensor is cut: their parts are larger ({}{})",
+                tensors.len(),
+                tensors.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", "),
+                if tensors.len() > 3 { ", …" } else { "" }
             ),
             Warning::LlamaCpp { difference } => {
                 write!(f, "llama.cpp will not run this file as Quipu does: {difference}")

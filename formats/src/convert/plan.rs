@@ -13,6 +13,7 @@ use super::outcome::{ConvertError, Warning};
 use crate::families::names::{Role, split_layer};
 use crate::gguf::{
     ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Metadata, PACKED_ALIGNMENT, Value,
+    split,
 };
 use crate::imatrix::Imatrix;
 use crate::source::{Encoding, Source, TensorInfo};
@@ -83,6 +84,11 @@ impl Plan {
             warnings.push(Warning::NotCalibrated { tensors: uncalibrated });
         }
         let metadata = metadata(source.metadata(), options, &tensors);
+        if let Some(part_bytes) = options.part_bytes {
+            let large = tensors.iter().filter(|t| t.byte_len().is_some_and(|bytes| bytes as u64 > part_bytes));
+            let tensors: Vec<_> = large.map(|t| t.name.clone()).collect();
+            warnings.extend((!tensors.is_empty()).then_some(Warning::LargeTensors { part_bytes, tensors }));
+        }
         if !options.packed {
             warnings.extend(rope_differences(&metadata, &tensors));
         }
@@ -169,6 +175,7 @@ fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo])
     for key in [ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_VERSION_KEY, QUANTIZATION_VERSION_KEY] {
         metadata.remove(key);
     }
+    split::remove_keys(&mut metadata);
     let file_type = match options.types {
         TypeRule::To(ty) => ty.file_type(),
         TypeRule::Mix(mix) => Some(mix.file_type()),

@@ -14,8 +14,7 @@ use rayon::prelude::*;
 use super::options::Rounding;
 use super::outcome::{ConvertError, ConvertProgress};
 use super::plan::Plan;
-use crate::gguf::{GgufWriter, WriteError};
-use crate::output::OutputFile;
+use crate::gguf::{PartsWriter, WriteError};
 use crate::source::{Encoding, Source, TensorInfo};
 
 /// Weights of a chunk, about. Half a MiB as f32: it stays in the second-level cache on its way from one format to the
@@ -53,10 +52,10 @@ pub(super) fn write_tensors(
     source: &dyn Source,
     plan: &Plan,
     rounding: Rounding,
-    writer: GgufWriter<OutputFile>,
+    writer: PartsWriter,
     cancel: &AtomicBool,
     progress: &(dyn Fn(ConvertProgress) + Sync),
-) -> Result<GgufWriter<OutputFile>, ConvertError> {
+) -> Result<PartsWriter, ConvertError> {
     let total_bytes = plan.tensors.iter().filter_map(TensorInfo::byte_len).map(|b| b as u64).sum();
     let rounder = Rounder { rounding, calibrations: plan.tensors.iter().map(|_| Mutex::default()).collect() };
     let mut sink = Sink { source, plan, writer, progress, scales: Vec::new(), unreleased: 0, bytes: 0, total_bytes };
@@ -204,7 +203,7 @@ fn out_of_range(ty: TensorType, values: &[f32]) -> Option<usize> {
 struct Sink<'a> {
     source: &'a dyn Source,
     plan: &'a Plan,
-    writer: GgufWriter<OutputFile>,
+    writer: PartsWriter,
     progress: &'a (dyn Fn(ConvertProgress) + Sync),
     /// Scales of the packed matrix at hand.
     scales: Vec<u8>,

@@ -24,6 +24,18 @@ pub enum GgufError {
         /// The rule.
         fault: Box<GgufFault>,
     },
+    /// A part of a model in several files is not there.
+    #[error("{}: part {} of {count} is missing: {}", .path.display(), .number + 1, .part.display())]
+    MissingPart {
+        /// The first part.
+        path: PathBuf,
+        /// The missing one.
+        part: PathBuf,
+        /// Its number, from 0.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
 }
 
 /// A rule that a GGUF breaks.
@@ -78,9 +90,26 @@ pub enum GgufFault {
     /// `general.alignment` is not a power of two between 8 and [`MAX_ALIGNMENT`].
     #[error("general.alignment is {value}, expected a power of two from 8 to {MAX_ALIGNMENT}")]
     Alignment { value: usize },
-    /// The file is one part of several.
-    #[error("one of {count} parts of a split model; merge them first: llama-gguf-split --merge FIRST-PART OUT.gguf")]
-    Split { count: usize },
+    /// The file is a later part of a model in several files.
+    #[error("part {} of {count} of a model in several files; give the first one: {first}", .number + 1)]
+    LaterPart { number: usize, count: usize, first: String },
+    /// The file is the first part of several, but its name does not say what the others are called.
+    #[error(
+        "part 1 of {count} of a model in several files, but the others are found by a name that ends in -00001-of-{count:05}"
+    )]
+    PartName { count: usize },
+    /// The keys of a part are not those that its name promises.
+    #[error(
+        "part {} of {count} by its name, but split.no and split.count make it {found} (files of different models?)",
+        .number + 1
+    )]
+    OtherPart { number: usize, count: usize, found: String },
+    /// The parts do not have as many tensors as the first one says.
+    #[error("split.tensors.count is {expected}, but the parts have {found} tensors (files of different models?)")]
+    PartTensors { expected: usize, found: usize },
+    /// Two parts have a tensor of one name.
+    #[error("tensor {} is in {other} too", quote(.tensor))]
+    TensorInTwoParts { tensor: String, other: String },
     /// A tensor's name is longer than the specification allows.
     #[error("the name of tensor number {number} has {len} bytes, {MAX_TENSOR_NAME_BYTES} are allowed")]
     TensorNameTooLong { number: usize, len: usize },

@@ -8,16 +8,28 @@ use std::sync::Arc;
 
 use super::fault::{GgufError, GgufFault};
 use super::parse::{Header, parse};
+use super::split::{Split, parts_beside};
 use super::value::Metadata;
-use crate::map::{Advice, MappedFile};
+use crate::map::{Advice, MapError, MappedFile};
 use crate::source::{SharedBytes, Source, TensorInfo};
 
-/// A GGUF (version 2 or 3, plain or packed): its header copied out and checked, its tensors where they lie.
+/// A GGUF (version 2 or 3, plain or packed): its header copied out and checked, its tensors where they lie. They may
+/// lie in several files, the parts of one model.
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    bytes: Bytes,
+    parts: Vec<Part>,
+    /// The first part's, but with the tensors of all parts, in their order.
     header: Header,
+}
+
+/// A file of a model.
+#[derive(Debug)]
+struct Part {
+    path: PathBuf,
+    bytes: Bytes,
+    /// The number of its first tensor.
+    first: usize,
 }
 
 #[derive(Debug)]
@@ -27,22 +39,92 @@ enum Bytes {
 }
 
 impl GgufFile {
-    /// Maps and checks the file at `path`.
+    /// Maps and checks the file at `path`, and the other parts of the model if it is the first of several.
     pub fn open(path: impl Into<PathBuf>) -> Result<GgufFile, GgufError> {
         let map = MappedFile::open(path)?;
-        Self::check(map.path().to_owned(), Bytes::Mapped(map))
+        let mut file = Self::check(map.path().to_owned(), Bytes::Mapped(map))?;
+        if let Some(split) = file.header.split {
+            file.open_parts(split)?;
+        }
+        Ok(file)
     }
 
     /// Checks a file that is already in memory (built into the program, say). `path` is what messages call it.
     pub fn from_bytes(path: impl Into<PathBuf>, bytes: impl Into<Cow<'static, [u8]>>) -> Result<GgufFile, GgufError> {
-        Self::check(path.into(), Bytes::Held(bytes.into()))
+        let file = Self::check(path.into(), Bytes::Held(bytes.into()))?;
+        match file.header.split {
+            None => Ok(file),
+            Some(Split { count, .. }) => Err(invalid(&file.path, GgufFault::PartName { count })),
+        }
     }
 
     fn check(path: PathBuf, bytes: Bytes) -> Result<GgufFile, GgufError> {
-        match parse(bytes.all()) {
-            Ok(header) => Ok(GgufFile { path, bytes, header }),
-            Err(fault) => Err(GgufError::Invalid { path, fault: Box::new(fault) }),
+        let header = parse(bytes.all()).map_err(|fault| invalid(&path, fault))?;
+        Ok(GgufFile { path: path.clone(), parts: vec![Part { path, bytes, first: 0 }], header })
+    }
+
+    /// Opens what follows this first part.
+    fn open_parts(&mut self, split: Split) -> Result<(), GgufError> {
+        let Split { number, count, tensors } = split;
+        let path = self.path.clone();
+        let Some((by_name, path_of)) = parts_beside(&path, count) else {
+            return Err(invalid(&path, GgufFault::PartName { count }));
+        };
+        if by_name != number {
+            let found = split.to_string();
+            return Err(invalid(&path, GgufFault::OtherPart { number: by_name, count, found }));
         }
+        if number != 0 {
+            return Err(invalid(
+                &path,
+                GgufFault::LaterPart { number, count, first: path_of(0).display().to_string() },
+            ));
+        }
+        for number in 1..count {
+            self.add_part(path_of(number), number, count)?;
+        }
+        match tensors.filter(|expected| *expected != self.header.tensors.len()) {
+            Some(expected) => {
+                Err(invalid(&self.path, GgufFault::PartTensors { expected, found: self.header.tensors.len() }))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn add_part(&mut self, path: PathBuf, number: usize, count: usize) -> Result<(), GgufError> {
+        let map = match MappedFile::open(&path) {
+            Err(MapError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(GgufError::MissingPart { path: self.path.clone(), part: path, number, count });
+            }
+            other => other?,
+        };
+        let bytes = Bytes::Mapped(map);
+        let header = parse(bytes.all()).map_err(|fault| invalid(&path, fault))?;
+        let found = match header.split {
+            Some(split) if (split.number, split.count) == (number, count) => None,
+            Some(split) => Some(split.to_string()),
+            None => Some("a model in one file".into()),
+        };
+        if let Some(found) = found {
+            return Err(invalid(&path, GgufFault::OtherPart { number, count, found }));
+        }
+        let first = self.header.tensors.len();
+        for (i, tensor) in header.tensors.iter().enumerate() {
+            if let Some(other) = self.header.names.insert(tensor.name.clone(), first + i) {
+                let other = self.part(other).path.display().to_string();
+                return Err(invalid(&path, GgufFault::TensorInTwoParts { tensor: tensor.name.clone(), other }));
+            }
+        }
+        self.header.tensors.extend(header.tensors);
+        self.header.ranges.extend(header.ranges);
+        self.parts.push(Part { path, bytes, first });
+        Ok(())
+    }
+
+    /// The part that has tensor number `index`.
+    fn part(&self, index: usize) -> &Part {
+        // A part without tensors has the same first one as the part behind it.
+        &self.parts[self.parts.partition_point(|part| part.first <= index) - 1]
     }
 
     /// The version of the container, 2 or 3.
@@ -55,17 +137,17 @@ impl GgufFile {
         self.header.alignment
     }
 
-    /// The length of the file, in bytes.
+    /// The length of the file, in bytes; of all parts, if there are several.
     pub fn file_len(&self) -> usize {
-        self.bytes.all().len()
+        self.parts.iter().map(|part| part.bytes.all().len()).sum()
     }
 
-    /// Where in the file tensor data starts.
+    /// Where in the (first) file tensor data starts.
     pub fn data_start(&self) -> usize {
         self.header.data_start
     }
 
-    /// Where in the file the bytes of tensor number `index` are.
+    /// Where in its file the bytes of tensor number `index` are.
     ///
     /// # Panics
     /// When there is no such tensor.
@@ -79,7 +161,7 @@ impl GgufFile {
     /// # Panics
     /// When there is no such tensor.
     pub fn data(&self, index: usize) -> &[u8] {
-        &self.bytes.all()[self.range(index)]
+        &self.part(index).bytes.all()[self.range(index)]
     }
 
     /// True when the file has packed tensors.
@@ -92,10 +174,14 @@ impl GgufFile {
     /// # Panics
     /// When there is no such tensor.
     pub fn advise(&self, index: usize, advice: Advice) {
-        if let Bytes::Mapped(map) = &self.bytes {
+        if let Bytes::Mapped(map) = &self.part(index).bytes {
             map.advise(self.range(index), advice);
         }
     }
+}
+
+fn invalid(path: &Path, fault: GgufFault) -> GgufError {
+    GgufError::Invalid { path: path.to_owned(), fault: Box::new(fault) }
 }
 
 impl Bytes {
@@ -110,6 +196,10 @@ impl Bytes {
 impl Source for GgufFile {
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.parts.iter().map(|part| part.path.clone()).collect()
     }
 
     fn metadata(&self) -> &Metadata {
@@ -141,10 +231,10 @@ impl Source for GgufFile {
     }
 
     fn lock(&self) -> io::Result<()> {
-        match &self.bytes {
+        self.parts.iter().try_for_each(|part| match &part.bytes {
             Bytes::Mapped(map) => map.lock(),
             Bytes::Held(_) => Ok(()),
-        }
+        })
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -168,7 +258,7 @@ impl GgufError {
     /// The rule that the file breaks, if it could be read at all.
     pub fn fault(&self) -> Option<&GgufFault> {
         match self {
-            GgufError::Map(_) => None,
+            GgufError::Map(_) | GgufError::MissingPart { .. } => None,
             GgufError::Invalid { fault, .. } => Some(fault),
         }
     }

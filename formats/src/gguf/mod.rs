@@ -13,6 +13,7 @@
 //! - [`Metadata`], [`Value`]: the keys.
 //! - [`GgufFile`]: a file read (v2 and v3). The reader is strict: it believes no number before it has been held against
 //!   the length of the file, and every rule it enforces has a name in [`GgufFault`].
+//!   A model in several parts is one of these too, opened by its first part.
 //! - [`GgufWriter`]: a GGUF (v3) written front to back, into anything that takes bytes; as a rule into an
 //!   [`OutputFile`](crate::output::OutputFile), which appears under its name only when it is complete.
 //!
@@ -29,6 +30,8 @@ mod file;
 mod limits;
 mod packed;
 mod parse;
+mod parts;
+pub(crate) mod split;
 mod strings;
 pub(crate) mod value;
 mod wire;
@@ -41,6 +44,7 @@ pub use limits::{
     MAX_TENSOR_NAME_BYTES,
 };
 pub use packed::{LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PACKED_ALIGNMENT, PACKED_TYPE_BASE};
+pub use parts::{PartsWriter, first_part_path};
 pub use strings::Strings;
 pub use value::{Array, Metadata, MetadataError, Required, Value};
 pub use writer::{GgufWriter, WriteError};

@@ -9,6 +9,7 @@ use super::cursor::{Cursor, Place};
 use super::fault::{GgufFault, recognise};
 use super::limits::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
 use super::packed::{LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PACKED_ALIGNMENT, PACKED_TYPE_BASE};
+use super::split::Split;
 use super::value::{Metadata, Required};
 use super::wire;
 use crate::source::{Encoding, TensorInfo};
@@ -26,6 +27,8 @@ pub(super) struct Header {
     pub ranges: Vec<Range<usize>>,
     /// Tensor numbers by name.
     pub names: HashMap<String, usize>,
+    /// Which part of a model in several files this is.
+    pub split: Option<Split>,
 }
 
 /// A tensor as the directory has it, before its bytes are looked for.
@@ -60,9 +63,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, GgufFault> {
     let metadata = keys(&mut cursor, key_count)?;
     let alignment = alignment(&metadata)?;
     let packed = packed_layout(&metadata, alignment)?;
-    if let Some(count @ 2..) = metadata.usize_opt("split.count")? {
-        return Err(GgufFault::Split { count });
-    }
+    let split = Split::read(&metadata)?;
 
     // Asked again, now that the keys have had their share.
     let tensor_count = cursor.count(tensor_count, MIN_TENSOR_BYTES, Place::Start)?;
@@ -80,7 +81,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, GgufFault> {
     let ranges = entries.iter().map(|e| locate(e, data_start, alignment, file.len())).collect::<Result<Vec<_>, _>>()?;
     let tensors: Vec<TensorInfo> = entries.into_iter().map(|e| e.info).collect();
     refuse_overlap(&tensors, &ranges)?;
-    Ok(Header { version, metadata, alignment, data_start, tensors, ranges, names })
+    Ok(Header { version, metadata, alignment, data_start, tensors, ranges, names, split })
 }
 
 fn keys(cursor: &mut Cursor, count: usize) -> Result<Metadata, GgufFault> {

@@ -52,6 +52,14 @@ pub enum WriteError {
         /// The bytes that are missing from it.
         left: usize,
     },
+    /// Parts so small that there would be more than `split.count` can say.
+    #[error("parts of {part_bytes} bytes would be {parts} files, more than a model can have; make them larger")]
+    TooManyParts {
+        /// The parts.
+        parts: usize,
+        /// The bytes of each.
+        part_bytes: u64,
+    },
     /// Data was handed in after the last tensor.
     #[error("{got} bytes given after the last tensor was complete")]
     NoTensorLeft {
@@ -114,6 +122,11 @@ impl<W: Write> GgufWriter<W> {
         Ok(())
     }
 
+    /// Whether every tensor has got its bytes.
+    pub(super) fn is_complete(&self) -> bool {
+        self.current == self.tensors.len()
+    }
+
     /// Checks that every tensor has got its bytes; returns what they were written to, and their number.
     pub fn complete(self) -> Result<(W, u64), WriteError> {
         match self.tensors.get(self.current) {
@@ -143,13 +156,21 @@ impl GgufWriter<OutputFile> {
     }
 }
 
-/// The header, padded to where tensor data starts; the alignment; the size of each tensor.
-fn header(metadata: &Metadata, tensors: &[TensorInfo]) -> Result<(Vec<u8>, usize, Vec<usize>), WriteError> {
-    let alignment = alignment(metadata)?;
-    let packed = packed_layout(metadata, alignment)?;
+/// The bytes of the header of a file with these keys and no tensors, unpadded.
+pub(super) fn header_bytes(metadata: &Metadata) -> Result<u64, WriteError> {
+    Ok(keys(metadata, 0)?.len() as u64)
+}
+
+/// The bytes of a tensor's entry in the directory.
+pub(super) fn entry_bytes(tensor: &TensorInfo) -> u64 {
+    (8 + tensor.name.len() + 4 + 8 * tensor.shape.len() + 4 + 8) as u64
+}
+
+/// The beginning of a header: everything but the directory of its `tensors` tensors.
+fn keys(metadata: &Metadata, tensors: usize) -> Result<Vec<u8>, WriteError> {
     let mut out = wire::MAGIC.to_vec();
     out.extend(3u32.to_le_bytes());
-    out.extend((tensors.len() as u64).to_le_bytes());
+    out.extend((tensors as u64).to_le_bytes());
     out.extend((metadata.len() as u64).to_le_bytes());
     for (number, (key, value)) in metadata.iter().enumerate() {
         if key.len() > MAX_KEY_BYTES {
@@ -158,7 +179,14 @@ fn header(metadata: &Metadata, tensors: &[TensorInfo]) -> Result<(Vec<u8>, usize
         put_string(&mut out, key);
         put_value(&mut out, key, value)?;
     }
+    Ok(out)
+}
 
+/// The header, padded to where tensor data starts; the alignment; the size of each tensor.
+fn header(metadata: &Metadata, tensors: &[TensorInfo]) -> Result<(Vec<u8>, usize, Vec<usize>), WriteError> {
+    let alignment = alignment(metadata)?;
+    let packed = packed_layout(metadata, alignment)?;
+    let mut out = keys(metadata, tensors.len())?;
     let mut sizes = Vec::with_capacity(tensors.len());
     let mut names = HashSet::new();
     let mut offset = 0u64;

@@ -50,6 +50,11 @@ pub fn check(path: &Path, inputs: &Inputs) -> Result<(), OutputError> {
     }
 }
 
+/// Whether `path` names a pipe, a device or a descriptor, which is written to as it is.
+pub fn is_stream(path: &Path) -> bool {
+    matches!(Target::of(path), Ok(Target::Stream(_)))
+}
+
 /// Where an output goes.
 enum Place {
     Stream(Stream),
@@ -96,13 +101,20 @@ impl OutputFile {
         Ok(OutputFile { path: path.to_owned(), to })
     }
 
+    /// Waits until the bytes are on the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sync(&self) -> Result<(), OutputError> {
+        let To::Temporary { file, .. } = &self.to else { return Ok(()) };
+        file.as_file().sync_all().map_err(|source| OutputError::Write { path: self.path.clone(), source })
+    }
+
     /// Waits until the bytes are on the disk, then gives the file its name.
     pub fn finish(self) -> Result<(), OutputError> {
+        self.sync()?;
         let OutputFile { path, to } = self;
         let To::Temporary { file, target, known } = to else { return Ok(()) };
-        if let Err(source) = file.as_file().sync_all() {
-            return Err(OutputError::Write { path, source });
-        }
         if let Err(e) = file.persist(&target) {
             return Err(OutputError::Place { path, source: e.error });
         }

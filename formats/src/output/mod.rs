@@ -12,5 +12,5 @@ mod target;
 pub mod unfinished;
 
 pub use error::OutputError;
-pub use file::{OutputFile, check};
+pub use file::{OutputFile, check, is_stream};
 pub use inputs::Inputs;

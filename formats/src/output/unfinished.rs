@@ -12,9 +12,9 @@ use crate::shared_text::SharedText;
 /// The longest path that Linux takes, with the zero at its end.
 const LONGEST: usize = 4096;
 
-/// Outputs that are known at the same time. There is one as a rule; more than these are written as well, but a signal
-/// may leave them.
-const SLOTS: usize = 8;
+/// Outputs that are known at the same time: one as a rule, or the parts of a model. More than these are written as
+/// well, but a signal may leave them.
+const SLOTS: usize = 256;
 
 static FILES: [Slot; SLOTS] = [const { Slot { taken: AtomicBool::new(false), path: SharedText::new() } }; SLOTS];
 

@@ -139,8 +139,13 @@ pub fn cases() -> Vec<Case> {
         ),
         case!(
             "one part of three",
+            file(&[key("split.count", 2, 3u16.to_le_bytes()), key("split.no", 2, 0u16.to_le_bytes())], &[], 0),
+            Fault::PartName { count: 3 }
+        ),
+        case!(
+            "a part without a number",
             file(&[key("split.count", 2, 3u16.to_le_bytes())], &[], 0),
-            Fault::Split { count: 3 }
+            Fault::Metadata(MetadataError::Missing { .. })
         ),
         case!(
             "a part count in words",

@@ -14,7 +14,7 @@ pub struct ModelFile {
     /// Its name, as [`open`](fn@quipu_runtime::open) takes it.
     #[serde(rename = "file")]
     pub path: PathBuf,
-    /// Bytes of the file, or of the tensors where there is none or several.
+    /// Bytes of the file or of all parts, or of the tensors where there is none or a directory.
     pub bytes: u64,
     /// All bytes of tensors, norms included, by all weights.
     pub bits_per_weight: f64,
@@ -54,7 +54,8 @@ impl ModelFile {
         let mut types: Vec<_> = weights_of.into_iter().map(share).collect();
         types.sort_by(|a, b| b.share.total_cmp(&a.share));
         let path = Path::new(name);
-        let of_file = std::fs::metadata(path).ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
+        let length = |file: &PathBuf| std::fs::metadata(file).ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
+        let of_file = source.files().iter().map(length).sum::<Option<u64>>();
         Ok(ModelFile {
             path: path.to_owned(),
             bytes: of_file.unwrap_or(bytes),

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use quipu_formats::convert::{
     self, ConvertError, ConvertOptions, ConvertProgress, Rounding, Summary, TensorRule, TypeRule,
 };
-use quipu_formats::gguf::WriteError;
 use quipu_formats::imatrix::Imatrix;
-use quipu_formats::output::{self, Inputs};
+use quipu_formats::output::Inputs;
 use quipu_formats::source::Source;
 use quipu_formats::threads;
 
@@ -70,6 +69,8 @@ pub struct QuantizeOptions {
     pub rounding: Rounding,
     /// What is known of the inputs of the matrices.
     pub calibrate_on: CalibrateOn,
+    /// The most bytes of a file, if the model is to be written in parts ([`ConvertOptions::part_bytes`]).
+    pub part_bytes: Option<u64>,
     /// What was read for these options, such as the text of a calibration: the output must not replace it.
     pub reads: Inputs,
 }
@@ -84,6 +85,7 @@ impl QuantizeOptions {
             packed: false,
             rounding: Rounding::default(),
             calibrate_on: CalibrateOn::default(),
+            part_bytes: None,
             reads: Inputs::new(),
         }
     }
@@ -146,12 +148,11 @@ pub fn quantize(
         .rounding(options.rounding)
         .imatrix_types(given.is_some())
         .imatrix(given)
+        .part_bytes(options.part_bytes)
         .reads(options.reads.clone());
     // Before the calibration, which may take hours.
     threads::start()?;
-    output::check(output.as_ref(), &convert::inputs(&*source, &convert))
-        .map_err(WriteError::from)
-        .map_err(ConvertError::from)?;
+    convert::check_output(&*source, &convert, output.as_ref()).map_err(ConvertError::from)?;
     if let Some(bits) = bits {
         types::check(&*source, bits, &convert)?;
     }

@@ -74,6 +74,11 @@ pub struct RoundingArgs {
     /// types with blocks of 32)
     #[arg(long, value_enum, default_value = "search", conflicts_with_all = ["imatrix", "calibrate"])]
     rounding: RoundingRule,
+    /// Write the model in parts of at most SIZE bytes each (500M, 2G: thousands of thousands), called
+    /// NAME-00001-of-00003.gguf and so on, as llama-gguf-split's are. Give the first part to whoever reads the model.
+    /// No tensor is cut, so one that is larger has a larger part
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    split_size: Option<u64>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -88,6 +93,7 @@ impl RoundingArgs {
         let types = self.target_bits.map_or(Types::Rule(rule), Types::Bits);
         let mut options = QuantizeOptions::new(types);
         options.packed = packed;
+        options.part_bytes = self.split_size;
         options.tensors = self.tensors;
         options.rounding = match self.rounding {
             RoundingRule::Search => Rounding::Search,
@@ -131,6 +137,21 @@ fn parse_bits(text: &str) -> Result<f64, String> {
     bits.ok_or_else(|| "expected a number of bits, such as 4.5".into())
 }
 
+/// A number of bytes, with K, M, G or T for thousands of thousands.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" => Some(1),
+        "K" => Some(1_000),
+        "M" => Some(1_000_000),
+        "G" => Some(1_000_000_000),
+        "T" => Some(1_000_000_000_000),
+        _ => None,
+    };
+    let size = unit.and_then(|unit: u64| unit.checked_mul(digits.parse().ok()?)).filter(|size| *size > 0);
+    size.ok_or_else(|| "expected a number of bytes, such as 500M or 2G".into())
+}
+
 /// `PATTERN=TYPE`.
 fn parse_tensor(rule: &str) -> Result<TensorRule, String> {
     let (pattern, ty) = rule.rsplit_once('=').ok_or("expected PATTERN=TYPE")?;
@@ -151,9 +172,12 @@ pub fn write(input: &Path, output: &Path, what: &'static str, options: &Quantize
         talk::warning(&warning.to_string());
     }
     let types: Vec<String> = written.types.iter().map(|(ty, count)| format!("{count} {ty}")).collect();
+    let name = match &*written.files {
+        [file] => file.display().to_string(),
+        parts => format!("{} and {} more parts", parts[0].display(), parts.len() - 1),
+    };
     talk::note(&format!(
-        "{}: {:.1} MB in {:.1} s, tensors: {}",
-        output.display(),
+        "{name}: {:.1} MB in {:.1} s, tensors: {}",
         written.bytes as f64 / 1e6,
         started.elapsed().as_secs_f64(),
         types.join(", ")

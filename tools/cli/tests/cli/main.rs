@@ -20,6 +20,7 @@ mod score;
 #[cfg(unix)]
 mod signals;
 mod smollm2;
+mod split;
 mod tuning;
 
 use std::ffi::OsStr;
