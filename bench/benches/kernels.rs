@@ -9,7 +9,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use quipu_bench::{Activations, Matrix};
 use quipu_kernels::{
-    AttentionScratch, Int8Loop, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Tile, state_len,
+    AttentionScratch, Int8Loop, Isa, Kernels, MatMut, Queries, Reading, SEGMENT, Scratch, Segment, Tile, state_len,
 };
 use quipu_quant::TensorType;
 use quipu_test_random::Random;
@@ -33,7 +33,7 @@ fn roofline(c: &mut Criterion) {
     let bytes = vec![1u8; 64 << 10];
     for kernels in Kernels::available() {
         for bits in [4, 8] {
-            for how in [Int8Loop::Long, Int8Loop::Wide] {
+            for how in Int8Loop::ALL {
                 const ROUNDS: usize = 1000;
                 group.throughput(Throughput::Elements(kernels.int8_loop(bits, how, ROUNDS)));
                 let id = BenchmarkId::new(format!("int8_{bits}bit_{how:?}"), kernels.isa());
@@ -43,13 +43,17 @@ fn roofline(c: &mut Criterion) {
         group.throughput(Throughput::Elements(kernels.f32_loop(1000)));
         group.bench_function(BenchmarkId::new("f32", kernels.isa()), |b| b.iter(|| kernels.f32_loop(1000)));
         group.throughput(Throughput::BytesDecimal(bytes.len() as u64));
-        group
-            .bench_function(BenchmarkId::new("read_L2", kernels.isa()), |b| b.iter(|| kernels.read(black_box(&bytes))));
+        let plain = Reading { four_places: false, ahead: 0 };
+        group.bench_function(BenchmarkId::new("read_L2", kernels.isa()), |b| {
+            b.iter(|| kernels.read(black_box(&bytes), plain))
+        });
         group.throughput(Throughput::BytesDecimal(memory.bytes().len() as u64));
         let all = memory.bytes();
-        group.bench_function(BenchmarkId::new("read_memory", kernels.isa()), |b| {
-            b.iter(|| kernels.read(black_box(all)))
-        });
+        for how in Reading::ALL {
+            let places = if how.four_places { 4 } else { 1 };
+            let id = BenchmarkId::new(format!("read_memory_{places}_places_{}_ahead", how.ahead), kernels.isa());
+            group.bench_function(id, |b| b.iter(|| kernels.read(black_box(all), how)));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::operands::activations::Tile;
 use crate::operands::matrix::{MatMut, Weights};
 use crate::ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
 use crate::ops::matmul_quant::Scratch;
-use crate::ops::roofline::Int8Loop;
+use crate::ops::roofline::{Int8Loop, Reading};
 use crate::tuning::Tuning;
 
 /// The kernels of one instruction set, from [`Isa::kernels`], which asks the CPU first.
@@ -39,7 +39,7 @@ pub(crate) struct Functions {
     pub(crate) finish: unsafe fn(&[f32], &mut [f32]),
     pub(crate) exp_sum: unsafe fn(&[f32], f64) -> f64,
     pub(crate) divergence_sums: DivergenceSums,
-    pub(crate) read: unsafe fn(&[u8]) -> i32,
+    pub(crate) read: unsafe fn(&[u8], Reading) -> i32,
     pub(crate) int8_loop: unsafe fn(u32, Int8Loop, usize) -> u64,
     pub(crate) f32_loop: unsafe fn(usize) -> u64,
 }
@@ -276,8 +276,8 @@ impl Kernels {
 
     /// Reads `x` as fast as memory gives it, but for less than 256 bytes at either end. Returns the sum of what was
     /// read as 32-bit integers, which wraps.
-    pub fn read(&self, x: &[u8]) -> i32 {
-        call!(self.read(x))
+    pub fn read(&self, x: &[u8], how: Reading) -> i32 {
+        call!(self.read(x, how))
     }
 
     /// Multiplies codes of `bits` bits (4 or 8) in registers with int8 activations in the first-level cache, `rounds`

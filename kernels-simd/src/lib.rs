@@ -83,5 +83,5 @@ pub use operands::activations::Tile;
 pub use operands::matrix::{MatMut, Weights, padded_rows};
 pub use ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
 pub use ops::matmul_quant::Scratch;
-pub use ops::roofline::Int8Loop;
+pub use ops::roofline::{Int8Loop, Reading};
 pub use tuning::{Ahead, Tuning, TuningError};

@@ -10,7 +10,7 @@ use crate::operands::activations::Tile;
 use crate::operands::matrix::{MatMut, Weights};
 use crate::ops::attention::{self, AttentionScratch, Queries, Segment};
 use crate::ops::matmul_quant::{self, Scratch};
-use crate::ops::roofline::{self, Int8Loop, Roofline};
+use crate::ops::roofline::{self, Int8Loop, Reading, Roofline};
 use crate::ops::{elementwise, matmul_float, softmax};
 use crate::simd::Simd;
 use crate::tuning::Tuning;
@@ -57,7 +57,7 @@ macro_rules! compile {
             fn exp_sum(x: &[f32], max: f64) -> f64 = |s| softmax::exp_sum(s, x, max);
             fn divergence_sums(base: &[f32], model: &[f32], max: [f64; 2]) -> [f64; 3]
                 = |s| softmax::divergence_sums(s, base, model, max);
-            fn read(x: &[u8]) -> i32 = |s| roofline::read(s, x);
+            fn read(x: &[u8], how: Reading) -> i32 = |s| roofline::read(s, x, how);
             fn int8_loop(bits: u32, how: Int8Loop, rounds: usize) -> u64 = |s| s.int8_loop(bits, how, rounds);
             fn f32_loop(rounds: usize) -> u64 = |s| roofline::float32(s, rounds);
         }

@@ -3,7 +3,8 @@
 use std::sync::Once;
 
 use quipu_kernels::{
-    Ahead, AttentionScratch, Isa, Kernels, MatMut, Queries, SEGMENT, Scratch, Segment, Tuning, Weights, state_len,
+    Ahead, AttentionScratch, Isa, Kernels, MatMut, Queries, Reading, SEGMENT, Scratch, Segment, Tuning, Weights,
+    state_len,
 };
 use quipu_quant::TensorType;
 use quipu_quant::blocks::f16_scales;
@@ -402,11 +403,14 @@ fn attention_is_the_same_everywhere_and_right() {
 /// A loop that leaves something out would make the machine look faster than it is.
 #[test]
 fn all_memory_is_read() {
-    let numbers: Vec<i32> = (0..4096).map(|i: i32| i.wrapping_mul(0x9e37_79b1_u32 as i32)).collect();
+    // Whole parts of one place, but not of four.
+    let numbers: Vec<i32> = (0..4096 + 64 * 7).map(|i: i32| i.wrapping_mul(0x9e37_79b1_u32 as i32)).collect();
     let sum = numbers.iter().fold(0i32, |a, &b| a.wrapping_add(b));
     // SAFETY: an i32 is four bytes.
     let (_, bytes, _) = unsafe { numbers.align_to::<u8>() };
     for kernels in all() {
-        assert_eq!(kernels.read(bytes), sum, "{}", kernels.isa());
+        for how in Reading::ALL {
+            assert_eq!(kernels.read(bytes, how), sum, "{} {how:?}", kernels.isa());
+        }
     }
 }

@@ -9,15 +9,66 @@ use std::hint::black_box;
 use crate::gemm::Gemm;
 use crate::simd::{ActBlock, LINE, Simd};
 
+/// A way to read memory. Which is the fastest is the CPU's and its memory's matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Four places are read in turns, a quarter of the whole apart, instead of one.
+    pub four_places: bool,
+    /// How many bytes ahead lines are prefetched; 0: not at all.
+    pub ahead: usize,
+}
+
+impl Reading {
+    /// Those that some machine is known to read fastest by.
+    pub const ALL: [Reading; 7] = {
+        const fn one(ahead: usize) -> Reading {
+            Reading { four_places: false, ahead }
+        }
+        const fn four(ahead: usize) -> Reading {
+            Reading { four_places: true, ahead }
+        }
+        [one(0), one(1 << 10), one(2 << 10), one(8 << 10), four(0), four(2 << 10), four(8 << 10)]
+    };
+}
+
 /// Reads `x` from beginning to end, but for less than 256 bytes at either. The sum keeps the reads from being left out.
 #[inline(always)]
-pub(crate) fn read<S: Simd>(s: S, x: &[u8]) -> i32 {
+pub(crate) fn read<S: Simd>(s: S, x: &[u8], how: Reading) -> i32 {
     // SAFETY: four bytes are an i32, whatever they are.
     let (_, x, _) = unsafe { x.align_to::<i32>() };
+    match (how.four_places, how.ahead > 0) {
+        (false, false) => sum::<S, 1, false>(s, x, 0),
+        (false, true) => sum::<S, 1, true>(s, x, how.ahead),
+        (true, false) => sum::<S, 4, false>(s, x, 0),
+        (true, true) => sum::<S, 4, true>(s, x, how.ahead),
+    }
+}
+
+#[inline(always)]
+fn sum<S: Simd, const PLACES: usize, const PREFETCH: bool>(s: S, x: &[i32], ahead: usize) -> i32 {
+    /// Numbers read at a time: four lines of the cache.
+    const PART: usize = 4 * LINE / 4;
+    let each = x.len() / PLACES / PART * PART;
     let mut sums = [s.splat_i32(0); 4];
-    for part in x.chunks_exact(4 * S::LANES) {
-        for i in 0..4 {
-            sums[i] = s.add_i32(sums[i], s.load_i32(&part[i * S::LANES..]));
+    for at in (0..each).step_by(PART) {
+        for place in 0..PLACES {
+            let part = &x[place * each + at..][..PART];
+            if PREFETCH {
+                // SAFETY: an i32 is four bytes.
+                let (_, bytes, _) = unsafe { part.align_to::<u8>() };
+                for line in 0..4 {
+                    s.prefetch(&bytes[LINE * line..], ahead);
+                }
+            }
+            for i in 0..PART / S::LANES {
+                sums[i % 4] = s.add_i32(sums[i % 4], s.load_i32(&part[i * S::LANES..]));
+            }
+        }
+    }
+    // What is no whole part of every place.
+    for part in x[PLACES * each..].chunks_exact(PART) {
+        for i in 0..PART / S::LANES {
+            sums[i % 4] = s.add_i32(sums[i % 4], s.load_i32(&part[i * S::LANES..]));
         }
     }
     let mut lanes = [0; 16];
@@ -34,14 +85,25 @@ pub(crate) trait Roofline: Gemm {
     }
 }
 
-/// How a loop that multiplies bytes can go about it. Sums wait for each other, so there must be many; registers are
-/// few. Which is faster is the CPU's matter.
+/// How a loop that multiplies bytes can go about it: how many lines of codes it keeps in registers, and how many sums
+/// side by side, one for each row of activations. Sums wait for each other, so there must be many; registers are few.
+/// Which is fastest is the CPU's matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Int8Loop {
     /// Eight lines of codes, four rows of activations.
-    Long,
+    Lines8Rows4,
+    /// Eight lines of codes, sixteen rows of activations.
+    Lines8Rows16,
     /// Four lines of codes, ten rows of activations.
-    Wide,
+    Lines4Rows10,
+    /// Four lines of codes, twenty rows of activations.
+    Lines4Rows20,
+}
+
+impl Int8Loop {
+    /// All of them.
+    pub const ALL: [Int8Loop; 4] =
+        [Int8Loop::Lines8Rows4, Int8Loop::Lines8Rows16, Int8Loop::Lines4Rows10, Int8Loop::Lines4Rows20];
 }
 
 /// `rounds` times the products of codes in registers, of 4 or 8 bits, with activations in the first-level cache;
@@ -49,10 +111,14 @@ pub enum Int8Loop {
 #[inline(always)]
 pub(crate) fn int8<S: Gemm>(s: S, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
     match (bits, how) {
-        (4, Int8Loop::Long) => dots::<S, 8, 4, 4>(s, rounds),
-        (4, Int8Loop::Wide) => dots::<S, 4, 4, 10>(s, rounds),
-        (_, Int8Loop::Long) => dots::<S, 8, 8, 4>(s, rounds),
-        (_, Int8Loop::Wide) => dots::<S, 4, 8, 10>(s, rounds),
+        (4, Int8Loop::Lines8Rows4) => dots::<S, 8, 4, 4>(s, rounds),
+        (4, Int8Loop::Lines8Rows16) => dots::<S, 8, 4, 16>(s, rounds),
+        (4, Int8Loop::Lines4Rows10) => dots::<S, 4, 4, 10>(s, rounds),
+        (4, Int8Loop::Lines4Rows20) => dots::<S, 4, 4, 20>(s, rounds),
+        (_, Int8Loop::Lines8Rows4) => dots::<S, 8, 8, 4>(s, rounds),
+        (_, Int8Loop::Lines8Rows16) => dots::<S, 8, 8, 16>(s, rounds),
+        (_, Int8Loop::Lines4Rows10) => dots::<S, 4, 8, 10>(s, rounds),
+        (_, Int8Loop::Lines4Rows20) => dots::<S, 4, 8, 20>(s, rounds),
     }
 }
 

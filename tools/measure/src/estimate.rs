@@ -11,16 +11,18 @@ use serde::Serialize;
 
 use crate::cost::Cost;
 use crate::error::MeasureError;
-use crate::roofline::Roofline;
+use crate::roofline::{Roof, Roofline, largest};
 
 /// What a number of threads does at best, per second.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MachineLimits {
     /// Threads in use.
     pub threads: usize,
-    /// Bytes read from memory in large pages, if the system gives them.
+    /// Bytes read from memory: the most of the samples.
     pub read_bytes_per_s: f64,
+    /// Bytes per second, time by time: memory may have states of different speed.
+    pub read_samples: Vec<f64>,
     /// Bytes read from memory in small pages.
     pub read_small_pages_bytes_per_s: f64,
     /// Multiplications of int8.
@@ -44,13 +46,16 @@ pub struct MachineLimits {
 /// # Ok::<(), quipu_measure::MeasureError>(())
 /// ```
 pub fn machine_limits(isa: Isa, threads: usize) -> Result<MachineLimits, MeasureError> {
-    let mut roofline = Roofline::new(isa, threads)?;
+    let mut roof = Roof::new(isa, threads, TensorType::Q4_0)?;
+    let f32_macs_per_s = roof.roofline().multiply_peak(TensorType::F32);
+    roof.look()?;
     Ok(MachineLimits {
         threads,
-        read_bytes_per_s: roofline.read_bandwidth(true)?,
-        read_small_pages_bytes_per_s: roofline.read_bandwidth(false)?,
-        int8_macs_per_s: roofline.multiply_peak(TensorType::Q4_0),
-        f32_macs_per_s: roofline.multiply_peak(TensorType::F32),
+        read_bytes_per_s: largest(roof.reads()),
+        read_samples: roof.reads().to_vec(),
+        read_small_pages_bytes_per_s: roof.small_pages(),
+        int8_macs_per_s: largest(roof.multiplications()),
+        f32_macs_per_s,
     })
 }
 

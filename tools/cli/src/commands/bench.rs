@@ -18,7 +18,7 @@ use crate::{model, out};
 /// tokens. With --sequences, so many texts are decoded together, one token of each in a step. Figures are medians of -r
 /// runs, for which the tests take turns. Decode is compared with the bandwidth at which the same threads read memory
 /// (each step reads all weights and every text's context), prefill with the most that they can multiply; both are
-/// measured in the same run.
+/// measured again and again between the tests, and the highest figure counts.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -119,6 +119,14 @@ fn show(bench: &Bench) -> Result<()> {
             count(run.threads, "thread"),
             run.load_ms / 1e3,
             run.first_token_ms / 1e3
+        ))?;
+        let reads = &run.limits.read_samples;
+        let least = reads.iter().copied().fold(f64::INFINITY, f64::min) / 1e9;
+        let most = reads.iter().copied().fold(0.0, f64::max) / 1e9;
+        out::line(format_args!(
+            "{:>7}  memory was read at {least:.1} to {most:.1} GB/s, looked at {} times between the tests",
+            "",
+            reads.len()
         ))?;
     }
     let cache = cpu::last_level_cache().unwrap_or(0);

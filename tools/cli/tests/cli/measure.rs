@@ -32,6 +32,12 @@ fn bench_reports_each_test_beside_its_roof() {
         assert!(number(run, "peak_rss_bytes") > number(&json, "weight_bytes"));
     }
 
+    // The limits are the most that was seen, and all that was seen is there.
+    for (most, samples) in [("read_bytes_per_s", "read_samples"), ("macs_per_s", "macs_samples")] {
+        let samples: Vec<f64> = run["roof"][samples].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+        assert!(samples.len() >= 2 && samples.iter().all(|&s| s > 0.0 && s <= number(&run["roof"], most)), "{json}");
+    }
+
     let results = run["results"].as_array().unwrap();
     let what: Vec<_> = results.iter().map(|r| (r["test"].as_str().unwrap(), r["depth"].as_u64().unwrap())).collect();
     assert_eq!(what, [("prefill", 0), ("decode", 0), ("prefill", 100), ("decode", 100)]);
@@ -43,6 +49,7 @@ fn bench_reports_each_test_beside_its_roof() {
         if result["test"] == "prefill" {
             let roof = number(&run["roof"], "macs_per_s");
             close(number(result, "percent_of_peak"), 100.0 * number(result, "macs_per_s") / roof);
+            assert!(number(result, "percent_of_peak") <= 100.0);
         } else {
             // Eight tokens see depth + 1 to depth + 8 positions: 4.5 more than the depth in the middle.
             let positions = result["depth"].as_f64().unwrap() + 4.5;

@@ -1,28 +1,32 @@
 //! How fast a model runs, beside what the machine could do.
 
 mod options;
+mod peak;
 mod results;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quipu_runtime::config::Config;
-use quipu_runtime::host::{cores::Cores, cpu, memory};
+use quipu_runtime::host::{cores::Cores, cpu};
 use quipu_runtime::model::BatchToken;
 use quipu_runtime::{Engine, Sequence};
 
 use crate::cost::Cost;
 use crate::error::MeasureError;
 use crate::monitor::{BenchStep, Event, Monitor};
-use crate::roofline::Roofline;
-use crate::speed::{Test, median, random_tokens, time};
+use crate::roofline::{Roof, caches, largest};
+use crate::speed::{Test, random_tokens, time};
 
 pub use options::BenchOptions;
 use options::FIRST_PROMPT;
+use peak::Peak;
+use results::Task;
 pub use results::{Bench, BenchResult, BenchRun, Limits, Rate, SequencesResult};
 
 /// Measures how fast the model called `name` (see [`open`](fn@quipu_runtime::open)) runs: prompts read at once, tokens
 /// read one by one or of several sequences together, all after some context; and beside it how fast the same threads
-/// read memory and multiply. Tests take turns, so that what else the machine does meets all of them.
+/// read memory and multiply. Tests take turns, so that what else the machine does meets all of them, and the machine is
+/// looked at again and again between them.
 ///
 /// # Errors
 /// When there is nothing to measure, when the model can't be loaded, or when there is no room for the context.
@@ -67,22 +71,11 @@ pub fn bench(name: &str, options: &BenchOptions, monitor: &Monitor<'_>) -> Resul
     })
 }
 
-/// A test, and its tokens per second in each run.
-struct Samples<T> {
-    test: T,
-    depth: usize,
-    found: Vec<f64>,
-}
+/// How long the machine is not looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
-impl<T> Samples<T> {
-    fn new(test: T, depth: usize) -> Samples<T> {
-        Samples { test, depth, found: Vec::new() }
-    }
-
-    fn finish(self) -> (f64, Vec<f64>) {
-        (median(&self.found), self.found)
-    }
-}
+/// From so many times the caches on, what is read comes from memory.
+const BEYOND: u64 = 8;
 
 /// Everything with one number of threads and a context of so many positions.
 fn measure(
@@ -94,13 +87,10 @@ fn measure(
 ) -> Result<BenchRun, MeasureError> {
     let doing = |step| monitor.step(Event::Benchmark { threads, step });
     doing(BenchStep::Machine)?;
-    let mut roofline = Roofline::new(options.isa(), threads)?;
-    let limits =
-        Limits { read_bytes_per_s: roofline.read_bandwidth(true)?, macs_per_s: roofline.multiply_peak(cost.ty) };
-    drop(roofline);
+    let mut roof = Roof::new(options.isa(), threads, cost.ty)?;
 
     doing(BenchStep::Loading)?;
-    let resettable = memory::reset_peak();
+    let mut peak = Peak::start();
     let load = options.load.clone().threads(Some(threads)).context(Some(context));
     let start = Instant::now();
     let mut engine = Engine::load(quipu_runtime::open(name)?, &load, &|_, _| {})?;
@@ -112,7 +102,7 @@ fn measure(
     // The first pass of a large batch also waits for the system to give it memory.
     let warm_up = options.load.batch.min(options.longest_prompt()).max(1);
     engine.prefill(&mut engine.new_sequence(), &tokens[..warm_up])?;
-    let (mut alone, mut together, mut kv_bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut found, mut kv_bytes, mut looked) = (Vec::new(), 0, Instant::now());
     for &depth in &options.depths {
         let before = context_of(&mut engine, &tokens[..depth], options.load.batch, &doing)?;
         // Sequences that share pages would read them from the cache.
@@ -123,47 +113,56 @@ fn measure(
             time_together(&mut engine, &mut sequences, &[token])?;
             sequences.iter_mut().for_each(|sequence| sequence.truncate(depth));
         }
-        let (these, those) = (alone.len(), together.len());
-        let prompts = options.prompts.iter().map(|&count| (Test::Prefill, count));
-        let tests = prompts.chain([(Test::Decode, options.decode)]).filter(|&(_, count)| count > 0);
-        alone.extend(tests.map(|test| Samples::new(test, depth)));
-        together.extend(options.sequences.iter().map(|&n| Samples::new(n, depth)));
+        let mut tests: Vec<_> = tests(options, depth).map(|task| (task, Vec::new())).collect();
         let total = options.repetitions;
         for run in 1..=total {
-            for Samples { test: (test, count), found, .. } in &mut alone[these..] {
-                let (test, tokens) = (*test, &tokens[depth..][..*count]);
-                doing(BenchStep::Run { test, tokens: tokens.len(), depth, run, total })?;
-                let mut sequence = before.clone();
-                found.push(tokens.len() as f64 / time(&mut engine, &mut sequence, test, tokens)?);
-                kv_bytes = kv_bytes.max(sequence.bytes());
-            }
-            for Samples { test: count, found, .. } in &mut together[those..] {
-                let (sequences, tokens) = (&mut sequences[..*count], &tokens[depth..][..options.decode]);
-                doing(BenchStep::Sequences { sequences: *count, tokens: tokens.len(), depth, run, total })?;
-                found.push((*count * tokens.len()) as f64 / time_together(&mut engine, sequences, tokens)?);
-                kv_bytes = kv_bytes.max(sequences[0].bytes());
-                sequences.iter_mut().for_each(|sequence| sequence.truncate(depth));
+            for (task, samples) in &mut tests {
+                if looked.elapsed() > LOOK {
+                    doing(BenchStep::Machine)?;
+                    peak.without(|| roof.look())?;
+                    looked = Instant::now();
+                }
+                let (count, tokens) = (task.sequences, &tokens[depth..][..task.tokens]);
+                let seconds = if let Some(test) = task.test {
+                    doing(BenchStep::Run { test, tokens: tokens.len(), depth, run, total })?;
+                    let mut sequence = before.clone();
+                    let seconds = time(&mut engine, &mut sequence, test, tokens)?;
+                    kv_bytes = kv_bytes.max(sequence.bytes());
+                    seconds
+                } else {
+                    doing(BenchStep::Sequences { sequences: count, tokens: tokens.len(), depth, run, total })?;
+                    let seconds = time_together(&mut engine, &mut sequences[..count], tokens)?;
+                    sequences.iter_mut().for_each(|sequence| sequence.truncate(depth));
+                    seconds
+                };
+                samples.push((count * tokens.len()) as f64 / seconds);
             }
         }
+        found.append(&mut tests);
     }
-    let result = |samples: Samples<(Test, usize)>| {
-        let ((test, tokens), depth) = (samples.test, samples.depth);
-        BenchResult::new(cost, &limits, (test, tokens, depth), samples.finish())
-    };
-    let sequences = |samples: Samples<usize>| {
-        let what = (samples.test, options.decode, samples.depth);
-        SequencesResult::new(cost, &limits, what, samples.finish())
-    };
-    Ok(BenchRun {
-        threads,
-        limits,
-        load_ms,
-        first_token_ms,
-        peak_rss_bytes: memory::peak().filter(|_| resettable),
-        kv_bytes,
-        results: alone.into_iter().map(result).collect(),
-        sequences: together.into_iter().map(sequences).collect(),
-    })
+    peak.without(|| roof.look())?;
+
+    let mut limits = Limits::new(roof.reads(), roof.multiplications());
+    let from_memory = cost.decode_weight_bytes() >= BEYOND * caches(threads);
+    found.iter().for_each(|(task, samples)| limits.include(cost, task, largest(samples), from_memory));
+    let (mut results, mut sequences) = (Vec::new(), Vec::new());
+    for (task, samples) in found {
+        match task.test {
+            Some(test) => results.push(BenchResult::new(cost, &limits, test, &task, samples)),
+            None => sequences.push(SequencesResult::new(cost, &limits, &task, samples)),
+        }
+    }
+    let peak_rss_bytes = peak.most();
+    Ok(BenchRun { threads, limits, load_ms, first_token_ms, peak_rss_bytes, kv_bytes, results, sequences })
+}
+
+/// The tests after a context of `depth` tokens, in their order.
+fn tests(options: &BenchOptions, depth: usize) -> impl Iterator<Item = Task> {
+    let prompts = options.prompts.iter().map(|&tokens| (Some(Test::Prefill), 1, tokens));
+    let decode = (Some(Test::Decode), 1, options.decode);
+    let together = options.sequences.iter().map(|&sequences| (None, sequences, options.decode));
+    let all = prompts.chain([decode]).chain(together).filter(|&(_, _, tokens)| tokens > 0);
+    all.map(move |(test, sequences, tokens)| Task { test, sequences, tokens, depth })
 }
 
 /// A sequence that has read `tokens`, `batch` of them at a time.

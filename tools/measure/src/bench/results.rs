@@ -5,7 +5,8 @@ use quipu_runtime::Isa;
 use serde::Serialize;
 
 use crate::cost::Cost;
-use crate::speed::Test;
+use crate::roofline::largest;
+use crate::speed::{Test, median};
 
 /// What was measured of a model.
 #[derive(Clone, Debug, Serialize)]
@@ -60,14 +61,20 @@ pub struct BenchRun {
     pub sequences: Vec<SequencesResult>,
 }
 
-/// What some threads do at best.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// What some threads do at best: the most that was seen, and all that was seen. Memory may have states of different
+/// speed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes that they read from memory in a second.
+    /// Bytes that they read from memory in a second: the most of the samples, or what a test read, if that was more and
+    /// came from memory.
     pub read_bytes_per_s: f64,
-    /// Multiplications with weights of the model's type in a second.
+    /// Bytes per second, time by time.
+    pub read_samples: Vec<f64>,
+    /// Multiplications with weights of the model's type in a second; likewise.
     pub macs_per_s: f64,
+    /// Multiplications per second, time by time.
+    pub macs_samples: Vec<f64>,
 }
 
 /// What one test gave.
@@ -135,47 +142,83 @@ pub enum Rate {
     },
 }
 
+/// Tokens of one or of several sequences, and what they cost.
+pub(super) struct Task {
+    /// How a single sequence reads them; `None` for several that are decoded together.
+    pub(super) test: Option<Test>,
+    pub(super) sequences: usize,
+    /// Of each.
+    pub(super) tokens: usize,
+    pub(super) depth: usize,
+}
+
+impl Task {
+    /// Bytes that are read for each token, and multiplications with weights.
+    fn per_token(&self, cost: &Cost) -> (f64, f64) {
+        let (tokens, all) = (self.tokens as u64, self.tokens as f64 * self.sequences as f64);
+        let bytes = cost.decode_bytes(self.depth as u64, tokens, self.sequences as u64) as f64;
+        match self.test {
+            Some(Test::Prefill) => (0.0, cost.prefill_macs(tokens) as f64 / all),
+            _ => (bytes / all, (cost.layers.macs + cost.head.macs) as f64),
+        }
+    }
+}
+
+impl Limits {
+    /// What was seen of the machine.
+    pub(super) fn new(reads: &[f64], multiplications: &[f64]) -> Limits {
+        Limits {
+            read_bytes_per_s: largest(reads),
+            read_samples: reads.to_vec(),
+            macs_per_s: largest(multiplications),
+            macs_samples: multiplications.to_vec(),
+        }
+    }
+
+    /// A test that ran at so many tokens per second can't have exceeded the limits; `from_memory`: caches hold next to
+    /// nothing of what it read.
+    pub(super) fn include(&mut self, cost: &Cost, task: &Task, tokens_per_s: f64, from_memory: bool) {
+        let (bytes, macs) = task.per_token(cost);
+        self.macs_per_s = self.macs_per_s.max(macs * tokens_per_s);
+        if from_memory {
+            self.read_bytes_per_s = self.read_bytes_per_s.max(bytes * tokens_per_s);
+        }
+    }
+}
+
 impl BenchResult {
     /// For the median of the samples.
-    pub(super) fn new(
-        cost: &Cost,
-        limits: &Limits,
-        (test, tokens, depth): (Test, usize, usize),
-        (tokens_per_s, samples): (f64, Vec<f64>),
-    ) -> BenchResult {
-        let rate = |all: u64| all as f64 / tokens as f64 * tokens_per_s;
+    pub(super) fn new(cost: &Cost, limits: &Limits, test: Test, task: &Task, samples: Vec<f64>) -> BenchResult {
+        let tokens_per_s = median(&samples);
+        let (bytes, macs) = task.per_token(cost);
         let rate = match test {
             Test::Prefill => {
-                let macs_per_s = rate(cost.prefill_macs(tokens as u64));
+                let macs_per_s = macs * tokens_per_s;
                 Rate::Prefill { macs_per_s, percent_of_peak: 100.0 * macs_per_s / limits.macs_per_s }
             }
             Test::Decode => {
-                let bytes_per_s = rate(cost.decode_bytes(depth as u64, tokens as u64, 1));
+                let bytes_per_s = bytes * tokens_per_s;
                 Rate::Decode { bytes_per_s, percent_of_bandwidth: 100.0 * bytes_per_s / limits.read_bytes_per_s }
             }
         };
-        BenchResult { test, tokens, depth, tokens_per_s, samples, rate }
+        BenchResult { test, tokens: task.tokens, depth: task.depth, tokens_per_s, samples, rate }
     }
 }
 
 impl SequencesResult {
     /// For the median of the samples.
-    pub(super) fn new(
-        cost: &Cost,
-        limits: &Limits,
-        (sequences, tokens, depth): (usize, usize, usize),
-        (tokens_per_s, samples): (f64, Vec<f64>),
-    ) -> SequencesResult {
-        let all = (sequences * tokens) as f64;
-        let bytes = cost.decode_bytes(depth as u64, tokens as u64, sequences as u64);
-        let bytes_per_s = bytes as f64 / all * tokens_per_s;
-        let macs_per_s = (cost.layers.macs + cost.head.macs) as f64 * tokens_per_s;
+    pub(super) fn new(cost: &Cost, limits: &Limits, task: &Task, samples: Vec<f64>) -> SequencesResult {
+        let tokens_per_s = median(&samples);
+        let (bytes_per_s, macs_per_s) = {
+            let (bytes, macs) = task.per_token(cost);
+            (bytes * tokens_per_s, macs * tokens_per_s)
+        };
         SequencesResult {
-            sequences,
-            tokens,
-            depth,
+            sequences: task.sequences,
+            tokens: task.tokens,
+            depth: task.depth,
             tokens_per_s,
-            ms_per_step: 1e3 * sequences as f64 / tokens_per_s,
+            ms_per_step: 1e3 * task.sequences as f64 / tokens_per_s,
             samples,
             bytes_per_s,
             percent_of_bandwidth: 100.0 * bytes_per_s / limits.read_bytes_per_s,
@@ -191,33 +234,54 @@ mod tests {
 
     use super::*;
 
+    const COST: Cost = Cost {
+        layers: Work { bytes: 900, macs: 1800 },
+        head: Work { bytes: 100, macs: 200 },
+        resident_bytes: 1000,
+        position_bytes: 10,
+        ty: TensorType::Q4_0,
+    };
+
+    fn alone(test: Test, tokens: usize, depth: usize) -> Task {
+        Task { test: Some(test), sequences: 1, tokens, depth }
+    }
+
     /// A thousand bytes a token at 2 tokens per second are 2000 bytes per second; the context adds its part. Sequences
     /// that are decoded together share the weights.
     #[test]
     fn rates_are_the_cost_times_the_speed() {
-        let cost = Cost {
-            layers: Work { bytes: 900, macs: 1800 },
-            head: Work { bytes: 100, macs: 200 },
-            resident_bytes: 1000,
-            position_bytes: 10,
-            ty: TensorType::Q4_0,
-        };
-        let limits = Limits { read_bytes_per_s: 1e4, macs_per_s: 1e5 };
+        let limits = Limits::new(&[1e3, 1e4], &[1e5, 7.0]);
+        let rate =
+            |test, tokens, depth| BenchResult::new(&COST, &limits, test, &alone(test, tokens, depth), vec![2.0]).rate;
         let decode = |tokens, depth, bytes_per_s: f64| {
-            let found = BenchResult::new(&cost, &limits, (Test::Decode, tokens, depth), (2.0, vec![2.0]));
             let percent_of_bandwidth = bytes_per_s / 100.0;
-            assert_eq!(found.rate, Rate::Decode { bytes_per_s, percent_of_bandwidth });
+            assert_eq!(rate(Test::Decode, tokens, depth), Rate::Decode { bytes_per_s, percent_of_bandwidth });
         };
         decode(1, 0, 2.0 * 1010.0);
         decode(3, 100, 2.0 * (1000.0 + 1020.0));
         let macs_per_s = 2.0 * (1800.0 + 20.0);
-        let found = BenchResult::new(&cost, &limits, (Test::Prefill, 10, 0), (2.0, vec![2.0]));
-        assert_eq!(found.rate, Rate::Prefill { macs_per_s, percent_of_peak: macs_per_s / 1000.0 });
+        let expected = Rate::Prefill { macs_per_s, percent_of_peak: macs_per_s / 1000.0 };
+        assert_eq!(rate(Test::Prefill, 10, 0), expected);
 
-        let found = SequencesResult::new(&cost, &limits, (4, 3, 100), (2.0, vec![2.0]));
+        let task = Task { test: None, sequences: 4, tokens: 3, depth: 100 };
+        let found = SequencesResult::new(&COST, &limits, &task, vec![2.0]);
         assert_eq!((found.ms_per_step, found.macs_per_s, found.percent_of_peak), (2000.0, 4000.0, 4.0));
         // Half a step in a second: the weights once, and four times 102 positions.
         let bytes_per_s = 0.5 * (1000.0 + 4.0 * 1020.0);
         assert_eq!((found.bytes_per_s, found.percent_of_bandwidth), (bytes_per_s, bytes_per_s / 100.0));
+    }
+
+    #[test]
+    fn no_test_exceeds_the_limits_unless_a_cache_helped() {
+        let mut limits = Limits::new(&[900.0, 1000.0], &[1e4]);
+        limits.include(&COST, &alone(Test::Decode, 1, 0), 0.5, true);
+        assert_eq!((limits.read_bytes_per_s, limits.macs_per_s), (1000.0, 1e4));
+        limits.include(&COST, &alone(Test::Decode, 1, 0), 2.0, false);
+        assert_eq!(limits.read_bytes_per_s, 1000.0);
+        limits.include(&COST, &alone(Test::Decode, 1, 0), 2.0, true);
+        assert_eq!(limits.read_bytes_per_s, 2020.0);
+        limits.include(&COST, &alone(Test::Prefill, 10, 0), 10.0, true);
+        assert_eq!((limits.read_bytes_per_s, limits.macs_per_s), (2020.0, 18_200.0));
+        assert_eq!(limits.read_samples, [900.0, 1000.0]);
     }
 }
