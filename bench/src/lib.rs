@@ -3,6 +3,8 @@
 //! - `benches/kernels.rs`: every kernel on every instruction set, in GB/s and multiplications per second. `cargo bench
 //!   -p quipu-bench` runs all; a part by its name: `cargo bench -p quipu-bench -- matmul/q4_0/avx2`.
 //! - `compare`: Quipu and a `llama-bench` in turns on one model.
+//! - `record`: the log of measurements by CPU (`README.md`), with models that `quipu-bench` makes; `elsewhere`: the
+//!   same for a machine without compiler and network.
 //!
 //! A whole model beside the machine's own limits is the matter of `quipu bench`.
 
