@@ -12,6 +12,7 @@
 //! - [`threads`]: the threads that converting takes.
 //! - [`output`]: files that appear when they are complete, and never in the place of what is being read;
 //!   [`mapped`]: the files that are mapped at the moment; [`shared_text`]: what of both a signal handler can read.
+//! - [`oddity`]: what is odd about a model's files and changes nothing that it computes.
 //!
 //! The tensors of a file, whatever it is:
 //!
@@ -40,6 +41,7 @@ pub mod hf;
 pub mod imatrix;
 pub mod map;
 pub mod mapped;
+pub mod oddity;
 pub mod output;
 pub mod safetensors;
 pub mod shared_text;

@@ -13,6 +13,7 @@ use quipu_quant::{InterleavedType, StoredType, TensorType, stored};
 
 use crate::families::names::{Input, Role, TensorName};
 use crate::gguf::value::Metadata;
+use crate::oddity::Oddity;
 
 /// How the weights of a tensor lie in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -172,6 +173,11 @@ pub trait Source: Sync + Send {
 
     /// The tensor directory, in file order.
     fn tensors(&self) -> &[TensorInfo];
+
+    /// What is odd about the files; a user should be told.
+    fn oddities(&self) -> &[Oddity] {
+        &[]
+    }
 
     /// `rows` of tensor number `index` as plain rows of [`TensorInfo::ty`], one after the other, whatever the
     /// [`Encoding`]: borrowed from the mapping where they lie there as they are, computed where they do not.

@@ -20,6 +20,7 @@ use crate::pool::Pool;
 
 /// Why a model can't be calibrated.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CalibrationError {
     /// It can't be loaded.
     #[error(transparent)]

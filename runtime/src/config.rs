@@ -1,7 +1,7 @@
 //! The sizes of a model, from GGUF metadata.
 
 use quipu_formats::families::{Family, LayerPlan, Sizes, YARN_BETAS, keys, known_architectures, yarn_attention};
-use quipu_formats::gguf::{Metadata, MetadataError, Required};
+use quipu_formats::gguf::{Metadata, MetadataError, Required, Value};
 
 use crate::rope_scaling::{RopeMethod, RopeScaling};
 
@@ -38,6 +38,7 @@ pub struct Config {
 
 /// Why a file's metadata does not describe a model that this runtime runs.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A key is missing or has the wrong type.
     #[error(transparent)]
@@ -86,8 +87,15 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
+    /// A number; or one for each layer, if they are all the same.
     fn usize(&self, key: &str) -> Result<Option<usize>, ConfigError> {
-        Ok(self.metadata.usize_opt(&self.family.key(key))?)
+        let whole = self.family.key(key);
+        let Some(Value::Array(array)) = self.metadata.get(&whole) else { return Ok(self.metadata.usize_opt(&whole)?) };
+        let numbers = array.integers().unwrap_or_default();
+        match numbers.first() {
+            Some(&first) if numbers.iter().all(|&n| n == first) => Ok(usize::try_from(first).ok()),
+            _ => Err(self.wrong(key, "an array", "a number, the same for all layers".into())),
+        }
     }
 
     fn f32(&self, key: &str) -> Result<Option<f32>, ConfigError> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use quipu_formats::gguf::{Array, GgufFile, GgufWriter, Metadata, Value};
 use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::TensorType;
+use quipu_runtime::calibration::calibration_pass;
+use quipu_runtime::config::Config;
 use quipu_runtime::{Engine, LoadError, LoadOptions, WeightsError};
 
 fn demo() -> GgufFile {
@@ -122,4 +124,81 @@ fn more_tokens_than_embeddings_are_refused_before_the_weights_are_loaded() {
     let (error, part) = refused(write(dir.path().join("model.gguf"), one_more));
     assert!(matches!(error, LoadError::Vocabulary { tokens: 8193, rows: 8192, .. }), "{error}");
     assert_early(part);
+}
+
+/// llama.cpp's arrays have a number for each layer; where they are all the same, that is the model's number.
+#[test]
+fn arrays_of_one_number_for_all_layers_are_that_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = |numbers: Vec<i32>| {
+        let path = dir.path().join("model.gguf");
+        let source = write(path, |m| m.set("llama.attention.head_count_kv", Value::Array(Array::I32(numbers.clone()))));
+        Config::from_metadata(source.metadata())
+    };
+    let heads = Config::from_metadata(demo().metadata()).unwrap().kv_heads;
+    assert_eq!(config(vec![heads as i32; 5]).unwrap().kv_heads, heads);
+    for numbers in [vec![], vec![heads as i32, 1], vec![-1, -1]] {
+        let error = config(numbers).unwrap_err().to_string();
+        assert!(error.contains("head_count_kv") && error.contains("the same for all layers"), "{error}");
+    }
+}
+
+/// The demo model with one more tensor called `name`.
+fn with_extra(path: PathBuf, name: &str, change: impl Fn(&mut Metadata)) -> Box<dyn Source> {
+    let source = demo();
+    let mut metadata = source.metadata().clone();
+    change(&mut metadata);
+    let mut tensors = source.tensors().to_vec();
+    tensors.push(TensorInfo::new(name, Encoding::Plain(TensorType::F32), vec![32]));
+    let mut writer = GgufWriter::create(&path, None, &metadata, &tensors).unwrap();
+    for (i, tensor) in source.tensors().iter().enumerate() {
+        writer.write_tensor_part(&source.rows(i, 0..tensor.rows())).unwrap();
+    }
+    writer.write_tensor_part(&[0; 4 * 32]).unwrap();
+    writer.finish().unwrap();
+    Box::new(GgufFile::open(path).unwrap())
+}
+
+/// A model that was made with more than what its metadata tells would say something else without it.
+#[test]
+fn what_would_not_be_used_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = || dir.path().join("model.gguf");
+    let layers = Config::from_metadata(demo().metadata()).unwrap().layers;
+    let beyond = format!("blk.{layers}.attn_norm.weight");
+    for name in [
+        "blk.0.attn_q_norm.weight",
+        "blk.0.attn_norm.bias",
+        "blk.0.unheard.of",
+        "blk.x.y",
+        &beyond,
+        "output_norm.bias",
+        "token_embd_norm.weight",
+        "token_types.weight",
+    ] {
+        let (error, part) = refused(with_extra(path(), name, |_| {}));
+        assert!(matches!(&error, LoadError::Weights(WeightsError::Unused { name: n, .. }) if n == name), "{error}");
+        assert_eq!(part, 0.0, "nothing is packed before that is known");
+    }
+    let fewer = |m: &mut Metadata| m.set("llama.block_count", Value::U32(layers as u32 - 1));
+    let (error, _) = refused(write(path(), fewer));
+    assert!(error.to_string().contains(&format!("the model has {} layers", layers - 1)), "{error}");
+    // Calibration reads layer by layer.
+    let pass = |source: Box<dyn Source>| {
+        let (isa, cancel) = (quipu_runtime::Isa::best(), quipu_runtime::Cancel::new());
+        calibration_pass(source.into(), &[vec![1, 2]], isa, &cancel, &mut |_, _| {}, &mut |_, _| {})
+    };
+    assert!(pass(write(path(), fewer)).unwrap_err().to_string().contains("would not be used"));
+    assert!(pass(write(path(), |_| {})).is_ok());
+}
+
+#[test]
+fn what_stands_beside_a_model_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = with_extra(dir.path().join("model.gguf"), "v_head.summary.weight", |_| {});
+    let engine = Engine::load(source, &LoadOptions::default(), &|_, _| {}).unwrap();
+    let told = engine.oddities();
+    assert!(told.len() == 1 && told[0].to_string().contains("v_head.summary.weight"), "{told:?}");
+    let engine = Engine::load(Box::new(demo()), &LoadOptions::default(), &|_, _| {}).unwrap();
+    assert!(engine.oddities().is_empty());
 }

@@ -2,7 +2,7 @@
 //! which order things happen.
 
 use quipu_formats::gguf::{Array, Metadata, Value};
-use quipu_runtime::tokenizer::{TextStream, Tokenizer, TokenizerError};
+use quipu_runtime::tokenizer::{TextStream, Tokenizer};
 
 const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
@@ -228,8 +228,27 @@ fn special_tokens() {
     let tokenizer = load(&metadata);
     let ends: Vec<u32> = (0..11).filter(|id| tokenizer.is_end_of_generation(*id)).collect();
     assert_eq!(ends, [0, 8, 9, 10], "all that the file lists, and what the name says");
-    metadata.set("quipu.tokenizer.eos_token_ids", Value::Array(Array::I32(vec![-1])));
-    assert!(matches!(Tokenizer::from_metadata(&metadata), Err(TokenizerError::IdOutOfRange { .. })));
+}
+
+/// As llama.cpp does, and with a word about it.
+#[test]
+fn special_ids_that_no_token_has_are_ignored() {
+    let mut metadata = bpe();
+    let tokens = load(&metadata).vocab_size();
+    let bad = Value::Array(Array::I32(vec![-2, 10, 11]));
+    let keys = ["quipu.tokenizer.eos_token_ids", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"];
+    let values = [bad, Value::U32(tokens as u32), Value::I32(-3)];
+    keys.iter().zip(values).for_each(|(key, value)| metadata.set(*key, value));
+    let tokenizer = load(&metadata);
+    let told: Vec<String> = tokenizer.oddities().iter().map(ToString::to_string).collect();
+    for (key, id) in keys.iter().zip(["-2", "11", "-3"]) {
+        assert!(told.iter().any(|line| line.contains(key) && line.contains(&format!(" {id},"))), "{key}: {told:?}");
+    }
+    assert_eq!(tokenizer.eos(), None);
+    assert!(tokenizer.is_end_of_generation(10) && !tokenizer.is_end_of_generation(11));
+    // Some writers put -1 for none.
+    metadata.set("tokenizer.ggml.eot_token_id", Value::I32(-1));
+    assert_eq!(load(&metadata).oddities().len(), told.len() - 1);
 }
 
 #[test]
@@ -245,7 +264,9 @@ fn bos_and_eos_once() {
     assert_eq!(tokenizer.encode("<s>a<s>", true, true), [7, 0, 7]);
     assert_eq!(tokenizer.encode("<s>a", false, true), [7, 0]);
     metadata.remove("tokenizer.ggml.bos_token_id");
-    assert!(matches!(Tokenizer::from_metadata(&metadata), Err(TokenizerError::NoSuchSpecial { .. })));
+    let tokenizer = load(&metadata);
+    assert_eq!(tokenizer.encode("a", true, true), [0, 7], "a wish for a token that is not named");
+    assert!(tokenizer.oddities()[0].to_string().contains("bos_token_id"), "{:?}", tokenizer.oddities());
 
     let mut metadata = spm();
     assert_eq!(pieces(&load(&metadata), &load(&metadata).encode("a", true, false)), ["<s>", "▁a"]);

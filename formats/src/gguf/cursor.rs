@@ -1,5 +1,6 @@
 //! Reading little-endian values from the head of a file, never past its end.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::fault::{GgufFault, quote};
@@ -34,11 +35,13 @@ impl fmt::Display for Place<'_> {
 pub(super) struct Cursor<'a> {
     file: &'a [u8],
     at: usize,
+    /// The keys whose texts are no UTF-8.
+    pub not_utf8: Vec<String>,
 }
 
 impl<'a> Cursor<'a> {
     pub fn new(file: &'a [u8]) -> Self {
-        Cursor { file, at: 0 }
+        Cursor { file, at: 0, not_utf8: Vec::new() }
     }
 
     pub fn at(&self) -> usize {
@@ -103,6 +106,15 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    /// A text of the value of `key`; what is no UTF-8 in it becomes U+FFFD.
+    fn text(&mut self, key: &str) -> Result<Cow<'a, str>, GgufFault> {
+        let text = String::from_utf8_lossy(self.string_bytes(Place::Value(key))?);
+        if matches!(text, Cow::Owned(_)) && self.not_utf8.last().is_none_or(|last| last != key) {
+            self.not_utf8.push(key.into());
+        }
+        Ok(text)
+    }
+
     /// The value of `key`, whose type number is `id`.
     pub fn value(&mut self, id: u32, key: &str) -> Result<Value, GgufFault> {
         let p = Place::Value(key);
@@ -118,7 +130,7 @@ impl<'a> Cursor<'a> {
             wire::F32 => Value::F32(f32::from_le_bytes(self.array_of(p)?)),
             wire::F64 => Value::F64(f64::from_le_bytes(self.array_of(p)?)),
             wire::BOOL => Value::Bool(bool_of(self.array_of::<1>(p)?[0], key)?),
-            wire::STRING => Value::String(self.string(p)?.to_owned()),
+            wire::STRING => Value::String(self.text(key)?.into_owned()),
             wire::ARRAY => Value::Array(self.array(key, 1)?),
             id => return Err(GgufFault::UnknownValueType { key: key.into(), id }),
         })
@@ -155,7 +167,7 @@ impl<'a> Cursor<'a> {
             wire::STRING => {
                 let mut strings = Strings::with_capacity(n.min(MODEST));
                 for _ in 0..n {
-                    strings.push(self.string(p)?);
+                    strings.push(&self.text(key)?);
                 }
                 Array::String(strings)
             }

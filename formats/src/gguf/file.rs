@@ -11,6 +11,7 @@ use super::parse::{Header, parse};
 use super::split::{Split, parts_beside};
 use super::value::Metadata;
 use crate::map::{Advice, MapError, MappedFile};
+use crate::oddity::Oddity;
 use crate::source::{SharedBytes, Source, TensorInfo};
 
 /// A GGUF (version 2 or 3, plain or packed): its header copied out and checked, its tensors where they lie. They may
@@ -208,6 +209,10 @@ impl Source for GgufFile {
 
     fn tensors(&self) -> &[TensorInfo] {
         &self.header.tensors
+    }
+
+    fn oddities(&self) -> &[Oddity] {
+        &self.header.oddities
     }
 
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]> {

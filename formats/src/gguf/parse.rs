@@ -6,12 +6,13 @@ use std::ops::Range;
 use quipu_quant::{InterleavedType, StoredType, TensorType};
 
 use super::cursor::{Cursor, Place};
-use super::fault::{GgufFault, recognise};
+use super::fault::{GgufFault, quote, recognise};
 use super::limits::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
 use super::packed::{LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PACKED_ALIGNMENT, PACKED_TYPE_BASE};
 use super::split::Split;
 use super::value::{Metadata, Required};
 use super::wire;
+use crate::oddity::Oddity;
 use crate::source::{Encoding, TensorInfo};
 
 /// What the head of a file says, checked.
@@ -29,6 +30,7 @@ pub(super) struct Header {
     pub names: HashMap<String, usize>,
     /// Which part of a model in several files this is.
     pub split: Option<Split>,
+    pub oddities: Vec<Oddity>,
 }
 
 /// A tensor as the directory has it, before its bytes are looked for.
@@ -81,7 +83,9 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, GgufFault> {
     let ranges = entries.iter().map(|e| locate(e, data_start, alignment, file.len())).collect::<Result<Vec<_>, _>>()?;
     let tensors: Vec<TensorInfo> = entries.into_iter().map(|e| e.info).collect();
     refuse_overlap(&tensors, &ranges)?;
-    Ok(Header { version, metadata, alignment, data_start, tensors, ranges, names, split })
+    let not_utf8 = |key| Oddity::NotUtf8 { place: format!("the value of {}", quote(key)) };
+    let oddities = cursor.not_utf8.iter().map(|key| not_utf8(key)).collect();
+    Ok(Header { version, metadata, alignment, data_start, tensors, ranges, names, split, oddities })
 }
 
 fn keys(cursor: &mut Cursor, count: usize) -> Result<Metadata, GgufFault> {

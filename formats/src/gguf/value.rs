@@ -118,6 +118,26 @@ impl Array {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The elements, if they are integers and none is negative, whatever integer type the writer chose.
+    pub fn integers(&self) -> Option<Vec<u64>> {
+        macro_rules! each {
+            ($v:expr) => {
+                $v.iter().map(|&n| n.try_into().ok()).collect()
+            };
+        }
+        match self {
+            Array::U8(v) => each!(v),
+            Array::I8(v) => each!(v),
+            Array::U16(v) => each!(v),
+            Array::I16(v) => each!(v),
+            Array::U32(v) => each!(v),
+            Array::I32(v) => each!(v),
+            Array::U64(v) => each!(v),
+            Array::I64(v) => each!(v),
+            _ => None,
+        }
+    }
 }
 
 /// A metadata key that is missing or of the wrong type.

@@ -8,6 +8,7 @@ use super::json::{FileError, KeyError, MAX_SMALL_BYTES, Object, describe, read_j
 use super::quantised::method::{MethodFault, Quantisation};
 use super::rope_scaling::{RopeFault, RopeScaling, read_rope};
 use crate::families::{Bias, FAMILIES, Family, Sizes};
+use crate::oddity::Oddity;
 
 /// A rule that a config.json breaks, or something in it that Quipu does not run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -86,6 +87,9 @@ pub struct HfConfig {
     pub name_or_path: Option<String>,
 }
 
+/// transformers' names of SiLU (Ramachandran et al. 2017 call it swish).
+const SILU: [&str; 2] = ["silu", "swish"];
+
 /// config.json as it is, for keys that concern others (token ids).
 pub(super) type Json = Map<String, Value>;
 
@@ -97,11 +101,11 @@ pub(super) fn read(path: &Path) -> Result<Option<Json>, FileError> {
 impl HfConfig {
     /// Reads and checks the keys of a model, in transformers 4's spelling or 5's. An absent key has the default of
     /// transformers' class where there is one that models rely on; sizes have none.
-    pub(super) fn from_json(json: &Json) -> Result<HfConfig, ConfigFault> {
+    pub(super) fn from_json(json: &Json) -> Result<(HfConfig, Vec<Oddity>), ConfigFault> {
         let config = Object::new(json, "");
-        let family = read_family(&config)?;
+        let (family, oddity) = read_family(&config)?;
         let quantisation = Quantisation::read(&config)?;
-        if let Some(found) = config.value("hidden_act").filter(|v| v.as_str() != Some("silu")) {
+        if let Some(found) = config.value("hidden_act").filter(|v| !SILU.contains(&v.as_str().unwrap_or(""))) {
             return Err(ConfigFault::Activation { key: "hidden_act", found: describe(found) });
         }
         let size = |key| config.size(key).and_then(|v| config.required(key, v));
@@ -129,7 +133,7 @@ impl HfConfig {
             Some(default) => config.size("sliding_window")?.or((!config.has("sliding_window")).then_some(default)),
             None => refuse_windows(&config, layers).map(|()| None)?,
         };
-        Ok(HfConfig {
+        let config = HfConfig {
             family,
             sizes: Sizes {
                 hidden,
@@ -150,7 +154,8 @@ impl HfConfig {
             biases: read_biases(&config, family)?,
             quantisation,
             name_or_path: config.string("_name_or_path")?.filter(|s| !s.is_empty()).map(str::to_string),
-        })
+        };
+        Ok((config, oddity.into_iter().collect()))
     }
 
     /// Whether a matrix with this `bias` has one.
@@ -183,7 +188,9 @@ fn known_types() -> String {
     FAMILIES.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-fn read_family(config: &Object) -> Result<&'static Family, ConfigFault> {
+/// The family, by `model_type`, which goes before `architectures` as it does in transformers. A class that has the
+/// family's layers and another head, or none, is read as the one that writes texts.
+fn read_family(config: &Object) -> Result<(&'static Family, Option<Oddity>), ConfigFault> {
     let unknown = |found: &Value| ConfigFault::Family { found: describe(found) };
     let has = |names: &[&str], v: &Value| v.as_str().is_some_and(|v| names.contains(&v));
     let classes =
@@ -193,9 +200,12 @@ fn read_family(config: &Object) -> Result<&'static Family, ConfigFault> {
         (None, Some(found)) => FAMILIES.into_iter().find(|f| has(f.classes, found)).ok_or_else(|| unknown(found))?,
         (None, None) => return Err(KeyError::Missing { key: "model_type".into() }.into()),
     };
-    match classes.iter().find(|name| !has(family.classes, name)) {
-        Some(other) => Err(unknown(other)),
-        None => Ok(family),
+    let Some(other) = classes.iter().find(|name| !has(family.classes, name)) else { return Ok((family, None)) };
+    const HEADS: [&str; 4] = ["Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"];
+    let stem = family.classes[0].trim_end_matches("ForCausalLM");
+    match other.as_str().filter(|name| name.strip_prefix(stem).is_some_and(|head| HEADS.contains(&head))) {
+        Some(class) => Ok((family, Some(Oddity::Class { found: class.into() }))),
+        None => Err(unknown(other)),
     }
 }
 

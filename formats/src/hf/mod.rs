@@ -17,6 +17,7 @@ mod error;
 mod json;
 mod metadata;
 mod quantised;
+mod reconcile;
 mod rope;
 mod rope_scaling;
 mod shards;
@@ -37,6 +38,7 @@ pub use tokenizer::{SentencePieceFault, TokenizerFault, read_tokenizer};
 
 use crate::gguf::Metadata;
 use crate::map::Advice;
+use crate::oddity::Oddity;
 use crate::source::{Source, TensorInfo};
 use quantised::fold::fold;
 use shards::Shards;
@@ -54,6 +56,7 @@ pub struct HfDirectory {
     shards: Shards,
     tensors: Vec<TensorInfo>,
     origins: Vec<Origin>,
+    oddities: Vec<Oddity>,
 }
 
 impl HfDirectory {
@@ -69,18 +72,21 @@ impl HfDirectory {
         let Some(json) = config::read(&config_path)? else {
             return Err(HfError::NoConfig { path: dir.to_owned() });
         };
-        let config =
+        let (mut config, mut oddities) =
             HfConfig::from_json(&json).map_err(|fault| HfError::Config { path: config_path.clone(), fault })?;
         let mut shards = Shards::open(dir)?;
+        oddities.append(&mut shards.oddities);
         if let Some(method) = &config.quantisation {
             fold(&mut shards, method).map_err(|fault| HfError::weights(dir, fault))?;
         }
-        let plans = tensors::plan(&config, &shards).map_err(|fault| HfError::weights(dir, fault))?;
+        oddities.extend(reconcile::reconcile(&mut config, &mut shards));
+        let (plans, unused) = tensors::plan(&config, &shards).map_err(|fault| HfError::weights(dir, fault))?;
+        oddities.extend(unused);
         let infos: Vec<_> = plans.iter().map(|(info, _)| info).collect();
         let mut metadata = metadata::model_metadata(&config, dir, &infos);
-        tokenizer::read_into(&mut metadata, dir, Some(config.sizes.vocabulary), None)?;
+        oddities.extend(tokenizer::read_into(&mut metadata, dir, Some(config.sizes.vocabulary), None)?);
         let (tensors, origins) = plans.into_iter().unzip();
-        Ok(HfDirectory { path: dir.to_owned(), config, metadata, shards, tensors, origins })
+        Ok(HfDirectory { path: dir.to_owned(), config, metadata, shards, tensors, origins, oddities })
     }
 
     /// The shape of the model, as config.json has it.
@@ -110,6 +116,10 @@ impl Source for HfDirectory {
         &self.tensors
     }
 
+    fn oddities(&self) -> &[Oddity] {
+        &self.oddities
+    }
+
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
         tensors::rows(&self.tensors[index], &self.origins[index], &self.shards, self.config.sizes.head_dim, rows)
     }
@@ -117,7 +127,7 @@ impl Source for HfDirectory {
     fn mapped(&self, index: usize) -> Option<&[u8]> {
         match self.origins[index] {
             Origin::AsItIs { weight } => self.shards.weights[weight].mapped(&self.shards.files),
-            Origin::Heads { .. } | Origin::Vector { .. } | Origin::Computed(_) => None,
+            Origin::Heads { .. } | Origin::Floats { .. } | Origin::Computed(_) => None,
         }
     }
 

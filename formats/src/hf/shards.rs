@@ -9,6 +9,7 @@ use super::json::{MAX_SMALL_BYTES, read_json};
 use super::stored::{Place, Stored};
 use super::weight::Weight;
 use crate::map::MappedFile;
+use crate::oddity::Oddity;
 use crate::safetensors::{SafeTensor, SafetensorsFile, StringPairs};
 use crate::torch::{Numbers, TorchFile, TorchTensor};
 
@@ -47,6 +48,10 @@ pub(super) struct Shards {
     pub weights: Vec<Weight>,
     /// By name: the number of the weight, and that of the file that has it.
     pub index: HashMap<String, (usize, usize)>,
+    /// The tensors that an index lists in a file that does not have them, each with that file. Nothing is wrong as long
+    /// as the model does not have them either, such as the output matrix where it is the embedding.
+    pub absent: HashMap<String, String>,
+    pub oddities: Vec<Oddity>,
 }
 
 #[derive(serde::Deserialize)]
@@ -55,7 +60,7 @@ struct IndexJson {
 }
 
 impl Shards {
-    /// Opens the one file of weights, or else the files that an index names.
+    /// Opens the one file of weights, or else the files that an index names, or else all files that their names count.
     pub fn open(dir: &Path) -> Result<Shards, HfError> {
         for kind in Kind::ALL {
             let single = dir.join(kind.single());
@@ -68,6 +73,15 @@ impl Shards {
             if let Some(index) = read_json::<IndexJson>(&index_path, MAX_SMALL_BYTES)? {
                 return Shards::open_listed(dir, kind, &index_path, index.weight_map.0);
             }
+        }
+        for kind in Kind::ALL {
+            let Some(names) = numbered(dir, kind) else { continue };
+            let mut shards = Shards::default();
+            for name in &names {
+                shards.add(dir, kind, &dir.join(name))?;
+            }
+            shards.oddities.push(Oddity::NoIndex { files: names.len() });
+            return Ok(shards);
         }
         Err(HfError::weights(dir, WeightsFault::NoWeights { found: what_instead(dir) }))
     }
@@ -95,20 +109,15 @@ impl Shards {
             if !is_plain_name(shard) {
                 return Err(in_index(WeightsFault::ShardName { shard: shard.clone() }));
             }
-            let path = dir.join(shard);
-            if !path.exists() {
+            if !dir.join(shard).exists() {
                 let (tensor, shard) = (tensor.clone(), shard.clone());
                 return Err(in_index(WeightsFault::MissingShard { shard, tensor }));
             }
             file_numbers.insert(shard.as_str(), shards.files.len());
-            shards.add(dir, kind, &path)?;
+            shards.add(dir, kind, &dir.join(shard))?;
         }
-        for (tensor, shard) in &listed {
-            if shards.index.get(tensor).is_none_or(|(_, file)| *file != file_numbers[shard.as_str()]) {
-                let (tensor, shard) = (tensor.clone(), shard.clone());
-                return Err(in_index(WeightsFault::NotInShard { tensor, shard }));
-            }
-        }
+        // Where a tensor is, the files themselves say.
+        shards.absent = listed.into_iter().filter(|(tensor, _)| !shards.index.contains_key(tensor)).collect();
         Ok(shards)
     }
 
@@ -153,6 +162,18 @@ fn open_file(kind: Kind, path: &Path, file: usize) -> Result<(MappedFile, Vec<(S
     })
 }
 
+/// The names of parts `1` to `N` of `N`, as transformers numbers them, when all of these files are there.
+fn numbered(dir: &Path, kind: Kind) -> Option<Vec<String>> {
+    let (stem, end) = kind.single().rsplit_once('.')?;
+    let entries = std::fs::read_dir(dir).ok()?.flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| name.starts_with(&format!("{stem}-")) && name.ends_with(&format!(".{end}")));
+    names.sort();
+    let count = names.len();
+    let expected = (1..=count).map(|number| format!("{stem}-{number:05}-of-{count:05}.{end}"));
+    (count > 0 && expected.eq(names.iter().cloned())).then_some(names)
+}
+
 /// True when `name` is that of a file in the same directory: an index from outside must not reach elsewhere.
 fn is_plain_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
@@ -172,7 +193,7 @@ fn what_instead(dir: &Path) -> String {
     } else if let Some(name) = ends_with(".gguf") {
         format!("there is {name}: give that file instead of the directory")
     } else if let Some(name) = ends_with(".safetensors") {
-        format!("there is {name}, but no index that says what is in it")
+        format!("there is {name}, but no index that says what is in it (an incomplete download?)")
     } else {
         "there are no weights at all (an incomplete download?)".into()
     }

@@ -1,6 +1,7 @@
 //! Tensors: Hugging Face's names and shapes, and how each becomes GGUF's.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use half::{bf16, f16};
@@ -12,6 +13,7 @@ use super::rope::{factor_tensors, hf_row};
 use super::shards::Shards;
 use crate::families::names::{Parameter, Role, TensorName};
 use crate::families::{Bias, Presence, RowOrder, Tensor};
+use crate::oddity::Oddity;
 use crate::safetensors::Dtype;
 use crate::source::{Encoding, TensorInfo};
 
@@ -42,7 +44,7 @@ fn of_tensor(config: &HfConfig, tensor: &Tensor, layer: Option<usize>) -> impl I
         Presence::Computed => false,
     };
     let stem = match layer {
-        Some(layer) => format!("model.layers.{layer}.{}", tensor.hf),
+        Some(layer) => format!("{LAYER}{layer}.{}", tensor.hf),
         None => tensor.hf.to_owned(),
     };
     // HeadsOverflow was checked: extents are below 2³¹.
@@ -62,8 +64,8 @@ pub(super) enum Origin {
     AsItIs { weight: usize },
     /// A matrix, the rows of each head in GGUF's order.
     Heads { weight: usize },
-    /// A vector as F32, the elements of each head in GGUF's order if they are those of heads.
-    Vector { weight: usize, heads: bool },
+    /// A weight as F32, the rows (of a vector: the elements) of each head in GGUF's order if they are those of heads.
+    Floats { weight: usize, heads: bool },
     /// Computed from config.json.
     Computed(Vec<u8>),
 }
@@ -72,18 +74,31 @@ impl Origin {
     /// The weight that it is made of, if there is one.
     pub fn weight(&self) -> Option<usize> {
         match *self {
-            Origin::AsItIs { weight } | Origin::Heads { weight } | Origin::Vector { weight, .. } => Some(weight),
+            Origin::AsItIs { weight } | Origin::Heads { weight } | Origin::Floats { weight, .. } => Some(weight),
             Origin::Computed(_) => None,
         }
     }
 }
 
+/// What a directory's tensors become, in order, and what is odd about them.
+type Plan = (Vec<(TensorInfo, Origin)>, Vec<Oddity>);
+
 /// Finds every tensor of the model among the shards and checks its shape and type.
-pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Vec<(TensorInfo, Origin)>, WeightsFault> {
-    let mut plans = Vec::new();
+pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFault> {
+    let (mut plans, mut oddities) = (Vec::new(), Vec::new());
     let mut used = 0;
+    let mut zeros = Vec::new();
     for tensor in wanted(config) {
         let Some(&(weight, _)) = shards.index.get(&tensor.hf) else {
+            // transformers leaves biases that are missing as it makes them.
+            if tensor.gguf.parameter == Parameter::Bias {
+                plans.push(computed(tensor.gguf, &vec![0.0; tensor.shape[0]]));
+                zeros.push(tensor.hf);
+                continue;
+            }
+            if let Some(shard) = shards.absent.get(&tensor.hf).cloned() {
+                return Err(WeightsFault::NotInShard { tensor: tensor.hf, shard });
+            }
             let hint = missing_hint(config, &tensor.hf, shards);
             return Err(WeightsFault::MissingTensor { tensor: tensor.hf, hint });
         };
@@ -93,17 +108,22 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Vec<(TensorInfo
             let found = found.shape.clone();
             return Err(WeightsFault::Shape { tensor: tensor.hf, expected: tensor.shape, found });
         }
-        let Some(ty) = found.dtype.tensor_type() else {
-            return Err(WeightsFault::Dtype { tensor: tensor.hf, dtype: found.dtype });
+        let ty = match found.dtype {
+            // There is no such type to compute with; each value is rounded to the nearest f32.
+            Dtype::F64 => None,
+            dtype => match dtype.tensor_type() {
+                Some(ty) => Some(ty),
+                None => return Err(WeightsFault::Dtype { tensor: tensor.hf, dtype }),
+            },
         };
         let is_vector = tensor.shape.len() == 1;
         let heads = tensor.rows == RowOrder::HalvesToNeighbours;
-        let (ty, origin) = match (is_vector, heads) {
-            (true, false) if ty == TensorType::F32 => (ty, Origin::AsItIs { weight }),
+        let (ty, origin) = match (is_vector, heads, ty) {
+            (true, false, Some(TensorType::F32)) => (TensorType::F32, Origin::AsItIs { weight }),
             // llama.cpp keeps vectors in F32, whatever the type of the matrices.
-            (true, _) => (TensorType::F32, Origin::Vector { weight, heads }),
-            (false, true) => (ty, Origin::Heads { weight }),
-            (false, false) => (ty, Origin::AsItIs { weight }),
+            (true, ..) | (false, _, None) => (TensorType::F32, Origin::Floats { weight, heads }),
+            (false, true, Some(ty)) => (ty, Origin::Heads { weight }),
+            (false, false, Some(ty)) => (ty, Origin::AsItIs { weight }),
         };
         let shape: Vec<_> = tensor.shape.into_iter().rev().collect();
         plans.push((TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), shape), origin));
@@ -112,10 +132,13 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Vec<(TensorInfo
     let factors = factor_tensors(config);
     let factors = factors.iter().map(|(role, factors)| computed(role.weight(), factors));
     plans.splice(1..1, factors);
-    if used < shards.index.len() {
-        refuse_unknown(config, shards)?;
+    if let Some(first) = zeros.first() {
+        oddities.push(Oddity::MissingBiases { first: first.clone(), count: zeros.len() });
     }
-    Ok(plans)
+    if used < shards.index.len() {
+        oddities.extend(unused(config, shards)?);
+    }
+    Ok((plans, oddities))
 }
 
 fn computed(name: TensorName, values: &[f32]) -> (TensorInfo, Origin) {
@@ -126,7 +149,7 @@ fn computed(name: TensorName, values: &[f32]) -> (TensorInfo, Origin) {
 }
 
 /// Whether `hf` is Hugging Face's name of the output matrix.
-fn is_output(config: &HfConfig, hf: &str) -> bool {
+pub(super) fn is_output(config: &HfConfig, hf: &str) -> bool {
     hf.strip_suffix(".weight").is_some_and(|hf| config.family.tensor(Role::Output).is_some_and(|t| t.hf == hf))
 }
 
@@ -143,23 +166,50 @@ fn missing_hint(config: &HfConfig, hf: &str, shards: &Shards) -> &'static str {
     }
 }
 
-/// Refuses the first tensor, by name, that is neither used nor known to be superfluous.
-fn refuse_unknown(config: &HfConfig, shards: &Shards) -> Result<(), WeightsFault> {
-    let known: std::collections::HashSet<String> = wanted(config).map(|w| w.hf).collect();
+/// The tensors that are not used. The first, by name, on which the numbers of the model would depend is refused.
+fn unused(config: &HfConfig, shards: &Shards) -> Result<Vec<Oddity>, WeightsFault> {
+    let known: HashSet<String> = wanted(config).map(|w| w.hf).collect();
     let superfluous = |name: &str| {
         // Recomputed from config.json by every runtime; and a copy of the embedding that training code saved.
         name.ends_with("rotary_emb.inv_freq") || (config.tied && is_output(config, name))
     };
-    let unknown = shards.index.keys().filter(|name| !known.contains(*name) && !superfluous(name)).min();
-    let Some(tensor) = unknown else { return Ok(()) };
-    let hint = if let Some(key) = absent_bias(config, tensor) {
-        format!(" (`{key}` says that there is no such bias)")
-    } else if tensor.ends_with("scale") || tensor.ends_with("scale_inv") || tensor.ends_with("absmax") {
-        " (the weights are quantised: convert from the original checkpoint)".into()
-    } else {
-        String::new()
+    let mut names: Vec<&String> = shards.index.keys().filter(|n| !known.contains(*n) && !superfluous(n)).collect();
+    names.sort();
+    let (mut layers, mut others) = (Vec::new(), Vec::new());
+    for name in names {
+        let is_quantised = ["scale", "scale_inv", "absmax", "qweight", "qzeros"].iter().any(|end| name.ends_with(end));
+        let beyond = layer_of(name).filter(|&layer| layer >= config.layers);
+        if is_quantised || (beyond.is_none() && belongs(config, name)) {
+            let hint = if let Some(key) = absent_bias(config, name) {
+                format!(" (`{key}` says that there is no such bias)")
+            } else if is_quantised {
+                " (the weights are quantised: convert from the original checkpoint)".into()
+            } else {
+                String::new()
+            };
+            return Err(WeightsFault::UnknownTensor { tensor: name.clone(), hint });
+        }
+        if beyond.is_some() { &mut layers } else { &mut others }.push(name);
+    }
+    let count = format!("`num_hidden_layers` is {}", config.layers);
+    let oddity = |(names, because): (Vec<&String>, String)| {
+        Some(Oddity::UnusedTensors { first: names.first()?.to_string(), count: names.len(), because })
     };
-    Err(WeightsFault::UnknownTensor { tensor: tensor.clone(), hint })
+    let kinds = [(layers, count), (others, "a model of this type has no such tensors".into())];
+    Ok(kinds.into_iter().filter_map(oddity).collect())
+}
+
+const LAYER: &str = "model.layers.";
+
+/// The number of the layer that a tensor belongs to.
+fn layer_of(hf: &str) -> Option<usize> {
+    hf.strip_prefix(LAYER)?.split('.').next()?.parse().ok()
+}
+
+/// Whether a tensor called `hf` stands in a layer, or beside the numbers of a tensor that the model has.
+fn belongs(config: &HfConfig, hf: &str) -> bool {
+    let beside = |stem: &str| !stem.is_empty() && hf.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.'));
+    hf.starts_with(LAYER) || config.family.tensors.iter().any(|t| !t.role.is_in_layer() && beside(t.hf))
 }
 
 /// The key of config.json that says that there is no bias called `hf`, if one does.
@@ -193,12 +243,20 @@ pub(super) fn rows<'a>(
             }
             Cow::Owned(bytes)
         }
-        Origin::Vector { weight, heads } => {
+        Origin::Floats { weight, heads } => {
             let weight = &shards.weights[weight];
-            let values = to_f32(weight.dtype, &weight.bytes(&shards.files, 0..1));
-            let value = |i: usize| values[if heads { hf_row(i, head_dim) } else { i }];
-            let bytes: Vec<u8> = (0..values.len()).flat_map(|i| value(i).to_le_bytes()).collect();
-            Cow::Owned(bytes[range].to_vec())
+            let floats = |rows: Range<usize>| to_f32(weight.dtype, &weight.bytes(&shards.files, rows));
+            let mut values = Vec::with_capacity(range.len() / 4);
+            if info.shape.len() == 1 {
+                let all = floats(0..1);
+                values.extend((0..all.len()).map(|i| all[if heads { hf_row(i, head_dim) } else { i }]));
+                values.truncate(range.len() / 4);
+            } else if heads {
+                rows.map(|row| hf_row(row, head_dim)).for_each(|row| values.extend(floats(row..row + 1)));
+            } else {
+                values = floats(rows);
+            }
+            Cow::Owned(values.iter().flat_map(|v| v.to_le_bytes()).collect())
         }
     }
 }
@@ -209,6 +267,7 @@ fn to_f32(dtype: Dtype, data: &[u8]) -> Vec<f32> {
     match dtype {
         Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
         Dtype::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+        Dtype::F64 => data.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect(),
         _ => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
     }
 }

@@ -66,12 +66,6 @@ pub fn cases() -> Vec<Case> {
             Fault::CountBeyondFile { count: 1000, .. }
         ),
         case!("a key that is not UTF-8", file(&[key(b"k\xff", 4, [0; 4])], &[], 0), Fault::InvalidUtf8 { at: 33, .. }),
-        case!("a string that is not UTF-8", value(STRING, &string(b"ab\xc3")), Fault::InvalidUtf8 { .. }),
-        case!(
-            "a string in an array that is not UTF-8",
-            value(ARRAY, &array(STRING, 1, string(b"\xed\xa0\x80"))),
-            Fault::InvalidUtf8 { .. }
-        ),
         case!(
             "a tensor name that is not UTF-8",
             file(&[], &[tensor(b"\x80", &[8], 0, 0)], 32),

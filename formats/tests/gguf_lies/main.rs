@@ -64,6 +64,19 @@ fn the_honest_file_opens() {
 }
 
 #[test]
+fn a_text_that_is_no_utf8_is_read_and_told() {
+    let keys = [
+        key("name", STRING, string(b"ab\xc3")),
+        key("list", ARRAY, array(STRING, 2, [string(b"a"), string(b"\xed\xa0\x80")].concat())),
+    ];
+    let file = open(file(&keys, &[], 0)).unwrap();
+    assert_eq!(file.metadata().str_opt("name").unwrap(), Some("ab\u{FFFD}"));
+    assert_eq!(&file.metadata().strings_opt("list").unwrap().unwrap()[0], "a");
+    let told: Vec<String> = file.oddities().iter().map(ToString::to_string).collect();
+    assert!(told.len() == 2 && told[0].contains("\"name\"") && told[1].contains("\"list\""), "{told:?}");
+}
+
+#[test]
 fn cut_anywhere_it_is_refused() {
     let whole = valid();
     assert!(open(whole.clone()).is_ok());

@@ -174,6 +174,7 @@ pub fn value(name: &str, i: usize) -> f32 {
 pub fn encode(dtype: &str, v: f32) -> Vec<u8> {
     match dtype {
         "F32" => v.to_le_bytes().to_vec(),
+        "F64" => f64::from(v).to_le_bytes().to_vec(),
         "F16" => half::f16::from_f32(v).to_le_bytes().to_vec(),
         "BF16" => half::bf16::from_f32(v).to_le_bytes().to_vec(),
         _ => vec![v as i8 as u8],

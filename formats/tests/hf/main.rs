@@ -4,6 +4,7 @@ mod build;
 mod config;
 mod families;
 mod noise;
+mod oddities;
 mod quantised;
 mod ranks;
 mod real;

@@ -152,11 +152,8 @@ fn any_range_of_rows_is_that_part_of_all_rows() {
 #[test]
 fn a_tied_model_has_no_output_matrix() {
     let tied = || Llama::new().set("tie_word_embeddings", json!(true));
-    // Some checkpoints have a copy of the embedding all the same; it does not count.
-    for llama in [tied(), tied().drop_tensor("lm_head.weight")] {
-        let (hf, _dir) = llama.open().unwrap();
-        assert!(hf.find("output.weight").is_none());
-    }
+    let (hf, _dir) = tied().drop_tensor("lm_head.weight").open().unwrap();
+    assert!(hf.find("output.weight").is_none() && hf.oddities().is_empty());
     let error = Llama::new().drop_tensor("lm_head.weight").error();
     assert!(error.to_string().contains("tie_word_embeddings"), "{error}");
 }
@@ -261,10 +258,13 @@ fn every_wrong_tensor_has_its_name() {
     let transposed = fault(Llama::new().tensor(q, &[8, 16]).error());
     assert_eq!(transposed, WeightsFault::Shape { tensor: q.into(), expected: vec![16, 8], found: vec![8, 16] });
     for extra in [
-        "model.layers.2.mlp.up_proj.weight",
         "model.layers.0.self_attn.q_proj.bias",
-        "visual.x",
+        "model.layers.0.self_attn.q_norm.weight",
+        "model.layers.x.y",
         "model.layers.00.mlp.up_proj.weight",
+        "model.norm.bias",
+        "lm_head.bias",
+        "visual.weight_scale",
     ] {
         match fault(Llama::new().tensor(extra, &[16]).error()) {
             WeightsFault::UnknownTensor { tensor, .. } => assert_eq!(tensor, extra),
@@ -339,14 +339,18 @@ fn every_broken_index_has_its_name() {
         let found = case(&|_, index| index["weight_map"][embd] = json!(name));
         assert_eq!(found, WeightsFault::ShardName { shard: name.into() });
     }
+    let without_head = Llama::new().drop_tensor("lm_head.weight");
+    let dir = sharded(&without_head, |_, index| index["weight_map"]["lm_head.weight"] = json!(FIRST));
     assert_eq!(
-        case(&|_, index| index["weight_map"][embd] = json!(SECOND)),
-        WeightsFault::NotInShard { tensor: embd.into(), shard: SECOND.into() }
+        fault(HfDirectory::open(dir.path()).unwrap_err()),
+        WeightsFault::NotInShard { tensor: "lm_head.weight".into(), shard: FIRST.into() }
     );
-    assert_eq!(
-        case(&|_, index| index["weight_map"]["extra"] = json!(FIRST)),
-        WeightsFault::NotInShard { tensor: "extra".into(), shard: FIRST.into() }
-    );
+    // What a file has, it has, whatever the index says; and what the model does not have need not be there.
+    let dir = sharded(&Llama::new(), |_, index| {
+        index["weight_map"][embd] = json!(SECOND);
+        index["weight_map"]["extra"] = json!(FIRST);
+    });
+    assert!(HfDirectory::open(dir.path()).is_ok());
     assert_eq!(
         case(&|dir, _| {
             std::fs::copy(dir.join(FIRST), dir.join(SECOND)).unwrap();

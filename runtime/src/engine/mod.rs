@@ -10,6 +10,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
 use quipu_formats::families::names::Role;
+use quipu_formats::oddity::Oddity;
 use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_kernels::{Isa, Tuning};
 
@@ -19,7 +20,7 @@ use crate::embedding::{self, EmbedOptions};
 use crate::host::cores::Cores;
 use crate::kv::{KvLayout, KvType, Sequence};
 pub use crate::model::EngineError;
-use crate::model::{BatchToken, Input, Logits, Model, Observer, Progress, Rows, WeightsError, load};
+use crate::model::{BatchToken, Input, Logits, Model, Observer, Progress, Rows, WeightsError, load, unused_tensors};
 use crate::pool::Pool;
 use crate::tokenizer::Tokenizer;
 use crate::tuning::{Tuner, TuningChoice};
@@ -146,6 +147,12 @@ impl Engine {
     /// The number types of the file that run recoded into another type. A user should be told of them.
     pub fn recoded_types(&self) -> Vec<Recoded> {
         recoded_types(&*self.source)
+    }
+
+    /// What is odd about the file and changes nothing that the model computes. A user should be told.
+    pub fn oddities(&self) -> Vec<Oddity> {
+        let weights = unused_tensors(&*self.source, self.config());
+        self.source.oddities().iter().chain(self.tokenizer.oddities()).cloned().chain(weights).collect()
     }
 
     /// The chat template of the file, if it has one.

@@ -9,6 +9,7 @@ use quipu_formats::source::Source;
 use super::load::{Plan, load_layer};
 use super::loading::WeightsError;
 use super::rope::RopeFactors;
+use super::unused::refuse_unused;
 use super::weights::{Layer, Linear, ModelWeights};
 use crate::cancel::Cancel;
 use crate::config::Config;
@@ -93,6 +94,7 @@ impl<'a> Streamed<'a> {
         if config.layers > source.tensors().len() {
             return Err(missing(Role::AttentionNorm.weight_of(config.layers - 1).to_string()));
         }
+        refuse_unused(&*source, &config)?;
         let layer = Some((0, load_layer(&source, &config, pool, cancel, 0)?));
         Ok(Streamed { source, config, cancel, progress, embedding, vocabulary, output_norm, rope_factors, layer })
     }

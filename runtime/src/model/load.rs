@@ -16,6 +16,7 @@ use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group};
 
 use super::loading::{Progress, Residence, WeightsError};
 use super::rope::RopeFactors;
+use super::unused::refuse_unused;
 use super::weights::{Layer, Linear, Matrix, ModelWeights, QkNormWeights};
 use crate::cancel::Cancel;
 use crate::config::Config;
@@ -33,6 +34,7 @@ pub(crate) fn load(
 ) -> Result<ModelWeights, WeightsError> {
     let mut plan = Plan::new(source.clone(), config, residence.mmap)?;
     let weights = plan.model()?;
+    refuse_unused(&*source, config)?;
     let memory = plan.fill(pool, cancel, progress)?;
     if residence.mlock {
         #[cfg(unix)]

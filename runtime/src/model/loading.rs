@@ -6,6 +6,7 @@ use crate::config::ConfigError;
 
 /// Why the weights of a model can't be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// The metadata.
     #[error("{path}: {error}")]
@@ -52,6 +53,16 @@ pub enum WeightsError {
     /// The caller has cancelled.
     #[error("loading the weights was cancelled")]
     Cancelled,
+    /// A tensor that the model as its metadata describes it does not have, and on which its numbers would depend.
+    #[error("{path}: tensor `{name}` would not be used: {because}")]
+    Unused {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+        /// Why not.
+        because: String,
+    },
     /// A tensor of the wrong number type.
     #[error("{path}: tensor `{name}` is {found}; a vector must be F32, F16 or BF16")]
     VectorType {

@@ -7,7 +7,7 @@
 //! - `block`: the block, driven by the family's plan; `rope`: its angles.
 //! - `team`: how steps are cut into chunks for the workers; `product`: the input of products; `buffers`: activations.
 //! - `weights`: matrices and vectors; `load`: how they come out of a file (`loading`: its options and errors);
-//!   `layers`: whether all of them are in memory or one layer at a time.
+//!   `layers`: whether all of them are in memory or one layer at a time; `unused`: tensors that are not the model's.
 //! - `batch`: what a caller hands in and is shown.
 //!
 //! Everything is computed per token and per output in an order that does not depend on the batch, its chunks or the
@@ -22,6 +22,7 @@ mod loading;
 mod product;
 mod rope;
 mod team;
+mod unused;
 mod weights;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub(crate) use load::load;
 pub use loading::{Progress, Residence, WeightsError};
 pub use quipu_formats::families::names::Input;
 pub(crate) use team::Team;
+pub(crate) use unused::unused_tensors;
 pub(crate) use weights::{Matrix, ModelWeights};
 
 use crate::config::Config;

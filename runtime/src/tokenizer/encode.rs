@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use quipu_formats::gguf::{Metadata, Required, Value};
+use quipu_formats::oddity::Oddity;
 
 use super::bpe::Bpe;
 use super::error::TokenizerError;
@@ -71,6 +72,7 @@ pub struct Tokenizer {
     add_bos: bool,
     add_eos: bool,
     ends: BTreeSet<u32>,
+    oddities: Vec<Oddity>,
 }
 
 #[derive(Debug)]
@@ -93,11 +95,12 @@ impl Tokenizer {
 
         // SentencePiece's own defaults, which Llama 2 has.
         let implied = |id| (spelling == Spelling::SentencePiece && id < vocab.len() as u32).then_some(id);
-        let bos = special_id(metadata, &vocab, BOS)?.or(implied(1));
-        let eos = special_id(metadata, &vocab, EOS)?.or(implied(2));
-        let unknown = special_id(metadata, &vocab, UNKNOWN)?
+        let mut oddities = Vec::new();
+        let bos = special_id(metadata, &vocab, BOS, &mut oddities)?.or(implied(1));
+        let eos = special_id(metadata, &vocab, EOS, &mut oddities)?.or(implied(2));
+        let unknown = special_id(metadata, &vocab, UNKNOWN, &mut oddities)?
             .or(implied(0).filter(|id| !vocab.has_kinds || vocab.kind(*id) == TokenKind::Unknown));
-        let ends = find_ends(metadata, &mut vocab, bos, eos)?;
+        let ends = find_ends(metadata, &mut vocab, bos, eos, &mut oddities)?;
 
         let exact = metadata.str_opt(hugging_face::KEY)?;
         let chosen = match (exact, spelling) {
@@ -114,19 +117,24 @@ impl Tokenizer {
             Spelling::SentencePiece => Algorithm::Spm(Spm::read(metadata, &vocab, chosen.pretokenizer, unknown)?),
         };
 
-        let add_bos = metadata.bool_opt(ADD_BOS)?;
-        let add_eos = metadata.bool_opt(ADD_EOS)?.unwrap_or(false);
-        if add_bos == Some(true) && bos.is_none() {
-            return Err(TokenizerError::NoSuchSpecial { flag: ADD_BOS, key: BOS });
-        }
-        if add_eos && eos.is_none() {
-            return Err(TokenizerError::NoSuchSpecial { flag: ADD_EOS, key: EOS });
-        }
-        let add_bos = add_bos.unwrap_or(chosen.add_bos && bos.is_some());
+        let mut wish = |flag: &str, key: &str, id: Option<u32>, default: bool| {
+            let wish = metadata.bool_opt(flag)?;
+            if wish == Some(true) && id.is_none() {
+                oddities.push(Oddity::NoSpecial { flag: flag.into(), key: key.into() });
+            }
+            Ok::<_, TokenizerError>(wish.unwrap_or(default) && id.is_some())
+        };
+        let add_bos = wish(ADD_BOS, BOS, bos, chosen.add_bos)?;
+        let add_eos = wish(ADD_EOS, EOS, eos, false)?;
 
         let marks = SpecialTokens::new(&vocab, true)?;
         let user_defined = SpecialTokens::new(&vocab, false)?;
-        Ok(Tokenizer { vocab, algorithm, marks, user_defined, bos, eos, add_bos, add_eos, ends })
+        Ok(Tokenizer { vocab, algorithm, marks, user_defined, bos, eos, add_bos, add_eos, ends, oddities })
+    }
+
+    /// What is odd about the keys; a user should be told.
+    pub fn oddities(&self) -> &[Oddity] {
+        &self.oddities
     }
 
     /// The number of tokens. A model's logits may be more: the rest was never trained.
@@ -228,17 +236,29 @@ impl Tokenizer {
     }
 }
 
-/// The token that `key` names. Some writers put −1 for none.
-fn special_id(metadata: &Metadata, vocab: &Vocab, key: &'static str) -> Result<Option<u32>, TokenizerError> {
-    if matches!(metadata.get(key), Some(Value::I32(-1) | Value::I64(-1) | Value::U32(u32::MAX))) {
-        return Ok(None);
+/// The token that `key` names. Some writers put −1 for none, others ids beyond the vocabulary.
+fn special_id(
+    metadata: &Metadata,
+    vocab: &Vocab,
+    key: &str,
+    oddities: &mut Vec<Oddity>,
+) -> Result<Option<u32>, TokenizerError> {
+    match metadata.get(key) {
+        None | Some(Value::I32(-1) | Value::I64(-1) | Value::U32(u32::MAX)) => Ok(None),
+        Some(Value::I32(id @ ..0)) => Ok(checked(vocab, key, i64::from(*id), oddities)),
+        Some(Value::I64(id)) => Ok(checked(vocab, key, *id, oddities)),
+        Some(_) => Ok(metadata.u32_opt(key)?.and_then(|id| checked(vocab, key, i64::from(id), oddities))),
     }
-    metadata.u32_opt(key)?.map(|id| checked(vocab, key, id)).transpose()
 }
 
-fn checked(vocab: &Vocab, key: &'static str, id: u32) -> Result<u32, TokenizerError> {
+/// `id`, if it is that of a token.
+fn checked(vocab: &Vocab, key: &str, id: i64, oddities: &mut Vec<Oddity>) -> Option<u32> {
     let tokens = vocab.len();
-    if (id as usize) < tokens { Ok(id) } else { Err(TokenizerError::IdOutOfRange { key, id, tokens }) }
+    let token = u32::try_from(id).ok().filter(|&id| (id as usize) < tokens);
+    if token.is_none() {
+        oddities.push(Oddity::SpecialId { key: key.into(), id: id.to_string(), tokens });
+    }
+    token
 }
 
 /// The tokens that end a generation. Where the file leaves their kind open, or takes them for text, this makes them
@@ -248,13 +268,14 @@ fn find_ends(
     vocab: &mut Vocab,
     bos: Option<u32>,
     eos: Option<u32>,
+    oddities: &mut Vec<Oddity>,
 ) -> Result<BTreeSet<u32>, TokenizerError> {
     let mut ends: BTreeSet<u32> = eos.into_iter().collect();
     for key in END_KEYS {
-        ends.extend(special_id(metadata, vocab, key)?);
+        ends.extend(special_id(metadata, vocab, key, oddities)?);
     }
     for id in metadata.i32s_opt(END_IDS)?.unwrap_or_default() {
-        ends.insert(checked(vocab, END_IDS, *id as u32)?);
+        ends.extend(checked(vocab, END_IDS, i64::from(*id), oddities));
     }
     let marked = |id: &u32| !vocab.has_kinds || matches!(vocab.kind(*id), TokenKind::Control | TokenKind::UserDefined);
     ends.extend(END_PIECES.iter().filter_map(|piece| vocab.id(piece.as_bytes())).filter(marked));

@@ -4,6 +4,7 @@ use quipu_formats::gguf::MetadataError;
 
 /// Why the tokenizer of a model file cannot be built.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenizerError {
     /// A key is missing or has the wrong type.
     #[error(transparent)]
@@ -37,24 +38,6 @@ pub enum TokenizerError {
         tokens: usize,
         /// The length of the array.
         found: usize,
-    },
-    /// A special token beyond the vocabulary.
-    #[error("`{key}` is {id}, but there are only {tokens} tokens")]
-    IdOutOfRange {
-        /// The key of the id.
-        key: &'static str,
-        /// The id.
-        id: u32,
-        /// The number of tokens.
-        tokens: usize,
-    },
-    /// The file asks for a special token around each text and does not say which.
-    #[error("`{flag}` is true, but `{key}` is missing")]
-    NoSuchSpecial {
-        /// The key of the wish.
-        flag: &'static str,
-        /// The key of the missing id.
-        key: &'static str,
     },
     /// A byte-level vocabulary without a token for any byte.
     #[error("the vocabulary has none of the 256 byte tokens (`!`, `\"`, …, `ł`) that byte-level BPE begins with")]

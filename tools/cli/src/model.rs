@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use quipu_formats::oddity::Oddity;
 use quipu_formats::output::Inputs;
 use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_runtime::tokenizer::Tokenizer;
@@ -40,7 +41,13 @@ pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duratio
     warn_recoded(&recoded_types(&*source));
     let bar = talk::Bar::new("loading");
     let engine = Engine::load(source, &options, &|done, total| bar.update(done, total, ""))?;
+    warn_oddities(&args.model, &engine.oddities());
     Ok((engine, started.elapsed()))
+}
+
+/// Says what is odd about a model's files.
+pub fn warn_oddities(model: &Path, oddities: &[Oddity]) {
+    oddities.iter().for_each(|oddity| talk::warning(&format!("{}: {oddity}", model.display())));
 }
 
 /// What one token looks like in a listing: its text, control tokens spelled out, bytes that are no character by

@@ -48,9 +48,6 @@ pub enum TokenizerFault {
     /// A merge joins or makes what is not a token.
     #[error("merge number {number}: {token:?} is not in the vocabulary")]
     MergeUnknown { number: usize, token: String },
-    /// A special token's id is not one of the vocabulary.
-    #[error("`{key}` is {id}, but the vocabulary has only {vocab_size} entries")]
-    SpecialOutOfRange { key: String, id: u64, vocab_size: usize },
     /// Something else than a template adds special tokens.
     #[error("the post-processor {kind} is not supported")]
     PostProcessor { kind: String },

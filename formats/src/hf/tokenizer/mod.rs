@@ -46,6 +46,7 @@ use super::config::Json;
 use super::error::HfError;
 use super::json::{MAX_SMALL_BYTES, MAX_TOKENIZER_BYTES, read_bytes, read_json};
 use crate::gguf::{Array, Metadata, Value};
+use crate::oddity::Oddity;
 use file::TokenizerJson;
 use sentencepiece::SentencePieceModel;
 use special::{NamedObject, SideFiles};
@@ -61,13 +62,13 @@ pub fn read_tokenizer(dir: &Path, vocab_size: Option<usize>) -> Result<Metadata,
     Ok(metadata)
 }
 
-/// [`read_tokenizer`] into metadata that exists. `config` stands in for the directory's config.json.
+/// [`read_tokenizer`] into metadata that exists; returns what is odd. `config` stands in for config.json.
 pub(super) fn read_into(
     metadata: &mut Metadata,
     dir: &Path,
     vocab_size: Option<usize>,
     config: Option<&Json>,
-) -> Result<(), HfError> {
+) -> Result<Vec<Oddity>, HfError> {
     let json_path = dir.join("tokenizer.json");
     let model_path = dir.join("tokenizer.model");
     let side = |name: &str| -> Result<NamedObject, HfError> {
@@ -126,9 +127,11 @@ pub(super) fn read_into(
         }
     };
 
-    let special = special::Special::find(&vocabulary, &side, specials)?;
+    let mut special = special::Special::find(&vocabulary, &side, specials)?;
+    let oddities = std::mem::take(&mut special.oddities);
     write(metadata, vocabulary, special);
-    chat_template::add(metadata, dir, &side.tokenizer_config)
+    chat_template::add(metadata, dir, &side.tokenizer_config)?;
+    Ok(oddities)
 }
 
 fn write(metadata: &mut Metadata, vocabulary: Vocabulary, special: special::Special) {

@@ -9,6 +9,7 @@ use super::file::TokenizerJson;
 use super::vocabulary::{TokenType, Vocabulary};
 use crate::hf::error::HfError;
 use crate::hf::json::{KeyError, Object, describe};
+use crate::oddity::Oddity;
 
 /// The files of a tokenizer that are objects of loose keys.
 pub(super) struct SideFiles {
@@ -51,20 +52,31 @@ impl NamedObject {
         Ok(value.and_then(|v| v.as_str().or_else(|| v["content"].as_str())))
     }
 
-    /// Token ids: one or a list.
-    fn ids(&self, key: &str, vocab_size: usize) -> Result<Vec<u32>, HfError> {
+    /// Token ids: one or a list. Those that no token has are left out; some writers put −1 for none.
+    fn ids(&self, key: &str, tokens: usize, oddities: &mut Vec<Oddity>) -> Result<Vec<u32>, HfError> {
         let Some(value) = self.get().value(key) else { return Ok(Vec::new()) };
         let single = std::slice::from_ref(value);
         let list = value.as_array().map_or(single, Vec::as_slice);
-        let id = |v: &Value| match v.as_u64() {
-            Some(id) if id < vocab_size as u64 => Ok(id as u32),
-            Some(id) => Err(self.fault(TokenizerFault::SpecialOutOfRange { key: key.into(), id, vocab_size })),
-            None => {
-                let expected = "a token id or a list of them";
-                Err(self.fault(KeyError::Wrong { key: key.into(), expected, found: describe(v) }))
+        let mut ids = Vec::new();
+        for v in list {
+            let in_range = |id: u64| u32::try_from(id).ok().filter(|&id| (id as usize) < tokens);
+            match v.as_u64().map(in_range) {
+                Some(Some(id)) => ids.push(id),
+                _ if v.as_i64() == Some(-1) => {}
+                _ if v.is_number() => {
+                    let file = self.path.file_name().unwrap_or_default().to_string_lossy();
+                    let oddity = Oddity::SpecialId { key: format!("{file}: {key}"), id: describe(v), tokens };
+                    if !oddities.contains(&oddity) {
+                        oddities.push(oddity);
+                    }
+                }
+                _ => {
+                    let expected = "a token id or a list of them";
+                    return Err(self.fault(KeyError::Wrong { key: key.into(), expected, found: describe(v) }));
+                }
             }
-        };
-        list.iter().map(id).collect()
+        }
+        Ok(ids)
     }
 }
 
@@ -124,6 +136,7 @@ pub(super) struct Special {
     pub add_eos: bool,
     /// All ids that end generation, when there are more than the fields above name.
     pub more_eos: Vec<i32>,
+    pub oddities: Vec<Oddity>,
 }
 
 impl Special {
@@ -140,19 +153,19 @@ impl Special {
             }
             Ok(None)
         };
-        let listed = |key: &str| -> Result<Vec<u32>, HfError> {
-            let ids = side.generation_config.ids(key, vocabulary.tokens.len())?;
-            if ids.is_empty() { side.config.ids(key, vocabulary.tokens.len()) } else { Ok(ids) }
+        let (tokens, mut oddities) = (vocabulary.tokens.len(), Vec::new());
+        let mut listed = |key: &str| -> Result<Vec<u32>, HfError> {
+            let ids = side.generation_config.ids(key, tokens, &mut oddities)?;
+            if ids.is_empty() { side.config.ids(key, tokens, &mut oddities) } else { Ok(ids) }
         };
-        let first_listed = |key: &str| -> Result<Option<u32>, HfError> { Ok(listed(key)?.first().copied()) };
+        let (bos_list, eos_list) = (listed("bos_token_id")?, listed("eos_token_id")?);
 
         let template_first = template.as_ref().and_then(|t| id_of(t.first.as_deref()?));
         let template_last = template.as_ref().and_then(|t| id_of(t.last.as_deref()?));
-        let bos = match (named("bos_token")?, first_listed("bos_token_id")?) {
+        let bos = match (named("bos_token")?, bos_list.first().copied()) {
             (Some(id), _) | (None, Some(id)) => Some(id),
             (None, None) => template_first,
         };
-        let eos_list = listed("eos_token_id")?;
         let eos = named("eos_token")?.or(eos_list.first().copied()).or(template_last);
         let unknown = match unknown.as_deref().and_then(id_of) {
             Some(id) => Some(id),
@@ -180,6 +193,6 @@ impl Special {
         let default_eos = template_last.is_some() && template_last == eos;
         let add_bos = bos.is_some() && flag("add_bos_token")?.unwrap_or(default_bos);
         let add_eos = eos.is_some() && flag("add_eos_token")?.unwrap_or(default_eos);
-        Ok(Special { bos, eos, eot, eom, unknown, padding, add_bos, add_eos, more_eos })
+        Ok(Special { bos, eos, eot, eom, unknown, padding, add_bos, add_eos, more_eos, oddities })
     }
 }

@@ -80,7 +80,10 @@ pub fn run(args: Args) -> Result<()> {
     options.load.residence = args.residence.get();
 
     let name = model::name(&args.model)?;
-    model::warn_recoded(&recoded_types(&*model::open_path(&args.model)?));
+    let source = model::open_path(&args.model)?;
+    model::warn_recoded(&recoded_types(&*source));
+    model::warn_oddities(&args.model, source.oddities());
+    drop(source);
     let found = Watch::new().run(|monitor| bench(name, &options, monitor));
     watch::clear();
     if args.json { out::json(&found?) } else { show(&found?) }

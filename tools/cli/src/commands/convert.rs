@@ -166,6 +166,7 @@ fn parse_tensor(rule: &str) -> Result<TensorRule, String> {
 /// behind.
 pub fn write(input: &Path, output: &Path, what: &'static str, options: &QuantizeOptions) -> Result<()> {
     let source = model::open_path(input)?;
+    model::warn_oddities(input, source.oddities());
     let started = Instant::now();
     let written = Watch::of_file(what).run(|monitor| quantize(source, output, options, monitor))?.file;
     for warning in &written.warnings {

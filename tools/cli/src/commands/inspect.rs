@@ -63,6 +63,7 @@ pub fn run(args: Args) -> Result<()> {
         torch(&TorchFile::open(&args.file)?)
     } else {
         let source = model::open_path(&args.file)?;
+        model::warn_oddities(&args.file, source.oddities());
         let format = match source.tensors().iter().any(|t| t.encoding.is_packed()) {
             true => "GGUF, packed",
             false if args.file.is_dir() => "Hugging Face directory",

@@ -37,6 +37,8 @@ pub fn run(args: Args) -> Result<()> {
     let text = args::text(args.text, args.file.as_deref(), "text")?;
     let source = model::open_path(&args.model)?;
     let tokenizer = Tokenizer::from_metadata(source.metadata())?;
+    model::warn_oddities(&args.model, source.oddities());
+    model::warn_oddities(&args.model, tokenizer.oddities());
     let ids = tokenizer.encode(&text, !args.no_special, !args.plain);
     let pieces: Vec<String> = ids.iter().map(|&id| model::token_text(&tokenizer, id)).collect();
     if args.json {
