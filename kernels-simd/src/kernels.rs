@@ -31,6 +31,7 @@ pub(crate) struct Functions {
     pub(crate) rms_norm_heads: unsafe fn(&mut [f32], usize, &[f32], f32),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) within: unsafe fn(&[f32], f32) -> bool,
     pub(crate) rope: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
     pub(crate) rope_halves: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
     pub(crate) attend_f16: unsafe fn(&Tuning, Queries<'_>, Segment<'_, u16>, bool, &mut AttentionScratch, &mut [f32]),
@@ -181,6 +182,11 @@ impl Kernels {
     pub fn add(&self, x: &mut [f32], y: &[f32]) {
         assert!(x.len().is_multiple_of(16) && x.len() == y.len());
         call!(self.add(x, y));
+    }
+
+    /// Whether all magnitudes of `x` are below `limit`. NaN is not, and with an infinite limit infinity is not.
+    pub fn within(&self, x: &[f32], limit: f32) -> bool {
+        call!(self.within(x, limit))
     }
 
     /// RoPE (Su et al. 2021) on neighbours: in every head of `x`, heads × `head_dim`, the elements `2i` and `2i + 1`

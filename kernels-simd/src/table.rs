@@ -42,6 +42,7 @@ macro_rules! compile {
                 = |s| elementwise::rms_norm_heads(s, x, head_dim, w, eps);
             fn silu_mul(gate: &mut [f32], up: &[f32]) = |s| elementwise::silu_mul(s, gate, up);
             fn add(x: &mut [f32], y: &[f32]) = |s| elementwise::add(s, x, y);
+            fn within(x: &[f32], limit: f32) -> bool = |s| elementwise::within(s, x, limit);
             fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32)
                 = |_s| elementwise::rope(x, head_dim, angles, scale);
             fn rope_halves(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32)

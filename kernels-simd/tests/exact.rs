@@ -414,3 +414,23 @@ fn all_memory_is_read() {
         }
     }
 }
+
+/// Wherever the number stands, in whole vectors or behind them.
+#[test]
+fn what_is_not_within_a_limit_is_noticed_everywhere() {
+    for kernels in Kernels::available() {
+        for n in [0, 1, 15, 16, 17, 64, 100] {
+            let mut x = vec![-1.5f32; n];
+            assert!(kernels.within(&x, 1.6) && kernels.within(&x, f32::INFINITY), "{} {n}", kernels.isa());
+            for i in 0..n {
+                for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    x[i] = bad;
+                    assert!(!kernels.within(&x, f32::INFINITY), "{} {n} {i} {bad}", kernels.isa());
+                }
+                x[i] = -2.0;
+                assert!(!kernels.within(&x, 2.0) && kernels.within(&x, 2.1), "{} {n} {i}", kernels.isa());
+                x[i] = 1.0;
+            }
+        }
+    }
+}

@@ -173,6 +173,30 @@ pub fn pack_group(layout: &PackedLayout, rows: &[u8], quants: &mut [u8], scales:
     });
 }
 
+/// Whether all weights of a group are numbers: no float is NaN or infinite, and no f16 scale is.
+///
+/// # Panics
+/// When the parts are not as long as the layout says.
+pub fn group_is_finite(layout: &PackedLayout, quants: &[u8], scales: &[u8]) -> bool {
+    layout.check_group(0, quants.len(), scales.len());
+    fn all_below(bytes: &[u8], exponent: u16) -> bool {
+        // All ones in the exponent are NaN or infinity. Without an early exit this is one pass at full speed.
+        let words = bytes.as_chunks::<2>().0.iter();
+        words.fold(true, |all, &word| all & (u16::from_le_bytes(word) & exponent != exponent))
+    }
+    match layout.ty {
+        TensorType::F32 => {
+            quants.as_chunks().0.iter().fold(true, |all, &word| all & f32::from_le_bytes(word).is_finite())
+        }
+        TensorType::F16 => all_below(quants, 0x7c00),
+        TensorType::BF16 => all_below(quants, 0x7f80),
+        ty => {
+            let halves = GROUP_ROWS * 2 * ty.f16_scales();
+            scales.chunks_exact(scale_bytes(ty)).all(|block| all_below(&block[..halves], 0x7c00))
+        }
+    }
+}
+
 /// Writes some rows of a whole packed tensor to `plain`, one after the other.
 ///
 /// # Panics

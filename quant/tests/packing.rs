@@ -1,6 +1,7 @@
 //! R16·K4 is a permutation: packing and unpacking lose nothing, and every code stands where the layout's table says.
 
 use proptest::prelude::*;
+use quipu_quant::pack::{group_is_finite, pack_group};
 use quipu_quant::{
     TensorType,
     blocks::{self, Block},
@@ -185,5 +186,48 @@ fn floats_stand_column_by_column() {
         for k in 0..70 {
             assert_eq!(value((r / 16 * 70 + k) * 16 + r % 16), (1000 * r + k) as u32);
         }
+    }
+}
+
+/// A NaN or an infinity at any place of a scale or of a float is found, and no other bits are taken for one.
+#[test]
+fn groups_with_anything_but_numbers_are_found() {
+    for ty in TensorType::ALL {
+        let (rows, cols) = (GROUP_ROWS, 2 * ty.block_len().max(8));
+        let layout = PackedLayout::new(ty, rows, cols).unwrap();
+        let (f16_bits, wide) = (ty != TensorType::BF16, ty == TensorType::F32);
+        let is_finite = |plain: &[u8]| {
+            let (mut quants, mut scales) = (vec![0; layout.group_quant_bytes()], vec![0; layout.group_scale_bytes()]);
+            pack_group(&layout, plain, &mut quants, &mut scales);
+            group_is_finite(&layout, &quants, &scales)
+        };
+        let mut plain = vec![0; rows * layout.row_bytes()];
+        assert!(is_finite(&plain), "{ty}");
+        let value = |value: f32| match (wide, f16_bits) {
+            (true, _) => value.to_le_bytes().to_vec(),
+            (_, true) => half::f16::from_f32(value).to_le_bytes().to_vec(),
+            (_, false) => half::bf16::from_f32(value).to_le_bytes().to_vec(),
+        };
+        let values_at = |bytes: &[u8]| {
+            let mut values = vec![0.0; rows * cols];
+            quipu_quant::blocks::dequantize(ty, bytes, &mut values).unwrap();
+            values.iter().all(|v| v.is_finite())
+        };
+        let mut found = 0;
+        for at in (0..plain.len()).step_by(2) {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let bytes = value(bad);
+                if at + bytes.len() > plain.len() || at % bytes.len() != 0 {
+                    continue;
+                }
+                let before = plain[at..at + bytes.len()].to_vec();
+                plain[at..at + bytes.len()].copy_from_slice(&bytes);
+                // With codes and small scales of zero, 0 times infinity is NaN: every bad scale shows.
+                assert_eq!(is_finite(&plain), values_at(&plain), "{ty}, byte {at}, {bad}");
+                found += usize::from(!is_finite(&plain));
+                plain[at..at + before.len()].copy_from_slice(&before);
+            }
+        }
+        assert!(found >= 3 * 2 * rows, "{ty}: {found}");
     }
 }

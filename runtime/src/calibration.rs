@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::engine::{EngineError, LoadError};
 use crate::host::cores::Cores;
 use crate::kv::{KvLayout, KvType, Sequence};
-use crate::model::{BatchToken, Model, Observer, Streamed, WeightsError};
+use crate::model::{BatchToken, Model, NotFinite, Observer, StreamError, Streamed, WeightsError, broken_weight};
 use crate::pool::Pool;
 
 /// Why a model can't be calibrated.
@@ -83,7 +83,14 @@ pub fn calibration_pass(
     let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
     let context = config.context;
     let mut model = Model::new(config, weights, context, *kernels, pool);
-    model.forward(&batch, &mut sequences, None, Some(observer))?;
+    match model.forward(&batch, &mut sequences, None, Some(observer)) {
+        Err(StreamError::Weights(error)) => return Err(error.into()),
+        Err(StreamError::NotFinite(NotFinite { token, position })) => {
+            let cause = broken_weight(&*source);
+            return Err(refused(EngineError::NotFinite { token, position, cause }));
+        }
+        Ok(()) => {}
+    }
     model.weights.finish();
     Ok(())
 }

@@ -75,6 +75,25 @@ pub(crate) fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
     }
 }
 
+/// Whether all magnitudes are below `limit`; NaN is below nothing.
+#[inline(always)]
+pub(crate) fn within<S: Simd>(s: S, x: &[f32], limit: f32) -> bool {
+    let (one, limits) = (s.splat(1.0), s.splat(limit));
+    let (whole, rest) = x.as_chunks::<16>();
+    let mut beyond = [s.splat(0.0); 4];
+    for x in whole {
+        for sub in 0..S::SUBS {
+            let v = s.abs(s.load(&x[sub * S::LANES..]));
+            beyond[sub] = s.add(beyond[sub], s.zero_if_less(v, limits, one));
+        }
+    }
+    let mut lanes = [0.0; 16];
+    for sub in 0..S::SUBS {
+        s.store(beyond[sub], &mut lanes[sub * S::LANES..]);
+    }
+    lanes.iter().all(|&count| count == 0.0) && rest.iter().all(|x| x.abs() < limit)
+}
+
 /// RoPE (Su et al. 2021) on interleaved pairs: `(a, b) ← (a·cos − b·sin, a·sin + b·cos)`, then `· scale`.
 ///
 /// `x` is heads × head_dim; `angles` holds (cos, sin) for each of the first pairs of a head, the rest stays as it is.

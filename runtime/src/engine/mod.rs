@@ -5,7 +5,6 @@ mod options;
 #[cfg(test)]
 mod tuning_tests;
 
-use std::convert::Infallible;
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +19,10 @@ use crate::embedding::{self, EmbedOptions};
 use crate::host::cores::Cores;
 use crate::kv::{KvLayout, KvType, Sequence};
 pub use crate::model::EngineError;
-use crate::model::{BatchToken, Input, Logits, Model, Observer, Progress, Rows, WeightsError, load, unused_tensors};
+use crate::model::{
+    BatchToken, Input, Logits, Model, NotFinite, Observer, Progress, Rows, WeightsError, broken_weight, load,
+    unused_tensors,
+};
 use crate::pool::Pool;
 use crate::tokenizer::Tokenizer;
 use crate::tuning::{Tuner, TuningChoice};
@@ -207,8 +209,7 @@ impl Engine {
         logits: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::InOrder(logits)), None));
-        Ok(())
+        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::InOrder(logits)), None))
     }
 
     /// As [`Engine::forward`], but the workers call `logits`: for several tokens at once, in any order.
@@ -222,8 +223,7 @@ impl Engine {
         logits: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::SideBySide(logits)), None));
-        Ok(())
+        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::SideBySide(logits)), None))
     }
 
     /// As [`Engine::forward`], and shows `observer` the inputs of all matrices; those of the output matrix only for the
@@ -239,17 +239,24 @@ impl Engine {
         observer: &mut Observer<'_>,
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::InOrder(logits)), Some(observer)));
-        Ok(())
+        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::InOrder(logits)), Some(observer)))
     }
 
     /// One pass of the model. Before it, once a first token is out, the kernels may be tuned.
-    fn pass(&mut self, batch: &[BatchToken], forward: impl FnOnce(&mut Model) -> Result<(), Infallible>) {
+    fn pass(
+        &mut self,
+        batch: &[BatchToken],
+        forward: impl FnOnce(&mut Model) -> Result<(), NotFinite>,
+    ) -> Result<(), EngineError> {
         if self.first_token_out && self.tuner.as_mut().is_some_and(|tuner| !tuner.before_pass(&mut self.model)) {
             self.tuner = None;
         }
-        let Ok(()) = forward(&mut self.model);
+        forward(&mut self.model).map_err(|NotFinite { token, position }| {
+            // Only now is the weight that is to blame looked for.
+            EngineError::NotFinite { token, position, cause: broken_weight(&*self.source) }
+        })?;
         self.first_token_out |= batch.iter().any(|token| token.logits);
+        Ok(())
     }
 
     /// Whether the model can read `batch` into `sequences`.
@@ -419,20 +426,24 @@ impl Engine {
         sequence: &mut Sequence,
         tokens: &[u32],
         wanted: impl Fn(usize) -> bool,
-        mut forward: impl FnMut(&mut Model, usize, &[BatchToken], &mut Sequence) -> Result<(), Infallible>,
+        mut forward: impl FnMut(&mut Model, usize, &[BatchToken], &mut Sequence) -> Result<(), NotFinite>,
     ) -> Result<(), EngineError> {
         if tokens.is_empty() {
             return Err(EngineError::Empty);
         }
         self.check_room(sequence, tokens.len())?;
         self.check_tokens(tokens)?;
+        let before = sequence.len();
         let mut batch = std::mem::take(&mut self.tokens);
         for (b, chunk) in tokens.chunks(self.batch).enumerate() {
             let start = b * self.batch;
             batch.clear();
             let token = |(i, &token)| BatchToken { token, sequence: 0, logits: wanted(start + i) };
             batch.extend(chunk.iter().enumerate().map(token));
-            self.pass(&batch, |model| forward(model, start, &batch, sequence));
+            if let Err(error) = self.pass(&batch, |model| forward(model, start, &batch, sequence)) {
+                sequence.truncate(before);
+                return Err(error);
+            }
         }
         self.tokens = batch;
         Ok(())

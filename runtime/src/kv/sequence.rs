@@ -101,6 +101,15 @@ impl Sequence {
         self.tokens.push(token);
     }
 
+    /// The least magnitude that is too large for the cache's numbers.
+    pub(crate) fn limit(&self) -> f32 {
+        match self.ty {
+            // From here on f16 rounds to infinity.
+            KvType::F16 => 65520.0,
+            KvType::F32 => f32::INFINITY,
+        }
+    }
+
     /// Stores keys and values (kv heads × head_dim each) of one layer at `position`, which [`Sequence::reserve`] made
     /// room for.
     pub(crate) fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {

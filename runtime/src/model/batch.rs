@@ -46,6 +46,16 @@ pub enum EngineError {
     /// A sequence of another engine: its keys and values are those of another model.
     #[error("the sequence is of another engine; an engine reads into sequences that it made itself")]
     OtherEngine,
+    /// The model's numbers are none any more: NaN, infinite, or too large to compute with.
+    #[error("the model computes NaN or infinity for token {token} at position {position}: {cause}")]
+    NotFinite {
+        /// The first such token's id.
+        token: u32,
+        /// Its position in its sequence.
+        position: usize,
+        /// The weight that is to blame, if one is.
+        cause: String,
+    },
     /// Nothing to read.
     #[error("there are no tokens to read")]
     Empty,

@@ -9,6 +9,7 @@ use quipu_kernels::{MatMut, Queries, padded_rows, state_len};
 
 use super::batch::{BatchToken, Observer, Rows};
 use super::buffers::Buffers;
+use super::finite::ATTENTION_LIMIT;
 use super::team::{Local, Team, room};
 use super::weights::Layer;
 use crate::config::Config;
@@ -51,19 +52,27 @@ impl Block<'_, '_> {
         // q, k = RoPE(norm(q)) / √head_dim, RoPE(norm(k))
         let (kernels, plan, pairs) = (team.kernels, c.layer(), angles.len() / n);
         let scale = (1.0 / (c.head_dim as f64).sqrt()) as f32;
+        let (batch, sequences, noticed) = (self.batch, &*self.sequences, team.noticed);
         team.each_row(qkv, qkv_width, |i, row| {
             let (q, kv) = row.split_at_mut(q_width);
-            let (q, k) = (&mut q[..c.heads * c.head_dim], &mut kv[..c.kv_heads * c.head_dim]);
+            let (k, v) = kv.split_at_mut(kv_width);
+            let width = c.kv_heads * c.head_dim;
+            let (q, k, v) = (&mut q[..c.heads * c.head_dim], &mut k[..width], &v[..width]);
             if let (Some(QkNorm::Head), Some(norm)) = (plan.qk_norm, &w.qk_norm) {
                 kernels.rms_norm_heads(q, c.head_dim, &norm.query, eps);
                 kernels.rms_norm_heads(k, c.head_dim, &norm.key, eps);
             }
             let angles = &angles[i * pairs..(i + 1) * pairs];
-            for (x, scale) in [(q, scale), (k, 1.0)] {
+            for (x, scale) in [(&mut *q, scale), (&mut *k, 1.0)] {
                 match plan.rope {
                     RopePairs::Neighbours => kernels.rope(x, c.head_dim, angles, scale),
                     RopePairs::Halves => kernels.rope_halves(x, c.head_dim, angles, scale),
                 }
+            }
+            let cached = ATTENTION_LIMIT.min(sequences[batch[i].sequence].limit());
+            if ![(&*q, ATTENTION_LIMIT), (&*k, cached), (v, cached)].iter().all(|&(x, limit)| kernels.within(x, limit))
+            {
+                noticed.add(i);
             }
         });
 

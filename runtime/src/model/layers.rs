@@ -1,11 +1,11 @@
 //! Where a forward pass takes its weights from: all of them in memory, or one layer at a time.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use quipu_formats::families::names::Role;
 use quipu_formats::source::Source;
 
+use super::finite::NotFinite;
 use super::load::{Plan, load_layer};
 use super::loading::WeightsError;
 use super::rope::RopeFactors;
@@ -17,8 +17,8 @@ use crate::pool::Pool;
 
 /// What a forward pass asks for, in this order.
 pub(crate) trait LayerSource {
-    /// Why a layer can't be had.
-    type Error;
+    /// Why a pass can't go on.
+    type Error: From<NotFinite>;
 
     /// Divisors of RoPE's frequencies, if the model has them.
     fn rope_factors(&self) -> &RopeFactors;
@@ -37,7 +37,7 @@ pub(crate) trait LayerSource {
 }
 
 impl LayerSource for ModelWeights {
-    type Error = Infallible;
+    type Error = NotFinite;
 
     fn rope_factors(&self) -> &RopeFactors {
         &self.rope_factors
@@ -47,7 +47,7 @@ impl LayerSource for ModelWeights {
         self.embedding.matrix.row(token as usize, out);
     }
 
-    fn layer(&mut self, i: usize, _: &mut Pool) -> Result<&Layer, Infallible> {
+    fn layer(&mut self, i: usize, _: &mut Pool) -> Result<&Layer, NotFinite> {
         Ok(&self.layers[i])
     }
 
@@ -110,8 +110,29 @@ impl<'a> Streamed<'a> {
     }
 }
 
+/// Why a pass over [`Streamed`] layers ended early.
+#[derive(Debug)]
+pub(crate) enum StreamError {
+    /// A layer could not be read.
+    Weights(WeightsError),
+    /// Some number was none.
+    NotFinite(NotFinite),
+}
+
+impl From<WeightsError> for StreamError {
+    fn from(error: WeightsError) -> StreamError {
+        StreamError::Weights(error)
+    }
+}
+
+impl From<NotFinite> for StreamError {
+    fn from(error: NotFinite) -> StreamError {
+        StreamError::NotFinite(error)
+    }
+}
+
 impl LayerSource for Streamed<'_> {
-    type Error = WeightsError;
+    type Error = StreamError;
 
     fn rope_factors(&self) -> &RopeFactors {
         &self.rope_factors
@@ -122,7 +143,7 @@ impl LayerSource for Streamed<'_> {
         out.copy_from_slice(&self.source.values(self.embedding, row..row + 1));
     }
 
-    fn layer(&mut self, i: usize, pool: &mut Pool) -> Result<&Layer, WeightsError> {
+    fn layer(&mut self, i: usize, pool: &mut Pool) -> Result<&Layer, StreamError> {
         // The layer before this one is dropped before this one is read.
         let layer = match self.layer.take().filter(|(number, _)| *number == i) {
             Some(layer) => layer,

@@ -7,12 +7,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::MmapMut;
 use quipu_formats::families::names::{Parameter, Role, TensorName};
 use quipu_formats::families::{Bias, QkNorm, Sizes};
 use quipu_formats::source::{Encoding, SharedBytes, Source, TensorInfo};
-use quipu_quant::pack::{GROUP_ROWS, PackedLayout, pack_group};
+use quipu_quant::pack::{GROUP_ROWS, PackedLayout, group_is_finite, pack_group};
 
 use super::loading::{Progress, Residence, WeightsError};
 use super::rope::RopeFactors;
@@ -107,6 +108,20 @@ fn region(size: usize) -> Result<MmapMut, WeightsError> {
 /// Bytes that are packed or copied before the file's pages are released: about so much memory does loading take beyond
 /// the weights.
 const SLAB: usize = 16 << 20;
+
+fn not_finite(source: &dyn Source, index: usize, row: usize, found: &str) -> WeightsError {
+    let (path, name) = (source.path().into(), source.tensors()[index].name.clone());
+    WeightsError::NotFinite { path, name, row, found: found.into() }
+}
+
+/// The error for a group of rows that has weights which are no numbers.
+fn bad_group(source: &dyn Source, index: usize, group: usize) -> WeightsError {
+    let (first, rows) = (group * GROUP_ROWS, source.tensors()[index].rows());
+    let is_bad = |row: &usize| !source.values(index, *row..row + 1).iter().all(|x| x.is_finite());
+    // A type that is recoded may have numbers that are too large for the type in its place.
+    let row = (first..rows.min(first + GROUP_ROWS)).find(is_bad).unwrap_or(first);
+    not_finite(source, index, row, "NaN or infinity")
+}
 
 /// Ends the loading if it was cancelled. Called before every slab: on a slow disk, gigabytes take minutes.
 fn go_on(cancel: &Cancel) -> Result<(), WeightsError> {
@@ -219,7 +234,13 @@ impl<'a> Plan<'a> {
             return Err(WeightsError::VectorType { path, name: name.to_string(), found });
         }
         self.done += plain_bytes(info);
-        Ok(self.source.values(index, 0..1))
+        let values = self.source.values(index, 0..1);
+        // A frequency divided by nothing, or turned round, is none.
+        let is_good = |x: &f32| x.is_finite() && (!name.role.is_rope_factors() || *x > 0.0);
+        match values.iter().position(|x| !is_good(x)) {
+            Some(row) => Err(not_finite(&*self.source, index, row, &values[row].to_string())),
+            None => Ok(values),
+        }
     }
 
     fn optional(&mut self, name: TensorName, n: usize) -> Result<Option<Vec<f32>>, WeightsError> {
@@ -304,7 +325,18 @@ impl<'a> Plan<'a> {
             pool.for_items(&mut locals, &mut parts, |(), _, (to, from)| to.copy_from_slice(from));
             self.source.release(filling.index);
         }
-        Ok(())
+        let bad = AtomicUsize::new(usize::MAX);
+        let (layout, to) = (&filling.layout, &*to);
+        pool.for_each(&mut locals, layout.groups(), |(), group| {
+            let (quants, scales) = layout.group(to, group);
+            if !group_is_finite(layout, quants, scales) {
+                bad.fetch_min(group, Ordering::Relaxed);
+            }
+        });
+        match bad.into_inner() {
+            usize::MAX => Ok(()),
+            group => Err(bad_group(&*self.source, filling.index, group)),
+        }
     }
 
     /// Packs a plain matrix with all threads, and releases the file's pages.
@@ -322,6 +354,7 @@ impl<'a> Plan<'a> {
         let mut groups: Vec<(&mut [u8], &mut [u8])> =
             quants.chunks_exact_mut(layout.group_quant_bytes()).zip(scales).collect();
         let mut locals = vec![(); pool.threads()];
+        let bad = AtomicUsize::new(usize::MAX);
         let in_slab = (SLAB / layout.group_quant_bytes().max(1)).max(1);
         for (slab, groups) in groups.chunks_mut(in_slab).enumerate() {
             go_on(cancel)?;
@@ -329,8 +362,15 @@ impl<'a> Plan<'a> {
                 let first = (slab * in_slab + g) * GROUP_ROWS;
                 let plain: Cow<'_, [u8]> = self.source.rows(*index, first..(first + GROUP_ROWS).min(layout.rows()));
                 pack_group(layout, &plain, quants, scales);
+                if !group_is_finite(layout, quants, scales) {
+                    bad.fetch_min(first / GROUP_ROWS, Ordering::Relaxed);
+                }
             });
             self.source.release(*index);
+            match bad.load(Ordering::Relaxed) {
+                usize::MAX => {}
+                group => return Err(bad_group(&*self.source, *index, group)),
+            }
         }
         Ok(())
     }

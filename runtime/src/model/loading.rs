@@ -63,6 +63,18 @@ pub enum WeightsError {
         /// Why not.
         because: String,
     },
+    /// A weight that is NaN or infinite, or a divisor of RoPE's frequencies that is not positive.
+    #[error("{path}: tensor `{name}` has {found} in row {row}: a damaged file?")]
+    NotFinite {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+        /// The row; of a vector, the element.
+        row: usize,
+        /// What is wrong with it.
+        found: String,
+    },
     /// A tensor of the wrong number type.
     #[error("{path}: tensor `{name}` is {found}; a vector must be F32, F16 or BF16")]
     VectorType {

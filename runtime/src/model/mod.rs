@@ -8,6 +8,7 @@
 //! - `team`: how steps are cut into chunks for the workers; `product`: the input of products; `buffers`: activations.
 //! - `weights`: matrices and vectors; `load`: how they come out of a file (`loading`: its options and errors);
 //!   `layers`: whether all of them are in memory or one layer at a time; `unused`: tensors that are not the model's.
+//! - `finite`: NaN and infinity, noticed and traced to their weight.
 //! - `batch`: what a caller hands in and is shown.
 //!
 //! Everything is computed per token and per output in an order that does not depend on the batch, its chunks or the
@@ -16,6 +17,7 @@
 mod batch;
 mod block;
 mod buffers;
+mod finite;
 mod layers;
 mod load;
 mod loading;
@@ -31,7 +33,8 @@ use quipu_kernels::{Kernels, MatMut, padded_rows};
 
 pub(crate) use batch::Logits;
 pub use batch::{BatchToken, EngineError, Observer, Rows};
-pub(crate) use layers::{LayerSource, Streamed};
+pub(crate) use finite::{NotFinite, broken_weight};
+pub(crate) use layers::{LayerSource, StreamError, Streamed};
 pub(crate) use load::load;
 pub use loading::{Progress, Residence, WeightsError};
 pub use quipu_formats::families::names::Input;
@@ -44,6 +47,7 @@ use crate::kv::Sequence;
 use crate::pool::Pool;
 use block::Block;
 use buffers::Buffers;
+use finite::Noticed;
 use rope::Rope;
 use team::{Local, room};
 
@@ -59,6 +63,7 @@ pub(crate) struct Model<W = ModelWeights> {
     locals: Vec<Local>,
     buffers: Buffers,
     rope: Rope,
+    noticed: Noticed,
 }
 
 impl<W: LayerSource> Model<W> {
@@ -67,7 +72,7 @@ impl<W: LayerSource> Model<W> {
         let locals = (0..pool.threads()).map(|_| Local::new(&config, kernels.tuning())).collect();
         let rope = Rope::new(&config, weights.rope_factors(), context);
         pool.set_spin(Duration::from_micros(kernels.tuning().spin_us.into()));
-        Model { config, weights, kernels, pool, locals, buffers: Buffers::default(), rope }
+        Model { config, weights, kernels, pool, locals, buffers: Buffers::default(), rope, noticed: Noticed::nothing() }
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -85,8 +90,8 @@ impl<W: LayerSource> Model<W> {
 
     /// The workers, and the weights.
     pub(crate) fn team(&mut self) -> (Team<'_>, &W) {
-        let Model { weights, kernels, pool, locals, .. } = self;
-        (Team { kernels, pool, locals }, weights)
+        let Model { weights, kernels, pool, locals, noticed, .. } = self;
+        (Team { kernels, pool, locals, noticed }, weights)
     }
 
     /// Reads `batch` into `sequences` and shows `logits` those of every token of the batch that wants them; without
@@ -94,7 +99,7 @@ impl<W: LayerSource> Model<W> {
     /// the output matrix only for the tokens that want logits.
     ///
     /// Tokens and sequences were checked by the caller: ids below the vocabulary, sequence numbers in range, room in
-    /// the context.
+    /// the context. An error leaves the sequences as they were.
     pub(crate) fn forward(
         &mut self,
         batch: &[BatchToken],
@@ -107,7 +112,7 @@ impl<W: LayerSource> Model<W> {
                 observer(input, rows);
             }
         };
-        let Model { config: c, weights, kernels, pool, locals, buffers, rope } = self;
+        let Model { config: c, weights, kernels, pool, locals, buffers, rope, noticed } = self;
         let n = batch.len();
         if n == 0 {
             return Ok(());
@@ -119,17 +124,21 @@ impl<W: LayerSource> Model<W> {
             x[c.hidden..].fill(0.0);
         }
 
+        *noticed = Noticed::nothing();
+        let noticed = &*noticed;
+        let check = |positions: &[usize]| match noticed.row() {
+            Some(row) => Err(NotFinite { token: batch[row].token, position: positions[row] }),
+            None => Ok(()),
+        };
         let mut block = Block { config: c, batch, sequences, buffers };
         for i in 0..c.layers {
             let layer = weights.layer(i, pool)?;
-            block.forward(&mut Team { kernels, pool, locals }, i, layer, &mut show);
-        }
-        for token in batch {
-            sequences[token.sequence].push(token.token);
+            block.forward(&mut Team { kernels, pool, locals, noticed }, i, layer, &mut show);
+            check(&block.buffers.positions)?;
         }
 
-        let mut team = Team { kernels, pool, locals };
-        let Buffers { x, h, logits: vocabulary, tiles, wanted, .. } = buffers;
+        let mut team = Team { kernels, pool, locals, noticed };
+        let Buffers { x, h, logits: vocabulary, tiles, wanted, positions, .. } = buffers;
         wanted.clear();
         wanted.extend((0..n).filter(|&i| batch[i].logits));
         let head = weights.head();
@@ -139,19 +148,41 @@ impl<W: LayerSource> Model<W> {
             for (r, &i) in wanted.iter().enumerate() {
                 let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
                 kernels.rms_norm(x, weights.output_norm(), c.norm_epsilon, c.hidden, h);
+                if !kernels.within(&h[..c.hidden], f32::INFINITY) {
+                    noticed.add(i);
+                }
             }
+            check(positions)?;
             show(Input::Head, Rows { x: h, count: rows, cols: c.hidden, stride: d });
             let (Some(logits), Some(head)) = (&mut logits, head) else { continue };
             let input = team.input(&[head], h, rows, c.hidden, d, tiles);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
             let row = |r: usize| &out[r * width..][..head.matrix.rows()];
+            let is_good = |r: usize| kernels.within(row(r), f32::INFINITY);
             match logits {
-                Logits::InOrder(see) => wanted.iter().enumerate().for_each(|(r, &i)| see(i, row(r))),
-                // One row takes less time than waking the others.
-                Logits::SideBySide(see) if rows == 1 => see(wanted[0], row(0)),
-                Logits::SideBySide(see) => team.pool.for_each(team.locals, rows, |_, r| see(wanted[r], row(r))),
+                Logits::InOrder(see) => {
+                    for (r, &i) in wanted.iter().enumerate() {
+                        if !is_good(r) {
+                            noticed.add(i);
+                            break;
+                        }
+                        see(i, row(r));
+                    }
+                }
+                Logits::SideBySide(see) => {
+                    let look = |r: usize| if is_good(r) { see(wanted[r], row(r)) } else { noticed.add(wanted[r]) };
+                    // One row takes less time than waking the others.
+                    match rows {
+                        1 => look(0),
+                        _ => team.pool.for_each(team.locals, rows, |_, r| look(r)),
+                    }
+                }
             }
+            check(positions)?;
+        }
+        for token in batch {
+            sequences[token.sequence].push(token.token);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use quipu_kernels::{AttentionScratch, Kernels, MatMut, Scratch, Tile, Tuning, padded_rows, state_len};
 
+use super::finite::Noticed;
 use super::product::ProductInput;
 use super::weights::{Linear, Matrix};
 use crate::config::Config;
@@ -51,6 +52,7 @@ pub(crate) struct Team<'a> {
     pub(crate) kernels: &'a Kernels,
     pub(crate) pool: &'a mut Pool,
     pub(crate) locals: &'a mut [Local],
+    pub(crate) noticed: &'a Noticed,
 }
 
 impl Team<'_> {
@@ -62,7 +64,8 @@ impl Team<'_> {
     }
 
     /// The input of products with `linears`: `rows` rows of `cols` activations, `stride` apart. They are quantised to
-    /// int8, into `tiles`, if one of `linears` needs that.
+    /// int8, into `tiles`, if one of `linears` needs that; a row that is not all numbers is noticed then. (Products
+    /// with floats pass it on.)
     pub(super) fn input<'a>(
         &mut self,
         linears: &[&Linear],
@@ -90,9 +93,16 @@ impl Team<'_> {
             if tiles.len() < used {
                 tiles.resize_with(used, Tile::default);
             }
+            let noticed = self.noticed;
             let quantize = |i: usize, tile: &mut Tile| {
                 let start = tile_at(i);
-                kernels.quantize(&x[start * stride..], kernels.tile_rows(rows - start), cols, stride, tile);
+                let rows = kernels.tile_rows(rows - start);
+                kernels.quantize(&x[start * stride..], rows, cols, stride, tile);
+                for row in start..start + rows {
+                    if !kernels.within(&x[row * stride..][..cols], f32::INFINITY) {
+                        noticed.add(row);
+                    }
+                }
             };
             if used == 1 {
                 // One tile takes less time than waking the other workers.
