@@ -80,13 +80,21 @@ pub enum TokenizerError {
         /// The component and, where it matters, its options.
         component: String,
     },
-    /// A regular expression that does not compile.
-    #[error("the pre-tokenizer's pattern `{pattern}` is not a regular expression: {source}")]
-    Regex {
+    /// A regular expression that does not compile, or that cannot be run in time linear in the text.
+    #[error("the pre-tokenizer's pattern `{pattern}` is not supported: {reason}")]
+    Pattern {
         /// The pattern.
         pattern: String,
-        /// What the compiler says.
-        source: Box<fancy_regex::Error>,
+        /// Why.
+        reason: String,
+    },
+    /// Edits that could make an overlong text of a short one.
+    #[error("the tokenizer's normalizers make a text up to {growth} times as long; at most {limit} times is supported")]
+    Growth {
+        /// How much longer a text can become.
+        growth: u64,
+        /// The limit.
+        limit: u64,
     },
     /// The special tokens are too many for one search automaton.
     #[error("cannot build a search automaton for {count} special tokens: {reason}")]

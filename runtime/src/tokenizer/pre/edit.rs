@@ -45,6 +45,20 @@ impl Edit {
         }
     }
 
+    /// How many times as long, in bytes, a text of one byte or more may become.
+    pub(super) fn growth(&self) -> u64 {
+        match self {
+            // Unicode's bounds (its FAQ on normalization): 3 for canonical forms, and the 33 bytes of what U+FDFA
+            // becomes for its 3.
+            Edit::Nfc | Edit::Nfd => 3,
+            Edit::Nfkc | Edit::Nfkd => 11,
+            Edit::Replace { from, to } if from.is_empty() => 1 + 2 * to.len() as u64,
+            Edit::Replace { from, to } => to.len().div_ceil(from.len()).max(1) as u64,
+            Edit::Prepend(prefix) => 1 + prefix.len() as u64,
+            Edit::Lead { with, .. } => 1 + with.len_utf8() as u64,
+        }
+    }
+
     /// The changed text; `first` says whether the text is where everything begins.
     pub(super) fn apply<'t>(&self, text: Cow<'t, str>, first: bool) -> Cow<'t, str> {
         match self {
@@ -81,9 +95,13 @@ mod tests {
             (lead(false), "a", "▁a", "▁a"),
             (lead(false), "▁a", "▁a", "▁a"),
             (lead(true), "a", "▁a", "a"),
+            (Edit::Nfkc, "\u{FDFA}", "صلى الله عليه وسلم", "صلى الله عليه وسلم"),
+            (Edit::Nfc, "\u{1D160}", "\u{1D158}\u{1D165}\u{1D16E}", "\u{1D158}\u{1D165}\u{1D16E}"),
+            (Edit::Replace { from: String::new(), to: "..".into() }, "a", "..a..", "..a.."),
         ];
         for (edit, text, first, later) in cases {
             assert_eq!(edit.apply(text.into(), true), first, "{edit:?}");
+            assert!(first.len() as u64 <= edit.growth() * text.len() as u64, "{edit:?}");
             assert_eq!(edit.apply(text.into(), false), later, "{edit:?}");
         }
     }

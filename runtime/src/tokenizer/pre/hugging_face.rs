@@ -16,6 +16,13 @@ use crate::tokenizer::vocab::{SPACE, Spelling};
 /// Where GGUF files carry the description.
 pub(in crate::tokenizer) const KEY: &str = "quipu.tokenizer.pre";
 
+/// Real tokenizers have at most ten.
+const MAX_STEPS: usize = 64;
+
+/// How many times as long as a text all edits together may make it: NFKC and SentencePiece's spaces, 132, are the most
+/// that real tokenizers have.
+const MAX_GROWTH: u64 = 256;
+
 #[derive(Deserialize)]
 struct Description {
     normalizer: Option<Value>,
@@ -116,6 +123,14 @@ pub(in crate::tokenizer) fn read(json: &str, spelling: Spelling) -> Result<Chose
     }
     if let Some(component) = description.pre_tokenizer {
         reader.component(component)?;
+    }
+    let Pretokenizer { edits, steps } = &reader.pretokenizer;
+    if edits.len().max(steps.len()) > MAX_STEPS {
+        return Err(unsupported(format!("more than {MAX_STEPS} normalizers or pre-tokenizers")));
+    }
+    let growth = edits.iter().fold(1u64, |growth, edit| growth.saturating_mul(edit.growth()));
+    if growth > MAX_GROWTH {
+        return Err(TokenizerError::Growth { growth, limit: MAX_GROWTH });
     }
     match (spelling, reader.byte_level) {
         (Spelling::ByteLevel, false) => return Err(unsupported("byte-level BPE without ByteLevel")),
@@ -325,7 +340,19 @@ mod tests {
             ),
             (
                 json!({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"}}),
-                "`(a` is not a regular expression",
+                "`(a` is not supported",
+            ),
+            (
+                json!({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": r"(a)\1"}, "behavior": "Isolated"}}),
+                r"`(a)\1` is not supported: it uses a back-reference",
+            ),
+            (
+                json!({"normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(1000)}}),
+                "up to 1000 times as long",
+            ),
+            (
+                json!({"normalizer": {"type": "Sequence", "normalizers": vec![json!({"type": "NFC"}); 65]}}),
+                "more than 64",
             ),
             (json!([]), KEY),
             (json!({"pre_tokenizer": {"type": "Split"}}), "missing field `pattern`"),
