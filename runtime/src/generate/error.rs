@@ -13,6 +13,9 @@ pub enum GenerateError {
     /// The sampler's options, or the logits, are bad.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    /// The code that draws a token panicked while it drew one of this text.
+    #[error("drawing a token of this text panicked")]
+    Panicked,
     /// There is nothing to continue.
     #[error("the prompt is empty, and this model knows no token that begins a text")]
     EmptyPrompt,

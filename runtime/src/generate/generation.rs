@@ -57,7 +57,8 @@ struct Writer {
 /// The state of a [`Generation`] at one moment.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    tokens: usize,
+    /// What was written.
+    written: Vec<u32>,
     read: usize,
     writer: Writer,
 }
@@ -183,13 +184,19 @@ impl Generation {
 
     /// The state at this moment.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { tokens: self.tokens.len(), read: self.read, writer: self.writer.clone() }
+        Checkpoint { written: self.tokens[self.prompt..].to_vec(), read: self.read, writer: self.writer.clone() }
     }
 
     /// Goes back to an earlier moment of this text. (What the caller's sequence has read since then, it has to forget:
     /// [`Sequence::truncate`](crate::Sequence::truncate).)
+    ///
+    /// # Panics
+    /// If the checkpoint is not an earlier moment of this text: one of another text, or of tokens that have been rolled
+    /// back since.
     pub fn roll_back(&mut self, checkpoint: Checkpoint) {
-        self.tokens.truncate(checkpoint.tokens);
+        let written = &self.tokens[self.prompt..];
+        assert!(written.starts_with(&checkpoint.written), "the checkpoint is not an earlier moment of this text");
+        self.tokens.truncate(self.prompt + checkpoint.written.len());
         self.read = checkpoint.read;
         self.writer = checkpoint.writer;
     }

@@ -1,5 +1,6 @@
 //! Many requests, one engine.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,9 @@ struct Writing {
     /// What was drawn in the current batch.
     drawn: Option<Result<Option<Token>, SamplerError>>,
 }
+
+/// Takes the logits for a text.
+type Draw<'a> = dyn Fn(&mut Generation, &[f32]) -> Result<Option<Token>, SamplerError> + Sync + 'a;
 
 impl Active {
     fn writing(&mut self) -> &mut Writing {
@@ -183,7 +187,14 @@ impl Scheduler {
 
     /// Reads one batch, and returns what has happened; the events of each request are in order. Requests that could not
     /// be served, or were cancelled, come first and take no part; the others follow in the order of their arrival.
+    ///
+    /// A panic in the engine goes on through here and loses nothing: the next step has the events, fails the request
+    /// that was being drawn for ([`GenerateError::Panicked`]), and reads again for those that got no token.
     pub fn step(&mut self) -> Vec<(RequestId, Event)> {
+        self.step_with(&|generation, logits| generation.take_logits(logits))
+    }
+
+    fn step_with(&mut self, take_logits: &Draw) -> Vec<(RequestId, Event)> {
         let mut events = std::mem::take(&mut self.events);
         self.end_cancelled(&mut events);
         self.form_batch();
@@ -197,12 +208,20 @@ impl Scheduler {
             // Never waits: each request is drawn for by one worker.
             let mut writing = request.writing.lock().unwrap_or_else(PoisonError::into_inner);
             writing.generation.advance(request.planned);
-            writing.drawn = Some(writing.generation.take_logits(logits));
+            writing.drawn = Some(take_logits(&mut writing.generation, logits));
         };
         let mut sequences: Vec<&mut Sequence> = self.sequences.iter_mut().collect();
-        let read = self.engine.forward_each(batch, &mut sequences, &draw);
+        let engine = &mut self.engine;
+        let read = catch_unwind(AssertUnwindSafe(|| engine.forward_each(batch, &mut sequences, &draw)));
         let time = started.elapsed();
-        self.after_batch(read.err().map(GenerateError::from), time, &mut events);
+        match read {
+            Ok(read) => self.after_batch(read.err().map(GenerateError::from), time, &mut events),
+            Err(panic) => {
+                self.after_panic(time, &mut events);
+                self.events = events;
+                resume_unwind(panic);
+            }
+        }
         events
     }
 
@@ -287,6 +306,26 @@ impl Scheduler {
         }
     }
 
+    /// As [`Scheduler::after_batch`], when the batch has ended in a panic.
+    fn after_panic(&mut self, time: Duration, events: &mut Vec<(RequestId, Event)>) {
+        let mut i = 0;
+        while i < self.requests.len() {
+            if self.requests[i].writing.is_poisoned() {
+                // Nobody knows how far drawing came.
+                let id = self.requests.remove(i).id;
+                events.push(failed(id, GenerateError::Panicked, Some(self.sequences.remove(i))));
+                continue;
+            }
+            let writing = self.requests[i].writing();
+            if writing.drawn.is_none() {
+                self.sequences[i].truncate(writing.generation.read());
+                self.requests[i].planned = 0;
+            }
+            i += 1;
+        }
+        self.after_batch(None, time, events);
+    }
+
     /// Adds what the batch has brought to `events`, and removes the requests that have ended. An `error` fails those
     /// that took part in the batch.
     fn after_batch(&mut self, error: Option<GenerateError>, time: Duration, events: &mut Vec<(RequestId, Event)>) {
@@ -312,6 +351,62 @@ impl Scheduler {
                     events.push(failed(id, error, Some(self.sequences.remove(i))));
                 }
             }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "demo"))]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::engine::LoadOptions;
+    use crate::generate::options::GenerateOptions;
+    use crate::generate::prompt::prompt_tokens;
+
+    /// Three texts side by side. When the second has `panics_at` tokens, drawing its next one panics.
+    fn texts(panics_at: Option<usize>) -> HashMap<RequestId, (Vec<u32>, bool)> {
+        let model = crate::open::open("demo").unwrap();
+        let engine = Engine::load(model, &LoadOptions::default().threads(Some(2)), &|_, _| {}).unwrap();
+        let mut scheduler = Scheduler::new(engine);
+        for text in ["Once upon a time", "The old king of the mountain", "A miller"] {
+            let tokens = prompt_tokens(scheduler.engine().tokenizer(), text, true);
+            scheduler.submit(Request::new(tokens, GenerateOptions::default().max_tokens(12)));
+        }
+        let panics = |generation: &Generation| {
+            let written = generation.tokens().len() - generation.prompt_len();
+            generation.prompt_len() > 5 && Some(written) == panics_at
+        };
+        let mut heard: HashMap<RequestId, (Vec<u32>, bool)> = HashMap::new();
+        while scheduler.is_busy() {
+            let step = AssertUnwindSafe(|| {
+                scheduler.step_with(&|generation, logits| {
+                    assert!(!panics(generation), "a test");
+                    generation.take_logits(logits)
+                })
+            });
+            for (id, event) in catch_unwind(step).unwrap_or_default() {
+                let (tokens, failed) = heard.entry(id).or_default();
+                match event {
+                    Event::Token(token) => tokens.push(token.id),
+                    Event::Failed(Failed { error, .. }) => *failed = error == GenerateError::Panicked,
+                    _ => {}
+                }
+            }
+        }
+        heard
+    }
+
+    /// A panic while one text is drawn takes nothing from the others.
+    #[test]
+    fn a_panic_ends_one_text_and_loses_nothing_of_the_others() {
+        let whole = texts(None);
+        for panics_at in [0, 1, 5] {
+            let found = texts(Some(panics_at));
+            assert_eq!(found[&RequestId(0)], whole[&RequestId(0)]);
+            assert_eq!(found[&RequestId(2)], whole[&RequestId(2)]);
+            let (tokens, failed) = &found[&RequestId(1)];
+            assert!(*failed && tokens[..] == whole[&RequestId(1)].0[..panics_at], "{panics_at}: {tokens:?}");
         }
     }
 }
