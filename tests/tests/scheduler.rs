@@ -397,15 +397,22 @@ fn a_conversation_reads_nothing_twice_and_forgets_the_oldest_turns() {
     let mut scheduler = Scheduler::new(engine);
     let options = GenerateOptions::default().max_tokens(16);
     let (mut forgotten, mut reused) = (0, 0);
+    let mut written: Vec<u32> = Vec::new();
     for turn in 0..12 {
         let asked = conversation.ask(format!("What did the {turn} brothers do then?"), options.clone()).unwrap();
         forgotten += asked.forgotten;
-        // The prompt is that of the messages that are left.
+        // The prompt is that of the messages that are left, and answers have the tokens that were written.
         let text = said(&conversation).join("\n") + "\nassistant:";
-        assert_eq!(asked.request.tokens, prompt_tokens(&tokenizer, &text, true));
+        let tokens = &asked.request.tokens;
+        assert_eq!(tokenizer.decode(tokens, true), tokenizer.decode(&prompt_tokens(&tokenizer, &text, true), true));
+        if asked.forgotten == 0 && turn > 0 {
+            assert!(tokens.windows(written.len()).any(|ids| ids == written), "{tokens:?} without {written:?}");
+        }
         assert_eq!(said(&conversation)[0], "system: You tell tales.");
         let expected = alone(&mut scheduler, fresh(&asked.request).sequence(None));
+        let prompt = tokens.len();
         let (answer, end) = scheduler.complete(asked.request).unwrap();
+        written = end.sequence.tokens()[prompt..].to_vec();
         assert_eq!(answer, expected.text);
         if asked.forgotten == 0 && turn > 0 {
             assert!(end.cached_tokens > 20, "{}", end.cached_tokens);
@@ -425,4 +432,43 @@ fn a_conversation_reads_nothing_twice_and_forgets_the_oldest_turns() {
     assert_eq!(said(&conversation).last(), before.last());
     conversation.clear();
     assert_eq!(said(&conversation), ["system: You tell tales."]);
+}
+
+/// A turn is what a user says and everything up to what a user says next: a call of a tool is never cut from its
+/// result.
+#[test]
+fn whole_turns_are_forgotten() {
+    let engine = demo(LoadOptions::default().context(Some(200)));
+    let mut conversation = Conversation::new(&engine, ChatTemplate::new(TEMPLATE, None, None).unwrap());
+    conversation.push(Message::new("system", "You tell tales."));
+    for turn in 0..6 {
+        conversation.push(Message::new("user", format!("How is the weather in town {turn}?")));
+        conversation.push(Message::new("assistant", "I shall ask the tool."));
+        conversation.push(Message::new("tool", "It rains and rains and rains."));
+        conversation.push(Message::new("assistant", "It rains."));
+    }
+    let asked = conversation.ask("And tomorrow?", GenerateOptions::default()).unwrap();
+    assert!(asked.forgotten > 0 && asked.forgotten < 24 && asked.forgotten.is_multiple_of(4), "{}", asked.forgotten);
+    let roles: Vec<_> = conversation.messages().iter().map(|m| m.role.as_str()).collect();
+    assert_eq!(roles[..3], ["system", "user", "assistant"]);
+    // One more turn would not have fitted.
+    let room = 200 - 50;
+    let turn = "user: How is the weather in town 0?\nassistant: I shall ask the tool.\ntool: It rains and rains and rains.\nassistant: It rains.\n";
+    let more = prompt_tokens(engine.tokenizer(), turn, true).len();
+    assert!(asked.request.tokens.len() <= room && asked.request.tokens.len() + more > room - 10);
+}
+
+#[test]
+#[should_panic(expected = "not an earlier moment of this text")]
+fn a_checkpoint_that_was_rolled_back_cannot_be_restored() {
+    let mut engine = demo(LoadOptions::default());
+    let prompt = prompt_tokens(engine.tokenizer(), "The old king", true);
+    let (tokenizer, options) = (engine.tokenizer().clone(), GenerateOptions::default());
+    let mut generation = Generation::new(tokenizer, prompt, &options, engine.context_length()).unwrap();
+    let mut sequence = engine.new_sequence();
+    let early = generation.checkpoint();
+    write(&mut engine, &mut sequence, &mut generation, 5);
+    let late = generation.checkpoint();
+    generation.roll_back(early);
+    generation.roll_back(late);
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::error::ChatError;
 use super::message::Message;
-use super::template::{ChatTemplate, RenderOptions};
+use super::options::RenderOptions;
+use super::template::ChatTemplate;
 use crate::engine::Engine;
-use crate::generate::prompt_tokens;
 use crate::generate::{GenerateOptions, Request};
 use crate::kv::Sequence;
 use crate::tokenizer::Tokenizer;
@@ -26,6 +26,9 @@ pub struct Conversation {
     messages: Vec<Message>,
     /// What the model has read, when no request has it.
     sequence: Option<Sequence>,
+    /// Tokens of the prompt that was asked for last.
+    asked: usize,
+    parse_special: bool,
 }
 
 /// A request for the next answer.
@@ -42,7 +45,15 @@ impl Conversation {
     /// An empty conversation, in a template that takes the place of the model's own.
     pub fn new(engine: &Engine, template: ChatTemplate) -> Conversation {
         let (tokenizer, context) = (engine.tokenizer().clone(), engine.context_length());
-        Conversation { tokenizer, template, context, messages: Vec::new(), sequence: None }
+        Conversation {
+            tokenizer,
+            template,
+            context,
+            messages: Vec::new(),
+            sequence: None,
+            asked: 0,
+            parse_special: false,
+        }
     }
 
     /// An empty conversation in the model's own template.
@@ -52,6 +63,12 @@ impl Conversation {
     pub fn in_own_template(engine: &Engine) -> Result<Conversation, ChatError> {
         let source = engine.chat_template().ok_or(ChatError::NoTemplate)?;
         Ok(Conversation::new(engine, ChatTemplate::for_tokenizer(source, engine.tokenizer())?))
+    }
+
+    /// Whether the pieces of control tokens in what is said (`<|eot_id|>`) become these tokens. By default they are
+    /// text: who writes a message cannot end it and begin another in somebody else's name.
+    pub fn parse_special(self, parse_special: bool) -> Conversation {
+        Conversation { parse_special, ..self }
     }
 
     /// What was said.
@@ -83,6 +100,7 @@ impl Conversation {
             Ok((tokens, forgotten)) => {
                 let first = self.system_messages();
                 self.messages.drain(first..first + forgotten);
+                self.asked = tokens.len();
                 Ok(Turn { request: Request::new(tokens, options).sequence(self.sequence.take()), forgotten })
             }
             Err(error) => {
@@ -93,29 +111,52 @@ impl Conversation {
     }
 
     /// The tokens of the conversation up to the answer, and how many messages after the system's are left out: the
-    /// oldest turns, when all leave too little room for an answer.
+    /// oldest turns, when all leave too little room for an answer. A turn is what the user says and all that follows,
+    /// calls of tools and their results too.
     fn prompt(&self) -> Result<(Vec<u32>, usize), ChatError> {
         let room = self.context - (self.context / 4).min(ROOM_FOR_AN_ANSWER);
         let first = self.system_messages();
-        let mut messages = self.messages.clone();
-        loop {
-            let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-            let text = self.template.render(&messages, &options)?;
-            let tokens = prompt_tokens(&self.tokenizer, &text, true);
-            if tokens.len() <= room {
-                return Ok((tokens, self.messages.len() - messages.len()));
-            }
-            // A turn is taken to be two messages: the user's, and the answer.
-            if first + 2 >= messages.len() {
-                return Err(ChatError::TooLong { tokens: tokens.len(), context: self.context });
-            }
-            messages.drain(first..first + 2);
+        let with_all = self.tokens(&self.messages)?;
+        if with_all.len() <= room {
+            return Ok((with_all, 0));
         }
+        let begins = |(i, message): (usize, &Message)| (i > first && message.role == "user").then_some(i);
+        let turns: Vec<usize> = self.messages.iter().enumerate().filter_map(begins).collect();
+        let without = |turn: usize| {
+            let kept = [&self.messages[..first], &self.messages[turns[turn]..]].concat();
+            Ok((self.tokens(&kept)?, turns[turn] - first))
+        };
+        let Some(last) = turns.len().checked_sub(1) else {
+            return Err(ChatError::TooLong { tokens: with_all.len(), context: self.context });
+        };
+        let mut fits = without(last)?;
+        if fits.0.len() > room {
+            return Err(ChatError::TooLong { tokens: fits.0.len(), context: self.context });
+        }
+        // Fewer messages are fewer tokens: halve the range of turns that might be the first to stay.
+        let (mut low, mut high) = (0, last);
+        while low < high {
+            let middle = low.midpoint(high);
+            let found = without(middle)?;
+            if found.0.len() <= room {
+                (fits, high) = (found, middle);
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(fits)
     }
 
-    /// The model has answered `text`, in the sequence that the request had.
+    fn tokens(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
+        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+        self.template.prompt(&self.tokenizer, messages, &options, self.parse_special)
+    }
+
+    /// The model has answered `text`, in the sequence that the request had. Later prompts have the tokens that it has
+    /// written, not what a tokenizer makes of the text.
     pub fn answer(&mut self, text: impl Into<String>, sequence: Sequence) {
-        self.messages.push(Message::new("assistant", text));
+        let written = sequence.tokens().get(self.asked..).unwrap_or_default().to_vec();
+        self.messages.push(Message::answer(text, written));
         self.sequence = Some(sequence);
     }
 

@@ -1,9 +1,9 @@
 //! Conversations: messages become one text, in the form that the model was trained on, for the model to continue.
 //!
 //! [`ChatTemplate`] is a Jinja program that came with the model. It is rendered as Hugging Face's `apply_chat_template`
-//! renders it: blocks trimmed, `raise_exception`, `strftime_now`, `tojson` as Python's `json.dumps`, Python's string
-//! methods, loop controls, `{% generation %}`. `tests/chat.rs` compares the two. [`Conversation`] holds what was said,
-//! forgets the oldest turns when the context is full, and reads nothing twice.
+//! renders it, by an interpreter of our own (`jinja`); `tests/chat.rs` and `tests/jinja.rs` compare the two. What comes
+//! of a message is marked on its way through the template, so that it cannot become a control token (`prompt.rs`).
+//! [`Conversation`] holds what was said, forgets the oldest turns when the context is full, and reads nothing twice.
 //!
 //! ```
 //! use quipu_runtime::chat::{ChatTemplate, Message, RenderOptions};
@@ -18,12 +18,15 @@
 mod conversation;
 mod date;
 mod error;
-mod json;
+mod jinja;
 mod message;
+mod options;
+mod prompt;
 mod template;
 
 pub use conversation::{Conversation, Turn};
 pub use date::DateTime;
 pub use error::ChatError;
 pub use message::Message;
-pub use template::{ChatTemplate, RenderOptions};
+pub use options::RenderOptions;
+pub use template::ChatTemplate;

@@ -1,6 +1,7 @@
 //! The tokenizer itself: what a model file says about its vocabulary, and text to ids.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use quipu_formats::gguf::{Metadata, Required, Value};
 use quipu_formats::oddity::Oddity;
@@ -8,7 +9,7 @@ use quipu_formats::oddity::Oddity;
 use super::bpe::Bpe;
 use super::error::TokenizerError;
 use super::pre::{hugging_face, presets};
-use super::special::{Span, SpecialTokens};
+use super::special::{Span, SpecialTokens, partition_trusted};
 use super::spm::Spm;
 use super::vocab::{Spelling, TokenKind, Vocab};
 
@@ -73,6 +74,17 @@ pub struct Tokenizer {
     add_eos: bool,
     ends: BTreeSet<u32>,
     oddities: Vec<Oddity>,
+}
+
+/// A part of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'t> {
+    /// Text in which the pieces of control tokens (`<|eot_id|>`) stand for these tokens.
+    Template(&'t str),
+    /// Text in which they are text.
+    Data(&'t str),
+    /// Tokens.
+    Tokens(&'t [u32]),
 }
 
 #[derive(Debug)]
@@ -149,16 +161,9 @@ impl Tokenizer {
     /// rendered templates and wrong for what others wrote; without it they are plain text.
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
-        let mut first = true;
         let special = if parse_special { &self.marks } else { &self.user_defined };
-        special.partition(text, |span| {
-            match (span, &self.algorithm) {
-                (Span::Token(id), _) => ids.push(id),
-                (Span::Text(text), Algorithm::Bpe(bpe)) => bpe.encode(&self.vocab, text, first, &mut ids),
-                (Span::Text(text), Algorithm::Spm(spm)) => spm.encode(&self.vocab, text, first, &mut ids),
-            }
-            first = false;
-        });
+        let mut first = true;
+        special.partition(text, |span| self.encode_span(span, &mut first, &mut ids));
         if let Some(bos) = self.bos
             && add_special
             && self.add_bos
@@ -174,6 +179,54 @@ impl Tokenizer {
             ids.push(eos);
         }
         ids
+    }
+
+    /// The tokens of all parts together, nothing put before or after them. Neighbouring texts are cut into words as one
+    /// text; a control token is found only where all of it stands in [`Part::Template`], user-defined tokens anywhere.
+    pub fn encode_parts(&self, parts: &[Part<'_>]) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let mut first = true;
+        let (mut text, mut trusted) = (String::new(), Vec::<Range<usize>>::new());
+        for (i, part) in parts.iter().enumerate() {
+            match *part {
+                Part::Template(more) => {
+                    let end = text.len() + more.len();
+                    match trusted.last_mut() {
+                        Some(last) if last.end == text.len() => last.end = end,
+                        _ => trusted.push(text.len()..end),
+                    }
+                    text.push_str(more);
+                }
+                Part::Data(more) => text.push_str(more),
+                Part::Tokens(tokens) => {
+                    first &= tokens.is_empty();
+                    ids.extend_from_slice(tokens);
+                }
+            }
+            if i + 1 == parts.len() || matches!(parts[i + 1], Part::Tokens(_)) {
+                partition_trusted((&self.marks, &self.user_defined), &text, &trusted, |span| {
+                    self.encode_span(span, &mut first, &mut ids);
+                });
+                text.clear();
+                trusted.clear();
+            }
+        }
+        ids
+    }
+
+    /// Appends the tokens of `span`; `first` says whether everything begins with it.
+    fn encode_span(&self, span: Span<'_>, first: &mut bool, ids: &mut Vec<u32>) {
+        match (span, &self.algorithm) {
+            (Span::Token(id), _) => ids.push(id),
+            (Span::Text(text), Algorithm::Bpe(bpe)) => bpe.encode(&self.vocab, text, *first, ids),
+            (Span::Text(text), Algorithm::Spm(spm)) => spm.encode(&self.vocab, text, *first, ids),
+        }
+        *first = false;
+    }
+
+    /// Whether `text` begins with the piece of a control or user-defined token.
+    pub(crate) fn begins_with_mark(&self, text: &str) -> bool {
+        self.marks.begins(text)
     }
 
     /// The bytes that token `id` puts into a text, which need not be whole characters. Nothing for control and unknown

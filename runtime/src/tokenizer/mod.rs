@@ -23,6 +23,6 @@ mod strings;
 mod vocab;
 
 pub use decode::TextStream;
-pub use encode::Tokenizer;
+pub use encode::{Part, Tokenizer};
 pub use error::TokenizerError;
 pub use vocab::TokenKind;

@@ -1,6 +1,8 @@
 //! Tokens that are found in the text before anything else: marks such as `<|eot_id|>`, and user-defined tokens.
 
-use aho_corasick::{AhoCorasick, MatchKind, StartKind};
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, Input, MatchKind, StartKind};
 
 use super::error::TokenizerError;
 use super::vocab::{TokenKind, Vocab};
@@ -53,5 +55,65 @@ impl SpecialTokens {
         if at < text.len() {
             span(Span::Text(&text[at..]));
         }
+    }
+}
+
+/// A token found in a text.
+type Found = (Range<usize>, u32);
+
+impl SpecialTokens {
+    /// The first token within a part of `text`.
+    fn find(&self, text: &str, part: Range<usize>) -> Option<Found> {
+        let (automaton, ids) = self.0.as_ref()?;
+        let found = automaton.find(Input::new(text).range(part))?;
+        Some((found.range(), ids[found.pattern().as_usize()]))
+    }
+
+    /// Whether `text` begins with one of the tokens.
+    pub(super) fn begins(&self, text: &str) -> bool {
+        self.find(text, 0..text.len()).is_some_and(|(found, _)| found.start == 0)
+    }
+}
+
+/// Calls `span` with the stretches of `text`, in order: tokens of `marks` count only where all of one lies within a
+/// `trusted` part, those of `everywhere` wherever they stand. `trusted` parts are in order and apart from each other.
+pub(super) fn partition_trusted<'t>(
+    (marks, everywhere): (&SpecialTokens, &SpecialTokens),
+    text: &'t str,
+    trusted: &[Range<usize>],
+    mut span: impl FnMut(Span<'t>),
+) {
+    let mut at = 0;
+    let mut parts = trusted.iter().peekable();
+    let (mut mark, mut other): (Option<Found>, Option<Found>) = (None, everywhere.find(text, 0..text.len()));
+    loop {
+        if other.as_ref().is_some_and(|(found, _)| found.start < at) {
+            other = everywhere.find(text, at..text.len());
+        }
+        if mark.as_ref().is_none_or(|(found, _)| found.start < at) {
+            mark = None;
+            while let Some(part) = parts.peek() {
+                mark = marks.find(text, part.start.max(at)..part.end.max(at));
+                if mark.is_some() {
+                    break;
+                }
+                parts.next();
+            }
+        }
+        // The leftmost, the longer of two that begin together.
+        let next = match (&mark, &other) {
+            (Some(m), Some(o)) if (o.0.start, m.0.end) < (m.0.start, o.0.end) => &other,
+            (Some(_), _) => &mark,
+            (None, _) => &other,
+        };
+        let Some((found, id)) = next.clone() else { break };
+        if at < found.start {
+            span(Span::Text(&text[at..found.start]));
+        }
+        span(Span::Token(id));
+        at = found.end;
+    }
+    if at < text.len() {
+        span(Span::Text(&text[at..]));
     }
 }

@@ -39,6 +39,9 @@ pub struct Args {
     /// A chat template (Jinja) instead of the model's own
     #[arg(long, value_name = "FILE")]
     template: Option<PathBuf>,
+    /// Let special tokens spelled out in what is said (<|eot_id|>) be those tokens, as llama.cpp does
+    #[arg(long)]
+    parse_special: bool,
     /// Tokens of an answer at most; -1: until the answer or the context ends
     #[arg(short, long, value_name = "N", default_value = "-1", allow_hyphen_values = true, value_parser = token_limit)]
     number: Limit,
@@ -53,7 +56,7 @@ type Limit = std::option::Option<usize>;
 
 pub fn run(args: Args) -> Result<()> {
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
-    let mut conversation = conversation(&engine, args.template.as_deref())?;
+    let mut conversation = conversation(&engine, args.template.as_deref())?.parse_special(args.parse_special);
     if let Some(text) = args.system {
         conversation.push(Message::new("system", text));
     }

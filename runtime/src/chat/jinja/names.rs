@@ -1,0 +1,165 @@
+//! The names of everything that a template can use. What jinja2 has besides stands in `mod.rs`.
+
+use super::value::SeqKind;
+
+/// The functions that a template finds besides its variables.
+pub(super) const FUNCTIONS: &[&str] =
+    &["range", "dict", "namespace", "joiner", "cycler", "raise_exception", "strftime_now"];
+
+/// All filters.
+pub(super) const FILTERS: &[&str] = &[
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
+];
+
+/// All tests.
+pub(super) const TESTS: &[&str] = &[
+    "odd",
+    "even",
+    "divisibleby",
+    "defined",
+    "undefined",
+    "filter",
+    "test",
+    "none",
+    "boolean",
+    "false",
+    "true",
+    "integer",
+    "float",
+    "lower",
+    "upper",
+    "string",
+    "mapping",
+    "number",
+    "sequence",
+    "iterable",
+    "callable",
+    "sameas",
+    "escaped",
+    "in",
+    "==",
+    "eq",
+    "equalto",
+    "!=",
+    "ne",
+    ">",
+    "gt",
+    "greaterthan",
+    "ge",
+    ">=",
+    "<",
+    "lt",
+    "lessthan",
+    "<=",
+    "le",
+];
+
+/// Methods of `str`: all but `encode`, `maketrans` and `translate`, which have nothing to do in a template.
+pub(super) const STRING_METHODS: &[&str] = &[
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
+    "zfill",
+];
+
+/// Methods of `dict`, and those that the sandbox forbids, since they change something.
+pub(super) const DICT_METHODS: &[&str] = &["copy", "fromkeys", "get", "items", "keys", "values"];
+pub(super) const UNSAFE_DICT_METHODS: &[&str] = &["clear", "pop", "popitem", "setdefault", "update"];
+
+/// The methods of a sequence, and those that are unsafe.
+pub(super) fn seq_methods(kind: SeqKind) -> (&'static [&'static str], &'static [&'static str]) {
+    match kind {
+        SeqKind::List => {
+            (&["copy", "count", "index"], &["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"])
+        }
+        SeqKind::Tuple | SeqKind::Range | SeqKind::Group => (&["count", "index"], &[]),
+        SeqKind::Keys | SeqKind::Values | SeqKind::Items | SeqKind::Generator => (&[], &[]),
+    }
+}
