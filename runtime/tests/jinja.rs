@@ -60,6 +60,7 @@ fn hostile_templates_cost_an_error() {
         format!("{{{{ x{} }}}}", "[0]".repeat(n)),
         format!("{{{{ x{} }}}}", "()".repeat(n)),
         format!("{{{{ {}1 }}}}", "1 + ".repeat(n)),
+        format!("{{{{ {}1 }}}}", "1 ~ ".repeat(n)),
         format!("{{{{ {}1 }}}}", "1 and ".repeat(n)),
         format!("{{{{ {}1 }}}}", "1 if 0 else ".repeat(n)),
         "{% if 1 %}".repeat(n),

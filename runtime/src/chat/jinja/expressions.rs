@@ -136,7 +136,8 @@ impl Parser {
         while self.skip_operator("~") {
             parts.push(self.product()?);
         }
-        let height = highest(&parts);
+        // As many as of `+`, where each is a level of its own.
+        let height = highest(&parts).max(parts.len());
         self.node(ExprKind::Concat(parts), height)
     }
 
