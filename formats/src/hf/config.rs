@@ -26,6 +26,9 @@ pub enum ConfigFault {
         "the checkpoint is quantised ({method}), which Quipu does not read: convert from the original F32, F16 or BF16 checkpoint"
     )]
     Quantized { method: String },
+    /// A key of Meta's or Mistral's params.json that changes what the model computes.
+    #[error("`{key}` is {found}: models with it are not supported")]
+    Params { key: &'static str, found: String },
     /// An activation function that no family here has.
     #[error("`{key}` is {found}; expected silu")]
     Activation { key: &'static str, found: String },

@@ -80,7 +80,7 @@ impl HfError {
 #[non_exhaustive]
 pub enum WeightsFault {
     /// No weights in any of the forms that are read.
-    #[error("expected model.safetensors, pytorch_model.bin or an index of one of them; {found}")]
+    #[error("expected model.safetensors, pytorch_model.bin, an index of one of them, or consolidated.*; {found}")]
     NoWeights { found: String },
     /// The index lists nothing.
     #[error("`weight_map` is empty")]
@@ -109,6 +109,14 @@ pub enum WeightsFault {
     /// A tensor has another shape than config.json implies.
     #[error("tensor {tensor:?} has the shape {found:?}; by config.json it should be {expected:?}")]
     Shape { tensor: String, expected: Vec<usize>, found: Vec<usize> },
+    /// Meta's and Mistral's layouts have the rows of q and k in an order that this family does not have.
+    #[error(
+        "consolidated files have the order of rows of Llama and Mistral; config.json describes a model of type {architecture}"
+    )]
+    OrderOfRows { architecture: &'static str },
+    /// The parts of a matrix, of which each file of Meta's has one, do not fit together.
+    #[error("tensor {tensor:?}: the parts of the consolidated files do not fit together: {found:?}")]
+    Parts { tensor: String, found: Vec<Vec<usize>> },
     /// What makes up a quantised matrix does not fit together.
     #[error("tensor {tensor:?} {what}")]
     Quantised { tensor: String, what: String },

@@ -1,10 +1,10 @@
 //! A Hugging Face directory as if it were a GGUF.
 //!
 //! [`HfDirectory`] opens what `save_pretrained` writes for a model of a [family](crate::families) (config.json,
-//! safetensors in one file or several, the tokenizer's files) and shows it as a [`Source`]: GGUF's tensor names and row
-//! order, GGUF's metadata keys. So the runtime can run it and the converter can write it without knowing where it came
-//! from. Weights stay mapped; only the rows of q and k, whose order differs, and vectors, which GGUF keeps in F32, are
-//! computed when they are asked for.
+//! safetensors or PyTorch's files, the tokenizer's files) or what Meta and Mistral publish and shows it as a
+//! [`Source`]: GGUF's tensor names and row order, GGUF's metadata keys. So the runtime can run it and the converter
+//! can write it without knowing where it came from. Weights stay mapped; only the rows of q and k, whose order
+//! differs, and vectors, which GGUF keeps in F32, are computed when they are asked for.
 //!
 //! Where to start reading: [`HfConfig`] (config.json), `tensors.rs` (names, shapes, what is done to each), `rope.rs`
 //! (the row order and RoPE's divisors), `rope_scaling.rs`, [`tokenizer`] (the vocabulary and everything around it).
@@ -16,6 +16,8 @@ mod config;
 mod error;
 mod json;
 mod metadata;
+mod native;
+mod params;
 mod quantised;
 mod reconcile;
 mod rope;
@@ -69,12 +71,24 @@ impl HfDirectory {
             Err(e) => return Err(HfError::NotADirectory { path: dir.to_owned(), found: e.to_string() }),
         }
         let config_path = dir.join("config.json");
-        let Some(json) = config::read(&config_path)? else {
-            return Err(HfError::NoConfig { path: dir.to_owned() });
+        let (path, json, mut shards) = match config::read(&config_path)? {
+            Some(json) => (config_path, json, None),
+            None => {
+                let path = dir.join("params.json");
+                let Some(params) = config::read(&path)? else {
+                    return Err(HfError::NoConfig { path: dir.to_owned() });
+                };
+                let shards = Shards::open(dir)?;
+                let json = params::config(&params, |name| shards.shape(name));
+                (path.clone(), json.map_err(|fault| HfError::Config { path, fault })?, Some(shards))
+            }
         };
-        let (mut config, mut oddities) =
-            HfConfig::from_json(&json).map_err(|fault| HfError::Config { path: config_path.clone(), fault })?;
-        let mut shards = Shards::open(dir)?;
+        let is_native = shards.is_some();
+        let (mut config, mut oddities) = HfConfig::from_json(&json).map_err(|fault| HfError::Config { path, fault })?;
+        let mut shards = match shards.take() {
+            Some(shards) => shards,
+            None => Shards::open(dir)?,
+        };
         oddities.append(&mut shards.oddities);
         if let Some(method) = &config.quantisation {
             fold(&mut shards, method).map_err(|fault| HfError::weights(dir, fault))?;
@@ -84,7 +98,12 @@ impl HfDirectory {
         oddities.extend(unused);
         let infos: Vec<_> = plans.iter().map(|(info, _)| info).collect();
         let mut metadata = metadata::model_metadata(&config, dir, &infos);
-        oddities.extend(tokenizer::read_into(&mut metadata, dir, Some(config.sizes.vocabulary), None)?);
+        oddities.extend(tokenizer::read_into(
+            &mut metadata,
+            dir,
+            Some(config.sizes.vocabulary),
+            is_native.then_some(&json),
+        )?);
         let (tensors, origins) = plans.into_iter().unzip();
         Ok(HfDirectory { path: dir.to_owned(), config, metadata, shards, tensors, origins, oddities })
     }

@@ -1,11 +1,12 @@
 //! Which files of weights a directory has, and which weights are in which.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use super::error::{HfError, WeightsFault};
 use super::json::{MAX_SMALL_BYTES, read_json};
+use super::native;
 use super::stored::{Place, Stored};
 use super::weight::Weight;
 use crate::map::MappedFile;
@@ -52,6 +53,8 @@ pub(super) struct Shards {
     /// as the model does not have them either, such as the output matrix where it is the embedding.
     pub absent: HashMap<String, String>,
     pub oddities: Vec<Oddity>,
+    /// The rows of q and k are in the order in which RoPE turns neighbours, as GGUF has them.
+    pub neighbours: bool,
 }
 
 #[derive(serde::Deserialize)]
@@ -83,7 +86,37 @@ impl Shards {
             shards.oddities.push(Oddity::NoIndex { files: names.len() });
             return Ok(shards);
         }
-        Err(HfError::weights(dir, WeightsFault::NoWeights { found: what_instead(dir) }))
+        match native::files(dir).as_slice() {
+            [] => Err(HfError::weights(dir, WeightsFault::NoWeights { found: what_instead(dir) })),
+            files => Shards::open_native(dir, files),
+        }
+    }
+
+    /// Opens files of Meta's or Mistral's layout, each with a part of every matrix.
+    fn open_native(dir: &Path, paths: &[PathBuf]) -> Result<Shards, HfError> {
+        let mut shards = Shards { neighbours: true, ..Shards::default() };
+        let mut parts: BTreeMap<String, Vec<Weight>> = BTreeMap::new();
+        for (number, path) in paths.iter().enumerate() {
+            let kind = if path.extension().is_some_and(|e| e == "pth") { Kind::Torch } else { Kind::Safetensors };
+            let (map, weights) = open_file(kind, path, number)?;
+            shards.files.push(map);
+            for (name, weight) in weights {
+                parts.entry(native::hugging_face_name(&name)).or_default().push(weight);
+            }
+        }
+        let width = parts.get("model.norm.weight").and_then(|norm| norm[0].shape.first().copied()).unwrap_or(0);
+        for (name, parts) in parts {
+            let weight =
+                native::join(&name, parts, paths.len(), width).map_err(|fault| HfError::weights(dir, fault))?;
+            shards.index.insert(name, (shards.weights.len(), 0));
+            shards.weights.push(weight);
+        }
+        Ok(shards)
+    }
+
+    /// The shape of the weight called `name`.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.index.get(name).map(|&(weight, _)| self.weights[weight].shape.clone())
     }
 
     fn open_listed(
@@ -183,14 +216,11 @@ fn is_plain_name(name: &str) -> bool {
 
 /// What a directory without weights has in their place, as advice.
 fn what_instead(dir: &Path) -> String {
-    let has = |name: &str| dir.join(name).exists();
     let ends_with = |end: &str| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n.ends_with(end)).min()
     };
-    if let Some(name) = ["consolidated.safetensors", "consolidated.00.pth"].into_iter().find(|n| has(n)) {
-        format!("there is {name}, Meta's or Mistral's own format: take the Hugging Face version of the checkpoint")
-    } else if let Some(name) = ends_with(".gguf") {
+    if let Some(name) = ends_with(".gguf") {
         format!("there is {name}: give that file instead of the directory")
     } else if let Some(name) = ends_with(".safetensors") {
         format!("there is {name}, but no index that says what is in it (an incomplete download?)")

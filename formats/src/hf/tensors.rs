@@ -12,7 +12,7 @@ use super::error::WeightsFault;
 use super::rope::{factor_tensors, hf_row};
 use super::shards::Shards;
 use crate::families::names::{Parameter, Role, TensorName};
-use crate::families::{Bias, Presence, RowOrder, Tensor};
+use crate::families::{Bias, Presence, RopePairs, RowOrder, Tensor};
 use crate::oddity::Oddity;
 use crate::safetensors::Dtype;
 use crate::source::{Encoding, TensorInfo};
@@ -85,6 +85,9 @@ type Plan = (Vec<(TensorInfo, Origin)>, Vec<Oddity>);
 
 /// Finds every tensor of the model among the shards and checks its shape and type.
 pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFault> {
+    if shards.neighbours && config.family.layer.rope != RopePairs::Neighbours {
+        return Err(WeightsFault::OrderOfRows { architecture: config.family.architecture });
+    }
     let (mut plans, mut oddities) = (Vec::new(), Vec::new());
     let mut used = 0;
     let mut zeros = Vec::new();
@@ -117,7 +120,7 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFa
             },
         };
         let is_vector = tensor.shape.len() == 1;
-        let heads = tensor.rows == RowOrder::HalvesToNeighbours;
+        let heads = tensor.rows == RowOrder::HalvesToNeighbours && !shards.neighbours;
         let (ty, origin) = match (is_vector, heads, ty) {
             (true, false, Some(TensorType::F32)) => (TensorType::F32, Origin::AsItIs { weight }),
             // llama.cpp keeps vectors in F32, whatever the type of the matrices.
@@ -171,7 +174,7 @@ fn unused(config: &HfConfig, shards: &Shards) -> Result<Vec<Oddity>, WeightsFaul
     let known: HashSet<String> = wanted(config).map(|w| w.hf).collect();
     let superfluous = |name: &str| {
         // Recomputed from config.json by every runtime; and a copy of the embedding that training code saved.
-        name.ends_with("rotary_emb.inv_freq") || (config.tied && is_output(config, name))
+        name.ends_with("rotary_emb.inv_freq") || name == "rope.freqs" || (config.tied && is_output(config, name))
     };
     let mut names: Vec<&String> = shards.index.keys().filter(|n| !known.contains(*n) && !superfluous(n)).collect();
     names.sort();

@@ -26,6 +26,8 @@ pub(super) enum Numbers {
     Stored(Stored),
     /// Codes and scales do.
     Quantised(Box<Quantised>),
+    /// Parts of its rows (0) or of its columns (1) do, each in a file of its own.
+    Joined { along: usize, parts: Vec<Stored> },
 }
 
 impl From<Stored> for Weight {
@@ -39,7 +41,7 @@ impl Weight {
     pub fn stored(&self) -> Option<&Stored> {
         match &self.numbers {
             Numbers::Stored(stored) => Some(stored),
-            Numbers::Quantised(_) => None,
+            Numbers::Quantised(_) | Numbers::Joined { .. } => None,
         }
     }
 
@@ -56,6 +58,7 @@ impl Weight {
                 let cols = self.shape.last().copied().unwrap_or(1);
                 Cow::Owned(matrix.bytes(files, cols, rows))
             }
+            Numbers::Joined { along, parts } => Cow::Owned(joined(files, *along, parts, rows)),
         }
     }
 
@@ -64,6 +67,28 @@ impl Weight {
         match &self.numbers {
             Numbers::Stored(stored) => stored.advise(files, advice),
             Numbers::Quantised(matrix) => matrix.advise(files, advice),
+            Numbers::Joined { parts, .. } => parts.iter().for_each(|part| part.advise(files, advice)),
         }
     }
+}
+
+/// `rows` of the matrix whose rows or columns are those of `parts`, one after the other.
+fn joined(files: &[MappedFile], along: usize, parts: &[Stored], rows: Range<usize>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if along == 0 {
+        let mut first = 0;
+        for part in parts {
+            let end = first + part.rows();
+            let (from, to) = (rows.start.clamp(first, end), rows.end.clamp(first, end));
+            if from < to {
+                bytes.extend_from_slice(&part.bytes(files, from - first..to - first));
+            }
+            first = end;
+        }
+    } else {
+        for row in rows {
+            parts.iter().for_each(|part| bytes.extend_from_slice(&part.bytes(files, row..row + 1)));
+        }
+    }
+    bytes
 }

@@ -375,7 +375,6 @@ fn every_broken_index_has_its_name() {
 #[test]
 fn a_directory_without_weights_says_what_to_do() {
     for (file, advice) in [
-        ("consolidated.00.pth", "Hugging Face version"),
         ("some.gguf", "give that file instead"),
         ("adapter_model.safetensors", "no index"),
         ("README.md", "no weights at all"),

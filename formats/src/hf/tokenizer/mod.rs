@@ -70,7 +70,11 @@ pub(super) fn read_into(
     config: Option<&Json>,
 ) -> Result<Vec<Oddity>, HfError> {
     let json_path = dir.join("tokenizer.json");
-    let model_path = dir.join("tokenizer.model");
+    // Mistral writes the version of its control tokens behind the name.
+    let names =
+        ["tokenizer.model", "tokenizer.model.v7", "tokenizer.model.v3", "tokenizer.model.v2", "tokenizer.model.v1"];
+    let model_path = names.map(|name| dir.join(name)).into_iter().find(|path| path.exists());
+    let model_path = model_path.unwrap_or_else(|| dir.join(names[0]));
     let side = |name: &str| -> Result<NamedObject, HfError> {
         let path = dir.join(name);
         let object = read_json(&path, MAX_SMALL_BYTES)?.unwrap_or_default();

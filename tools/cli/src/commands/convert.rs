@@ -16,9 +16,9 @@ use crate::{args, model, talk};
 ///
 /// Reads the directory that `huggingface-cli download` makes: safetensors or PyTorch's files (of which nothing is
 /// run), config.json, tokenizer.json and what else lies there. Checkpoints in FP8 and those of compressed-tensors
-/// become F32. The result runs here and in llama.cpp. Weights are read and written piece by piece, so that memory stays
-/// near the size of one tensor; with a quantised type it takes one layer, too, and what a calibration pass finds out
-/// (see --no-calibrate).
+/// become F32. Meta's and Mistral's own layouts (params.json, consolidated.*) are read, too. The result runs here and
+/// in llama.cpp. Weights are read and written piece by piece, so that memory stays near the size of one tensor; with
+/// a quantised type it takes one layer, too, and what a calibration pass finds out (see --no-calibrate).
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,11 +45,11 @@ pub struct Args {
 /// How weights get their types and codes.
 #[derive(clap::Args)]
 pub struct RoundingArgs {
-    /// Choose a type for each matrix, so that the file has at most BITS bits per weight and its predictions diverge as
-    /// little as possible from the unquantised model's. Bits per weight are what `quipu inspect` shows: the size of all
-    /// tensors, norms included, divided by the number of their weights. To measure what types cost, each matrix (in a
-    /// deep model, each of some 40 groups of matrices) is rounded alone, and the model reads 512 tokens. That takes
-    /// about five times as long as --calibrate, which it implies unless there is an --imatrix
+    /// Choose a type for each matrix, so that the file has at most BITS bits per weight and its predictions diverge
+    /// as little as possible from the unquantised model's. Bits per weight are what `quipu inspect` shows: the size
+    /// of all tensors, norms included, divided by the number of their weights. To measure what types cost, each
+    /// matrix (in a deep model, each of some 40 groups of matrices) is rounded alone, and the model reads 512 tokens.
+    /// That takes about five times as long as --calibrate, which it implies unless there is an --imatrix
     #[arg(long, value_name = "BITS", value_parser = parse_bits, conflicts_with = "rounding")]
     target_bits: Option<f64>,
     /// Give matrices another type: those whose names have PATTERN at their beginning or after a dot (`ffn_down`,
