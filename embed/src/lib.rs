@@ -104,9 +104,12 @@ fn saturate(n: usize) -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options, model: *mut *mut Model) -> Status {
     guarded(|| {
-        // SAFETY: by this function's contract; null is asked for.
-        let model = unsafe { model.as_mut() }.ok_or_else(|| Failure::new(Status::Argument, "model is NULL"))?;
-        *model = std::ptr::null_mut();
+        if model.is_null() {
+            return Err(Failure::new(Status::Argument, "model is NULL"));
+        }
+        // Written and never read: the caller's variable need not have a value yet, so there may be no reference to it.
+        // SAFETY: not null, and otherwise by this function's contract.
+        unsafe { model.write(std::ptr::null_mut()) };
         // SAFETY: by this function's contract; the text is used before this call returns.
         let path = unsafe { text(path, "path") }?;
         // SAFETY: by this function's contract.
@@ -116,7 +119,8 @@ pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options
         let warnings: Vec<String> = engine.recoded_types().iter().map(ToString::to_string).collect();
         let warnings = c_string(warnings.join("\n"));
         let state = Mutex::new(State { scheduler: Scheduler::new(engine), sequence: None });
-        *model = Box::into_raw(Box::new(Model { state, warnings }));
+        // SAFETY: as above.
+        unsafe { model.write(Box::into_raw(Box::new(Model { state, warnings }))) };
         Ok(())
     })
 }

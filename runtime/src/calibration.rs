@@ -14,8 +14,11 @@ use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::engine::{EngineError, LoadError};
 use crate::host::cores::Cores;
+use crate::host::memory;
 use crate::kv::{KvLayout, KvType, Sequence};
-use crate::model::{BatchToken, Model, NotFinite, Observer, StreamError, Streamed, WeightsError, broken_weight};
+use crate::model::{
+    BatchToken, Model, NotFinite, Observer, StreamError, Streamed, WeightsError, activation_bytes, broken_weight,
+};
 use crate::pool::Pool;
 
 /// Why a model can't be calibrated.
@@ -80,6 +83,9 @@ pub fn calibration_pass(
         return Err(refused(EngineError::Token { token, vocabulary }));
     }
     let mut sequences: Vec<Sequence> = texts.iter().map(|_| Sequence::new(layout.clone(), KvType::default())).collect();
+    let pages = sequences.iter().zip(texts).map(|(sequence, text)| sequence.bytes_for(text.len()));
+    let needed = pages.fold(activation_bytes(&config, batch.len()), u64::saturating_add);
+    memory::check(needed, || format!("a batch of {} tokens", batch.len())).map_err(|error| refused(error.into()))?;
     let mut sequences: Vec<&mut Sequence> = sequences.iter_mut().collect();
     let context = config.context;
     let mut model = Model::new(config, weights, context, *kernels, pool);

@@ -22,12 +22,14 @@ pub enum HfError {
     },
     /// The directory has no config.json.
     #[error(
-        "{}: no config.json here; expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json",
+        "{}: no config.json here; {found}expected a Hugging Face directory with config.json, *.safetensors and tokenizer.json",
         .path.display()
     )]
     NoConfig {
         /// The directory.
         path: PathBuf,
+        /// What is there instead, if it is known, with a separator behind it.
+        found: String,
     },
     /// A file could not be read, or is not the JSON that it should be.
     #[error(transparent)]

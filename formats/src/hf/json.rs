@@ -37,6 +37,14 @@ pub enum FileError {
         /// The limit.
         limit: u64,
     },
+    /// The file is something else.
+    #[error("{}: is {what}", .path.display())]
+    SomethingElse {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        what: &'static str,
+    },
     /// The file is not UTF-8.
     #[error("{}: not UTF-8 at byte {at}", .path.display())]
     InvalidUtf8 {
@@ -97,7 +105,26 @@ pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Fil
     if meta.len() > limit {
         return Err(FileError::TooLarge { path: path.to_owned(), bytes: meta.len(), limit });
     }
-    std::fs::read(path).map(Some).map_err(failed)
+    let bytes = std::fs::read(path).map_err(failed)?;
+    match something_else(&bytes) {
+        Some(what) => Err(FileError::SomethingElse { path: path.to_owned(), what }),
+        None => Ok(Some(bytes)),
+    }
+}
+
+/// What a file is that is none of those that belong beside weights.
+fn something_else(bytes: &[u8]) -> Option<&'static str> {
+    let starts = |magic: &[u8]| bytes.starts_with(magic);
+    if starts(b"version https://git-lfs") {
+        return Some("a Git LFS pointer, not the file itself; fetch it with `git lfs pull`");
+    }
+    if starts(b"../../blobs/") {
+        return Some("the text of a link into the Hub's cache, not what it leads to; copy the cache with its links");
+    }
+    if starts(b"\xef\xbb\xbf") || starts(b"\xff\xfe") || starts(b"\xfe\xff") {
+        return Some("a text with a byte-order mark; save it as UTF-8 without one");
+    }
+    None
 }
 
 /// The text of the file at `path`; `None` when there is no such file.

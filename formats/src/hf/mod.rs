@@ -13,6 +13,7 @@
 //! differ, the code says why.
 
 mod config;
+mod elsewhere;
 mod error;
 mod json;
 mod metadata;
@@ -76,7 +77,7 @@ impl HfDirectory {
             None => {
                 let path = dir.join("params.json");
                 let Some(params) = config::read(&path)? else {
-                    return Err(HfError::NoConfig { path: dir.to_owned() });
+                    return Err(HfError::NoConfig { path: dir.to_owned(), found: elsewhere::what_instead(dir) });
                 };
                 let shards = Shards::open(dir)?;
                 let json = params::config(&params, |name| shards.shape(name));

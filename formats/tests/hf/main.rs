@@ -3,6 +3,7 @@
 mod build;
 mod config;
 mod families;
+mod instead;
 mod native;
 mod noise;
 mod oddities;

@@ -65,10 +65,15 @@ impl DateTime {
         year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
     }
 
+    /// 0 for January. The fields are anyone's to set, so a month that is none counts as the nearest.
+    fn month_from_0(&self) -> usize {
+        self.month.clamp(1, 12) as usize - 1
+    }
+
     /// 0 for the first of January.
     fn day_of_year(&self) -> u32 {
-        let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334][self.month as usize - 1];
-        before + self.day - 1 + u32::from(self.month > 2 && DateTime::is_leap(self.year))
+        let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334][self.month_from_0()];
+        self.day.saturating_sub(1).saturating_add(before + u32::from(self.month > 2 && DateTime::is_leap(self.year)))
     }
 
     /// 0 for Sunday.
@@ -100,7 +105,7 @@ impl DateTime {
                 if padded { format!("{value:0width$}") } else { value.to_string() }
             };
             let small = |value: u32| number(value.into(), 2);
-            let hour12 = (self.hour + 11) % 12 + 1;
+            let hour12 = (self.hour % 12 + 11) % 12 + 1;
             let piece = match directive {
                 Some('Y') => self.year.to_string(),
                 Some('y') => number(self.year.rem_euclid(100), 2),
@@ -110,8 +115,8 @@ impl DateTime {
                 Some('e') if padded => format!("{:2}", self.day),
                 Some('e') => self.day.to_string(),
                 Some('j') => number(i64::from(self.day_of_year()) + 1, 3),
-                Some('B') => MONTHS[self.month as usize - 1].to_string(),
-                Some('b' | 'h') => MONTHS[self.month as usize - 1][..3].to_string(),
+                Some('B') => MONTHS[self.month_from_0()].to_string(),
+                Some('b' | 'h') => MONTHS[self.month_from_0()][..3].to_string(),
                 Some('A') => WEEKDAYS[self.weekday()].to_string(),
                 Some('a') => WEEKDAYS[self.weekday()][..3].to_string(),
                 Some('w') => self.weekday().to_string(),
@@ -150,6 +155,14 @@ mod tests {
     use super::*;
 
     /// Against GNU date: `TZ=UTC LC_ALL=C date -d @SECONDS '+…'`.
+    #[test]
+    fn fields_that_are_no_date_make_a_text_all_the_same() {
+        for (month, day) in [(0, 0), (13, 32), (u32::MAX, u32::MAX / 2)] {
+            let date = DateTime { year: 2024, month, day, hour: 99, minute: 99, second: 99 };
+            assert!(!date.format("%Y %m %d %j %B %b %A %a %w %u %H %I %M %S").unwrap().is_empty());
+        }
+    }
+
     #[test]
     fn dates_are_those_of_gnu_date() {
         let format = "%Y %y %C %m %d %e %-d %-m %j %B %b %A %a %w %u %H %I %-I %M %S %p %F %D %T %R %c %%";

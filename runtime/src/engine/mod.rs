@@ -17,11 +17,12 @@ use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::embedding::{self, EmbedOptions};
 use crate::host::cores::Cores;
+use crate::host::memory;
 use crate::kv::{KvLayout, KvType, Sequence};
 pub use crate::model::EngineError;
 use crate::model::{
-    BatchToken, Input, Logits, Model, NotFinite, Observer, Progress, Rows, WeightsError, broken_weight, load,
-    unused_tensors,
+    BatchToken, Input, Logits, Model, NotFinite, Observer, Progress, Rows, WeightsError, activation_bytes,
+    broken_weight, load, unused_tensors,
 };
 use crate::pool::Pool;
 use crate::tokenizer::Tokenizer;
@@ -60,6 +61,8 @@ pub struct Engine {
     tokens: Vec<BatchToken>,
     /// How many tokens of a batch each sequence gets; kept as well.
     more: Vec<usize>,
+    /// The most tokens of a batch for which there was memory.
+    fitted: usize,
 }
 
 impl Engine {
@@ -128,6 +131,7 @@ impl Engine {
             logits: Vec::new(),
             tokens: Vec::new(),
             more: Vec::new(),
+            fitted: 0,
         })
     }
 
@@ -274,7 +278,7 @@ impl Engine {
             checked = checked.and_then(|()| self.check_room(sequence, more));
         }
         self.more = more;
-        checked
+        checked.and_then(|()| self.check_activations(batch.len()))
     }
 
     /// Whether all of `tokens` are in the vocabulary.
@@ -301,7 +305,21 @@ impl Engine {
     fn check_room(&self, sequence: &Sequence, more: usize) -> Result<(), EngineError> {
         self.check_sequence(sequence)?;
         let (used, context) = (sequence.len(), self.context);
-        if used + more > context { Err(EngineError::ContextFull { used, more, context }) } else { Ok(()) }
+        if more > context.saturating_sub(used) {
+            return Err(EngineError::ContextFull { used, more, context });
+        }
+        let what = || format!("the KV cache of {} positions", used + more);
+        Ok(memory::check(sequence.bytes_for(more), what)?)
+    }
+
+    /// Whether there is memory for the activations of so many tokens at once; what fitted once still does.
+    fn check_activations(&mut self, tokens: usize) -> Result<(), EngineError> {
+        if tokens > self.fitted {
+            let needed = activation_bytes(&self.model.config, tokens);
+            memory::check(needed, || format!("a batch of {tokens} tokens"))?;
+            self.fitted = tokens;
+        }
+        Ok(())
     }
 
     /// Reads `tokens` and returns the logits after the last of them.
@@ -434,6 +452,7 @@ impl Engine {
         self.check_room(sequence, tokens.len())?;
         self.check_tokens(tokens)?;
         let before = sequence.len();
+        self.check_activations(tokens.len().min(self.batch))?;
         let mut batch = std::mem::take(&mut self.tokens);
         for (b, chunk) in tokens.chunks(self.batch).enumerate() {
             let start = b * self.batch;

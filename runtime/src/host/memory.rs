@@ -31,12 +31,66 @@ impl Memory {
     }
 }
 
+/// Memory that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} takes {} of memory, but only {} can be had here", megabytes(*.needed), megabytes(*.available))]
+pub struct Shortage {
+    /// What it is for.
+    pub what: String,
+    /// Bytes that it takes.
+    pub needed: u64,
+    /// Bytes that there are, those included that others would be swapped out for.
+    pub available: u64,
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
+}
+
+/// What is not worth asking the system about.
+const SMALL: u64 = 64 << 20;
+
+/// Whether `needed` more bytes can be had, for `what`. Asked before they are allocated where a file says how many there
+/// are: a system that promises more memory than it has would end the process, or others, later.
+///
+/// # Errors
+/// When they can't.
+pub fn check(needed: u64, what: impl FnOnce() -> String) -> Result<(), Shortage> {
+    if needed < SMALL {
+        return Ok(());
+    }
+    let machine = Memory::here().map(|memory| memory.available.saturating_add(swap()));
+    let available = machine.unwrap_or(u64::MAX).min(address_space().unwrap_or(u64::MAX));
+    if needed > available { Err(Shortage { what: what(), needed, available }) } else { Ok(()) }
+}
+
+/// What can be swapped out.
+fn swap() -> u64 {
+    read("/proc/meminfo").and_then(|text| kilobytes(&text, "SwapFree")).unwrap_or(0)
+}
+
+/// What is left of a limit on the addresses of this process (`ulimit -v`).
+fn address_space() -> Option<u64> {
+    let limits = read("/proc/self/limits")?;
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit = limit.split_whitespace().next()?.parse::<u64>().ok()?;
+    Some(limit.saturating_sub(kilobytes(&read("/proc/self/status")?, "VmSize")?))
+}
+
 /// Limit and use of memory of this process's control group, where it is the root of what the process sees.
 fn group_memory() -> Option<(u64, u64)> {
     let number = |path: &str| read(path)?.parse::<u64>().ok();
-    let pair = |limit: &str, used: &str| Some((number(limit)?, number(used)?));
-    pair("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
-        .or_else(|| pair("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))
+    // Pages of files count as used, but are given back when they are needed.
+    let cached = |path: &str| {
+        let text = read(path).unwrap_or_default();
+        let bytes = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        bytes("inactive_file ").unwrap_or(0) + bytes("active_file ").unwrap_or(0)
+    };
+    let used = |used: &str, statistics: &str| Some(number(used)?.saturating_sub(cached(statistics)));
+    let group = |limit: &str, of: &str, statistics: &str| Some((number(limit)?, used(of, statistics)?));
+    let v1 = |name: &str| format!("/sys/fs/cgroup/memory/memory.{name}");
+    group("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat")
+        .or_else(|| group(&v1("limit_in_bytes"), &v1("usage_in_bytes"), &v1("stat")))
 }
 
 /// The most memory that this process has had resident since its start or since [`reset_peak`], in bytes.
@@ -66,6 +120,16 @@ mod tests {
         assert_eq!(kilobytes("MemTotal:   24 kB\nMemAvailable: 7 kB", "MemAvailable"), Some(7 << 10));
         assert_eq!(kilobytes("MemTotal:   24 kB", "Mem"), None);
         assert_eq!(kilobytes("Threads:\t5", "Threads"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_no_machine_has_is_refused_and_what_is_small_is_not() {
+        assert!(check(SMALL - 1, || "a crumb".into()).is_ok() && check(SMALL, || "a little".into()).is_ok());
+        let shortage = check(1 << 60, || "a mountain".into()).unwrap_err();
+        assert!(shortage.available < 1 << 60);
+        let message = shortage.to_string();
+        assert!(message.starts_with("a mountain takes 1152921504607 MB of memory, but only "), "{message}");
     }
 
     #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use half::f16;
 use quipu_kernels::Segment;
 
 use super::layout::KvLayout;
-use super::page::{AnySegment, KvType, PAGE, Page};
+use super::page::{AnySegment, KvType, PAGE, Page, PageShape};
 
 /// A sequence of tokens that the model has read, with their keys and values.
 ///
@@ -77,6 +77,16 @@ impl Sequence {
         groups.map(|(pages, shape)| pages.len() * shape.bytes(self.ty)).sum()
     }
 
+    /// Bytes of the pages that `n` more positions take besides those that there are.
+    pub(crate) fn bytes_for(&self, n: usize) -> u64 {
+        let pages = self.len().saturating_add(n).div_ceil(PAGE);
+        let groups = self.groups.iter().zip(&self.layout.groups);
+        let bytes = |(own, shape): (&Vec<_>, &PageShape)| {
+            (pages.saturating_sub(own.len()) as u64).saturating_mul(shape.bytes(self.ty) as u64)
+        };
+        groups.map(bytes).fold(0, u64::saturating_add)
+    }
+
     /// Makes room for `n` more positions, in pages that are this sequence's own.
     pub(crate) fn reserve(&mut self, n: usize) {
         if n == 0 {
@@ -136,7 +146,6 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::page::PageShape;
     use super::*;
 
     /// Two groups, of two layers and of one, which no model has yet.

@@ -2,6 +2,8 @@
 
 use quipu_formats::families::names::Input;
 
+use crate::host::memory::Shortage;
+
 /// One token of a batch. Tokens of one sequence stand in order, each at the next position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchToken {
@@ -56,6 +58,9 @@ pub enum EngineError {
         /// The weight that is to blame, if one is.
         cause: String,
     },
+    /// There is no memory for the keys and values, or for the activations, of so many tokens.
+    #[error(transparent)]
+    Memory(#[from] Shortage),
     /// Nothing to read.
     #[error("there are no tokens to read")]
     Empty,

@@ -5,6 +5,7 @@ use quipu_kernels::Tile;
 use super::batch::BatchToken;
 use super::rope::Rope;
 use super::team::room;
+use crate::config::Config;
 use crate::kv::Sequence;
 
 /// Tokens of one sequence that attention looks at together: they share every key and value that is read.
@@ -37,6 +38,18 @@ pub(super) struct Buffers {
     pub(super) runs: Vec<usize>,
     /// The tokens that want logits, by their numbers in the batch.
     pub(super) wanted: Vec<usize>,
+}
+
+/// Bytes that the activations of `tokens` tokens take, but for the logits, which are computed a few at a time.
+pub(crate) fn activation_bytes(c: &Config, tokens: usize) -> u64 {
+    let padded = |n: usize| n.saturating_add(15) as u64 / 16 * 16;
+    let (hidden, feed_forward) = (padded(c.hidden), padded(c.feed_forward));
+    let (queries, keys) = (padded(c.heads.saturating_mul(c.head_dim)), padded(c.kv_heads.saturating_mul(c.head_dim)));
+    // x, h; q, k, v and attention's output; the products of the feed-forward layer; angles.
+    let floats = 2 * hidden + 2 * queries + 2 * keys + feed_forward + c.rope_dim as u64;
+    // The widest input as int8, with a scale and a sum for each 32 of them.
+    let codes = hidden.max(queries).max(feed_forward) * 5 / 4;
+    floats.saturating_mul(4).saturating_add(codes).saturating_mul(tokens as u64)
 }
 
 impl Buffers {

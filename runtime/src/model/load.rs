@@ -21,6 +21,7 @@ use super::unused::refuse_unused;
 use super::weights::{Layer, Linear, Matrix, ModelWeights, QkNormWeights};
 use crate::cancel::Cancel;
 use crate::config::Config;
+use crate::host::memory;
 use crate::pool::Pool;
 use crate::rope_scaling::RopeMethod;
 
@@ -99,7 +100,9 @@ const ALIGNMENT: usize = 16 << 10;
 /// 2 MiB, and a matrix with memory of its own would end in up to 2 MiB of small pages. A system that does not offer
 /// huge pages loses only that.
 fn region(size: usize) -> Result<MmapMut, WeightsError> {
-    let memory = MmapMut::map_anon(size).map_err(|error| WeightsError::Memory { size, error })?;
+    let no_memory = |error| WeightsError::Memory { size, error };
+    memory::check(size as u64, || "the model".into()).map_err(|shortage| no_memory(std::io::Error::other(shortage)))?;
+    let memory = MmapMut::map_anon(size).map_err(no_memory)?;
     #[cfg(target_os = "linux")]
     let _ = memory.advise(memmap2::Advice::HugePage);
     Ok(memory)

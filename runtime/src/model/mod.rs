@@ -47,6 +47,7 @@ use crate::kv::Sequence;
 use crate::pool::Pool;
 use block::Block;
 use buffers::Buffers;
+pub(crate) use buffers::activation_bytes;
 use finite::Noticed;
 use rope::Rope;
 use team::{Local, room};

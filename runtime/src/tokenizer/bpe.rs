@@ -67,9 +67,21 @@ fn read_merges(lines: &Strings, vocab: &Vocab) -> Merges {
             ranks.filter_map(|rank| merge(rank, &mut joined)).collect::<Vec<_>>()
         };
         let parts = (0..lines.len()).step_by(part).map(|start| start..(start + part).min(lines.len()));
-        let parts: Vec<_> = parts.map(|ranks| scope.spawn(move || find(ranks))).collect();
+        // A thread that the system refuses is done without.
+        let begin = |ranks: Range<usize>| {
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, {
+                let ranks = ranks.clone();
+                move || find(ranks)
+            });
+            spawned.map_err(|_| ranks)
+        };
+        let parts: Vec<_> = parts.map(begin).collect();
         for part in parts {
-            for (pair, merge) in part.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+            let found = match part {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(ranks) => find(ranks),
+            };
+            for (pair, merge) in found {
                 // The first of equal lines counts.
                 merges.entry(pair).or_insert(merge);
             }

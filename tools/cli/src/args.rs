@@ -4,13 +4,13 @@ use std::fmt;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use quipu_formats::output::Inputs;
 use quipu_runtime::host::cores::Cores;
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Isa, Residence, TuningChoice};
 
-use crate::out;
+use crate::{out, talk};
 
 /// A command line that asks for nothing, or for two things at once, which the parser cannot find out.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl ModelArgs {
 /// How long the model's memory is.
 #[derive(clap::Args)]
 pub struct ContextArgs {
-    /// Tokens that a sequence may have, prompt and answer together [default: the model's own limit]
+    /// Tokens that a sequence may have, prompt and answer together; 0: the model's own limit [default: 0]
     #[arg(short, long = "ctx", value_name = "N")]
     pub context: Option<usize>,
 }
@@ -166,9 +166,9 @@ pub struct SamplingArgs {
     /// How many tokens "lately" means for the penalties
     #[arg(long, default_value_t = SamplerOptions::default().repeat_last_n, value_name = "N")]
     repeat_last_n: usize,
-    /// The same seed gives the same text on every machine [default: a new one each time]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    /// The same seed gives the same text on every machine; -1: a new one each time
+    #[arg(long, value_name = "N", default_value = "-1", allow_hyphen_values = true, value_parser = seed)]
+    seed: Seed,
     /// End the text before this string; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
@@ -197,6 +197,17 @@ impl SamplingArgs {
 fn new_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish() >> 32
+}
+
+/// `None` for a new one. (An alias, or clap would take the option itself for optional.)
+type Seed = std::option::Option<u64>;
+
+/// Parses a seed: a number, or -1 for a new one.
+fn seed(text: &str) -> Result<Seed, String> {
+    match text {
+        "-1" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| "expected a number, or -1 for a new seed each time".into()),
+    }
 }
 
 /// Parses a limit on tokens: a number, or -1 for none.
@@ -244,11 +255,39 @@ pub fn text(argument: Option<String>, file: Option<&Path>, what: &str) -> Result
     };
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        Err(e) => bail!("{origin} is no UTF-8 text: the first bad byte is number {}", e.utf8_error().valid_up_to()),
+        Err(e) => {
+            let at = e.utf8_error().valid_up_to();
+            talk::warning(&format!(
+                "{origin} is no UTF-8 text: the first bad byte is number {at}; each is read as \u{fffd}"
+            ));
+            Ok(String::from_utf8_lossy(e.as_bytes()).into_owned())
+        }
     }
 }
 
-/// Refuses a number of threads that cannot run at once here.
+/// The prompt: as [`text`], but a line end at the end of a file or a pipe does not count. Editors and `echo` put it
+/// there, and it would make another token of the last one; so llama.cpp has it, too.
+pub fn prompt(argument: Option<String>, file: Option<&Path>) -> Result<String> {
+    let given = argument.is_some();
+    let mut prompt = text(argument, file, "prompt")?;
+    if !given && prompt.ends_with('\n') {
+        prompt.pop();
+        if prompt.ends_with('\r') {
+            prompt.pop();
+        }
+    }
+    Ok(prompt)
+}
+
+/// The threads to run on: no more than can run at once here, since more would wait for each other.
+pub fn threads(wanted: Option<usize>) -> Option<usize> {
+    let allowed = Cores::here().allowed_threads();
+    let Some(n) = wanted.filter(|&n| n > allowed) else { return wanted };
+    talk::warning(&format!("-t {n}: this process can use {allowed} at once; it runs on so many"));
+    Some(allowed)
+}
+
+/// Refuses a number of threads that cannot run at once here: what is measured would be something else.
 pub fn check_threads(n: usize) -> Result<()> {
     let allowed = Cores::here().allowed_threads();
     ensure!((1..=allowed).contains(&n), "-t {n}: this process can use 1 to {allowed} threads");

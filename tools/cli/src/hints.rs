@@ -11,11 +11,13 @@ use quipu_runtime::chat::ChatError;
 use quipu_runtime::generate::GenerateError;
 use quipu_runtime::{EngineError, LoadError, WeightsError};
 
+use crate::visible::visible;
+
 const MORE_ROOM: &str = "; -c N makes more room";
 
 /// What to tell the user: the error, its causes, and what to do about them, in one line.
 pub fn message(error: &anyhow::Error) -> String {
-    one_line(error) + &hint(error).unwrap_or_default()
+    visible(&one_line(error)) + &hint(error).unwrap_or_default()
 }
 
 /// The error and its causes, joined by colons. Many messages end with their cause's; then it is not said twice.
@@ -51,7 +53,11 @@ fn of(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 fn engine(error: &EngineError) -> Option<&'static str> {
-    matches!(error, EngineError::ContextFull { .. }).then_some(MORE_ROOM)
+    match error {
+        EngineError::ContextFull { .. } => Some(MORE_ROOM),
+        EngineError::Memory(_) => Some("; a shorter text takes less"),
+        _ => None,
+    }
 }
 
 fn generate(error: &GenerateError) -> Option<&'static str> {
@@ -71,8 +77,13 @@ fn load(error: &LoadError) -> Option<&'static str> {
 }
 
 fn weights(error: &WeightsError) -> Option<&'static str> {
-    let locked = matches!(error, WeightsError::Lock { .. });
-    locked.then_some("; raise the limit (`ulimit -l unlimited`) or leave out --mlock")
+    match error {
+        WeightsError::Lock { .. } => Some("; raise the limit (`ulimit -l unlimited`) or leave out --mlock"),
+        WeightsError::Memory { .. } => {
+            Some("; `quipu quantize` makes a smaller file, and one by `quipu pack` is used where it lies")
+        }
+        _ => None,
+    }
 }
 
 fn convert(error: &ConvertError) -> Option<&'static str> {
@@ -102,7 +113,8 @@ fn measure(error: &MeasureError) -> Option<String> {
         MeasureError::Read(error) => engine(error)?.into(),
         MeasureError::Convert(error) => convert(error)?.into(),
         MeasureError::ShortChunk { .. } => " (-c)".into(),
-        MeasureError::ShortText { .. } => "; give a longer text, or smaller chunks with -c".into(),
+        MeasureError::ShortText { .. } => "; give a longer text, or smaller chunks where the command has -c".into(),
+        MeasureError::Shortage(_) => "; --no-calibrate takes none of it".into(),
         MeasureError::NoChunks => " (--chunks 0)".into(),
         MeasureError::Memory { .. } => "; smaller -d, -p, -n or --sequences take less".into(),
         MeasureError::NothingToCalibrate => "; add `--type` or `--tensor`, or leave out `--calibrate`".into(),

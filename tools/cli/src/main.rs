@@ -4,8 +4,8 @@
 //! - [`args`]: options that several subcommands share.
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
-//!   work is; [`hints`]: what to do about an error. [`interrupt`]: Ctrl-C and other requests to end; `fatal`: what ends
-//!   the process without asking.
+//!   work is; [`visible`]: names from files without what a terminal would obey; [`hints`]: what to do about an error.
+//!   [`interrupt`]: Ctrl-C and other requests to end; `fatal`: what ends the process without asking.
 //!
 //! `quipu-measure` measures and chooses, `quipu-runtime` runs the models; here are arguments, progress and printing.
 //!
@@ -25,6 +25,7 @@ mod model;
 mod out;
 mod plot;
 mod talk;
+mod visible;
 mod watch;
 
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, LoadOptions};
 use serde_json::{Value as Json, json};
 
-use crate::args::ModelArgs;
+use crate::args::{self, ModelArgs};
 use crate::{out, talk};
 
 /// Opens a model without loading its weights.
@@ -34,7 +34,8 @@ pub fn warn_recoded(types: &[Recoded]) {
 /// Loads a model. Returns how long that took, too.
 pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duration)> {
     let started = Instant::now();
-    let (threads, isa, residence) = (args.threads, args.isa()?, args.residence());
+    let (threads, isa, residence) = (args::threads(args.threads), args.isa()?, args.residence());
+    let context = context.filter(|&n| n > 0);
     let options = LoadOptions::default().threads(threads).isa(isa).context(context).residence(residence);
     let options = options.tuning(args.tuning()?);
     let source = open_path(&args.model)?;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::visible::visible;
+
 static NOTES: AtomicBool = AtomicBool::new(false);
 static SILENT: AtomicBool = AtomicBool::new(false);
 static WARNINGS: AtomicBool = AtomicBool::new(true);
@@ -39,7 +41,7 @@ fn say(text: &str) {
 /// A line for a person.
 pub fn note(text: &str) {
     if notes() {
-        say(text);
+        say(&visible(text));
     }
 }
 
@@ -54,7 +56,7 @@ pub fn note_part(text: &str) {
 /// Something that may not be as the user thinks.
 pub fn warning(text: &str) {
     if WARNINGS.load(Ordering::Relaxed) {
-        say(&format!("warning: {text}"));
+        say(&format!("warning: {}", visible(text)));
     }
 }
 
@@ -88,7 +90,7 @@ impl Bar {
         }
         self.bar.set_length(total);
         self.bar.set_position(done);
-        self.bar.set_message(now.to_string());
+        self.bar.set_message(visible(now));
         if self.bar.is_hidden() && self.started.elapsed() > Duration::from_millis(400) {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }

@@ -9,6 +9,7 @@ use quipu_runtime::Cancel;
 
 use crate::interrupt::{self, Interrupted, Listening};
 use crate::talk::{self, Bar};
+use crate::visible::visible;
 
 /// Goes back to the beginning of the line and empties it.
 const CLEAR: &str = "\r\x1b[K";
@@ -92,7 +93,7 @@ impl Watch {
             Event::Writing(now) => shown.bar(self.writing).update(now.bytes, now.total_bytes, now.tensor),
             Event::Reading { done, total, ppl, kl } => shown.reading(done, total, ppl, kl),
             Event::Comparing { number, total, path } => {
-                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+                let name = visible(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
                 let model = format!("{number}/{total} {name}");
                 talk::note_part(&format!("{CLEAR}{model}: loading"));
                 shown.model = Some(model);

@@ -1,13 +1,17 @@
 //! Calibration: the inputs of a model's matrices on a text, on what the model writes itself, or on tokens drawn at
 //! random.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use quipu_formats::families::names::TensorName;
 use quipu_formats::imatrix::Imatrix;
 use quipu_formats::source::Source;
 use quipu_formats::threads;
+use quipu_quant::search::WINDOW;
 use quipu_runtime::calibration::calibration_pass;
 use quipu_runtime::config::Config;
+use quipu_runtime::host::memory;
 use quipu_runtime::model::{BatchToken, Input, Rows};
 use quipu_runtime::sampler::{Sampler, SamplerOptions, Xoshiro256PlusPlus};
 use quipu_runtime::tokenizer::{TokenKind, Tokenizer};
@@ -117,6 +121,7 @@ fn on_text(
     }
     tokens.truncate(count * len);
     begin_with_bos(&tokenizer, &mut tokens, len);
+    check_memory(engine.source())?;
     let (mut imatrix, tied) = (Imatrix::new(Vec::new(), count as u32, len as u32), engine.source().is_tied());
     monitor.step(Event::Calibrating { done: 0, total: count })?;
     for (i, chunk) in tokens.chunks_exact(len).enumerate() {
@@ -142,6 +147,7 @@ fn on_own_text(engine: &mut Engine, monitor: &Monitor<'_>) -> Result<Calibrated,
     let mut next: Vec<u32> = (0..OWN_TEXTS).map(|i| begin[(2 * i + 1) * begin.len() / (2 * OWN_TEXTS)]).collect();
     let mut sampler =
         Sampler::new(SamplerOptions::default().temperature(OWN_TEMPERATURE).top_k(OWN_TOP_K).top_p(1.0).min_p(0.0))?;
+    check_memory(engine.source())?;
     let length = OWN_TOKENS.min(engine.context_length());
     let (mut imatrix, tied) = (Imatrix::new(Vec::new(), OWN_TEXTS as u32, length as u32), engine.source().is_tied());
     let mut sequences: Vec<_> = (0..OWN_TEXTS).map(|_| engine.new_sequence()).collect();
@@ -203,6 +209,7 @@ pub(crate) fn on_random_tokens(source: &Arc<dyn Source>, monitor: &Monitor<'_>) 
     let tokenizer = tokenizer.map_err(|error| MeasureError::Tokenizer { path: path(), error })?;
     let length = RANDOM_TOKENS.min(config.context);
     let texts = random_texts(&tokenizer, length)?;
+    check_memory(&**source)?;
     let (mut imatrix, tied) = (Imatrix::new(Vec::new(), RANDOM_TEXTS as u32, length as u32), source.is_tied());
     let mut observer = |input, rows: Rows| add(&mut imatrix, tied, input, rows);
     let mut progress = |done, total| monitor.report(Event::Calibrating { done, total });
@@ -228,6 +235,19 @@ fn random_texts(tokenizer: &Tokenizer, length: usize) -> Result<Vec<Vec<u32>>, M
         _ => text[(random.uniform() * text.len() as f64) as usize],
     };
     Ok((0..RANDOM_TEXTS).map(|_| (0..length).map(&mut token).collect()).collect())
+}
+
+/// Whether there is memory for what is found out of the inputs of all matrices: about 1 KB for each column of an input,
+/// of which a file can claim any number with few bytes of weights.
+fn check_memory(source: &dyn Source) -> Result<(), MeasureError> {
+    let (tied, mut seen, mut needed) = (source.is_tied(), HashSet::new(), 0u64);
+    for tensor in source.tensors() {
+        let input = TensorName::parse(&tensor.name).and_then(TensorName::input);
+        if input.is_some_and(|input| seen.insert(input.first(tied))) {
+            needed = needed.saturating_add((tensor.cols() as u64).saturating_mul(4 * (WINDOW as u64 + 1)));
+        }
+    }
+    Ok(memory::check(needed, || "what a calibration finds out".into())?)
 }
 
 /// Adds the inputs of a product to what is known of its matrices.

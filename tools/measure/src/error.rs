@@ -6,6 +6,7 @@ use quipu_formats::convert::ConvertError;
 use quipu_formats::threads::ThreadsError;
 use quipu_runtime::calibration::CalibrationError;
 use quipu_runtime::config::ConfigError;
+use quipu_runtime::host::memory::Shortage;
 use quipu_runtime::sampler::SamplerError;
 use quipu_runtime::tokenizer::TokenizerError;
 use quipu_runtime::{EngineError, Isa, LoadError, OpenError};
@@ -160,6 +161,9 @@ pub enum MeasureError {
     /// The system gives no threads.
     #[error(transparent)]
     Threads(#[from] ThreadsError),
+    /// There is no memory for what is found out.
+    #[error(transparent)]
+    Shortage(#[from] Shortage),
     /// This CPU has no such instruction set.
     #[error("this CPU cannot run `{0}` kernels")]
     Isa(Isa),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::{self, IsaArgs, ResidenceArgs, TuningArgs};
 use crate::plot::{self, Point};
+use crate::visible::visible;
 use crate::watch::{self, Watch};
 use crate::{model, out};
 
@@ -124,14 +125,14 @@ pub fn run(args: Args) -> Result<()> {
         return out::json(&Report { base: &files[base].path, base_chosen_by: why, comparison: &comparison });
     }
     table(&comparison.files)?;
-    let (tokens, base) = (comparison.tokens, files[base].path.display());
+    let (tokens, base) = (comparison.tokens, visible(&files[base].path.display().to_string()));
     out::line(format_args!("\n{tokens} predicted tokens; base: {base} ({why})"))
 }
 
 fn options(args: &Args) -> Result<CompareOptions> {
     let mut options = CompareOptions::default();
     (options.context, options.chunks) = (args.context, args.chunks);
-    options.load.threads = args.threads;
+    options.load.threads = args::threads(args.threads);
     options.load.isa = args.isa.asked_for()?.map(|(isa, _)| isa);
     options.load.tuning = args.tuning.get(options.load.isa)?;
     options.load.residence = args.residence.get();
@@ -143,7 +144,7 @@ fn options(args: &Args) -> Result<CompareOptions> {
 
 /// Short, for a table.
 fn name(file: &ModelFile) -> String {
-    file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned()
+    visible(&file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy())
 }
 
 /// The types of at least a hundredth of the weights.

@@ -9,6 +9,7 @@ use quipu_formats::source::{Encoding, Source};
 use quipu_formats::torch::{Numbers, TorchFile};
 use serde_json::{Value as Json, json};
 
+use crate::visible::visible;
 use crate::{model, out};
 
 /// Show what is in a model file: metadata, tensors, totals
@@ -134,18 +135,20 @@ fn print_json(args: &Args, report: &Report) -> Result<()> {
 }
 
 fn print_tables(report: &Report, limit: usize) -> Result<()> {
-    let width = report.metadata.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-    for (key, value) in &report.metadata {
-        out::line(format_args!("{key:width$}  {}", shorten(&value.to_string(), limit)))?;
+    let keys: Vec<String> = report.metadata.iter().map(|(key, _)| visible(key)).collect();
+    let width = keys.iter().map(String::len).max().unwrap_or(0);
+    for (key, (_, value)) in keys.iter().zip(&report.metadata) {
+        out::line(format_args!("{key:width$}  {}", shorten(&visible(&value.to_string()), limit)))?;
     }
     if !report.metadata.is_empty() {
         out::line("")?;
     }
-    let width = report.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
-    for t in &report.tensors {
+    let names: Vec<String> = report.tensors.iter().map(|t| visible(&t.name)).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    for (name, t) in names.iter().zip(&report.tensors) {
         let shape = t.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
         let layout = if t.layout == "plain" { String::new() } else { format!("  {}", t.layout) };
-        out::line(format_args!("{:width$}  {:8}  {shape:24}  {:>13} bytes{layout}", t.name, t.ty, t.bytes))?;
+        out::line(format_args!("{:width$}  {:8}  {shape:24}  {:>13} bytes{layout}", name, t.ty, t.bytes))?;
     }
     let (parameters, bytes) = totals(report);
     out::line(format_args!(

@@ -30,7 +30,7 @@ pub struct Args {
     model: ModelArgs,
     /// The text to continue; special tokens such as <|eot_id|> may be written in it
     prompt: Option<String>,
-    /// Read the prompt from a file
+    /// Read the prompt from a file; a line end at its end does not count
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Tokens to write at most; -1: until the text or the context ends
@@ -55,7 +55,7 @@ pub struct Args {
 type Limit = std::option::Option<usize>;
 
 pub fn run(args: Args) -> Result<()> {
-    let prompt = args::text(args.prompt, args.file.as_deref(), "prompt")?;
+    let prompt = args::prompt(args.prompt, args.file.as_deref())?;
     let options = GenerateOptions::new(args.sampling.options())
         .stops(args.sampling.stop.clone())
         .stop_tokens(args.sampling.stop_token.clone())

@@ -1,7 +1,8 @@
 use std::path::Path;
 
-use quipu_formats::gguf::{GgufFile, GgufWriter};
-use quipu_formats::source::Source;
+use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, Value};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
+use quipu_quant::TensorType;
 use serde_json::Value as Json;
 
 use crate::{quipu, tales};
@@ -102,6 +103,28 @@ fn inspect_shows_every_kind_of_file() {
     let table = quipu(["inspect", "demo"]).ok();
     assert!(table.contains("blk.7.ffn_down.weight") && table.contains("bits per weight"), "{table}");
     assert!(table.lines().all(|l| l.chars().count() < 300), "long values are cut");
+}
+
+/// What a file says reaches no terminal as a command, whether it is shown or complained about.
+#[test]
+fn names_from_files_are_shown_and_not_obeyed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("\u{1b}]0;title\u{7}.gguf");
+    let mut metadata = Metadata::default();
+    metadata.set("general.architecture", Value::String("\u{1b}[2J\u{9b}31m".into()));
+    metadata.set("a\u{1b}[31mkey", Value::String("\u{1b}[2Jvalue\u{202e}".into()));
+    let tensor = TensorInfo::new("a\u{1b}[31mname", Encoding::Plain(TensorType::F32), vec![1]);
+    let mut writer = GgufWriter::create(&file, None, &metadata, &[tensor]).unwrap();
+    writer.write_tensor_part(&[0; 4]).unwrap();
+    writer.finish().unwrap();
+    let shown = quipu(["inspect", arg(&file)]).ok();
+    assert!(shown.contains(r"a\u{1b}[31mkey") && shown.contains(r"a\u{1b}[31mname"), "{shown}");
+    let bad = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+    let texts =
+        [shown, quipu(["run", arg(&file), "x"]).error(), quipu(["pack", arg(&file), "no/such/a\u{1b}[2J"]).error()];
+    for text in texts {
+        assert!(!text.contains(bad), "{text:?}");
+    }
 }
 
 #[test]

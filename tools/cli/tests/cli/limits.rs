@@ -6,6 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use quipu_formats::gguf::{GgufFile, GgufWriter, Value};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
+use quipu_quant::TensorType;
+
 use crate::{command, quipu, tales};
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/stories260K/stories260K-f32.gguf");
@@ -42,7 +46,8 @@ fn under(limit: &str, commands: &[&str], wrap: &[&str]) -> [usize; 2] {
     // Whoever the limit makes this process must be able to work here.
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let quipu = dir.path().join("quipu");
-    std::fs::copy(env!("CARGO_BIN_EXE_quipu"), &quipu).unwrap();
+    // By another process: a test beside this one that starts a program while the copy is open would keep it open.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_quipu")).arg(&quipu).status().unwrap().success());
     let mut counts = [0; 2];
     for line in commands {
         let script = format!("{limit}; exec ./quipu {line}");
@@ -90,6 +95,59 @@ fn memory_that_is_not_there_is_an_error() {
     }
     assert!(failed > COMMANDS.len(), "{failed}");
     assert_eq!(under("ulimit -v 4000000", COMMANDS, &[]), [COMMANDS.len(), 0]);
+}
+
+/// A small file whose activations are large: 200,000 queries for each token, of one number each.
+#[test]
+fn memory_that_a_file_claims_is_counted_before_it_is_taken() {
+    if !bash() {
+        return;
+    }
+    const QUERIES: usize = 200_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (file, text) = (dir.path().join("wide.gguf"), dir.path().join("text"));
+    let model = GgufFile::open(MODEL).unwrap();
+    let mut metadata = model.metadata().clone();
+    for (key, value) in [
+        ("embedding_length", 32),
+        ("feed_forward_length", 32),
+        ("block_count", 1),
+        ("attention.head_count", QUERIES as u32 / 2),
+        ("attention.head_count_kv", 1),
+        ("attention.key_length", 2),
+        ("attention.value_length", 2),
+        ("rope.dimension_count", 2),
+        ("context_length", 4096),
+    ] {
+        metadata.set(format!("llama.{key}"), Value::U32(value));
+    }
+    let f16 = |name: &str, shape: &[usize]| TensorInfo::new(name, Encoding::Plain(TensorType::F16), shape);
+    let tensors = [
+        f16("token_embd.weight", &[32, 512]),
+        f16("output_norm.weight", &[32]),
+        f16("blk.0.attn_norm.weight", &[32]),
+        f16("blk.0.attn_q.weight", &[32, QUERIES]),
+        f16("blk.0.attn_k.weight", &[32, 2]),
+        f16("blk.0.attn_v.weight", &[32, 2]),
+        f16("blk.0.attn_output.weight", &[QUERIES, 32]),
+        f16("blk.0.ffn_norm.weight", &[32]),
+        f16("blk.0.ffn_gate.weight", &[32, 32]),
+        f16("blk.0.ffn_up.weight", &[32, 32]),
+        f16("blk.0.ffn_down.weight", &[32, 32]),
+    ];
+    let mut writer = GgufWriter::create(&file, None, &metadata, &tensors).unwrap();
+    tensors.iter().for_each(|t| writer.write_tensor_part(&vec![0; t.byte_len().unwrap()]).unwrap());
+    writer.finish().unwrap();
+    std::fs::write(&text, &std::fs::read(TEXT).unwrap()[..4000]).unwrap();
+    let mut shell = Command::new("bash");
+    shell.current_dir(dir.path()).args(["-c", r#"ulimit -v 700000; exec "$0" score wide.gguf -f text"#]);
+    let ended = shell.arg(env!("CARGO_BIN_EXE_quipu")).output().unwrap();
+    let message = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    assert!(
+        message.contains("a batch of 512 tokens takes ") && message.contains("MB of memory, but only"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -55,13 +55,33 @@ fn the_prompt_may_come_from_anywhere() {
     std::fs::write(&file, PROMPT).unwrap();
     let from_file = quipu(["run", "demo", "-f", file.to_str().unwrap()].iter().chain(&args)).json();
     let from_pipe = quipu_with_input(["run", "demo"].iter().chain(&args), PROMPT).json();
-    for got in [from_file, from_pipe] {
+    // A line end at the end is the editor's, or echo's.
+    let with_line_end = quipu_with_input(["run", "demo"].iter().chain(&args), &format!("{PROMPT}\n")).json();
+    std::fs::write(&file, format!("{PROMPT}\r\n")).unwrap();
+    let from_windows = quipu(["run", "demo", "-f", file.to_str().unwrap()].iter().chain(&args)).json();
+    let two = quipu_with_input(["run", "demo"].iter().chain(&args), &format!("{PROMPT}\n\n")).json();
+    assert_eq!(two["prompt"], format!("{PROMPT}\n"), "one does not count, another does");
+    for got in [from_file, from_pipe, with_line_end, from_windows] {
         assert_eq!((&got["prompt"], &got["tokens"]), (&expected["prompt"], &expected["tokens"]));
     }
     let twice = quipu(["run", "demo", PROMPT, "-f", file.to_str().unwrap()]);
     assert!(twice.code == 2 && twice.stderr.contains("twice"), "{}", twice.stderr);
     std::fs::write(&file, b"caf\xe9").unwrap();
-    assert!(quipu(["run", "demo", "-f", file.to_str().unwrap()]).error().contains("UTF-8"));
+    let ended = quipu(["run", "demo", "-f", file.to_str().unwrap(), "-n", "1"]);
+    assert!(
+        ended.code == 0 && ended.stderr.starts_with("warning: ") && ended.stderr.contains("UTF-8"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// What llama.cpp's users write.
+#[test]
+fn numbers_that_stand_for_none_or_the_models_own() {
+    let json = |more: &[&str]| quipu(["run", "demo", PROMPT, "-n", "8", "--json"].iter().chain(more)).json();
+    assert_eq!(json(&["--temp", "0", "-c", "0"])["tokens"], json(&["--temp", "0"])["tokens"]);
+    assert_ne!(json(&["--seed", "-1"])["seed"], json(&["--seed", "-1"])["seed"]);
+    assert_eq!(quipu(["run", "demo", PROMPT, "--seed", "-2"]).code, 2);
 }
 
 #[test]
