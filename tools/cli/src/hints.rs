@@ -11,13 +11,13 @@ use quipu_runtime::chat::ChatError;
 use quipu_runtime::generate::GenerateError;
 use quipu_runtime::{EngineError, LoadError, WeightsError};
 
-use crate::visible::visible;
+use crate::visible::visible_message;
 
 const MORE_ROOM: &str = "; -c N makes more room";
 
 /// What to tell the user: the error, its causes, and what to do about them, in one line.
 pub fn message(error: &anyhow::Error) -> String {
-    visible(&one_line(error)) + &hint(error).unwrap_or_default()
+    visible_message(&one_line(error)) + &hint(error).unwrap_or_default()
 }
 
 /// The error and its causes, joined by colons. Many messages end with their cause's; then it is not said twice.

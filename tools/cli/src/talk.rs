@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::visible::visible;
+use crate::visible::{visible, visible_message};
 
 static NOTES: AtomicBool = AtomicBool::new(false);
 static SILENT: AtomicBool = AtomicBool::new(false);
@@ -56,7 +56,7 @@ pub fn note_part(text: &str) {
 /// Something that may not be as the user thinks.
 pub fn warning(text: &str) {
     if WARNINGS.load(Ordering::Relaxed) {
-        say(&format!("warning: {}", visible(text)));
+        say(&format!("warning: {}", visible_message(text)));
     }
 }
 

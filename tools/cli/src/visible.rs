@@ -13,9 +13,32 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// What of a long message is shown at either end: a file may bring its own text of any length into one.
+const SHOWN: usize = 600;
+
+/// [`visible`] for a message: one that is too long to read loses its middle.
+pub fn visible_message(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= 2 * SHOWN {
+        return visible(text);
+    }
+    let start: String = text.chars().take(SHOWN).collect();
+    let end: String = text.chars().skip(count - SHOWN).collect();
+    format!("{} […] {}", visible(&start), visible(&end))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::visible;
+    use super::{SHOWN, visible, visible_message};
+
+    #[test]
+    fn a_message_is_as_long_as_one_can_read() {
+        let short = "é".repeat(2 * SHOWN);
+        assert_eq!(visible_message(&short), short);
+        let long = visible_message(&format!("begin {} end", "é".repeat(70_000)));
+        assert!(long.starts_with("begin é") && long.contains("é […] é") && long.ends_with("é end"), "{long}");
+        assert_eq!(long.chars().count(), 2 * SHOWN + 5);
+    }
 
     #[test]
     fn only_what_a_terminal_obeys_is_spelled_out() {

@@ -14,6 +14,8 @@ mod limits;
 mod measure;
 #[cfg(target_os = "linux")]
 mod mlock;
+#[cfg(target_os = "linux")]
+mod mutants;
 mod outputs;
 mod run;
 mod score;

@@ -1,0 +1,251 @@
+//! Files with lies in them, made by the thousand of small valid ones, before every command that reads such a file:
+//! it ends well or with one line of error, and leaves nothing behind. It never dies of a signal, panics, hangs or takes
+//! the machine's memory.
+//!
+//! Every seed makes one file. By itself the test takes the first few; `QUIPU_FUZZ_SECONDS=600` goes on for so long, and
+//! `QUIPU_FUZZ_SEED=7` begins elsewhere or repeats a failure.
+
+mod bytes;
+mod gguf;
+mod hf;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use quipu_test_random::Random;
+
+use crate::quipu;
+use bytes::mutate_bytes;
+use gguf::Gguf;
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
+const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
+
+/// Address space and processor time of a child.
+const LIMITS: &str = "ulimit -v 2000000; ulimit -t 30; exec \"$0\" \"$@\"";
+/// A child that waits for nothing is found by the clock.
+const PATIENCE: Duration = Duration::from_secs(200);
+const OUT: &str = "out";
+
+/// What reads a model; `m` is the file.
+const COMMANDS: [&str; 17] = [
+    "run m Once -n 3 -t 1",
+    "run m Once -n 2 -t 2 --json",
+    "chat m -n 2 -t 1",
+    "inspect m",
+    "inspect m --json",
+    "tokenize m Hello<s>wörld",
+    "tokenize m -f text",
+    "score m Oncemore -t 1 --json",
+    "embed m Once -t 1",
+    "perplexity m -f text -c 16 --chunks 2 -t 1",
+    "imatrix m -f text -o out -c 16 --chunks 2 -t 1",
+    "compare m -f text -c 16 --chunks 1 --no-speed -t 1",
+    "convert m -o out",
+    "convert m -o out --type q8_0 --packed",
+    "pack m out",
+    "quantize m out --type q4_0 --no-calibrate",
+    "quantize m out --type q5_0",
+];
+
+/// Seeds that are tried by themselves: a few seconds.
+const SEEDS: u64 = 60;
+const COMMANDS_A_SEED: usize = 2;
+
+/// Tries seeds until there were enough of them; `make` writes a seed's file and says what lies in it.
+fn hunt(name: &str, commands: &[&str], mut make: impl FnMut(&Path, &mut Random) -> String) {
+    let variable = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().expect(name));
+    let first = variable("QUIPU_FUZZ_SEED").unwrap_or(0);
+    let end = variable("QUIPU_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let (mut faults, mut outcomes, mut seed) = (Vec::new(), [0; 2], first);
+    while end.map_or(seed < first + SEEDS, |end| Instant::now() < end) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut random = Random::new(seed);
+        std::fs::write(dir.path().join("text"), &std::fs::read(TEXT).unwrap()[..3000]).unwrap();
+        let what = make(dir.path(), &mut random);
+        let before = names(dir.path());
+        for _ in 0..COMMANDS_A_SEED {
+            let line = commands[random.below(commands.len())];
+            match judged(dir.path(), line, &before) {
+                Ok(code) => outcomes[code] += 1,
+                Err(fault) => faults.push(format!("seed {seed}: {what}\n  quipu {line}: {fault}")),
+            }
+        }
+        seed += 1;
+        if faults.len() > 20 {
+            break;
+        }
+    }
+    println!("{name}: {} files, {} runs went well, {} were errors", seed - first, outcomes[0], outcomes[1]);
+    assert!(faults.is_empty(), "{} faults with {name}:\n{}", faults.len(), faults.join("\n"));
+    assert!(end.is_some() || outcomes.iter().all(|&n| n > 0), "files of one kind only: {outcomes:?}");
+}
+
+fn names(dir: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a command; the exit code, 0 or 1, or what was wrong.
+fn judged(dir: &Path, line: &str, before: &[PathBuf]) -> Result<usize, String> {
+    // Not in the directory, in which nothing new may be.
+    let mut log = tempfile::NamedTempFile::new().unwrap();
+    let mut child = Command::new("bash")
+        .args(["-c", LIMITS, env!("CARGO_BIN_EXE_quipu"), "-q"])
+        .args(line.split(' '))
+        .env_remove("QUIPU_ISA")
+        .env_remove("QUIPU_TUNING")
+        .current_dir(dir)
+        .stdin(std::fs::File::open(dir.join("text")).unwrap())
+        .stdout(Stdio::null())
+        .stderr(log.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    let status = wait(&mut child);
+    let mut message = Vec::new();
+    std::io::Read::read_to_end(&mut log, &mut message).unwrap();
+    let message = String::from_utf8_lossy(&message).into_owned();
+    let out = dir.join(OUT).exists();
+    let _ = std::fs::remove_file(dir.join(OUT));
+    let after = names(dir);
+    let short: String = message.chars().take(300).collect();
+    if after != before {
+        after.iter().filter(|path| !before.contains(path)).for_each(|path| drop(std::fs::remove_file(path)));
+        return Err(format!("left something: {after:?}"));
+    }
+    match status.as_ref().map(|status| status.code()) {
+        Some(Some(0)) if message.is_empty() => Ok(0),
+        Some(Some(1)) if out => Err(format!("an error and an output: {short}")),
+        Some(Some(1))
+            if message.starts_with("error: ") && message.lines().count() == 1 && message.chars().count() < 2000 =>
+        {
+            Ok(1)
+        }
+        Some(_) => Err(format!("{}: {short}", status.unwrap())),
+        None => Err(format!("hangs: {short}")),
+    }
+}
+
+fn wait(child: &mut std::process::Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
+}
+
+/// One of the files, with lies.
+fn mutant(files: &[(Vec<u8>, Gguf)], random: &mut Random) -> (Vec<u8>, String) {
+    let (bytes, pieces) = &files[random.below(files.len())];
+    if random.below(6) == 0 {
+        let mut bytes = bytes.clone();
+        let what = mutate_bytes(&mut bytes, random);
+        return (bytes, what);
+    }
+    let mut pieces = pieces.clone();
+    let lies = [1, 1, 1, 2, 3][random.below(5)];
+    let what: Vec<_> = (0..lies).map(|_| pieces.mutate(random)).collect();
+    (pieces.bytes(), what.join(", "))
+}
+
+fn valid(bytes: Vec<u8>) -> (Vec<u8>, Gguf) {
+    let pieces = Gguf::parse(&bytes);
+    assert!(pieces.bytes() == bytes, "taken apart and put together again it is another file");
+    (bytes, pieces)
+}
+
+/// What a command writes.
+fn written(args: &[&str]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join(OUT);
+    let ended = quipu(args.iter().map(|&arg| if arg == OUT { out.to_str().unwrap() } else { arg }));
+    assert_eq!(ended.code, 0, "{args:?}: {}", ended.stderr);
+    std::fs::read(out).unwrap()
+}
+
+fn ready() -> bool {
+    let there = Command::new("bash").args(["-c", ":"]).status().is_ok_and(|status| status.success());
+    if !there {
+        eprintln!("SKIPPED: no bash, which sets the limits");
+    }
+    there
+}
+
+#[test]
+fn lies_of_a_gguf_are_errors() {
+    if !ready() {
+        return;
+    }
+    let paths = ["interleaved/tiny-llama3-q4_0.gguf", "llama_cpp_convert/tiny-llama3-bf16.gguf"];
+    let mut files: Vec<_> = paths.iter().map(|path| std::fs::read(format!("{DATA}/{path}")).unwrap()).collect();
+    for name in ["tiny-qwen2-bf16", "tiny-qwen3-bf16", "tiny-longrope-beyond-bf16"] {
+        files.push(written(&["convert", &format!("{DATA}/{name}"), "-o", OUT]));
+    }
+    let files: Vec<_> = files.into_iter().map(valid).collect();
+    hunt("GGUF", &COMMANDS, |dir, random| {
+        let (bytes, what) = mutant(&files, random);
+        std::fs::write(dir.join("m"), bytes).unwrap();
+        what
+    });
+}
+
+#[test]
+fn lies_of_a_packed_file_are_errors() {
+    if !ready() {
+        return;
+    }
+    let llama = format!("{DATA}/tiny-llama3-bf16");
+    let files = ["q8_0", "q4_k_m"]
+        .map(|t| valid(written(&["convert", &llama, "-o", OUT, "--type", t, "--no-calibrate", "--packed"])));
+    hunt("packed files", &COMMANDS, |dir, random| {
+        let (bytes, what) = mutant(&files, random);
+        std::fs::write(dir.join("m"), bytes).unwrap();
+        what
+    });
+}
+
+#[test]
+fn lies_of_an_importance_matrix_are_errors() {
+    if !ready() {
+        return;
+    }
+    let model = format!("{DATA}/tiny-llama3-bf16");
+    let files = [valid(written(&["imatrix", &model, "-f", TEXT, "-o", OUT, "-c", "32", "--chunks", "2", "-t", "1"]))];
+    let gguf = std::fs::read(format!("{DATA}/llama_cpp_convert/tiny-llama3-bf16.gguf")).unwrap();
+    let commands = ["quantize m out --type q4_0 --imatrix i", "quantize m out --type q6_k --imatrix i"];
+    hunt("importance matrices", &commands, |dir, random| {
+        let (bytes, what) = mutant(&files, random);
+        std::fs::write(dir.join("i"), bytes).unwrap();
+        std::fs::write(dir.join("m"), &gguf).unwrap();
+        what
+    });
+}
+
+#[test]
+fn lies_of_a_checkpoint_are_errors() {
+    if !ready() {
+        return;
+    }
+    let models = ["tiny-llama3-bf16", "tiny-qwen2-bf16", "tiny-qwen3-bf16", "tiny-yarn-bf16"];
+    hunt("checkpoints", &COMMANDS, |dir, random| {
+        let to = dir.join("m");
+        std::fs::create_dir(&to).unwrap();
+        let copy = |name: &str| {
+            for entry in std::fs::read_dir(format!("{DATA}/{name}")).unwrap() {
+                let from = entry.unwrap().path();
+                std::fs::copy(&from, to.join(from.file_name().unwrap())).unwrap();
+            }
+        };
+        let name = models[random.below(models.len())];
+        copy(name);
+        let what: Vec<_> = (0..1 + random.below(2)).map(|_| hf::mutate(&to, random)).collect();
+        format!("{name}, {}", what.join(", "))
+    });
+}
