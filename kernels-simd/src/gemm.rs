@@ -16,6 +16,7 @@ pub(crate) trait Codes {
     /// Part `sub` of the lines, in column order.
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
     /// Part `sub` of line `j`.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line;
 }
 
@@ -112,6 +113,7 @@ pub(crate) struct WidenedGroup<'a> {
 
 impl<'a> WidenedGroup<'a> {
     /// All of its blocks.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     #[inline(always)]
     pub(crate) fn blocks(self) -> Blocks<'a> {
         Blocks { codes: self.codes, d: &self.scales.d, m: &self.scales.m }
@@ -119,6 +121,7 @@ impl<'a> WidenedGroup<'a> {
 }
 
 /// Some blocks of a row group: their codes, whatever these come from, and their scales and minima.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Blocks<'a> {
     pub(crate) codes: &'a [u8],
@@ -128,6 +131,7 @@ pub(crate) struct Blocks<'a> {
 
 /// Which codes are asked for ahead of the arithmetic, block by block: of the lines `bytes` after those of a block, line
 /// `first` and then each `step`-th one. When rows pass by the same blocks in several parts, each asks for a part.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[derive(Clone, Copy)]
 pub(crate) struct Asked {
     pub(crate) bytes: usize,
@@ -135,6 +139,7 @@ pub(crate) struct Asked {
     pub(crate) step: usize,
 }
 
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 impl Asked {
     /// None.
     pub(crate) const NOTHING: Asked = Asked { bytes: 0, first: usize::MAX, step: 1 };

@@ -20,6 +20,7 @@ fn nibbles<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
 }
 
 /// Line `j` of these.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[inline(always)]
 fn nibble<S: Simd>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
     let pair = s.line(&block[LINE * (j % 4)..], sub);
@@ -37,6 +38,7 @@ fn bit_pairs<S: Simd>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
 }
 
 /// Line `j` of these.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[inline(always)]
 fn bit_pair<S: Simd>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
     s.bits::<2>(s.line(&block[LINE * (j / 4)..], sub), 2 * (j as u32 % 4))
