@@ -25,6 +25,20 @@ pub enum Oddity {
         /// The key of the missing id.
         key: String,
     },
+    /// A token that ends texts is typed as text.
+    TypedAsText {
+        /// Its piece.
+        token: String,
+    },
+    /// An added token has another id than its file says.
+    AddedId {
+        /// Its text.
+        token: String,
+        /// What the file says.
+        said: u32,
+        /// What it has.
+        id: u32,
+    },
     /// A text of the metadata is no UTF-8, and was read with replacement characters.
     NotUtf8 {
         /// The text's key, or what it is.
@@ -92,6 +106,12 @@ impl fmt::Display for Oddity {
                 write!(f, "`{key}` is {id}, but there are only {tokens} tokens: it is ignored")
             }
             Oddity::NoSpecial { flag, key } => write!(f, "`{flag}` is true, but `{key}` is missing: it is ignored"),
+            Oddity::TypedAsText { token } => {
+                write!(f, "the token {token:?} is typed as text: it is taken for a control token, as llama.cpp does")
+            }
+            Oddity::AddedId { token, said, id } => {
+                write!(f, "the added token {token:?} has the id {id} and not {said}, as in Hugging Face's tokenizers")
+            }
             Oddity::NotUtf8 { place } => write!(f, "{place} is no UTF-8: what cannot be read is shown as \u{FFFD}"),
             Oddity::UnusedTensors { first, count, because } => {
                 write!(f, "not used, since {because}: {}", AndMore(first, *count))

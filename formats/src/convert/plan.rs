@@ -172,17 +172,20 @@ fn warn_requantised(warnings: &mut Vec<Warning>, from_type: &'static str, to_typ
 /// The source's keys, with those that speak of types and layout set right.
 fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo]) -> Metadata {
     let mut metadata = source.clone();
-    for key in [ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_VERSION_KEY, QUANTIZATION_VERSION_KEY] {
+    let given = metadata.u32_opt(FILE_TYPE_KEY);
+    for key in [ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_VERSION_KEY, QUANTIZATION_VERSION_KEY, FILE_TYPE_KEY] {
         metadata.remove(key);
     }
     split::remove_keys(&mut metadata);
     let file_type = match options.types {
         TypeRule::To(ty) => ty.file_type(),
         TypeRule::Mix(mix) => Some(mix.file_type()),
-        TypeRule::Keep => match metadata.u32_opt(FILE_TYPE_KEY) {
+        TypeRule::Keep => match given {
             Ok(None) => most_common_type(tensors).and_then(TensorType::file_type),
             // Interleaved rows are plain now.
-            Ok(Some(number)) => InterleavedType::from_file_type(number).and_then(|ty| ty.plain().file_type()),
+            Ok(Some(number)) => {
+                InterleavedType::from_file_type(number).map_or(Some(number), |ty| ty.plain().file_type())
+            }
             Err(_) => None,
         },
     };

@@ -166,3 +166,33 @@ fn special_ids_beyond_the_vocabulary_are_left_out() {
         assert_eq!(hf.oddities(), odd, "{ids}");
     }
 }
+
+/// transformers adds what stands only in tokenizer_config.json or added_tokens.json, and takes no id of an added token
+/// from a file.
+#[test]
+fn added_tokens_of_all_files_have_the_ids_of_tokenizers() {
+    let tokens = |llama: Llama| {
+        let (hf, _dir) = llama.open().unwrap();
+        let tokens = hf.metadata().strings_opt("tokenizer.ggml.tokens").unwrap().unwrap();
+        let types = hf.metadata().i32s_opt("tokenizer.ggml.token_type").unwrap().unwrap();
+        let last: Vec<(String, i32)> = (16..20).map(|id| (tokens[id].to_string(), types[id])).collect();
+        (last, hf.oddities().to_vec())
+    };
+    let named = |names: [(&str, i32); 4]| names.map(|(name, ty)| (name.to_string(), ty)).to_vec();
+    let decoder = json!({"18": {"content": "<|a|>", "special": true}, "19": {"content": "<|b|>"}});
+    let (found, odd) = tokens(Llama::new().tokenizer_config(json!({"added_tokens_decoder": decoder})));
+    assert_eq!(found, named([("<|begin|>", 3), ("<|end|>", 3), ("<|a|>", 3), ("<|b|>", 4)]));
+    assert!(odd.is_empty(), "{odd:?}");
+    let (found, odd) = tokens(Llama::new().file("added_tokens.json", r#"{"<|b|>":19,"<|a|>":18}"#));
+    assert_eq!(found, named([("<|begin|>", 3), ("<|end|>", 3), ("<|a|>", 4), ("<|b|>", 4)]));
+    assert!(odd.is_empty(), "{odd:?}");
+    let wrong = Llama::new().tokenizer(|t| {
+        let added = t["added_tokens"].as_array_mut().unwrap();
+        added.push(json!({"id": 40, "content": "<|a|>", "special": true}));
+        added.push(json!({"id": 19, "content": "ab", "special": false}));
+    });
+    let (found, odd) = tokens(wrong);
+    assert_eq!(found[2], ("<|a|>".to_string(), 3));
+    let moved = |token: &str, said, id| Oddity::AddedId { token: token.into(), said, id };
+    assert_eq!(odd, [moved("<|a|>", 40, 18), moved("ab", 19, 13)]);
+}

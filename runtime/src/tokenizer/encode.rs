@@ -330,10 +330,19 @@ fn find_ends(
     for id in metadata.i32s_opt(END_IDS)?.unwrap_or_default() {
         ends.extend(checked(vocab, END_IDS, i64::from(*id), oddities));
     }
-    let marked = |id: &u32| !vocab.has_kinds || matches!(vocab.kind(*id), TokenKind::Control | TokenKind::UserDefined);
-    ends.extend(END_PIECES.iter().filter_map(|piece| vocab.id(piece.as_bytes())).filter(marked));
+    // As in llama.cpp, a token that looks like an end is one, even if it is typed as text.
+    let looks_so = |id: &u32| {
+        let kinds = [TokenKind::Control, TokenKind::UserDefined, TokenKind::Normal];
+        !vocab.has_kinds || kinds.contains(&vocab.kind(*id))
+    };
+    ends.extend(END_PIECES.iter().filter_map(|piece| vocab.id(piece.as_bytes())).filter(looks_so));
     for id in ends.iter().copied().chain(bos) {
-        if !vocab.has_kinds || vocab.kind(id) == TokenKind::UserDefined {
+        let typed_as_text =
+            vocab.has_kinds && vocab.kind(id) == TokenKind::Normal && END_PIECES.contains(&vocab.piece(id));
+        if typed_as_text {
+            oddities.push(Oddity::TypedAsText { token: vocab.piece(id).into() });
+        }
+        if !vocab.has_kinds || vocab.kind(id) == TokenKind::UserDefined || typed_as_text {
             vocab.set_kind(id, TokenKind::Control);
         }
     }

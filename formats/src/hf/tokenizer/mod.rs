@@ -28,6 +28,7 @@
 //! **`quipu.tokenizer.eos_token_ids`** (array of i32) lists every id that ends generation when generation_config.json
 //! (or config.json) has more of them than `eos_token_id`, `eot_token_id` and `eom_token_id` can name.
 
+mod added;
 mod bpe;
 mod chat_template;
 pub(super) mod fault;
@@ -98,10 +99,12 @@ pub(super) fn read_into(
         Some(json) => Some((json_path, json)),
         None => ranks::find(dir, side.is_llama31())?,
     };
+    let (beside, mut oddities) = (added::beside(dir, &side.tokenizer_config)?, Vec::new());
     let (vocabulary, specials) = match json {
         Some((json_path, mut json)) => {
             let in_json = |fault| HfError::tokenizer(&json_path, fault);
             json.check().map_err(in_json)?;
+            oddities = added::resolve(&mut json, beside);
             let vocabulary = if pre::is_byte_level(&json) {
                 bpe::read(&mut json, vocab_size).map_err(in_json)?
             } else if json.model.byte_fallback {
@@ -124,15 +127,14 @@ pub(super) fn read_into(
                 return Err(HfError::tokenizer(dir, TokenizerFault::NoTokenizer { hint }));
             };
             let unknown = model.unknown.clone();
-            let added = spm::added_beside_model(dir, &side.tokenizer_config)?;
             let vocabulary =
-                spm::from_model(model, added, vocab_size).map_err(|fault| HfError::tokenizer(&model_path, fault))?;
+                spm::from_model(model, beside, vocab_size).map_err(|fault| HfError::tokenizer(&model_path, fault))?;
             (vocabulary, special::Hints { unknown, template: None })
         }
     };
 
     let mut special = special::Special::find(&vocabulary, &side, specials)?;
-    let oddities = std::mem::take(&mut special.oddities);
+    oddities.append(&mut special.oddities);
     write(metadata, vocabulary, special);
     chat_template::add(metadata, dir, &side.tokenizer_config)?;
     Ok(oddities)

@@ -1,18 +1,13 @@
 //! SentencePiece-style BPE: pieces with scores.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::fault::TokenizerFault;
 use super::file::{AddedToken, TokenizerJson};
 use super::pre;
 use super::sentencepiece::SentencePieceModel;
-use super::special::NamedObject;
 use super::table::{Entry, Table};
 use super::vocabulary::{TokenType, Vocabulary};
-use crate::hf::error::HfError;
-use crate::hf::json::{KeyError, MAX_SMALL_BYTES, describe, read_json};
 
 /// The score that llama.cpp gives to added tokens.
 const ADDED_SCORE: f32 = -1000.0;
@@ -120,34 +115,4 @@ fn plain_type(token: &str, unknown: Option<&str>) -> TokenType {
     } else {
         TokenType::Normal
     }
-}
-
-/// The tokens added beside a tokenizer.model: `added_tokens_decoder` in tokenizer_config.json (id to token), or the
-/// older added_tokens.json (token to id), which does not say what is special.
-pub(super) fn added_beside_model(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>, HfError> {
-    let wrong = |path: &Path, key: String, expected, found: &Value| {
-        HfError::tokenizer(path, KeyError::Wrong { key, expected, found: describe(found) })
-    };
-    let number = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
-    let mut added = Vec::new();
-    let decoder = config.get().object("added_tokens_decoder").map_err(|e| HfError::tokenizer(&config.path, e))?;
-    for (id, token) in decoder.into_iter().flatten() {
-        let key = || format!("added_tokens_decoder.{id}");
-        let (Ok(id), Some(content)) = (id.parse(), token.get("content").and_then(Value::as_str)) else {
-            return Err(wrong(&config.path, key(), "a number, and a token with `content`", token));
-        };
-        let special = token.get("special").and_then(Value::as_bool).unwrap_or(false);
-        added.push(AddedToken { id, content: content.into(), special });
-    }
-    let path = dir.join("added_tokens.json");
-    let older: serde_json::Map<String, Value> = read_json(&path, MAX_SMALL_BYTES)?.unwrap_or_default();
-    for (content, id) in &older {
-        let Some(number) = number(id) else {
-            return Err(wrong(&path, content.clone(), "a token id", id));
-        };
-        if !added.iter().any(|a| a.id == number) {
-            added.push(AddedToken { id: number, content: content.clone(), special: false });
-        }
-    }
-    Ok(added)
 }

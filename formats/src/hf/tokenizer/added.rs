@@ -1,0 +1,81 @@
+//! Added tokens: those of all files of a directory, with the ids that they have in Hugging Face's `tokenizers`.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::file::{AddedToken, TokenizerJson};
+use super::special::NamedObject;
+use crate::hf::error::HfError;
+use crate::hf::json::{KeyError, MAX_SMALL_BYTES, describe, read_json};
+use crate::oddity::Oddity;
+
+/// The tokens that are added outside of tokenizer.json, or beside a tokenizer.model: `added_tokens_decoder` in
+/// tokenizer_config.json (id to token), or the older added_tokens.json (token to id), which does not say what is
+/// special.
+pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>, HfError> {
+    let wrong = |path: &Path, key: String, expected, found: &Value| {
+        HfError::tokenizer(path, KeyError::Wrong { key, expected, found: describe(found) })
+    };
+    let number = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+    let mut added = Vec::new();
+    let decoder = config.get().object("added_tokens_decoder").map_err(|e| HfError::tokenizer(&config.path, e))?;
+    for (id, token) in decoder.into_iter().flatten() {
+        let key = || format!("added_tokens_decoder.{id}");
+        let (Ok(id), Some(content)) = (id.parse(), token.get("content").and_then(Value::as_str)) else {
+            return Err(wrong(&config.path, key(), "a number, and a token with `content`", token));
+        };
+        let special = token.get("special").and_then(Value::as_bool).unwrap_or(false);
+        added.push(AddedToken { id, content: content.into(), special });
+    }
+    let path = dir.join("added_tokens.json");
+    let older: serde_json::Map<String, Value> = read_json(&path, MAX_SMALL_BYTES)?.unwrap_or_default();
+    for (content, id) in &older {
+        let Some(id) = number(id) else {
+            return Err(wrong(&path, content.clone(), "a token id", id));
+        };
+        if !added.iter().any(|a| a.id == id || a.content == *content) {
+            added.push(AddedToken { id, content: content.clone(), special: false });
+        }
+    }
+    added.sort_by_key(|token| token.id);
+    Ok(added)
+}
+
+/// Puts the tokens that stand `beside` tokenizer.json into it, and gives all the ids that `tokenizers` gives them,
+/// whatever the files say: that of the vocabulary if it has the token, else the next one. Of equal tokens the last one
+/// counts.
+pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>) -> Vec<Oddity> {
+    let (mut resolved, mut oddities): (Vec<AddedToken>, Vec<Oddity>) = (Vec::new(), Vec::new());
+    let listed = std::mem::take(&mut json.added_tokens);
+    let base: HashMap<&str, u32> = json.model.vocab.0.iter().map(|(token, id)| (token.as_str(), *id)).collect();
+    let taken: HashSet<u32> = base.values().copied().collect();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let size = json.model.vocab.0.len() as u32;
+    let mut next = size;
+    for mut token in listed.into_iter().chain(beside).filter(|token| !token.content.is_empty()) {
+        let place = places.get(&token.content).copied();
+        let id = match (place, base.get(token.content.as_str())) {
+            (Some(place), _) => resolved[place].id,
+            (None, Some(&id)) => id,
+            // A vocabulary with holes: no id belongs to two tokens.
+            (None, None) if taken.contains(&next) => token.id,
+            (None, None) => next,
+        };
+        if id != token.id {
+            oddities.push(Oddity::AddedId { token: token.content.clone(), said: token.id, id });
+            token.id = id;
+        }
+        next = next.max(id.saturating_add(1));
+        match place {
+            Some(place) => resolved[place] = token,
+            None => {
+                places.insert(token.content.clone(), resolved.len());
+                resolved.push(token);
+            }
+        }
+    }
+    json.added_tokens = resolved;
+    oddities
+}
