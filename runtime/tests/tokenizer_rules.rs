@@ -107,24 +107,6 @@ fn what_is_refused() {
             "`quipu.tokenizer.pre` is not a description",
         ),
         (
-            "BOS beyond the end",
-            bpe(),
-            |m| m.set("tokenizer.ggml.bos_token_id", Value::U32(11)),
-            "`tokenizer.ggml.bos_token_id` is 11, but there are only 11 tokens",
-        ),
-        (
-            "an end beyond the end",
-            bpe(),
-            |m| m.set("tokenizer.ggml.eot_token_id", Value::U32(1 << 31)),
-            "`tokenizer.ggml.eot_token_id` is 2147483648",
-        ),
-        (
-            "an EOS to add that is not there",
-            bpe(),
-            |m| m.set("tokenizer.ggml.add_eos_token", Value::Bool(true)),
-            "`tokenizer.ggml.eos_token_id` is missing",
-        ),
-        (
             "a vocabulary that is not byte-level",
             bpe(),
             |m| m.set("tokenizer.ggml.tokens", strings(["xx"; 11])),
@@ -228,6 +210,26 @@ fn special_tokens() {
     let tokenizer = load(&metadata);
     let ends: Vec<u32> = (0..11).filter(|id| tokenizer.is_end_of_generation(*id)).collect();
     assert_eq!(ends, [0, 8, 9, 10], "all that the file lists, and what the name says");
+}
+
+/// As in llama.cpp: a conversion that typed `<|im_end|>` as text must not make answers endless, or forgeable.
+#[test]
+fn an_end_typed_as_text_is_an_end() {
+    let retyped = |ty: i32| {
+        let mut metadata = bpe();
+        let mut types = metadata.i32s_opt("tokenizer.ggml.token_type").unwrap().unwrap().to_vec();
+        types[8] = ty;
+        metadata.set("tokenizer.ggml.token_type", Value::Array(Array::I32(types)));
+        load(&metadata)
+    };
+    let tokenizer = retyped(NORMAL);
+    assert!(tokenizer.is_end_of_generation(8) && tokenizer.is_control(8));
+    assert_eq!(tokenizer.encode("<|im_end|>", false, true), [8]);
+    assert!(!tokenizer.encode("<|im_end|>", false, false).contains(&8));
+    let told: Vec<String> = tokenizer.oddities().iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].contains("<|im_end|>"), "{told:?}");
+    assert!(retyped(USER_DEFINED).oddities().is_empty() && retyped(CONTROL).oddities().is_empty());
+    assert!(!retyped(UNKNOWN).is_end_of_generation(8));
 }
 
 /// As llama.cpp does, and with a word about it.

@@ -68,6 +68,18 @@ fn types_follow_the_table() {
     }
 }
 
+/// llama.cpp has no number for a file of nothing but Q4_K: that of the source would be wrong.
+#[test]
+fn the_file_type_is_not_that_of_the_source() {
+    let bench = Bench::new();
+    let source = bench.source(&[info("blk.0.attn_q.weight", F32, &[256, 8])]);
+    let (f16, _) = bench.convert(&source, TypeRule::To(F16), false, "f16.gguf");
+    for (types, number) in [(TypeRule::To(Q4_K), None), (TypeRule::To(Q8_0), Some(7)), (TypeRule::Keep, Some(1))] {
+        let (file, _) = bench.convert(&f16, types, false, "out.gguf");
+        assert_eq!(file.metadata().u32_opt("general.file_type").unwrap(), number);
+    }
+}
+
 /// What `llama-quantize` made of a model of 8 layers, read off its files.
 #[test]
 fn mixes_are_llama_cpps() {

@@ -186,6 +186,10 @@ fn added_tokens_of_all_files_have_the_ids_of_tokenizers() {
     let (found, odd) = tokens(Llama::new().file("added_tokens.json", r#"{"<|b|>":19,"<|a|>":18}"#));
     assert_eq!(found, named([("<|begin|>", 3), ("<|end|>", 3), ("<|a|>", 4), ("<|b|>", 4)]));
     assert!(odd.is_empty(), "{odd:?}");
+    // What tokenizer.json calls special stays that.
+    let (found, odd) = tokens(Llama::new().file("added_tokens.json", r#"{"<|end|>":17,"<|a|>":18,"<|b|>":19}"#));
+    assert_eq!(found, named([("<|begin|>", 3), ("<|end|>", 3), ("<|a|>", 4), ("<|b|>", 4)]));
+    assert!(odd.is_empty(), "{odd:?}");
     let wrong = Llama::new().tokenizer(|t| {
         let added = t["added_tokens"].as_array_mut().unwrap();
         added.push(json!({"id": 40, "content": "<|a|>", "special": true}));

@@ -34,7 +34,7 @@ const END_KEYS: &[&str] = &[
     "tokenizer.ggml.fim_sep_token_id",
 ];
 
-/// Pieces that end a generation wherever they are more than plain text (llama.cpp's list in src/llama-vocab.cpp, less
+/// Pieces that end a generation, whatever the file calls them (llama.cpp's list in src/llama-vocab.cpp, less
 /// what only other architectures have).
 const END_PIECES: &[&str] = &[
     "<|eot_id|>",

@@ -45,7 +45,7 @@ pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>
 
 /// Puts the tokens that stand `beside` tokenizer.json into it, and gives all the ids that `tokenizers` gives them,
 /// whatever the files say: that of the vocabulary if it has the token, else the next one. Of equal tokens the last one
-/// counts.
+/// counts, but what is special once stays that.
 pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>) -> Vec<Oddity> {
     let (mut resolved, mut oddities): (Vec<AddedToken>, Vec<Oddity>) = (Vec::new(), Vec::new());
     let listed = std::mem::take(&mut json.added_tokens);
@@ -69,7 +69,10 @@ pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>) -> Vec<
         }
         next = next.max(id.saturating_add(1));
         match place {
-            Some(place) => resolved[place] = token,
+            Some(place) => {
+                token.special |= resolved[place].special;
+                resolved[place] = token;
+            }
             None => {
                 places.insert(token.content.clone(), resolved.len());
                 resolved.push(token);
