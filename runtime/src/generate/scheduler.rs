@@ -320,6 +320,11 @@ impl Scheduler {
             if writing.drawn.is_none() {
                 self.sequences[i].truncate(writing.generation.read());
                 self.requests[i].planned = 0;
+            } else {
+                // The engine counts tokens when a batch is over; all layers have these by now.
+                let sequence = &mut self.sequences[i];
+                let read = sequence.len()..writing.generation.read();
+                writing.generation.tokens()[read].iter().for_each(|&token| sequence.push(token));
             }
             i += 1;
         }
