@@ -126,7 +126,6 @@ fn what_cannot_be_compared_is_said_in_one_line() {
         (&["q8_0.gguf"], &["--plot", "/no/such/directory/a.svg"], "/no/such/directory"),
         (&["q8_0.gguf"], &["--no-speed", "--plot", &files.text("a.svg")], "nothing to plot"),
         (&["q8_0.gguf"], &["--chunks", "0"], "--chunks 0"),
-        (&["q8_0.gguf"], &["-t", "100000"], "100000"),
     ] {
         let message = files.compare(models, more).error();
         assert!(message.contains(word), "{message}");
