@@ -173,7 +173,7 @@ fn warn_requantised(warnings: &mut Vec<Warning>, from_type: &'static str, to_typ
 fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo]) -> Metadata {
     let mut metadata = source.clone();
     let given = metadata.u32_opt(FILE_TYPE_KEY);
-    for key in [ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_VERSION_KEY, QUANTIZATION_VERSION_KEY, FILE_TYPE_KEY] {
+    for key in [ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_VERSION_KEY, QUANTIZATION_VERSION_KEY] {
         metadata.remove(key);
     }
     split::remove_keys(&mut metadata);
@@ -189,8 +189,10 @@ fn metadata(source: &Metadata, options: &ConvertOptions, tensors: &[TensorInfo])
             Err(_) => None,
         },
     };
-    if let Some(number) = file_type {
-        metadata.set(FILE_TYPE_KEY, Value::U32(number));
+    match file_type {
+        Some(number) => metadata.set(FILE_TYPE_KEY, Value::U32(number)),
+        // What the source says of its own types is not true of others.
+        None => drop(metadata.remove(FILE_TYPE_KEY)),
     }
     if tensors.iter().any(|t| !t.ty().is_float()) {
         // ggml's GGML_QNT_VERSION: the meaning of quantised blocks, unchanged since May 2023.
