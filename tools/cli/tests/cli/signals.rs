@@ -1,5 +1,6 @@
 //! Signals at every time of a write: no temporary file stays, and the old output is whole or the new one complete.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,9 +14,12 @@ fn names(dir: &Path) -> Vec<String> {
     std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+fn arguments(output: &Path) -> [&OsStr; 6] {
+    ["convert".as_ref(), tales().as_os_str(), "-o".as_ref(), output.as_os_str(), "--type".as_ref(), "f32".as_ref()]
+}
+
 fn write_to(output: &Path) -> Command {
-    let args = ["convert".as_ref(), tales().as_os_str(), "-o".as_ref(), output.as_os_str()];
-    let mut command = command(args.into_iter().chain(["--type".as_ref(), "f32".as_ref()]));
+    let mut command = command(arguments(output));
     command.stdout(Stdio::null());
     command
 }
@@ -64,10 +68,9 @@ fn a_signal_at_any_time_leaves_the_old_output_or_the_new_one() {
 fn a_signal_that_was_ignored_before_stays_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("out");
-    let quipu = write_to(&output);
     let mut shell = Command::new("sh");
     shell.args(["-c", r#"trap '' HUP INT; "$@" & p=$!; sleep 0.03; kill -HUP $p; kill -INT $p; wait $p"#, "sh"]);
-    shell.arg(quipu.get_program()).args(quipu.get_args());
+    shell.arg(env!("CARGO_BIN_EXE_quipu")).args(arguments(&output)).stdout(Stdio::null());
     assert!(shell.status().unwrap().success());
     assert_eq!(names(dir.path()), ["out"]);
 }
