@@ -176,7 +176,8 @@ fn signals_leave_nothing_behind() {
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
         // The conversion may be done before the signal comes; then it was too fast, and is tried again.
         let caught = (0..100).any(|_| {
-            let child = crate::command(["convert", arg(tales()), "-o", arg(&output), "--type", "f32"]).spawn().unwrap();
+            let child =
+                crate::listening(["convert", arg(tales()), "-o", arg(&output), "--type", "f32"]).spawn().unwrap();
             while std::fs::read_dir(dir.path()).unwrap().count() == 0 {
                 std::thread::yield_now();
             }

@@ -64,24 +64,27 @@ impl Ended {
     }
 }
 
-/// The binary. A process inherits which signals are ignored, and in the background of a script some are: then `env`
-/// takes that back.
-fn program() -> Command {
+/// The binary with arguments, and nothing from outside that it listens to.
+fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    alone(Command::new(env!("CARGO_BIN_EXE_quipu")), args)
+}
+
+/// The same for a test that sends signals. A process inherits which signals are ignored, and in the background of a
+/// script some are: then `env` takes that back.
+#[cfg(unix)]
+fn listening<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     const HUP_INT_QUIT_TERM: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14;
-    let binary = env!("CARGO_BIN_EXE_quipu");
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     if ignored.is_none_or(|signals| signals & HUP_INT_QUIT_TERM == 0) {
-        return Command::new(binary);
+        return command(args);
     }
     let mut env = Command::new("env");
-    env.args(["--default-signal=HUP,INT,QUIT,TERM", binary]);
-    env
+    env.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_quipu")]);
+    alone(env, args)
 }
 
-/// The binary with arguments, and nothing from outside that it listens to.
-fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = program();
+fn alone<S: AsRef<OsStr>>(mut command: Command, args: impl IntoIterator<Item = S>) -> Command {
     command
         .args(args)
         .env_remove("QUIPU_ISA")

@@ -167,7 +167,7 @@ fn signals_keep_what_there_is() {
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
         // At temperature 0 this text has no end; others may end before the signal.
         let args = ["run", "demo", PROMPT, "-n", "-1", "-c", "100000", "--stop", "\u{1}", "--temp", "0"];
-        let mut child = command(args).spawn().unwrap();
+        let mut child = crate::listening(args).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         stdout.read_exact(&mut [0; 40]).unwrap();
         kill(signal, &child);

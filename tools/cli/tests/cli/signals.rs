@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::{command, tales};
+use crate::{listening, tales};
 
 /// Between two tries.
 const STEP: Duration = Duration::from_millis(10);
@@ -19,7 +19,7 @@ fn arguments(output: &Path) -> [&OsStr; 6] {
 }
 
 fn write_to(output: &Path) -> Command {
-    let mut command = command(arguments(output));
+    let mut command = listening(arguments(output));
     command.stdout(Stdio::null());
     command
 }
