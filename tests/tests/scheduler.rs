@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use quipu_formats::gguf::GgufWriter;
 use quipu_runtime::chat::{ChatError, ChatTemplate, Conversation, Message};
 use quipu_runtime::generate::{
     Event, Failed, Finished, GenerateError, GenerateOptions, Generation, Request, RequestId, Scheduler,
@@ -13,7 +12,7 @@ use quipu_runtime::generate::{
 use quipu_runtime::host::cores::Cores;
 use quipu_runtime::sampler::{SamplerError, SamplerOptions};
 use quipu_runtime::{Cancel, Engine, EngineError, Isa, LoadOptions, Sequence};
-use quipu_tests::{data, load, open, skipped};
+use quipu_tests::{data, load, skipped};
 
 fn demo(options: LoadOptions) -> Engine {
     load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tales.gguf"), &options)
@@ -190,35 +189,16 @@ fn sixteen_requests_get_what_each_gets_alone() {
     }
 }
 
-/// stories260K, whose token 300 has an embedding that is no number. (It is no row of the output matrix, so nobody else
-/// notices.)
-fn damaged() -> Engine {
-    let source = open(&data("stories260K/stories260K-f32.gguf"));
-    let scratch = tempfile::tempdir().expect("scratch directory");
-    let path = scratch.path().join("damaged.gguf");
-    let mut writer = GgufWriter::create(&path, None, source.metadata(), source.tensors()).unwrap();
-    for (i, tensor) in source.tensors().iter().enumerate() {
-        let mut content = source.rows(i, 0..tensor.rows()).into_owned();
-        if tensor.name == "token_embd.weight" {
-            let row = 4 * tensor.cols();
-            content[300 * row..301 * row].as_chunks_mut::<4>().0.fill(f32::NAN.to_le_bytes());
-        }
-        writer.write_tensor_part(&content).unwrap();
-    }
-    writer.finish().unwrap();
-    load(&path, &LoadOptions::default().context(Some(200)))
-}
-
 #[test]
 fn a_request_fails_alone() {
-    let engine = damaged();
+    let engine = load(&data("stories260K/stories260K-f32.gguf"), &LoadOptions::default().context(Some(200)));
     let tokens = prompt_tokens(engine.tokenizer(), "Once upon a time", true);
     let vocabulary = engine.vocabulary();
     let options = || GenerateOptions::default().max_tokens(40);
     let mut scheduler = Scheduler::new(engine);
     let good = Request::new(tokens.clone(), options());
     let expected = alone(&mut scheduler, fresh(&good));
-    assert!(expected.error.is_none() && expected.tokens.iter().all(|token| token.id != 300), "{expected:?}");
+    assert!(expected.error.is_none(), "{expected:?}");
 
     let mut bad_sampler = options();
     bad_sampler.sampler.temperature = -1.0;
@@ -229,7 +209,6 @@ fn a_request_fails_alone() {
         Request::new(Vec::new(), options()),
         Request::new(tokens.clone(), bad_sampler),
         Request::new(tokens.clone(), options().stops([String::new()])),
-        Request::new(vec![1, 300], options()),
         good,
     ];
     let mut outcomes = vec![Outcome::default(); requests.len()];
@@ -239,16 +218,13 @@ fn a_request_fails_alone() {
             outcomes[ids.iter().position(|&mine| mine == id).unwrap()].hear(event);
         }
     }
-    assert_eq!((&outcomes[0], &outcomes[7]), (&expected, &expected));
+    assert_eq!((&outcomes[0], &outcomes[6]), (&expected, &expected));
     let error = |i: usize| outcomes[i].error.clone().unwrap();
     assert_eq!(error(1), GenerateError::PromptTooLong { tokens: 201, context: 200 });
     assert_eq!(error(2), EngineError::Token { token: vocabulary as u32, vocabulary }.into());
     assert_eq!(error(3), GenerateError::EmptyPrompt);
     assert!(matches!(error(4), GenerateError::Sampler(SamplerError::Option { option: "temperature", .. })));
     assert_eq!(error(5), SamplerError::EmptyStop.into());
-    assert!(matches!(error(6), GenerateError::Sampler(SamplerError::Logit { id: 0, .. })));
-    // What it has read it gives back.
-    assert_eq!(outcomes[6].read, [1, 300]);
 }
 
 #[test]
