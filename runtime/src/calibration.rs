@@ -91,9 +91,9 @@ pub fn calibration_pass(
     let mut model = Model::new(config, weights, context, *kernels, pool);
     match model.forward(&batch, &mut sequences, None, Some(observer)) {
         Err(StreamError::Weights(error)) => return Err(error.into()),
-        Err(StreamError::NotFinite(NotFinite { token, position })) => {
+        Err(StreamError::NotFinite(NotFinite { token, position, sequence })) => {
             let cause = broken_weight(&*source);
-            return Err(refused(EngineError::NotFinite { token, position, cause }));
+            return Err(refused(EngineError::NotFinite { token, position, sequence, cause }));
         }
         Ok(()) => {}
     }

@@ -71,7 +71,7 @@ const MAPPED: Residence = Residence { mmap: true, mlock: false };
 const COPIED: Residence = Residence { mmap: false, mlock: false };
 
 fn assert_named(error: &EngineError, tensor: &str) {
-    let EngineError::NotFinite { token, position, cause } = error else { panic!("{tensor}: {error}") };
+    let EngineError::NotFinite { token, position, cause, .. } = error else { panic!("{tensor}: {error}") };
     assert_eq!(TOKENS[*position], *token, "{tensor}");
     assert!(cause.contains(&format!("`{tensor}`")), "{tensor}: {cause}");
 }

@@ -27,7 +27,18 @@ struct Outcome {
     error: Option<GenerateError>,
     /// Of the sequence that was given back.
     read: Vec<u32>,
-    cached: usize,
+    /// Not what became of it, but how.
+    cached: Ignored<usize>,
+}
+
+/// What is not compared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ignored<T>(T);
+
+impl<T> PartialEq for Ignored<T> {
+    fn eq(&self, _: &Ignored<T>) -> bool {
+        true
+    }
 }
 
 impl Outcome {
@@ -39,7 +50,7 @@ impl Outcome {
             }
             Event::Finished(Finished { text, stop, sequence, cached_tokens, .. }) => {
                 self.text.push_str(&text);
-                (self.stop, self.read, self.cached) = (Some(stop), sequence.tokens().to_vec(), cached_tokens);
+                (self.stop, self.read, self.cached) = (Some(stop), sequence.tokens().to_vec(), Ignored(cached_tokens));
                 return true;
             }
             Event::Failed(Failed { error, sequence, .. }) => {
@@ -301,10 +312,10 @@ fn a_sequence_that_is_handed_on_saves_reading_and_changes_nothing() {
     }
     for ((outcome, expected), text) in outcomes.iter().zip(&expected).zip(&texts) {
         let common = end.sequence.tokens().iter().zip(text).take_while(|(a, b)| a == b).count();
-        assert_eq!((outcome.cached, expected.cached), (common.min(text.len() - 1), 0));
-        assert_eq!(outcome, &Outcome { cached: outcome.cached, ..expected.clone() });
+        assert_eq!((outcome.cached.0, expected.cached.0), (common.min(text.len() - 1), 0));
+        assert_eq!(outcome, expected);
     }
-    assert_eq!(outcomes[2].cached, first.len() - 1);
+    assert_eq!(outcomes[2].cached.0, first.len() - 1);
 }
 
 /// Keys and values of another engine would be read as if they were of this one, were it of the same shape or not.

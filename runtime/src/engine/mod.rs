@@ -201,6 +201,18 @@ impl Engine {
         Sequence::new(self.kv_layout.clone(), self.kv_type)
     }
 
+    /// Bytes of the keys and values of all sequences of this engine, wherever they are. Pages that sequences share
+    /// count once.
+    pub fn kv_bytes(&self) -> u64 {
+        self.kv_layout.used.bytes()
+    }
+
+    /// Bytes of keys and values for [`PAGE`](crate::kv::PAGE) positions of a sequence: memory is taken in pages of so
+    /// many.
+    pub fn page_bytes(&self) -> u64 {
+        self.kv_layout.page_bytes(self.kv_type) as u64
+    }
+
     /// Reads a batch of tokens into several sequences at once and calls `logits(i, values)` for every token of the
     /// batch that wants them, in order.
     ///
@@ -255,9 +267,9 @@ impl Engine {
         if self.first_token_out && self.tuner.as_mut().is_some_and(|tuner| !tuner.before_pass(&mut self.model)) {
             self.tuner = None;
         }
-        forward(&mut self.model).map_err(|NotFinite { token, position }| {
+        forward(&mut self.model).map_err(|NotFinite { token, position, sequence }| {
             // Only now is the weight that is to blame looked for.
-            EngineError::NotFinite { token, position, cause: broken_weight(&*self.source) }
+            EngineError::NotFinite { token, position, sequence, cause: broken_weight(&*self.source) }
         })?;
         self.first_token_out |= batch.iter().any(|token| token.logits);
         Ok(())
@@ -302,7 +314,8 @@ impl Engine {
         if sequence.is_of(&self.kv_layout) { Ok(()) } else { Err(EngineError::OtherEngine) }
     }
 
-    fn check_room(&self, sequence: &Sequence, more: usize) -> Result<(), EngineError> {
+    /// Whether `sequence` is this engine's and `more` tokens can be read into it.
+    pub(crate) fn check_room(&self, sequence: &Sequence, more: usize) -> Result<(), EngineError> {
         self.check_sequence(sequence)?;
         let (used, context) = (sequence.len(), self.context);
         if more > context.saturating_sub(used) {

@@ -27,4 +27,18 @@ pub enum GenerateError {
         /// Tokens that the context holds.
         context: usize,
     },
+    /// The memory that is set aside for keys and values can't hold the text, not even alone.
+    #[error(
+        "the keys and values of {tokens} tokens take {} MB, but only {} MB may be used for them",
+        .needed.div_ceil(1_000_000), .budget / 1_000_000
+    )]
+    KvMemory {
+        /// Tokens to be read, and one to be written.
+        tokens: usize,
+        /// Bytes that they take.
+        needed: u64,
+        /// Bytes that there are: [`SchedulerOptions::kv_memory`](super::SchedulerOptions::kv_memory), less what
+        /// sequences hold that were handed out.
+        budget: u64,
+    },
 }

@@ -120,6 +120,16 @@ impl Generation {
         if self.writer.stop.is_some() { &[] } else { &self.tokens[self.read..] }
     }
 
+    /// How many more tokens may be written, if there is a limit.
+    pub(super) fn left(&self) -> Option<usize> {
+        self.writer.left
+    }
+
+    /// Notes that all tokens have to be read again.
+    pub(super) fn rewind(&mut self) {
+        self.read = 0;
+    }
+
     /// Whether the logits after the last unread token are wanted: not when no more tokens may be written.
     pub fn wants_logits(&self) -> bool {
         self.writer.stop.is_none() && self.writer.left != Some(0)

@@ -27,9 +27,10 @@ mod prompt;
 mod request;
 mod scheduler;
 
+pub use crate::kv::NearMiss;
 pub use error::GenerateError;
 pub use generation::{Checkpoint, Generation, Token};
 pub use options::{GenerateOptions, StopReason};
 pub use prompt::{one_bos, prompt_tokens};
 pub use request::{Event, Failed, Finished, Request, RequestId, Timing};
-pub use scheduler::{Scheduler, SchedulerOptions};
+pub use scheduler::{Scheduler, SchedulerOptions, Stats};

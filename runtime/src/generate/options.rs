@@ -49,6 +49,8 @@ pub enum StopReason {
     ContextFull,
     /// It was ended early: whoever asked for it has cancelled.
     Cancelled,
+    /// [`Request::deadline`](super::Request::deadline).
+    Deadline,
 }
 
 impl StopReason {
@@ -60,6 +62,7 @@ impl StopReason {
             StopReason::Limit => "limit",
             StopReason::ContextFull => "context",
             StopReason::Cancelled => "cancelled",
+            StopReason::Deadline => "deadline",
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What is asked of the scheduler, and what it tells.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::GenerateError;
 use super::generation::Token;
 use super::options::{GenerateOptions, StopReason};
 use crate::cancel::Cancel;
-use crate::kv::Sequence;
+use crate::kv::{NearMiss, Sequence};
 use crate::setters::setters;
 
 /// A text to be continued.
@@ -23,16 +23,22 @@ pub struct Request {
     /// A sequence of the same engine, to be reused: the tokens with which both it and the prompt begin are not read
     /// again, and what it holds beyond them is forgotten.
     pub sequence: Option<Sequence>,
+    /// When the text ends at the latest, [`StopReason::Deadline`]: looked at once a step, also while it waits.
+    pub deadline: Option<Instant>,
 }
 
 impl Request {
     /// Continues `tokens`, from an empty sequence.
     pub fn new(tokens: Vec<u32>, options: GenerateOptions) -> Request {
-        Request { tokens, options, cancel: Cancel::new(), sequence: None }
+        Request { tokens, options, cancel: Cancel::new(), sequence: None, deadline: None }
     }
 }
 
-setters!(Request { cancel: Cancel, sequence: impl Into<Option<Sequence>> });
+setters!(Request {
+    cancel: Cancel,
+    sequence: impl Into<Option<Sequence>>,
+    deadline: impl Into<Option<Instant>>,
+});
 
 /// Which request an event is about: a number that its scheduler gives out once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +63,13 @@ pub struct Timing {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// Its turn has come; the first event of a request that is served.
+    Started {
+        /// Tokens of the prompt that need not be read: the request's sequence held them, or another text had them.
+        cached: usize,
+        /// Where a text that is kept parts from this one, which has to be read from there on: what changed?
+        near_miss: Option<NearMiss>,
+    },
     /// A piece of the prompt was read, and there is more of it.
     Prefill {
         /// Tokens of the prompt that are read, those included that a sequence held already.
@@ -82,13 +95,16 @@ pub struct Finished {
     pub stop: StopReason,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those of them that the request's sequence held already.
+    /// Those of them that did not have to be read: the request's sequence held them, or they were kept from another
+    /// text.
     pub cached_tokens: usize,
     /// Reading the prompt, and drawing the first token.
     pub prefill: Timing,
     /// Reading what was written, and drawing what comes next. The first token is drawn after the prompt and the last
     /// one drawn is not read, so of `n` tokens drawn, [`StopReason::End`]'s included, `n - 1` went through the model.
     pub decode: Timing,
+    /// What was read once more, since its pages had been taken for others meanwhile.
+    pub recomputed: Timing,
     /// What was read, for a later request that goes on from here.
     pub sequence: Sequence,
 }

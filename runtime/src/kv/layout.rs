@@ -1,6 +1,6 @@
 //! Which layers share their pages.
 
-use super::page::{KvType, PAGE, PageShape};
+use super::page::{KvType, PAGE, PageShape, Used};
 use crate::config::Config;
 
 /// The layers in groups. The layers of a group keep the same positions, so one page holds them all. Layers with sliding
@@ -11,13 +11,16 @@ pub(crate) struct KvLayout {
     pub(crate) groups: Vec<PageShape>,
     /// For each layer its group, and its number there.
     places: Vec<(usize, usize)>,
+    /// Bytes of all pages that were made with this layout: those of one engine.
+    pub(crate) used: Used,
 }
 
 impl KvLayout {
     /// Llama: every layer keeps every position.
     pub(crate) fn new(config: &Config) -> KvLayout {
         let shape = PageShape { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim };
-        KvLayout { groups: vec![shape], places: (0..config.layers).map(|layer| (0, layer)).collect() }
+        let places = (0..config.layers).map(|layer| (0, layer)).collect();
+        KvLayout { groups: vec![shape], places, used: Used::default() }
     }
 
     /// The group of a layer, and the layer's number in it.
@@ -45,6 +48,6 @@ pub fn bytes_per_position(config: &Config, kv_type: KvType) -> usize {
 impl KvLayout {
     /// Any groups, for tests.
     pub(super) fn of(groups: Vec<PageShape>, places: Vec<(usize, usize)>) -> KvLayout {
-        KvLayout { groups, places }
+        KvLayout { groups, places, used: Used::default() }
     }
 }

@@ -1,12 +1,15 @@
 //! The KV cache: pages of a fixed number of positions, shared by reference.
 //!
 //! [`page`] lays out the keys and values of one group of layers for [`PAGE`] positions, `layout` says which layers form
-//! a group, [`sequence`] holds a text's pages and its tokens.
+//! a group, [`sequence`] holds a text's pages and its tokens, `cache` keeps pages of earlier texts.
 
+mod cache;
 mod layout;
 pub mod page;
 pub mod sequence;
 
+pub use cache::NearMiss;
+pub(crate) use cache::{Found, PrefixCache};
 pub(crate) use layout::KvLayout;
 pub use layout::bytes_per_position;
 pub(crate) use page::AnySegment;

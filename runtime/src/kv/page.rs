@@ -1,5 +1,8 @@
 //! A page: the keys and values of one group of layers for a fixed number of positions.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use quipu_kernels::{SEGMENT, Segment};
@@ -79,19 +82,63 @@ impl PageShape {
     }
 }
 
+/// Counts the bytes of an engine's pages: every page adds its own as long as it lives.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Used(Arc<AtomicU64>);
+
+impl Used {
+    /// Bytes of the pages that there are, each counted once however many sequences share it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A page's part of what [`Used`] counts.
+#[derive(Debug)]
+struct Counted {
+    used: Used,
+    bytes: u64,
+}
+
+impl Counted {
+    fn new(used: &Used, bytes: u64) -> Counted {
+        used.0.fetch_add(bytes, Ordering::Relaxed);
+        Counted { used: used.clone(), bytes }
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Counted {
+        Counted::new(&self.used, self.bytes)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.used.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// The keys and values of a group of layers for [`PAGE`] positions.
 #[derive(Clone, Debug)]
-pub(crate) enum Page {
+pub(crate) struct Page {
+    numbers: Numbers,
+    _counted: Counted,
+}
+
+#[derive(Clone, Debug)]
+enum Numbers {
     F16(Vec<u16>),
     F32(Vec<f32>),
 }
 
 impl Page {
-    pub(crate) fn new(shape: &PageShape, ty: KvType) -> Page {
-        match ty {
-            KvType::F16 => Page::F16(vec![0; shape.elements()]),
-            KvType::F32 => Page::F32(vec![0.0; shape.elements()]),
-        }
+    pub(crate) fn new(shape: &PageShape, ty: KvType, used: &Used) -> Page {
+        let numbers = match ty {
+            KvType::F16 => Numbers::F16(vec![0; shape.elements()]),
+            KvType::F32 => Numbers::F32(vec![0.0; shape.elements()]),
+        };
+        Page { numbers, _counted: Counted::new(used, shape.bytes(ty) as u64) }
     }
 
     /// Stores the keys and values (kv heads × head_dim each) of layer number `layer` of the group at position `at` of
@@ -104,9 +151,9 @@ impl Page {
         values: &[f32],
         halves: &mut [f16],
     ) {
-        match self {
-            Page::F32(page) => shape.store(page, layer, at, keys, values),
-            Page::F16(page) => {
+        match &mut self.numbers {
+            Numbers::F32(page) => shape.store(page, layer, at, keys, values),
+            Numbers::F16(page) => {
                 let (keys16, values16) = halves[..keys.len() + values.len()].split_at_mut(keys.len());
                 keys16.convert_from_f32_slice(keys);
                 values16.convert_from_f32_slice(values);
@@ -117,9 +164,9 @@ impl Page {
 
     /// One head's keys and values of layer number `layer` of the group.
     pub(crate) fn segment(&self, shape: &PageShape, layer: usize, head: usize) -> AnySegment<'_> {
-        match self {
-            Page::F16(data) => AnySegment::F16(shape.segment(data, layer, head)),
-            Page::F32(data) => AnySegment::F32(shape.segment(data, layer, head)),
+        match &self.numbers {
+            Numbers::F16(data) => AnySegment::F16(shape.segment(data, layer, head)),
+            Numbers::F32(data) => AnySegment::F32(shape.segment(data, layer, head)),
         }
     }
 }

@@ -6,7 +6,10 @@ use half::f16;
 use quipu_kernels::Segment;
 
 use super::layout::KvLayout;
-use super::page::{AnySegment, KvType, PAGE, Page, PageShape};
+use super::page::{AnySegment, KvType, PAGE, Page};
+
+/// The pages of the same [`PAGE`] positions, one for each group of layers.
+pub(crate) type PageSet = Box<[Arc<Page>]>;
 
 /// A sequence of tokens that the model has read, with their keys and values.
 ///
@@ -77,14 +80,41 @@ impl Sequence {
         groups.map(|(pages, shape)| pages.len() * shape.bytes(self.ty)).sum()
     }
 
-    /// Bytes of the pages that `n` more positions take besides those that there are.
+    /// Bytes of the pages that `n` more positions take besides those that there are, with the copies of shared ones
+    /// that are written to.
     pub(crate) fn bytes_for(&self, n: usize) -> u64 {
+        if n == 0 {
+            return 0;
+        }
         let pages = self.len().saturating_add(n).div_ceil(PAGE);
-        let groups = self.groups.iter().zip(&self.layout.groups);
-        let bytes = |(own, shape): (&Vec<_>, &PageShape)| {
-            (pages.saturating_sub(own.len()) as u64).saturating_mul(shape.bytes(self.ty) as u64)
-        };
-        groups.map(bytes).fold(0, u64::saturating_add)
+        let first = self.len() / PAGE;
+        let mut bytes = 0u64;
+        for (own, shape) in self.groups.iter().zip(&self.layout.groups) {
+            let shared = own.iter().skip(first).filter(|page| Arc::strong_count(page) > 1).count();
+            let pages = pages.saturating_sub(own.len()).saturating_add(shared) as u64;
+            bytes = bytes.saturating_add(pages.saturating_mul(shape.bytes(self.ty) as u64));
+        }
+        bytes
+    }
+
+    /// Page number `page` of each group, with as many tokens of it as are filled.
+    pub(crate) fn page_set(&self, page: usize) -> (&[u32], PageSet) {
+        let tokens = &self.tokens[page * PAGE..self.len().min((page + 1) * PAGE)];
+        (tokens, self.groups.iter().map(|pages| pages[page].clone()).collect())
+    }
+
+    /// Shares page number `page`, which another sequence has filled with the same tokens, in place of its own.
+    pub(crate) fn replace(&mut self, page: usize, pages: &[Arc<Page>]) {
+        for (own, page_of) in self.groups.iter_mut().zip(pages) {
+            own[page] = page_of.clone();
+        }
+    }
+
+    /// Shares one more page, of which `tokens` are filled. The pages before it have to be full.
+    pub(crate) fn append(&mut self, tokens: &[u32], pages: &[Arc<Page>]) {
+        debug_assert!(self.len().is_multiple_of(PAGE) && tokens.len() <= PAGE);
+        self.tokens.extend_from_slice(tokens);
+        self.groups.iter_mut().zip(pages).for_each(|(own, page)| own.push(page.clone()));
     }
 
     /// Makes room for `n` more positions, in pages that are this sequence's own.
@@ -96,7 +126,7 @@ impl Sequence {
         let (len, end) = (self.len(), self.len() + n);
         for (pages, shape) in self.groups.iter_mut().zip(&self.layout.groups) {
             while pages.len() * PAGE < end {
-                pages.push(Arc::new(Page::new(shape, self.ty)));
+                pages.push(Arc::new(Page::new(shape, self.ty, &self.layout.used)));
             }
             for page in &mut pages[len / PAGE..end.div_ceil(PAGE)] {
                 Arc::make_mut(page);
@@ -147,6 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kv::page::PageShape;
 
     /// Two groups, of two layers and of one, which no model has yet.
     fn layout() -> Arc<KvLayout> {

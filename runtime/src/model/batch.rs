@@ -55,6 +55,8 @@ pub enum EngineError {
         token: u32,
         /// Its position in its sequence.
         position: usize,
+        /// Which of the sequences handed in that is.
+        sequence: usize,
         /// The weight that is to blame, if one is.
         cause: String,
     },

@@ -21,6 +21,8 @@ pub(crate) struct NotFinite {
     pub(crate) token: u32,
     /// Its position in its sequence.
     pub(crate) position: usize,
+    /// The number of that sequence in the batch.
+    pub(crate) sequence: usize,
 }
 
 /// What a forward pass has noticed so far.

@@ -128,7 +128,10 @@ impl<W: LayerSource> Model<W> {
         *noticed = Noticed::nothing();
         let noticed = &*noticed;
         let check = |positions: &[usize]| match noticed.row() {
-            Some(row) => Err(NotFinite { token: batch[row].token, position: positions[row] }),
+            Some(row) => {
+                let BatchToken { token, sequence, .. } = batch[row];
+                Err(NotFinite { token, position: positions[row], sequence })
+            }
             None => Ok(()),
         };
         let mut block = Block { config: c, batch, sequences, buffers };

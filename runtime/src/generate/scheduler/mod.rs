@@ -1,0 +1,434 @@
+//! Many requests, one engine.
+//!
+//! - `texts`: the requests that are served or wait; `active`: one of them; `pages`: the memory of keys and values.
+//! - `pace`: how much of a prompt fits into a step; `options`, `stats`: what goes in and what can be seen.
+
+mod active;
+mod options;
+mod pace;
+mod pages;
+mod stats;
+mod texts;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::{Duration, Instant};
+
+use super::error::GenerateError;
+use super::generation::{Generation, Token};
+use super::options::StopReason;
+use super::request::{Event, Failed, Finished, Request, RequestId};
+use crate::engine::{Engine, EngineError};
+use crate::kv::{PAGE, Sequence};
+use crate::model::BatchToken;
+use crate::sampler::SamplerError;
+use active::{Active, failed};
+pub use options::SchedulerOptions;
+use pace::Pace;
+pub use stats::Stats;
+use texts::Texts;
+
+/// Owns the engine and serves requests with it, all at once.
+///
+/// Requests may be [submitted](Scheduler::submit) between any two steps. A [step](Scheduler::step) is one batch: the
+/// next token of every text that is being written, and as much of the prompts as fits into
+/// [`SchedulerOptions::itl_target`]; the shortest prompts come first, but none waits for ever. Each text, token and
+/// probability is exactly what the request alone would have given.
+///
+/// Where [`SchedulerOptions::kv_memory`] is not enough for all, requests wait; and when texts have grown so that it no
+/// longer is, the youngest is put back and read again later. What was read is kept for later requests as long as
+/// there is room: they share its pages.
+pub struct Scheduler {
+    engine: Engine,
+    options: SchedulerOptions,
+    texts: Texts,
+    pace: Pace,
+    /// The next request's number.
+    next: u64,
+    batch: Vec<BatchToken>,
+    /// The most tokens of prompts in a batch: less than the options say when memory for more could not be had.
+    most: usize,
+    /// Events that the next step will hand out.
+    events: Vec<(RequestId, Event)>,
+}
+
+/// Takes the logits for a text.
+type Draw<'a> = dyn Fn(&mut Generation, &[f32]) -> Result<Option<Token>, SamplerError> + Sync + 'a;
+
+impl Scheduler {
+    /// A scheduler with nothing to do.
+    pub fn new(engine: Engine) -> Scheduler {
+        Scheduler::with_options(engine, SchedulerOptions::default())
+    }
+
+    /// A scheduler that forms its batches in this way.
+    pub fn with_options(engine: Engine, mut options: SchedulerOptions) -> Scheduler {
+        // A piece of nothing would never end a prompt.
+        options.piece = options.piece.max(1);
+        Scheduler {
+            texts: Texts::new(&options, engine.page_bytes()),
+            pace: Pace::new(engine.config(), options.itl_target),
+            most: options.piece.min(engine.batch()),
+            engine,
+            options,
+            next: 0,
+            batch: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The engine, for other work between two steps.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// The engine. All requests are dropped.
+    pub fn into_engine(self) -> Engine {
+        self.engine
+    }
+
+    /// What it is doing and has done.
+    pub fn stats(&self) -> Stats {
+        let (page_bytes, used) = (self.engine.page_bytes(), self.engine.kv_bytes());
+        let pages_free = self.options.kv_memory.map(|budget| budget.saturating_sub(used) / page_bytes);
+        Stats {
+            running: self.texts.running.len(),
+            waiting: self.texts.waiting(),
+            page_bytes,
+            pages_used: used / page_bytes,
+            pages_free,
+            cached_pages: self.texts.pages.kept(),
+            evicted_pages: self.texts.pages.evicted,
+            ..self.texts.stats.clone()
+        }
+    }
+
+    /// Takes a request. If it can't be served, the next step says so.
+    pub fn submit(&mut self, request: Request) -> RequestId {
+        let id = RequestId(self.next);
+        self.next += 1;
+        let Request { tokens, options, cancel, sequence, deadline } = request;
+        let ours = sequence.iter().try_for_each(|sequence| self.engine.check_sequence(sequence));
+        let checked = ours.and_then(|()| self.engine.check_tokens(&tokens)).map_err(GenerateError::from);
+        // A text ends where the memory for it ends, as it does where the context ends.
+        let positions = self.texts.pages.positions();
+        let context = self.engine.context_length();
+        let checked = checked.and_then(|()| match tokens.len() {
+            n if n <= context && n > positions => Err(self.texts.pages.too_large(n, 0)),
+            _ => Ok(()),
+        });
+        let tokenizer = self.engine.tokenizer().clone();
+        match checked.and_then(|()| Generation::new(tokenizer, tokens, &options, context.min(positions))) {
+            Ok(generation) => {
+                let active = Active::new(id, cancel, deadline, generation, self.texts.read);
+                self.texts.add(active, sequence);
+            }
+            Err(error) => self.events.push(failed(id, error, sequence)),
+        }
+        id
+    }
+
+    /// Whether there is anything left to do or to tell.
+    pub fn is_busy(&self) -> bool {
+        !self.texts.is_empty() || !self.events.is_empty()
+    }
+
+    /// Reads one batch, and returns what has happened; the events of each request are in order. Requests that could not
+    /// be served, or were cancelled, come first and take no part; the others follow in the order of their arrival.
+    ///
+    /// A panic in the engine goes on through here and loses nothing: the next step has the events, fails the request
+    /// that was being drawn for ([`GenerateError::Panicked`]), and reads again for those that got no token.
+    pub fn step(&mut self) -> Vec<(RequestId, Event)> {
+        self.step_with(&|generation, logits| generation.take_logits(logits))
+    }
+
+    fn step_with(&mut self, take_logits: &Draw) -> Vec<(RequestId, Event)> {
+        let begun = Instant::now();
+        let mut events = std::mem::take(&mut self.events);
+        self.texts.end_cancelled(&self.engine, &mut events);
+        self.texts.admit(&self.engine, &mut events);
+        let work = self.form_batch(&mut events);
+        if self.batch.is_empty() {
+            return events;
+        }
+        let started = Instant::now();
+        let (running, batch) = (&self.texts.running, &self.batch);
+        let draw = |i: usize, logits: &[f32]| {
+            running[batch[i].sequence].draw(|generation| take_logits(generation, logits));
+        };
+        let mut sequences: Vec<&mut Sequence> = self.texts.sequences.iter_mut().collect();
+        let engine = &mut self.engine;
+        let read = catch_unwind(AssertUnwindSafe(|| engine.forward_each(batch, &mut sequences, &draw)));
+        let time = started.elapsed();
+        match read {
+            Ok(Ok(())) => {
+                self.observe(work, time);
+                self.after_batch(time, &mut events);
+            }
+            Ok(Err(error)) => self.after_error(error, time, &mut events),
+            Err(panic) => {
+                self.after_abort(None, time, &mut events);
+                self.events = events;
+                resume_unwind(panic);
+            }
+        }
+        self.texts.stats.steps += 1;
+        self.texts.stats.forward_time += time;
+        self.texts.stats.step_time += begun.elapsed();
+        events
+    }
+
+    /// Serves one request to its end. Returns its whole text, and how it ended. Other requests go on meanwhile; their
+    /// events are kept for the next step.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn complete(&mut self, request: Request) -> Result<(String, Finished), Failed> {
+        let mut text = String::new();
+        let end = self.stream(request, |event| {
+            if let Event::Token(token) = event {
+                text.push_str(&token.text);
+            }
+        })?;
+        text.push_str(&end.text);
+        Ok((text, end))
+    }
+
+    /// Serves one request to its end, and calls `hear` with each of its events but the last. Other requests go on
+    /// meanwhile; their events are kept for the next step.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn stream(&mut self, request: Request, mut hear: impl FnMut(&Event)) -> Result<Finished, Failed> {
+        let mine = self.submit(request);
+        let mut others = Vec::new();
+        let end = loop {
+            let mut end = None;
+            for (id, event) in self.step() {
+                match event {
+                    event if id != mine => others.push((id, event)),
+                    Event::Finished(finished) => end = Some(Ok(finished)),
+                    Event::Failed(failed) => end = Some(Err(failed)),
+                    event => hear(&event),
+                }
+            }
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        others.append(&mut self.events);
+        self.events = others;
+        end
+    }
+
+    /// Drops all requests and their events. What is kept for later ones stays.
+    pub fn clear(&mut self) {
+        self.texts.clear();
+        self.events.clear();
+    }
+
+    /// Gives up what is kept for later requests. Returns whether anything was.
+    pub fn forget(&mut self) -> bool {
+        self.texts.pages.clear()
+    }
+
+    /// The next token of all texts, and pieces of prompts, the shortest first. Returns the work of these pieces.
+    fn form_batch(&mut self, events: &mut Vec<(RequestId, Event)>) -> f64 {
+        self.batch.clear();
+        self.texts.running.iter_mut().for_each(Active::rest);
+        let mut i = 0;
+        while i < self.texts.running.len() {
+            if self.texts.running[i].unread() != 1 || self.texts.plan(&self.engine, i, 1, events) {
+                i += 1;
+            }
+        }
+        let decodes = self.texts.running.iter().filter(|r| r.planned > 0).count();
+        let (mut room, mut most, mut work) = (self.pace.room(decodes), self.most, 0.0);
+        while let Some(i) = self.texts.next_prompt().filter(|_| most > 0) {
+            let (depth, unread) = (self.texts.sequences[i].len(), self.texts.running[i].unread());
+            let tokens = self.pace.tokens(room, depth, decodes, most).min(unread);
+            if !self.texts.plan(&self.engine, i, tokens, events) {
+                continue;
+            }
+            let done = self.pace.work(depth, tokens);
+            (room, most, work) = (room - done, most - tokens, work + done);
+            if room <= 0.0 || tokens < unread {
+                break;
+            }
+        }
+        for (sequence, request) in self.texts.running.iter_mut().enumerate() {
+            let planned = request.planned;
+            let generation = request.generation();
+            let unread = generation.unread();
+            let last = unread.len().checked_sub(1).filter(|_| generation.wants_logits());
+            let tokens = unread[..planned].iter().enumerate();
+            self.batch.extend(tokens.map(|(i, &token)| BatchToken { token, sequence, logits: Some(i) == last }));
+        }
+        work
+    }
+
+    /// Learns from a batch what tokens cost.
+    fn observe(&mut self, work: f64, time: Duration) {
+        let (mut decodes, mut tokens) = (0, 0);
+        for request in &self.texts.running {
+            match request.planned {
+                0 => {}
+                1 => decodes += 1,
+                n => tokens += n,
+            }
+        }
+        self.texts.read += tokens as u64;
+        self.pace.observe(decodes, tokens, work, time);
+        if tokens > 0 {
+            self.texts.stats.prompt_time += time;
+        }
+        if decodes > 0 {
+            self.texts.stats.longest_step = self.texts.stats.longest_step.max(time);
+        }
+    }
+
+    /// When the batch could not be read.
+    fn after_error(&mut self, error: EngineError, time: Duration, events: &mut Vec<(RequestId, Event)>) {
+        match error {
+            EngineError::NotFinite { sequence, .. } => {
+                let id = self.texts.running[sequence].id;
+                self.after_abort(Some((id, error.into())), time, events);
+            }
+            EngineError::Memory(_) if self.batch.len() > self.texts.running.len() && self.most > 1 => {
+                // The activations of so many tokens.
+                self.most /= 2;
+                self.after_abort(None, time, events);
+            }
+            error => {
+                for i in (0..self.texts.running.len())
+                    .rev()
+                    .filter(|&i| self.texts.running[i].planned > 0)
+                    .collect::<Vec<_>>()
+                {
+                    events.push(self.texts.fail(i, error.clone().into()));
+                }
+            }
+        }
+    }
+
+    /// When the batch has ended before its end: one request fails, those that got a token have it, the others read
+    /// again.
+    fn after_abort(
+        &mut self,
+        mut culprit: Option<(RequestId, GenerateError)>,
+        time: Duration,
+        events: &mut Vec<(RequestId, Event)>,
+    ) {
+        let mut i = 0;
+        while i < self.texts.running.len() {
+            if self.texts.running[i].is_poisoned() {
+                // Nobody knows how far drawing came.
+                events.push(self.texts.fail(i, GenerateError::Panicked));
+                continue;
+            }
+            if let Some((_, error)) = culprit.take_if(|(id, _)| *id == self.texts.running[i].id) {
+                events.push(self.texts.fail(i, error));
+                continue;
+            }
+            let sequence = &mut self.texts.sequences[i];
+            let writing = self.texts.running[i].writing();
+            if writing.drawn.is_none() {
+                sequence.truncate(writing.generation.read());
+                self.texts.running[i].rest();
+            } else {
+                // The engine counts tokens when a batch is over; all layers have these by now.
+                let read = sequence.len()..writing.generation.read();
+                writing.generation.tokens()[read].iter().for_each(|&token| sequence.push(token));
+            }
+            i += 1;
+        }
+        self.after_batch(time, events);
+    }
+
+    /// Adds what the batch has brought to `events`, ends the requests that have ended, and keeps what they have read.
+    fn after_batch(&mut self, time: Duration, events: &mut Vec<(RequestId, Event)>) {
+        let mut i = 0;
+        while i < self.texts.running.len() {
+            let request = &mut self.texts.running[i];
+            match request.after_batch(time) {
+                Ok(event) => {
+                    let id = request.id;
+                    self.texts.stats.written_tokens += u64::from(matches!(event, Some(Event::Token(_))));
+                    events.extend(event.map(|event| (id, event)));
+                    if request.generation().stop().is_some() {
+                        // It has a reason of its own.
+                        events.push(self.texts.finish(i, StopReason::Cancelled));
+                        continue;
+                    }
+                    let full = self.texts.sequences[i].len() / PAGE;
+                    if full > request.kept {
+                        request.kept = full;
+                        self.texts.pages.keep(&mut self.texts.sequences[i], false);
+                    }
+                    i += 1;
+                }
+                Err(error) => events.push(self.texts.fail(i, error)),
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "demo"))]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::engine::LoadOptions;
+    use crate::generate::options::GenerateOptions;
+    use crate::generate::prompt::prompt_tokens;
+
+    /// Three texts side by side. When the second has `panics_at` tokens, drawing its next one panics.
+    fn texts(panics_at: Option<usize>) -> HashMap<RequestId, (Vec<u32>, bool)> {
+        let model = crate::open::open("demo").unwrap();
+        let engine = Engine::load(model, &LoadOptions::default().threads(Some(2)), &|_, _| {}).unwrap();
+        let mut scheduler = Scheduler::new(engine);
+        for text in ["Once upon a time", "The old king of the mountain", "A miller"] {
+            let tokens = prompt_tokens(scheduler.engine().tokenizer(), text, true);
+            scheduler.submit(Request::new(tokens, GenerateOptions::default().max_tokens(12)));
+        }
+        let panics = |generation: &Generation| {
+            let written = generation.tokens().len() - generation.prompt_len();
+            generation.prompt_len() > 5 && Some(written) == panics_at
+        };
+        let mut heard: HashMap<RequestId, (Vec<u32>, bool)> = HashMap::new();
+        while scheduler.is_busy() {
+            let step = AssertUnwindSafe(|| {
+                scheduler.step_with(&|generation, logits| {
+                    assert!(!panics(generation), "a test");
+                    generation.take_logits(logits)
+                })
+            });
+            for (id, event) in catch_unwind(step).unwrap_or_default() {
+                let (tokens, failed) = heard.entry(id).or_default();
+                match event {
+                    Event::Token(token) => tokens.push(token.id),
+                    Event::Failed(Failed { error, .. }) => *failed = error == GenerateError::Panicked,
+                    _ => {}
+                }
+            }
+        }
+        heard
+    }
+
+    /// A panic while one text is drawn takes nothing from the others.
+    #[test]
+    fn a_panic_ends_one_text_and_loses_nothing_of_the_others() {
+        let whole = texts(None);
+        for panics_at in [0, 1, 5] {
+            let found = texts(Some(panics_at));
+            assert_eq!(found[&RequestId(0)], whole[&RequestId(0)]);
+            assert_eq!(found[&RequestId(2)], whole[&RequestId(2)]);
+            let (tokens, failed) = &found[&RequestId(1)];
+            assert!(*failed && tokens[..] == whole[&RequestId(1)].0[..panics_at], "{panics_at}: {tokens:?}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The memory of keys and values: who may take pages, and what is kept of texts that were read.
+
+use crate::generate::error::GenerateError;
+use crate::kv::{Found, PAGE, PrefixCache, Sequence};
+
+/// The memory of keys and values.
+pub(super) struct Pages {
+    /// Bytes that there may be; `None` for no limit.
+    budget: Option<u64>,
+    page_bytes: u64,
+    /// What is kept for later requests; only where there is a limit.
+    cache: Option<PrefixCache>,
+    /// Pages that were given up.
+    pub(super) evicted: u64,
+}
+
+impl Pages {
+    pub(super) fn new(budget: Option<u64>, page_bytes: u64, keep: bool) -> Pages {
+        let cache = (keep && budget.is_some()).then(PrefixCache::default);
+        Pages { budget, page_bytes, cache, evicted: 0 }
+    }
+
+    /// The error of a text of so many tokens that can't be held, where `elsewhere` is what is not to be had.
+    pub(super) fn too_large(&self, tokens: usize, elsewhere: u64) -> GenerateError {
+        let needed = (tokens.div_ceil(PAGE) as u64).saturating_mul(self.page_bytes);
+        GenerateError::KvMemory { tokens, needed, budget: self.budget.unwrap_or(u64::MAX).saturating_sub(elsewhere) }
+    }
+
+    /// Positions of the longest text that there is memory for.
+    pub(super) fn positions(&self) -> usize {
+        self.budget.map_or(usize::MAX, |budget| {
+            usize::try_from(budget / self.page_bytes.max(1)).unwrap_or(usize::MAX).saturating_mul(PAGE)
+        })
+    }
+
+    /// Whether so many bytes are too many.
+    pub(super) fn lack(&self, bytes: u64) -> bool {
+        self.budget.is_some_and(|budget| bytes > budget)
+    }
+
+    /// Pages that are kept, and bytes of them that could be freed.
+    pub(super) fn kept(&self) -> usize {
+        self.cache.as_ref().map_or(0, PrefixCache::pages)
+    }
+
+    /// Bytes that could be had by keeping less.
+    pub(super) fn idle_bytes(&self) -> u64 {
+        self.cache.as_ref().map_or(0, PrefixCache::idle_pages) as u64 * self.page_bytes
+    }
+
+    /// Frees one page of those that are kept. Returns whether there was one.
+    pub(super) fn evict(&mut self) -> bool {
+        let evicted = self.cache.as_mut().is_some_and(PrefixCache::evict);
+        self.evicted += u64::from(evicted);
+        evicted
+    }
+
+    /// Keeps nothing any more. Returns whether anything was kept.
+    pub(super) fn clear(&mut self) -> bool {
+        let pages = self.kept();
+        self.cache.iter_mut().for_each(PrefixCache::clear);
+        self.evicted += pages as u64;
+        pages > 0
+    }
+
+    /// The longest beginning of `tokens` that is kept.
+    pub(super) fn find(&self, tokens: &[u32]) -> Found {
+        self.cache.as_ref().map_or_else(Found::default, |cache| cache.find(tokens))
+    }
+
+    /// Makes `sequence` what was found.
+    pub(super) fn share(&mut self, found: &Found, sequence: &mut Sequence) {
+        if let Some(cache) = &mut self.cache {
+            cache.share(found, sequence);
+        }
+    }
+
+    /// Keeps the pages of `sequence`, with `tail` also the last one that is not full.
+    pub(super) fn keep(&mut self, sequence: &mut Sequence, tail: bool) {
+        if let Some(cache) = &mut self.cache {
+            cache.keep(sequence, tail);
+        }
+    }
+}

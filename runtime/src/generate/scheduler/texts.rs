@@ -1,0 +1,285 @@
+//! The requests that are served or wait: who begins, whose prompt is read next, and who gives way when memory ends.
+
+use std::time::Instant;
+
+use super::active::{Active, failed};
+use super::options::SchedulerOptions;
+use super::pages::Pages;
+use super::stats::Stats;
+use crate::engine::Engine;
+use crate::generate::error::GenerateError;
+use crate::generate::generation::Generation;
+use crate::generate::options::StopReason;
+use crate::generate::request::{Event, RequestId};
+use crate::kv::{NearMiss, PAGE, Sequence};
+
+/// The fewest tokens for which it is worth waiting until another request has read them.
+const WORTH_WAITING: usize = 16;
+
+/// A request whose turn has not come.
+struct Waiting {
+    active: Active,
+    sequence: Option<Sequence>,
+    /// Tokens of it that need not be read, as far as was known when it came.
+    known: usize,
+    /// The request that is reading what this one begins with, and how many tokens that is.
+    after: Option<(RequestId, usize)>,
+    /// Its pages were taken from it.
+    put_back: bool,
+}
+
+/// The sequence that a request goes on with.
+struct Start {
+    sequence: Sequence,
+    near_miss: Option<NearMiss>,
+    /// Whether the sequence is the one that the request brought.
+    own: bool,
+}
+
+/// The requests that are served or wait, and the memory that they share.
+pub(super) struct Texts {
+    /// Those that are served, in the order of their arrival.
+    pub(super) running: Vec<Active>,
+    /// The sequence of each of them.
+    pub(super) sequences: Vec<Sequence>,
+    waiting: Vec<Waiting>,
+    pub(super) pages: Pages,
+    /// The most that are served at once.
+    most: usize,
+    /// Tokens of prompts that were read in pieces.
+    pub(super) read: u64,
+    pub(super) stats: Stats,
+}
+
+/// How many tokens two texts have in common at their beginning.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// What a text may find read already: the logits come from reading its last token, so that is read in any case.
+fn wanted(generation: &Generation) -> &[u32] {
+    let tokens = generation.tokens();
+    &tokens[..tokens.len() - 1]
+}
+
+impl Texts {
+    pub(super) fn new(options: &SchedulerOptions, page_bytes: u64) -> Texts {
+        Texts {
+            running: Vec::new(),
+            sequences: Vec::new(),
+            waiting: Vec::new(),
+            pages: Pages::new(options.kv_memory, page_bytes, options.prefix_cache),
+            most: options.sequences.max(1),
+            read: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Forgets all requests.
+    pub(super) fn clear(&mut self) {
+        self.running.clear();
+        self.sequences.clear();
+        self.waiting.clear();
+    }
+
+    /// Takes a request, which waits until its turn comes.
+    pub(super) fn add(&mut self, active: Active, sequence: Option<Sequence>) {
+        let mut waiting = Waiting { active, sequence, known: 0, after: None, put_back: false };
+        let wanted = wanted(waiting.active.generation());
+        let own = waiting.sequence.as_ref().map_or(0, |sequence| common(sequence.tokens(), wanted));
+        waiting.known = own.max(self.pages.find(wanted).len);
+        self.waiting.push(waiting);
+    }
+
+    /// Ends those that somebody has cancelled, or that have no more time.
+    pub(super) fn end_cancelled(&mut self, engine: &Engine, events: &mut Vec<(RequestId, Event)>) {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.active);
+        let now = self.running.iter().chain(waiting).any(Active::has_deadline).then(Instant::now);
+        for i in (0..self.running.len()).rev() {
+            if let Some(reason) = self.running[i].ends(now) {
+                events.push(self.finish(i, reason));
+            }
+        }
+        let ended = self.waiting.extract_if(.., |waiting| waiting.active.ends(now).is_some());
+        for Waiting { active, sequence, .. } in ended {
+            let reason = active.ends(now).unwrap_or(StopReason::Cancelled);
+            let sequence = sequence.unwrap_or_else(|| engine.new_sequence());
+            events.push(active.finish(sequence, reason));
+        }
+        events.sort_by_key(|&(id, _)| id);
+    }
+
+    /// Ends a running request.
+    pub(super) fn finish(&mut self, i: usize, reason: StopReason) -> (RequestId, Event) {
+        let (active, mut sequence) = (self.running.remove(i), self.sequences.remove(i));
+        self.pages.keep(&mut sequence, true);
+        self.stats.recomputed_tokens += active.recomputed() as u64;
+        active.finish(sequence, reason)
+    }
+
+    /// Fails a running request.
+    pub(super) fn fail(&mut self, i: usize, error: GenerateError) -> (RequestId, Event) {
+        failed(self.running.remove(i).id, error, Some(self.sequences.remove(i)))
+    }
+
+    /// Lets those begin for whom there is room.
+    pub(super) fn admit(&mut self, engine: &Engine, events: &mut Vec<(RequestId, Event)>) {
+        while !self.waiting.is_empty() && self.running.len() < self.most {
+            let read = self.read;
+            let ranks = self.waiting.iter_mut().enumerate();
+            let mut order: Vec<_> = ranks.map(|(i, w)| ((!w.put_back, w.active.rank(w.known, read)), i)).collect();
+            order.sort();
+            let Some((w, start)) = order.into_iter().find_map(|(_, w)| Some((w, self.start(engine, w)?))) else {
+                return;
+            };
+            if !self.fits(engine, w, &start.sequence) {
+                // Nobody overtakes it.
+                self.waiting[w].sequence = start.own.then_some(start.sequence);
+                return;
+            }
+            self.begin(w, start, events);
+        }
+    }
+
+    /// What number `w` of those that wait goes on with, and how; `None` when another request is reading what it
+    /// begins with.
+    fn start(&mut self, engine: &Engine, w: usize) -> Option<Start> {
+        let Texts { running, sequences, waiting, pages, .. } = self;
+        let Waiting { active, sequence, after, .. } = &mut waiting[w];
+        let mut reads_for_us = |id: RequestId, up_to: usize| {
+            running.iter_mut().any(|r| r.id == id && r.unread() > 1 && r.generation().read() < up_to)
+        };
+        if after.is_some_and(|(id, up_to)| reads_for_us(id, up_to)) {
+            return None;
+        }
+        let wanted = wanted(active.generation());
+        let own = sequence.as_ref().map_or(0, |sequence| common(sequence.tokens(), wanted));
+        let found = pages.find(wanted);
+        let others = sequences.iter().map(|other| common(other.tokens(), wanted)).enumerate();
+        let (other, beside) = others.max_by_key(|&(_, n)| n).unwrap_or((0, 0));
+        let have = own.max(found.len).max(beside);
+        let leaders = running.iter_mut().filter_map(|r| {
+            let up_to = if r.unread() > 1 { common(r.generation().tokens(), wanted) } else { 0 };
+            (up_to >= have + WORTH_WAITING).then_some((r.id, up_to))
+        });
+        *after = leaders.max_by_key(|&(_, up_to)| up_to);
+        if after.is_some() {
+            return None;
+        }
+        let near_miss = if found.len == have { found.near_miss.clone() } else { None };
+        let (mut start, own) = match sequence.take() {
+            Some(sequence) if own == have => (sequence, true),
+            _ if found.len == have => {
+                let mut sequence = engine.new_sequence();
+                pages.share(&found, &mut sequence);
+                (sequence, false)
+            }
+            _ => (sequences[other].clone(), false),
+        };
+        start.truncate(have);
+        Some(Start { sequence: start, near_miss, own })
+    }
+
+    /// Whether there is room for number `w` of those that wait, beside all that are running and what they will need
+    /// soon.
+    fn fits(&mut self, engine: &Engine, w: usize, start: &Sequence) -> bool {
+        if self.running.is_empty() {
+            return true;
+        }
+        let texts = self.running.iter_mut().zip(&self.sequences);
+        let foreseen: u64 = texts.map(|(r, sequence)| sequence.bytes_for(r.foreseen())).sum();
+        let active = &mut self.waiting[w].active;
+        let unread = active.generation().tokens().len() - start.len();
+        let more = active.foreseen() - active.unread() + unread;
+        let needed = engine.kv_bytes() + foreseen + start.bytes_for(more);
+        !self.pages.lack(needed) || !self.pages.lack(needed - self.pages.idle_bytes().min(needed))
+    }
+
+    /// Lets number `w` of those that wait begin.
+    fn begin(&mut self, w: usize, start: Start, events: &mut Vec<(RequestId, Event)>) {
+        let Waiting { mut active, .. } = self.waiting.remove(w);
+        let cached = start.sequence.len();
+        active.generation().advance(cached);
+        active.kept = cached / PAGE;
+        if active.cached.is_none() {
+            active.cached = Some(cached);
+            self.stats.prompt_tokens += active.generation().prompt_len() as u64;
+            self.stats.cached_tokens += cached as u64;
+            events.push((active.id, Event::Started { cached, near_miss: start.near_miss }));
+        }
+        let place = self.running.partition_point(|running| running.id < active.id);
+        self.running.insert(place, active);
+        self.sequences.insert(place, start.sequence);
+    }
+
+    /// The prompt whose turn it is, of those that have no part in this batch yet.
+    pub(super) fn next_prompt(&mut self) -> Option<usize> {
+        let read = self.read;
+        let waiting = &mut self.waiting;
+        let ranks = self.running.iter_mut().enumerate().filter_map(|(i, r)| {
+            if r.planned > 0 || r.unread() < 2 {
+                return None;
+            }
+            // Those that wait for what it reads lend it their rank.
+            let followers = waiting.iter_mut().filter(|w| w.after.is_some_and(|(id, _)| id == r.id));
+            let lent = followers.map(|w| w.active.rank(w.known, read)).min();
+            let own = r.rank(0, read);
+            Some((lent.map_or(own, |lent| lent.min(own)), i))
+        });
+        ranks.min().map(|(_, i)| i)
+    }
+
+    /// Plans to read the next `n` tokens of number `i` of those that run, and finds memory for them: what is kept for
+    /// later requests goes first, then the youngest texts are put back. `false` when it was itself put back, or had to
+    /// fail.
+    pub(super) fn plan(&mut self, engine: &Engine, i: usize, n: usize, events: &mut Vec<(RequestId, Event)>) -> bool {
+        let needed = loop {
+            let needed = self.sequences[i].bytes_for(n);
+            let promised: u64 = self.running.iter().map(|r| r.promised).sum();
+            if !self.pages.lack(engine.kv_bytes() + promised + needed) {
+                break needed;
+            }
+            let last = self.running.len() - 1;
+            if self.pages.evict() {
+            } else if let Some(waiting) = self.waiting.iter_mut().find(|w| w.sequence.is_some()) {
+                // It will find what others have read, or read.
+                waiting.sequence = None;
+            } else if last > 0 {
+                self.put_back(last);
+                if last == i {
+                    return false;
+                }
+            } else if !self.pages.clear() {
+                let tokens = self.sequences[i].len() + n;
+                let elsewhere = engine.kv_bytes().saturating_sub(self.sequences[i].bytes() as u64);
+                let error = self.pages.too_large(tokens, elsewhere);
+                events.push(self.fail(i, error));
+                return false;
+            }
+        };
+        if let Err(error) = engine.check_room(&self.sequences[i], n) {
+            events.push(self.fail(i, error.into()));
+            return false;
+        }
+        self.running[i].plan(n, needed);
+        true
+    }
+
+    /// Takes the pages from number `i` of those that run, which has to wait until there is room for it again.
+    fn put_back(&mut self, i: usize) {
+        let (mut active, mut sequence) = (self.running.remove(i), self.sequences.remove(i));
+        self.pages.keep(&mut sequence, true);
+        active.put_back();
+        self.stats.preempted += 1;
+        self.waiting.push(Waiting { active, sequence: None, known: 0, after: None, put_back: true });
+    }
+}
