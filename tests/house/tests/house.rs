@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["quipu-runtime"],
     &["quipu-measure"],
     &["quipu", "quipu-embed"],
-    &["quipu-bench", "quipu-tests", "quipu-house"],
+    &["quipu-bench", "quipu-tests", "quipu-house", "quipu-fuzz-targets"],
 ];
 
 /// Where `unsafe` may stand (docs/design.md, "Rules of the house"), and why.

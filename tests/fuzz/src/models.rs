@@ -1,0 +1,89 @@
+//! Targets that are models.
+
+use std::path::Path;
+
+use quipu_formats::gguf::GgufFile;
+use quipu_formats::hf::HfDirectory;
+use quipu_formats::source::Source;
+use quipu_runtime::{Engine, LoadOptions, TuningChoice};
+
+use crate::files::{outcome, scratch};
+use crate::seeds::DATA;
+use crate::texts::use_tokenizer;
+
+/// What is read of a tensor.
+const NUMBERS: usize = 1 << 16;
+
+/// A GGUF, plain or packed.
+pub(crate) fn model_file(bytes: &[u8]) -> String {
+    match GgufFile::from_bytes("input.gguf", bytes.to_vec()) {
+        Err(error) => outcome(error),
+        Ok(file) => use_model(file),
+    }
+}
+
+/// A checkpoint of Hugging Face one file of which has other bytes: the first says which.
+pub(crate) fn checkpoint(bytes: &[u8]) -> String {
+    const FILES: [&str; 8] = [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "model.safetensors.index.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.json",
+    ];
+    const WEIGHTS: &str = "model-00001-of-00001.safetensors";
+    let Some((which, bytes)) = bytes.split_first() else { return String::new() };
+    let from = Path::new(DATA).join("tiny-yarn-bf16");
+    let dir = scratch(|dir| {
+        for name in &FILES[..4] {
+            std::fs::copy(from.join(name), dir.join(name)).expect("a file of the fixture");
+        }
+        std::fs::copy(from.join("model.safetensors"), dir.join(WEIGHTS)).expect("a file of the fixture");
+    });
+    let name = FILES[*which as usize % FILES.len()];
+    std::fs::write(dir.join(name), bytes).expect("room for a temporary file");
+    let opened = HfDirectory::open(&dir);
+    // As it was before.
+    std::fs::remove_file(dir.join(name)).expect("a file that was just written");
+    if from.join(name).exists() {
+        std::fs::copy(from.join(name), dir.join(name)).expect("a file of the fixture");
+    }
+    match opened {
+        Err(error) => outcome(error),
+        Ok(model) => use_model(model),
+    }
+}
+
+/// Reads tensors, tokens, and three tokens with the model.
+fn use_model(source: impl Source + 'static) -> String {
+    let mut said = String::new();
+    for (index, info) in source.tensors().iter().enumerate() {
+        if info.cols() > 0 && info.cols() <= NUMBERS {
+            let rows = info.rows().min(NUMBERS / info.cols());
+            let values = source.values(index, 0..rows);
+            assert_eq!(values.len(), rows * info.cols(), "{}", info.name);
+        }
+        if !said.contains(&info.encoding.name()) {
+            said += &info.encoding.name();
+        }
+    }
+    source.oddities().iter().for_each(|oddity| said += &outcome(oddity));
+    said += &use_tokenizer(source.metadata(), "Once upon a time\n <s>");
+    let options = LoadOptions::default().threads(1).context(64).batch(8).tuning(TuningChoice::Defaults);
+    match Engine::load(Box::new(source), &options, &|_, _| {}) {
+        Err(error) => said + &outcome(error),
+        Ok(mut engine) => {
+            let mut sequence = engine.new_sequence();
+            match engine.prefill(&mut sequence, &[0, 1, 2]) {
+                Err(error) => said + &outcome(error),
+                Ok(logits) => {
+                    assert!(logits.iter().all(|logit| logit.is_finite()));
+                    said + "logits"
+                }
+            }
+        }
+    }
+}

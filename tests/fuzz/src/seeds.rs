@@ -1,0 +1,365 @@
+//! Valid inputs of the targets, small ones, so that what is changed at random is something that counts.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
+use quipu_formats::gguf::{Array, GgufFile, GgufWriter, Metadata, Value};
+use quipu_formats::imatrix::Imatrix;
+use quipu_formats::output::Inputs;
+use quipu_formats::source::{Encoding, TensorInfo};
+use quipu_quant::TensorType;
+use quipu_test_random::Random;
+
+use crate::texts::SEPARATOR;
+use crate::torch_build::{checkpoint as torch_checkpoint, view};
+
+pub(crate) const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data");
+
+pub(crate) const GGUF_WORDS: &[&str] = &[
+    "llama",
+    "qwen2",
+    "qwen3",
+    "gpt2",
+    "general.architecture",
+    "general.alignment",
+    "split.count",
+    "split.no",
+    "quipu.layout",
+    "r16k4",
+    ".rope.scaling.type",
+    "linear",
+    "yarn",
+    "longrope",
+    "tokenizer.ggml.pre",
+    "tokenizer.ggml.added_tokens",
+    "rope_freqs.weight",
+    "blk.0.attn_q.bias",
+    "output.weight",
+    "imatrix",
+    ".in_sum2",
+    ".in_products",
+    ".counts",
+    "PQ",
+];
+pub(crate) const SAFETENSORS_WORDS: &[&str] =
+    &["\"__metadata__\"", "\"data_offsets\"", "\"shape\"", "\"dtype\"", "\"F4\"", "\"C64\"", "\"BF16\"", "[0,0]", "{}"];
+pub(crate) const TORCH_WORDS: &[&str] = &[
+    "ctorch._utils\n_rebuild_tensor_v2\n",
+    "ctorch._utils\n_rebuild_parameter\n",
+    "ccollections\nOrderedDict\n",
+    "ctorch\nBFloat16Storage\n",
+    "cos\nsystem\n",
+    "PK\x01\x02",
+    "PK\x05\x06",
+    "PK\x06\x06",
+    "PK\x06\x07",
+    "storage",
+    "0",
+    "2",
+    "}",
+    "]",
+    "(",
+    "t",
+    "R",
+    "u",
+    "s",
+    "b",
+    "h\0",
+    "q\0",
+    "\u{8}",
+];
+pub(crate) const JSON_WORDS: &[&str] = &[
+    "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0},",
+    "\"rope_parameters\"",
+    "\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]},",
+    "\"compressed-tensors\"",
+    "\"tie_word_embeddings\":true,",
+    "\"architectures\":[\"Qwen3ForCausalLM\"],",
+    "\"model_type\":\"qwen2\",",
+    "\"layer_types\"",
+    "\"added_tokens_decoder\"",
+    "\"ByteLevel\"",
+    "\"Metaspace\"",
+    "\"Sequence\"",
+    "\"Split\"",
+    "\"Regex\"",
+    "\"byte_fallback\":true,",
+    "\"Replace\"",
+    "\"Prepend\"",
+    "\"NFC\"",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "-1",
+    "1e999",
+    "\\ud800",
+];
+pub(crate) const TOKENIZER_WORDS: &[&str] = &[
+    "\"normalizer\":",
+    "\"pre_tokenizer\":",
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{L}+|\\\\s+(?!\\\\S)\"},\"behavior\":\"Isolated\",\"invert\":false}",
+    "\"behavior\":\"MergedWithNext\"",
+    "\"invert\":true",
+    "{\"type\":\"Digits\",\"individual_digits\":true}",
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}",
+    "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"bb\"}",
+    "(?i:",
+    "(?=",
+    "(?!",
+    "(?<=",
+    "(?>",
+    "\\\\p{Han}",
+    "[^\\\\s]",
+    "{1,3}",
+    "{0,1000}",
+    "*?",
+    "++",
+    "▁",
+    "Ġ",
+    "\u{301}",
+    "\u{200d}",
+    "\n",
+    "\r\n",
+    "  ",
+];
+pub(crate) const TEMPLATE_WORDS: &[&str] = &[
+    "{% for m in messages %}",
+    "{% endfor %}",
+    "{% if ",
+    "{% elif ",
+    "{% else %}",
+    "{% endif %}",
+    "{% set x = ",
+    "{% set ns = namespace(a=1) %}",
+    "{% set ns.a = ns.a + 1 %}",
+    "{% macro f(a, b=2) %}",
+    "{% endmacro %}",
+    "{% call f(1) %}{% endcall %}",
+    "{% filter upper %}{% endfilter %}",
+    "{% generation %}{% endgeneration %}",
+    "{{ ",
+    " }}",
+    "{%- ",
+    " -%}",
+    "m.content",
+    "messages[0]['content']",
+    "|tojson(indent=2)",
+    "|join(',')",
+    "|selectattr('role', 'equalto', 'user')|list",
+    "|map(attribute='role')",
+    "|sort(reverse=true)",
+    "|groupby('role')",
+    "|batch(2)",
+    "|slice(2)",
+    ".split(' ')",
+    ".replace('a', 'b', 1)",
+    ".format(1, x=2)",
+    "'%s %5d' % ('a', 3)",
+    "[::-1]",
+    "[1:]",
+    "range(10)",
+    "**",
+    "//",
+    " is defined",
+    " is not none",
+    " in ",
+    " not ",
+    "loop.index0",
+    "loop.cycle('a', 'b')",
+    "raise_exception('no')",
+    "strftime_now('%d %b %Y')",
+    "9999999999999999999",
+    "~",
+];
+
+/// What `write` writes to a path.
+fn written(write: impl FnOnce(&Path)) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a directory for temporary files");
+    let path = dir.path().join("seed");
+    write(&path);
+    fs::read(path).expect("what was just written")
+}
+
+fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
+    Value::Array(Array::String(items.into_iter().collect()))
+}
+
+/// A model of one layer, 32 wide; all matrices are of type `ty`.
+fn tiny_model(architecture: &str, ty: TensorType) -> Vec<u8> {
+    const SIZE: usize = 32;
+    let (pieces, kinds): (Vec<_>, Vec<_>) =
+        [("<unk>", 2), ("<s>", 3), ("</s>", 3), ("▁", 1), ("o", 1), ("n", 1), ("ce", 1), ("<0x0A>", 6), ("▁on", 1)]
+            .into_iter()
+            .unzip();
+    let mut metadata = Metadata::default();
+    metadata.set("general.architecture", Value::String(architecture.into()));
+    let mut key = |name: &str, value| metadata.set(format!("{architecture}.{name}"), value);
+    for (name, value) in [
+        ("block_count", 1),
+        ("context_length", 128),
+        ("embedding_length", SIZE as u32),
+        ("feed_forward_length", SIZE as u32),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+        ("rope.dimension_count", 8),
+    ] {
+        key(name, Value::U32(value));
+    }
+    key("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
+    key("rope.freq_base", Value::F32(1e4));
+    metadata.set("tokenizer.ggml.model", Value::String("llama".into()));
+    metadata.set("tokenizer.ggml.tokens", strings(pieces.iter().copied()));
+    metadata.set("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
+    metadata.set("tokenizer.ggml.scores", Value::Array(Array::F32((0..pieces.len()).map(|i| -(i as f32)).collect())));
+    metadata.set("tokenizer.ggml.bos_token_id", Value::U32(1));
+    let mut tensors = Vec::new();
+    let mut tensor = |name: &str, ty, shape: &[usize]| tensors.push(TensorInfo::new(name, Encoding::Plain(ty), shape));
+    tensor("token_embd.weight", ty, &[SIZE, pieces.len()]);
+    for (name, outputs) in [("q", SIZE), ("k", SIZE / 2), ("v", SIZE / 2), ("output", SIZE)] {
+        tensor(&format!("blk.0.attn_{name}.weight"), ty, &[SIZE, outputs]);
+    }
+    for name in ["gate", "up", "down"] {
+        tensor(&format!("blk.0.ffn_{name}.weight"), ty, &[SIZE, SIZE]);
+    }
+    let float = TensorType::F32;
+    ["blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"]
+        .iter()
+        .for_each(|n| tensor(&format!("{n}.weight"), float, &[SIZE]));
+    match architecture {
+        "qwen2" => [("q", SIZE), ("k", SIZE / 2), ("v", SIZE / 2)]
+            .iter()
+            .for_each(|(name, n)| tensor(&format!("blk.0.attn_{name}.bias"), float, &[*n])),
+        "qwen3" => ["q", "k"].iter().for_each(|name| tensor(&format!("blk.0.attn_{name}_norm.weight"), float, &[8])),
+        _ => {}
+    }
+    let mut random = Random::new(1);
+    written(|path| {
+        let mut writer = GgufWriter::create(path, None, &metadata, &tensors).expect("a temporary file");
+        for info in &tensors {
+            let bytes: Vec<u8> = match info.ty() {
+                TensorType::F32 => {
+                    random.numbers(info.cols() * info.rows()).into_iter().flat_map(f32::to_le_bytes).collect()
+                }
+                // A scale of 2⁻¹⁰ before the codes of each block, or small numbers.
+                ty => {
+                    let block = |random: &mut Random| [vec![0, 0x14], random.bytes(ty.block_bytes() - 2)].concat();
+                    let blocks = info.byte_len().expect("a shape that fits") / ty.block_bytes();
+                    (0..blocks).flat_map(|_| block(&mut random)).collect()
+                }
+            };
+            writer.write_tensor_part(&bytes).expect("bytes of the tensor's length");
+        }
+        writer.finish().expect("room for a temporary file");
+    })
+}
+
+pub(crate) fn gguf() -> Vec<Vec<u8>> {
+    vec![
+        tiny_model("llama", TensorType::Q4_0),
+        tiny_model("qwen2", TensorType::F32),
+        tiny_model("qwen3", TensorType::Q8_0),
+        tiny_model("llama", TensorType::IQ4_NL),
+    ]
+}
+
+pub(crate) fn packed() -> Vec<Vec<u8>> {
+    let pack = |bytes: Vec<u8>| {
+        let model = GgufFile::from_bytes("seed", bytes).expect("a seed is valid");
+        let options = ConvertOptions::new(TypeRule::Keep).packed(true);
+        written(|path| {
+            drop(write_gguf(&model, &options, path, &AtomicBool::new(false), &|_| {}).expect("a valid model"))
+        })
+    };
+    gguf().into_iter().map(pack).collect()
+}
+
+pub(crate) fn imatrix() -> Vec<Vec<u8>> {
+    let mut imatrix = Imatrix::new(vec!["a text".into()], 1, 8);
+    imatrix.entry("blk.0.ffn_down.weight", 8).add(&[0.5; 16], 2, 8);
+    let plain = written(|path| assert!(imatrix.write(path, &Inputs::default()).expect("a temporary file") > 0));
+    vec![plain]
+}
+
+pub(crate) fn safetensors() -> Vec<Vec<u8>> {
+    let with = |header: &str, data: usize| {
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![7; data]].concat()
+    };
+    vec![
+        with(
+            r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[12,16]},"c":{"dtype":"I64","shape":[],"data_offsets":[16,24]},"d":{"dtype":"F32","shape":[0,7],"data_offsets":[24,24]}}"#,
+            24,
+        ),
+        with("{}", 0),
+    ]
+}
+
+pub(crate) fn torch() -> Vec<Vec<u8>> {
+    let file = |name: &str| fs::read(Path::new(DATA).join("torch").join(name)).expect("a fixture");
+    let tensors = [
+        ("a.weight".to_string(), "HalfStorage", 2, vec![2, 3], vec![1; 12]),
+        ("b".to_string(), "FloatStorage", 4, vec![4], vec![2; 16]),
+    ];
+    let mut pickle = b"\x80\x02}(".to_vec();
+    pickle.extend(b"X\x01\0\0\0w");
+    pickle.extend(view("FloatStorage", "0", 16, 2, &[2, 3], &[1, 4]));
+    pickle.extend(b"u.");
+    vec![torch_checkpoint(&tensors), pickle, file("state_dict.pt"), file("views.pt"), file("protocol4.pt")]
+}
+
+pub(crate) fn checkpoint() -> Vec<Vec<u8>> {
+    let file = |dir: &str, which: u8, name: &str| {
+        [vec![which], fs::read(Path::new(DATA).join(dir).join(name)).expect("a fixture")].concat()
+    };
+    let names = ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"];
+    let mut seeds: Vec<_> = (0..).zip(names).map(|(which, name)| file("tiny-yarn-bf16", which, name)).collect();
+    seeds.push(file("tiny-longrope-beyond-bf16", 0, "config.json"));
+    seeds.push(file("tiny-qwen3-bf16", 0, "config.json"));
+    let text = |which: u8, text: &str| [&[which], text.as_bytes()].concat();
+    seeds.push(text(
+        4,
+        r#"{"metadata":{"total_size":52000},"weight_map":{"model.norm.weight":"model-00001-of-00001.safetensors"}}"#,
+    ));
+    seeds.push(text(5, r#"{"bos_token":{"content":"<s>","lstrip":false,"normalized":false},"unk_token":"<unk>"}"#));
+    seeds.push(text(6, r#"{"<pad>":300,"<tool>":301}"#));
+    seeds.push(text(7, r#"{"chat_template":"{{ messages }}"}"#));
+    seeds
+}
+
+pub(crate) fn pieces() -> Vec<Vec<u8>> {
+    let model = fs::read(Path::new(DATA).join("sentencepiece/tokenizer.model")).expect("a fixture");
+    // The first 1,000 bytes end within a piece; the rest of the fixture is more of the same.
+    let few = [&[0], &model[..1000]].concat();
+    // Bytes 0 to 2 in base64, and a word of two.
+    let ranks = b"\x00AA== 0\nAQ== 1\nAg== 2\nb24= 3\n".to_vec();
+    let tekken = br#"{"config":{"pattern":"[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}|\\s+(?!\\S)|\\s+","num_vocab_tokens":4,"default_vocab_size":7,"default_num_special_tokens":3,"version":"v3"},"vocab":[{"rank":0,"token_bytes":"AA==","token_str":null},{"rank":1,"token_bytes":"b24=","token_str":"on"}],"special_tokens":[{"rank":0,"token_str":"<unk>","is_control":true}]}"#;
+    vec![[&[0], model.as_slice()].concat(), few, ranks, [&[1], &tekken[..]].concat()]
+}
+
+pub(crate) fn tokenizer() -> Vec<Vec<u8>> {
+    let input = |flags: u8, parts: [&str; 4]| {
+        let mut bytes = vec![flags];
+        for part in parts {
+            bytes.push(SEPARATOR);
+            bytes.extend(part.as_bytes());
+        }
+        bytes
+    };
+    let (tokens, merges) = ("1ab\n1bc\n1Ġa\n1abc\n3<s>\n4<tool>\n2<unk>", "a b\nb c\nĠ a\nab c");
+    let text = "abc  abc\n\n1234 été's <s> <tool>\t";
+    let own = r#"{"normalizer":{"type":"Sequence","normalizers":[{"type":"NFC"}]},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"(?i:'s|'t)|\\p{L}+| ?\\p{N}{1,3}|\\s+(?!\\S)|\\s+"},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":false}]},"ignore_merges":true}"#;
+    let spaces = r#"{"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]},"pre_tokenizer":null,"ignore_merges":false}"#;
+    let mut seeds: Vec<_> = (0..12).map(|pre| input(2 | pre << 2, ["", "1ab\n1bc\n1Ġa\n1abc", merges, text])).collect();
+    seeds.push(input(2, [own, tokens, merges, text]));
+    seeds.push(input(3, ["", "2<unk>\n3<s>\n1▁a\n1ab\n1▁", "", text]));
+    seeds.push(input(3, [spaces, "2<unk>\n3<s>\n1▁a\n1ab\n1▁", "", text]));
+    seeds
+}
+
+pub(crate) fn template() -> Vec<Vec<u8>> {
+    let file = |name: &str| fs::read(Path::new(DATA).join("templates").join(name)).expect("a fixture");
+    let short = "{% for m in messages %}{{ '<' ~ m.role ~ '>' + (m.content or '')|trim }}{% endfor %}";
+    vec![file("chatml.jinja"), file("features.jinja"), file("tools.jinja"), short.into()]
+}
