@@ -156,3 +156,43 @@ mod unix {
         assert_eq!(names(dir.path()), ["pipe"]);
     }
 }
+
+/// A process that is killed removes nothing; the next one that writes to the same target does, unless somebody is still
+/// writing.
+#[test]
+fn what_a_killed_process_left_is_removed_by_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
+    let make = |name: &str, changed| {
+        let file = std::fs::File::create(dir.path().join(name)).unwrap();
+        file.set_modified(changed).unwrap();
+        file
+    };
+    let now = std::time::SystemTime::now();
+    make(".out.AbCdEf.quipu-tmp", old);
+    let locked = make(".out.locked.quipu-tmp", old);
+    locked.try_lock().unwrap();
+    make(".out.newone.quipu-tmp", now);
+    make(".out.AbCdEf.tmp", old);
+    make(".other.AbCdEf.quipu-tmp", old);
+    // One that is being written, for so long that it looks old.
+    let mut written = OutputFile::create(&target, &Inputs::new()).unwrap();
+    written.write_all(b"the first").unwrap();
+    let is_written = |name: &String| std::fs::read(dir.path().join(name)).is_ok_and(|bytes| bytes == b"the first");
+    let temporary = names(dir.path()).into_iter().find(is_written).unwrap();
+    std::fs::File::options().write(true).open(dir.path().join(&temporary)).unwrap().set_modified(old).unwrap();
+    write(&target, "the second").unwrap();
+    let mut expected = [
+        ".other.AbCdEf.quipu-tmp",
+        ".out.AbCdEf.tmp",
+        ".out.locked.quipu-tmp",
+        ".out.newone.quipu-tmp",
+        &temporary,
+        "out",
+    ];
+    expected.sort_unstable();
+    assert_eq!(names(dir.path()), expected);
+    written.finish().unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), b"the first");
+}

@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 
 use super::error::OutputError;
 use super::inputs::Inputs;
+use super::leftover;
 use super::target::{Stream, Target};
 use super::unfinished::{self, Known};
 
@@ -165,11 +166,10 @@ fn temporary(
 }
 
 fn temporary_in(dir: &Path, target: &Path, replaced: Option<&Metadata>) -> io::Result<(NamedTempFile<File>, Known)> {
-    // Part of the name, for somebody who wonders what it is; as a whole it may leave no room for the rest.
-    let name: String = target.file_name().unwrap_or_default().to_string_lossy().chars().take(16).collect();
-    let prefix = format!(".{name}.");
+    let prefix = leftover::prefix(target);
+    leftover::remove(dir, &prefix);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".tmp");
+    builder.prefix(&prefix).suffix(leftover::SUFFIX);
     let mut options = File::options();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
@@ -188,6 +188,7 @@ fn temporary_in(dir: &Path, target: &Path, replaced: Option<&Metadata>) -> io::R
     });
     drop(making);
     let (file, Some(known)) = (file?, known) else { return Err(io::Error::other("no name for a temporary file")) };
+    leftover::hold(file.as_file());
     if let Some(replaced) = replaced {
         take_permissions(file.as_file(), replaced)?;
     }

@@ -8,6 +8,7 @@
 mod error;
 mod file;
 mod inputs;
+mod leftover;
 mod target;
 pub mod unfinished;
 

@@ -1,5 +1,7 @@
 //! Memory: of the machine, and of this process.
 
+use memmap2::MmapMut;
+
 use super::system::read;
 
 /// A number of bytes written as `12 kB` in the line of `text` that begins with `key`.
@@ -33,14 +35,24 @@ impl Memory {
 
 /// Memory that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} takes {} of memory, but only {} can be had here", megabytes(*.needed), megabytes(*.available))]
+#[error("{what} takes {} of memory, but {} here", megabytes(*.needed), self.had())]
 pub struct Shortage {
     /// What it is for.
     pub what: String,
     /// Bytes that it takes.
     pub needed: u64,
-    /// Bytes that there are, those included that others would be swapped out for.
-    pub available: u64,
+    /// Bytes that there are, those included that others would be swapped out for; `None` where the system refuses them
+    /// and does not say why.
+    pub available: Option<u64>,
+}
+
+impl Shortage {
+    fn had(&self) -> String {
+        match self.available {
+            Some(available) => format!("only {} can be had", megabytes(available)),
+            None => "so much cannot be had".into(),
+        }
+    }
 }
 
 fn megabytes(bytes: u64) -> String {
@@ -50,18 +62,32 @@ fn megabytes(bytes: u64) -> String {
 /// What is not worth asking the system about.
 const SMALL: u64 = 64 << 20;
 
-/// Whether `needed` more bytes can be had, for `what`. Asked before they are allocated where a file says how many there
-/// are: a system that promises more memory than it has would end the process, or others, later.
+/// Room for the small things that are allocated besides. Nobody asks for those, and without room the process ends.
+const BESIDES: u64 = 4 << 20;
+
+/// Whether `needed` more bytes can be had, for `what`. Asked before they are allocated where a file or a caller says how
+/// many there are: a system that promises more memory than it has would end the process, or others, later; and one that
+/// refuses an allocation ends the process at once, which no library may do to its caller.
 ///
 /// # Errors
 /// When they can't.
 pub fn check(needed: u64, what: impl FnOnce() -> String) -> Result<(), Shortage> {
-    if needed < SMALL {
+    if needed == 0 {
         return Ok(());
     }
-    let machine = Memory::here().map(|memory| memory.available.saturating_add(swap()));
-    let available = machine.unwrap_or(u64::MAX).min(address_space().unwrap_or(u64::MAX));
-    if needed > available { Err(Shortage { what: what(), needed, available }) } else { Ok(()) }
+    if needed >= SMALL {
+        let machine = Memory::here().map(|memory| memory.available.saturating_add(swap()));
+        let available = machine.unwrap_or(u64::MAX).min(address_space().unwrap_or(u64::MAX));
+        if needed > available {
+            return Err(Shortage { what: what(), needed, available: Some(available) });
+        }
+    }
+    // Whatever limit there is, it shows when the memory is asked for. It is not touched, so this takes microseconds.
+    let size = usize::try_from(needed.saturating_add(BESIDES)).ok();
+    match size.map(MmapMut::map_anon) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(Shortage { what: what(), needed, available: address_space().filter(|&bytes| bytes < needed) }),
+    }
 }
 
 /// What can be swapped out.

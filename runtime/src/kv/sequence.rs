@@ -267,6 +267,9 @@ mod tests {
         let mut sequence = Sequence::new(layout(), KvType::F32);
         read(&mut sequence, &[7; PAGE + 1]);
         let mut fork = sequence.clone();
+        // The copy of the page that is written to counts as much as a new one.
+        let page = sequence.layout.page_bytes(KvType::F32) as u64;
+        assert_eq!([0, 1, PAGE - 1, PAGE].map(|n| fork.bytes_for(n)), [0, page, page, 2 * page]);
         let shared = |a: &Sequence, b: &Sequence, page| Arc::ptr_eq(&a.groups[1][page], &b.groups[1][page]);
         fork.reserve(0);
         assert!(shared(&sequence, &fork, 0) && shared(&sequence, &fork, 1));

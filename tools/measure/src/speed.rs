@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use quipu_runtime::host::memory;
 use quipu_runtime::{Engine, EngineError, Sequence};
 use serde::Serialize;
 
@@ -74,7 +75,11 @@ pub struct Speed {
 
 /// Medians of several runs, without context before them.
 pub(crate) fn speed(engine: &mut Engine, options: &SpeedOptions) -> Result<Speed, MeasureError> {
-    let tokens = random_tokens(options.prompt.max(options.decode), engine.vocabulary());
+    let longest = options.prompt.max(options.decode);
+    memory::check((longest as u64).saturating_mul(size_of::<u32>() as u64), || {
+        format!("a prompt of {longest} tokens")
+    })?;
+    let tokens = random_tokens(longest, engine.vocabulary());
     engine.prefill(&mut engine.new_sequence(), &tokens[..options.prompt])?;
     let mut median_of = |test, count: usize| -> Result<f64, MeasureError> {
         let run = |_| Ok(count as f64 / time(engine, &mut engine.new_sequence(), test, &tokens[..count])?);

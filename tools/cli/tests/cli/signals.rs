@@ -63,6 +63,31 @@ fn a_signal_at_any_time_leaves_the_old_output_or_the_new_one() {
     }
 }
 
+/// Nobody can remove a file when SIGKILL comes; the next one who writes there does.
+#[test]
+fn what_was_killed_leaves_a_file_until_the_next_one_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out");
+    for delay in 0..200 {
+        let mut child = write_to(&output).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let left: Vec<_> = names(dir.path()).into_iter().filter(|name| name != "out").collect();
+        if left.is_empty() {
+            continue;
+        }
+        for name in left {
+            let file = std::fs::File::options().write(true).open(dir.path().join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        }
+        assert!(write_to(&output).status().unwrap().success());
+        assert_eq!(names(dir.path()), ["out"]);
+        return;
+    }
+    eprintln!("SKIPPED: no kill came while a temporary file was there");
+}
+
 /// As `nohup` and the background jobs of a script have it.
 #[test]
 fn a_signal_that_was_ignored_before_stays_ignored() {
