@@ -66,8 +66,8 @@ fn use_model(source: impl Source + 'static) -> String {
             let values = source.values(index, 0..rows);
             assert_eq!(values.len(), rows * info.cols(), "{}", info.name);
         }
-        if !said.contains(&info.encoding.name()) {
-            said += &info.encoding.name();
+        if !said.contains(info.encoding.name()) {
+            said += info.encoding.name();
         }
     }
     source.oddities().iter().for_each(|oddity| said += &outcome(oddity));
