@@ -1,5 +1,5 @@
-//! Temporary files of processes that were killed: nothing can remove a file when its process gets SIGKILL, or the machine
-//! loses its power. Whoever writes to the same target next does.
+//! Temporary files of processes that were killed: nothing can remove a file when its process gets SIGKILL, or the
+//! machine loses its power. Whoever writes to the same target next does.
 //!
 //! A temporary file is locked as long as it is written, and a lock ends with its process. So a file that bears the name
 //! of one, is not locked, and has not changed for a while is nobody's any more. Where a file system has no locks, such
@@ -16,8 +16,8 @@ pub(super) const SUFFIX: &str = ".quipu-tmp";
 /// A file is made before it is locked.
 const AGE: Duration = Duration::from_secs(60);
 
-/// The beginning of the names of temporary files for `target`: part of its name, for somebody who wonders what they are;
-/// as a whole it may leave no room for the rest.
+/// The beginning of the names of temporary files for `target`: part of its name, for somebody who wonders what they
+/// are; as a whole it may leave no room for the rest.
 pub(super) fn prefix(target: &Path) -> String {
     let name: String = target.file_name().unwrap_or_default().to_string_lossy().chars().take(16).collect();
     format!(".{name}.")

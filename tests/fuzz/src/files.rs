@@ -1,7 +1,6 @@
 //! Targets that are one file.
 
 use std::cell::RefCell;
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use quipu_formats::gguf::GgufFile;
@@ -12,8 +11,9 @@ use quipu_formats::source::Source;
 use quipu_formats::torch::TorchFile;
 use tempfile::TempDir;
 
+use crate::outcome::outcome;
+use crate::seeds::torch_build::archive;
 use crate::texts::use_tokenizer;
-use crate::torch_build::archive;
 
 thread_local! {
     /// Where inputs become files.
@@ -39,22 +39,6 @@ fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = scratch(|_| {}).join(name);
     std::fs::write(&path, bytes).expect("room for a temporary file");
     path
-}
-
-/// The outcome of an error: its first words. Numbers and what it quotes of the input say nothing new.
-pub(crate) fn outcome(error: impl Display) -> String {
-    let mut outcome = String::new();
-    let mut quote = None;
-    for c in error.to_string().chars() {
-        match quote {
-            Some(end) if c == end => quote = None,
-            Some(_) => {}
-            None if c == '`' || c == '"' => quote = Some(c),
-            None if outcome.len() < 100 && (c.is_ascii_lowercase() || c == ' ') => outcome.push(c),
-            None => {}
-        }
-    }
-    outcome
 }
 
 /// A safetensors file.

@@ -13,10 +13,9 @@ mod files;
 pub mod hunt;
 mod models;
 mod mutate;
+mod outcome;
 mod seeds;
 mod texts;
-#[path = "../../../formats/tests/torch/build.rs"]
-mod torch_build;
 
 /// What a fuzzer needs to know of a target.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,8 @@ use quipu_formats::hf::HfDirectory;
 use quipu_formats::source::Source;
 use quipu_runtime::{Engine, LoadOptions, TuningChoice};
 
-use crate::files::{outcome, scratch};
+use crate::files::scratch;
+use crate::outcome::outcome;
 use crate::seeds::DATA;
 use crate::texts::use_tokenizer;
 

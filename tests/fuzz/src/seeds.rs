@@ -13,7 +13,10 @@ use quipu_quant::TensorType;
 use quipu_test_random::Random;
 
 use crate::texts::SEPARATOR;
-use crate::torch_build::{checkpoint as torch_checkpoint, view};
+
+#[path = "../../../formats/tests/torch/build.rs"]
+pub(crate) mod torch_build;
+use torch_build::{checkpoint as torch_checkpoint, view};
 
 pub(crate) const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data");
 

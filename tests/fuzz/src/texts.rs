@@ -5,7 +5,7 @@ use quipu_runtime::chat::{ChatTemplate, DateTime, Message, RenderOptions};
 use quipu_runtime::tokenizer::{Part, TextStream, Tokenizer};
 use serde_json::json;
 
-use crate::files::outcome;
+use crate::outcome::outcome;
 
 /// Between the parts of an input of [`tokenizer`]: no byte of UTF-8.
 pub(crate) const SEPARATOR: u8 = 0xff;
