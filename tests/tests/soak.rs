@@ -101,7 +101,10 @@ impl Soak {
         let tokenizer = scheduler.engine().tokenizer().clone();
         let text = "Once upon a time there was a poor woodcutter. ".repeat(1 + random.below(40));
         let mut tokens = match random.below(4) {
-            0 => random.tokens(1 + random.below(700), tokenizer.vocab_size()),
+            0 => {
+                let count = 1 + random.below(700);
+                random.tokens(count, tokenizer.vocab_size())
+            }
             1 => {
                 let messages = [Message::new("user", &text[..random.below(400).min(text.len())])];
                 let made = self.template.prompt(&tokenizer, &messages, &Default::default(), false);
@@ -186,7 +189,7 @@ fn memory_stays_what_it_was() {
 
 #[test]
 fn a_leak_would_be_seen() {
-    let noise = |i: u64| (i * 7919) % 3 << 20;
+    let noise = |i: u64| ((i * 7919) % 3) << 20;
     let flat: Vec<u64> = (0..400).map(|i| (50 << 20) + noise(i)).collect();
     assert!(growth(&flat) < SLACK as i64 / 2);
     // 4 kB a text, a hundred texts a look.

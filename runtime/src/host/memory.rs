@@ -66,8 +66,8 @@ const SMALL: u64 = 64 << 20;
 const BESIDES: u64 = 4 << 20;
 
 /// Whether `needed` more bytes can be had, for `what`. Asked before they are allocated where a file or a caller says
-/// how many there are: a system that promises more memory than it has would end the process, or others, later; and one that
-/// refuses an allocation ends the process at once, which no library may do to its caller.
+/// how many there are: a system that promises more memory than it has would end the process, or others, later; and one
+/// that refuses an allocation ends the process at once, which no library may do to its caller.
 ///
 /// # Errors
 /// When they can't.
