@@ -38,7 +38,7 @@ impl Memory {
 #[error("{what} takes {} of memory, but {} here", megabytes(*.needed), self.had())]
 pub struct Shortage {
     /// What it is for.
-    pub what: String,
+    pub what: Box<str>,
     /// Bytes that it takes.
     pub needed: u64,
     /// Bytes that there are, those included that others would be swapped out for; `None` where the system refuses them
@@ -79,14 +79,14 @@ pub fn check(needed: u64, what: impl FnOnce() -> String) -> Result<(), Shortage>
         let machine = Memory::here().map(|memory| memory.available.saturating_add(swap()));
         let available = machine.unwrap_or(u64::MAX).min(address_space().unwrap_or(u64::MAX));
         if needed > available {
-            return Err(Shortage { what: what(), needed, available: Some(available) });
+            return Err(Shortage { what: what().into(), needed, available: Some(available) });
         }
     }
     // Whatever limit there is, it shows when the memory is asked for. It is not touched, so this takes microseconds.
     let size = usize::try_from(needed.saturating_add(BESIDES)).ok();
     match size.map(MmapMut::map_anon) {
         Some(Ok(_)) => Ok(()),
-        _ => Err(Shortage { what: what(), needed, available: address_space().filter(|&bytes| bytes < needed) }),
+        _ => Err(Shortage { what: what().into(), needed, available: address_space().filter(|&bytes| bytes < needed) }),
     }
 }
 
