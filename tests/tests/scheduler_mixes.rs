@@ -3,6 +3,7 @@
 //! gets alone, and afterwards every page is accounted for.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use quipu_runtime::generate::{
@@ -50,7 +51,8 @@ fn requests(engine: &Engine) -> Vec<Request> {
     let mut random = Random::new(3);
     (0..40u64)
         .map(|seed| {
-            let most = [20, context / 2, context - 45][random.below(3)];
+            // Those that write for long have short prompts.
+            let most = if seed % 4 == 1 { 20 } else { [20, context / 2, context - 45][random.below(3)] };
             let mut tokens = text[..1 + random.below(most)].to_vec();
             for _ in 0..random.below(12) {
                 tokens.push((3 + random.below(vocabulary - 3)) as u32);
@@ -79,6 +81,7 @@ struct Seen {
     cancelled: usize,
     late: usize,
     waited: usize,
+    restored: u64,
 }
 
 /// One request of a mix.
@@ -105,6 +108,8 @@ fn mix(
     let mut parts: Vec<Part> = (0..1 + random.below(12))
         .map(|_| {
             let which = random.below(requests.len());
+            // More of those that outgrow what was foreseen.
+            let which = if random.below(3) == 0 { which / 4 * 4 + 1 } else { which };
             let arrives = random.below(20);
             let cancelled = (random.below(4) == 0).then(|| (random.below(20), random.below(60)));
             let late = random.below(25) == 0;
@@ -165,6 +170,54 @@ fn mix(
     }
 }
 
+/// No pages are left but those that are kept for later requests, once the thread that writes files holds none.
+fn assert_only_kept_pages(scheduler: &Scheduler) {
+    let begun = Instant::now();
+    loop {
+        let stats = scheduler.stats();
+        if stats.pages_used == stats.cached_pages as u64 {
+            return assert_eq!(scheduler.engine().kv_bytes(), stats.pages_used * stats.page_bytes);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{stats:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What may have become of a directory since the last run: bits that flipped, files that end early or too late, that
+/// have each other's names, that are something else, that are gone.
+fn damage(directory: &Path, random: &mut Random) {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let theirs = directory.join("notes.txt");
+    let files: Vec<_> = files.filter(|path| path.is_file() && *path != theirs).collect();
+    for path in &files {
+        // One that went with another's name.
+        let Ok(mut bytes) = std::fs::read(path) else { continue };
+        let at = random.below(bytes.len().max(1));
+        match random.below(12) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes.truncate(at),
+            2 => bytes.extend([0; 8]),
+            3 => bytes = b"something else".to_vec(),
+            4 => {
+                let _ = std::fs::remove_file(path);
+                continue;
+            }
+            5 => {
+                let _ = std::fs::rename(path, &files[random.below(files.len())]);
+                continue;
+            }
+            6 => {
+                let _ = std::fs::remove_file(path);
+                let _ = std::fs::create_dir(path);
+                continue;
+            }
+            _ => continue,
+        }
+        let _ = std::fs::write(path, bytes);
+    }
+    std::fs::write(theirs, "not a page").unwrap();
+}
+
 /// How a mix is served.
 fn random_options(random: &mut Random, page: u64, context_pages: u64) -> SchedulerOptions {
     let mut options = SchedulerOptions::default();
@@ -187,11 +240,17 @@ fn mixes(mut engine: Engine, count: usize, seed: u64) -> Seen {
     let expected: Vec<_> = requests.iter().map(|request| alone(&mut scheduler, request)).collect();
     engine = scheduler.into_engine();
     let (page, context_pages) = (engine.page_bytes(), engine.context_length().div_ceil(128) as u64);
+    let directory = tempfile::tempdir().unwrap();
     let (mut random, mut seen, mut left) = (Random::new(seed), Seen::default(), count);
     while left > 0 {
         let options = random_options(&mut random, page, context_pages);
         let budget = options.kv_memory;
         let mut scheduler = Scheduler::with_options(engine, options);
+        if random.below(2) == 0 {
+            damage(directory.path(), &mut random);
+            let files = 1 + random.below(40) as u64;
+            scheduler.keep_on_disk(directory.path(), files * (page + 4096)).unwrap();
+        }
         let mut kept = budget.is_none_or(|budget| budget >= page * (context_pages + 40)).then(Vec::new);
         for _ in 0..left.min(1 + random.below(6)) {
             mix(&mut scheduler, &requests, &expected, &mut random, &mut kept, &mut seen);
@@ -201,25 +260,28 @@ fn mixes(mut engine: Engine, count: usize, seed: u64) -> Seen {
             assert_eq!((stats.running, stats.waiting), (0, 0));
             assert!(budget.is_none_or(|budget| stats.pages_used * page <= budget), "{stats:?}");
             kept.iter_mut().for_each(Vec::clear);
-            let stats = scheduler.stats();
-            assert_eq!(stats.pages_used, stats.cached_pages as u64, "{stats:?}");
-            assert_eq!(scheduler.engine().kv_bytes(), stats.pages_used * page);
+            assert_only_kept_pages(&scheduler);
         }
-        let Stats { preempted, cached_tokens, evicted_pages, .. } = scheduler.stats();
+        let Stats { preempted, cached_tokens, evicted_pages, restored_tokens, .. } = scheduler.stats();
+        seen.restored += restored_tokens;
         seen.preempted += preempted;
         seen.cached += cached_tokens;
         seen.evicted += evicted_pages;
-        scheduler.forget();
+        if random.below(2) == 0 {
+            scheduler.forget();
+        }
         engine = scheduler.into_engine();
         assert_eq!(engine.kv_bytes(), 0);
     }
+    // What is somebody else's stays.
+    assert_eq!(std::fs::read(directory.path().join("notes.txt")).unwrap(), b"not a page");
     seen
 }
 
 fn assert_everything_came_up(seen: &Seen) {
-    let Seen { preempted, cached, evicted, cancelled, late, waited } = seen;
-    let all = [*preempted, *cached, *evicted, *cancelled as u64, *late as u64, *waited as u64];
-    assert!(all.iter().all(|&n| n > 5), "preempted, cached, evicted, cancelled, late, waited: {all:?}");
+    let Seen { preempted, cached, evicted, cancelled, late, waited, restored } = seen;
+    let all = [*preempted, *cached, *evicted, *cancelled as u64, *late as u64, *waited as u64, *restored];
+    assert!(all.iter().all(|&n| n > 50), "preempted, cached, evicted, cancelled, late, waited, restored: {all:?}");
 }
 
 #[test]

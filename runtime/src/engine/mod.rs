@@ -1,6 +1,7 @@
 //! A model with its tokenizer, on a fixed number of threads.
 
 mod error;
+mod identity;
 mod options;
 #[cfg(test)]
 mod tuning_tests;
@@ -18,7 +19,7 @@ use crate::config::Config;
 use crate::embedding::{self, EmbedOptions};
 use crate::host::cores::Cores;
 use crate::host::memory;
-use crate::kv::{KvLayout, KvType, Sequence};
+use crate::kv::{KvLayout, KvType, Sequence, checksum};
 pub use crate::model::EngineError;
 use crate::model::{
     BatchToken, Input, Logits, Model, NotFinite, Observer, Progress, Rows, WeightsError, activation_bytes,
@@ -199,6 +200,20 @@ impl Engine {
     /// An empty sequence.
     pub fn new_sequence(&self) -> Sequence {
         Sequence::new(self.kv_layout.clone(), self.kv_type)
+    }
+
+    /// Names everything that keys and values depend on besides the tokens of their text: the same on every machine, with
+    /// every instruction set and number of threads.
+    pub(crate) fn kv_identity(&self) -> String {
+        let Engine { model, kv_layout, kv_type, source, .. } = self;
+        // The context limit is part of it only where it changes how keys are turned.
+        let shapes = format!("{:?} {:?}", model.config, kv_layout.groups);
+        let shapes = checksum(checksum(0, shapes.as_bytes()), model.rope().as_bytes());
+        let weights = identity::fingerprint(&**source);
+        format!(
+            "quipu {}; weights {weights:016x}; shapes and rope {shapes:016x}; {kv_type:?}",
+            env!("CARGO_PKG_VERSION")
+        )
     }
 
     /// Bytes of the keys and values of all sequences of this engine, wherever they are. Pages that sequences share

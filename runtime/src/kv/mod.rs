@@ -1,12 +1,14 @@
 //! The KV cache: pages of a fixed number of positions, shared by reference.
 //!
 //! [`page`] lays out the keys and values of one group of layers for [`PAGE`] positions, `layout` says which layers form
-//! a group, [`sequence`] holds a text's pages and its tokens, `cache` keeps pages of earlier texts.
+//! a group, [`sequence`] holds a text's pages and its tokens. `cache` keeps pages of earlier texts, and `store` keeps them on
+//! disk.
 
 mod cache;
 mod layout;
 pub mod page;
 pub mod sequence;
+mod store;
 
 pub use cache::NearMiss;
 pub(crate) use cache::{Found, PrefixCache};
@@ -15,3 +17,5 @@ pub use layout::bytes_per_position;
 pub(crate) use page::AnySegment;
 pub use page::{KvType, PAGE};
 pub use sequence::Sequence;
+pub use store::CacheDirError;
+pub(crate) use store::{Store, checksum};

@@ -123,7 +123,7 @@ impl Drop for Counted {
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
     numbers: Numbers,
-    _counted: Counted,
+    counted: Counted,
 }
 
 #[derive(Clone, Debug)]
@@ -138,7 +138,32 @@ impl Page {
             KvType::F16 => Numbers::F16(vec![0; shape.elements()]),
             KvType::F32 => Numbers::F32(vec![0.0; shape.elements()]),
         };
-        Page { numbers, _counted: Counted::new(used, shape.bytes(ty) as u64) }
+        Page { numbers, counted: Counted::new(used, shape.bytes(ty) as u64) }
+    }
+
+    /// Bytes of its numbers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.counted.bytes as usize
+    }
+
+    /// Appends its numbers to `bytes`, little-endian.
+    pub(crate) fn write_to(&self, bytes: &mut Vec<u8>) {
+        match &self.numbers {
+            Numbers::F16(page) => page.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
+            Numbers::F32(page) => page.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
+        }
+    }
+
+    /// Takes its numbers from what [`Page::write_to`] wrote.
+    pub(crate) fn read_from(&mut self, bytes: &[u8]) {
+        match &mut self.numbers {
+            Numbers::F16(page) => {
+                page.iter_mut().zip(bytes.as_chunks::<2>().0).for_each(|(x, b)| *x = u16::from_le_bytes(*b));
+            }
+            Numbers::F32(page) => {
+                page.iter_mut().zip(bytes.as_chunks::<4>().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b));
+            }
+        }
     }
 
     /// Stores the keys and values (kv heads × head_dim each) of layer number `layer` of the group at position `at` of

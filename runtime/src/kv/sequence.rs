@@ -110,6 +110,11 @@ impl Sequence {
         }
     }
 
+    /// New pages for [`PAGE`] more positions, one for each group.
+    pub(crate) fn new_pages(&self) -> Vec<Page> {
+        self.layout.groups.iter().map(|shape| Page::new(shape, self.ty, &self.layout.used)).collect()
+    }
+
     /// Shares one more page, of which `tokens` are filled. The pages before it have to be full.
     pub(crate) fn append(&mut self, tokens: &[u32], pages: &[Arc<Page>]) {
         debug_assert!(self.len().is_multiple_of(PAGE) && tokens.len() <= PAGE);

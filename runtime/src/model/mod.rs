@@ -80,6 +80,11 @@ impl<W: LayerSource> Model<W> {
         self.pool.threads()
     }
 
+    /// Names the way in which keys are turned.
+    pub(crate) fn rope(&self) -> String {
+        format!("{:?}", self.rope)
+    }
+
     pub(crate) fn kernels(&self) -> &Kernels {
         &self.kernels
     }

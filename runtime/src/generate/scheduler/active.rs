@@ -164,6 +164,15 @@ impl Active {
         Ok((read < total && read > self.redo).then_some(Event::Prefill { read, total }))
     }
 
+    /// Notes that a page of it need not be read. Returns how many tokens that has saved for the first time.
+    pub(super) fn found_page(&mut self) -> usize {
+        self.generation().advance(PAGE);
+        self.kept += 1;
+        let saved = if self.redo == 0 { PAGE } else { 0 };
+        self.cached = self.cached.map(|cached| cached + saved);
+        saved
+    }
+
     /// Forgets that anything was read: its pages are needed elsewhere.
     pub(super) fn put_back(&mut self) {
         self.redo = self.redo.max(self.generation().read());

@@ -11,6 +11,7 @@ mod stats;
 mod texts;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::GenerateError;
@@ -18,14 +19,14 @@ use super::generation::{Generation, Token};
 use super::options::StopReason;
 use super::request::{Event, Failed, Finished, Request, RequestId};
 use crate::engine::{Engine, EngineError};
-use crate::kv::{PAGE, Sequence};
+use crate::kv::{CacheDirError, PAGE, Sequence, Store};
 use crate::model::BatchToken;
 use crate::sampler::SamplerError;
 use active::{Active, failed};
 pub use options::SchedulerOptions;
 use pace::Pace;
 pub use stats::Stats;
-use texts::Texts;
+use texts::{Restored, Texts};
 
 /// Owns the engine and serves requests with it, all at once.
 ///
@@ -84,6 +85,20 @@ impl Scheduler {
     /// The engine, for other work between two steps.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+
+    /// Keeps pages in `directory` as well, up to `bytes` of them, so that another run of the program, with the same
+    /// model, need not read again what this one has read. Only with [`SchedulerOptions::kv_memory`] and
+    /// [`SchedulerOptions::prefix_cache`].
+    ///
+    /// Files that are damaged or not Quipu's do no harm. Several processes may share a directory.
+    ///
+    /// # Errors
+    /// [`CacheDirError`]: the directory can't be made, read or written to.
+    pub fn keep_on_disk(&mut self, directory: &Path, bytes: u64) -> Result<(), CacheDirError> {
+        let store = Store::open(directory, self.engine.kv_identity(), bytes)?;
+        self.texts.pages.store = Some(store);
+        Ok(())
     }
 
     /// The engine. All requests are dropped.
@@ -249,6 +264,11 @@ impl Scheduler {
         let decodes = self.texts.running.iter().filter(|r| r.planned > 0).count();
         let (mut room, mut most, mut work) = (self.pace.room(decodes), self.most, 0.0);
         while let Some(i) = self.texts.next_prompt().filter(|_| most > 0) {
+            match self.texts.restore(&self.engine, i, self.time_for_disk(decodes), events) {
+                Restored::Nothing => {}
+                Restored::Something => continue,
+                Restored::TimeIsUp => break,
+            }
             let (depth, unread) = (self.texts.sequences[i].len(), self.texts.running[i].unread());
             let tokens = self.pace.tokens(room, depth, decodes, most).min(unread);
             if !self.texts.plan(&self.engine, i, tokens, events) {
@@ -269,6 +289,15 @@ impl Scheduler {
             self.batch.extend(tokens.map(|(i, &token)| BatchToken { token, sequence, logits: Some(i) == last }));
         }
         work
+    }
+
+    /// How long a step may read pages from the disk beside so many texts.
+    fn time_for_disk(&self, decodes: usize) -> Duration {
+        match self.options.itl_target {
+            Duration::ZERO => Duration::MAX,
+            target if decodes == 0 => 20 * target,
+            target => target / 2,
+        }
     }
 
     /// Learns from a batch what tokens cost.

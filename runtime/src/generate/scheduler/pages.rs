@@ -1,13 +1,17 @@
 //! The memory of keys and values: who may take pages, and what is kept of texts that were read.
 
+use std::sync::Arc;
+
 use crate::generate::error::GenerateError;
-use crate::kv::{Found, PAGE, PrefixCache, Sequence};
+use crate::kv::{Found, PAGE, PrefixCache, Sequence, Store};
 
 /// The memory of keys and values.
 pub(super) struct Pages {
     /// Bytes that there may be; `None` for no limit.
     budget: Option<u64>,
     page_bytes: u64,
+    /// What is kept on disk; dropped before the pages that it is to write.
+    pub(super) store: Option<Store>,
     /// What is kept for later requests; only where there is a limit.
     cache: Option<PrefixCache>,
     /// Pages that were given up.
@@ -17,7 +21,7 @@ pub(super) struct Pages {
 impl Pages {
     pub(super) fn new(budget: Option<u64>, page_bytes: u64, keep: bool) -> Pages {
         let cache = (keep && budget.is_some()).then(PrefixCache::default);
-        Pages { budget, page_bytes, cache, evicted: 0 }
+        Pages { budget, page_bytes, cache, store: None, evicted: 0 }
     }
 
     /// The error of a text of so many tokens that can't be held, where `elsewhere` is what is not to be had.
@@ -77,8 +81,35 @@ impl Pages {
 
     /// Keeps the pages of `sequence`, with `tail` also the last one that is not full.
     pub(super) fn keep(&mut self, sequence: &mut Sequence, tail: bool) {
-        if let Some(cache) = &mut self.cache {
-            cache.keep(sequence, tail);
+        let Some(cache) = &mut self.cache else { return };
+        let new = cache.keep(sequence, tail);
+        let Some(store) = self.store.as_mut().filter(|_| !new.is_empty()) else { return };
+        let text: Arc<[u32]> = sequence.tokens().into();
+        for page in new {
+            store.write(&text, (page + 1) * PAGE, &sequence.page_set(page).1);
         }
+    }
+
+    /// Waits for pages that are being written to disk and can't be given up meanwhile. Returns whether there were any.
+    pub(super) fn wait(&mut self) -> bool {
+        self.store.as_mut().is_some_and(|store| store.wait())
+    }
+
+    /// Whether the disk has the page after the first `read` tokens of `text`, all of whose tokens may be found there.
+    pub(super) fn is_on_disk(&self, text: &[u32], read: usize) -> bool {
+        let page = text.get(..read + PAGE).filter(|_| read.is_multiple_of(PAGE));
+        page.is_some_and(|text| self.store.as_ref().is_some_and(|store| store.has(text)))
+    }
+
+    /// Appends that page to `sequence`. `false` when it is not there after all.
+    pub(super) fn restore(&mut self, text: &[u32], sequence: &mut Sequence) -> bool {
+        let Some(store) = &self.store else { return false };
+        let (read, mut pages) = (sequence.len(), sequence.new_pages());
+        let is_there = store.read(&text[..read + PAGE], &mut pages);
+        if is_there {
+            let pages: Vec<_> = pages.into_iter().map(Arc::new).collect();
+            sequence.append(&text[read..read + PAGE], &pages);
+        }
+        is_there
     }
 }

@@ -24,6 +24,8 @@ pub struct Stats {
     pub prompt_tokens: u64,
     /// Those of them that did not have to be read.
     pub cached_tokens: u64,
+    /// Those of them that came from the disk.
+    pub restored_tokens: u64,
     /// Tokens written.
     pub written_tokens: u64,
     /// How often a text was put back, so that others could go on.

@@ -1,6 +1,6 @@
 //! The requests that are served or wait: who begins, whose prompt is read next, and who gives way when memory ends.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::active::{Active, failed};
 use super::options::SchedulerOptions;
@@ -26,6 +26,16 @@ struct Waiting {
     after: Option<(RequestId, usize)>,
     /// Its pages were taken from it.
     put_back: bool,
+}
+
+/// What the disk had of a text.
+pub(super) enum Restored {
+    /// Nothing.
+    Nothing,
+    /// Something, or the text has had to give way.
+    Something,
+    /// There is more, for later.
+    TimeIsUp,
 }
 
 /// The sequence that a request goes on with.
@@ -110,9 +120,10 @@ impl Texts {
             }
         }
         let ended = self.waiting.extract_if(.., |waiting| waiting.active.ends(now).is_some());
-        for Waiting { active, sequence, .. } in ended {
+        for Waiting { mut active, sequence, .. } in ended {
             let reason = active.ends(now).unwrap_or(StopReason::Cancelled);
-            let sequence = sequence.unwrap_or_else(|| engine.new_sequence());
+            let mut sequence = sequence.unwrap_or_else(|| engine.new_sequence());
+            sequence.keep_prefix(active.generation().tokens());
             events.push(active.finish(sequence, reason));
         }
         events.sort_by_key(|&(id, _)| id);
@@ -166,7 +177,12 @@ impl Texts {
         let found = pages.find(wanted);
         let others = sequences.iter().map(|other| common(other.tokens(), wanted)).enumerate();
         let (other, beside) = others.max_by_key(|&(_, n)| n).unwrap_or((0, 0));
-        let have = own.max(found.len).max(beside);
+        let mut have = own.max(found.len).max(beside);
+        // A page on disk is better than a part of one in memory.
+        let full = have / PAGE * PAGE;
+        if full < have && pages.is_on_disk(wanted, full) {
+            have = full;
+        }
         let leaders = running.iter_mut().filter_map(|r| {
             let up_to = if r.unread() > 1 { common(r.generation().tokens(), wanted) } else { 0 };
             (up_to >= have + WORTH_WAITING).then_some((r.id, up_to))
@@ -175,10 +191,10 @@ impl Texts {
         if after.is_some() {
             return None;
         }
-        let near_miss = if found.len == have { found.near_miss.clone() } else { None };
+        let near_miss = if found.len >= have { found.near_miss.clone() } else { None };
         let (mut start, own) = match sequence.take() {
-            Some(sequence) if own == have => (sequence, true),
-            _ if found.len == have => {
+            Some(sequence) if own >= have => (sequence, true),
+            _ if found.len >= have => {
                 let mut sequence = engine.new_sequence();
                 pages.share(&found, &mut sequence);
                 (sequence, false)
@@ -238,6 +254,41 @@ impl Texts {
         ranks.min().map(|(_, i)| i)
     }
 
+    /// Takes what number `i` of those that run begins with from the disk, for up to `time`.
+    pub(super) fn restore(
+        &mut self,
+        engine: &Engine,
+        i: usize,
+        time: Duration,
+        events: &mut Vec<(RequestId, Event)>,
+    ) -> Restored {
+        let begun = Instant::now();
+        let mut restored = Restored::Nothing;
+        loop {
+            let text = wanted(self.running[i].generation());
+            if !self.pages.is_on_disk(text, self.sequences[i].len()) {
+                return restored;
+            }
+            // At least one page comes of every step.
+            if matches!(restored, Restored::Something) && begun.elapsed() >= time {
+                return Restored::TimeIsUp;
+            }
+            restored = Restored::Something;
+            // Others give way to it, or it to others.
+            if !self.plan(engine, i, PAGE, events) {
+                return restored;
+            }
+            let active = &mut self.running[i];
+            active.rest();
+            if self.pages.restore(wanted(active.generation()), &mut self.sequences[i]) {
+                let saved = active.found_page() as u64;
+                self.stats.cached_tokens += saved;
+                self.stats.restored_tokens += saved;
+                self.pages.keep(&mut self.sequences[i], false);
+            }
+        }
+    }
+
     /// Plans to read the next `n` tokens of number `i` of those that run, and finds memory for them: what is kept for
     /// later requests goes first, then the youngest texts are put back. `false` when it was itself put back, or had to
     /// fail.
@@ -249,7 +300,7 @@ impl Texts {
                 break needed;
             }
             let last = self.running.len() - 1;
-            if self.pages.evict() {
+            if self.pages.evict() || self.pages.wait() {
             } else if let Some(waiting) = self.waiting.iter_mut().find(|w| w.sequence.is_some()) {
                 // It will find what others have read, or read.
                 waiting.sequence = None;
