@@ -202,8 +202,8 @@ impl Engine {
         Sequence::new(self.kv_layout.clone(), self.kv_type)
     }
 
-    /// Names everything that keys and values depend on besides the tokens of their text: the same on every machine, with
-    /// every instruction set and number of threads.
+    /// Names everything that keys and values depend on besides the tokens of their text: the same on every machine,
+    /// with every instruction set and number of threads.
     pub(crate) fn kv_identity(&self) -> String {
         let Engine { model, kv_layout, kv_type, source, .. } = self;
         // The context limit is part of it only where it changes how keys are turned.

@@ -1,8 +1,8 @@
 //! The KV cache: pages of a fixed number of positions, shared by reference.
 //!
 //! [`page`] lays out the keys and values of one group of layers for [`PAGE`] positions, `layout` says which layers form
-//! a group, [`sequence`] holds a text's pages and its tokens. `cache` keeps pages of earlier texts, and `store` keeps them on
-//! disk.
+//! a group, [`sequence`] holds a text's pages and its tokens. `cache` keeps pages of earlier texts, `store` on disk as
+//! well.
 
 mod cache;
 mod layout;
