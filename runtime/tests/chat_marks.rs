@@ -7,7 +7,7 @@ use quipu_runtime::chat::{ChatTemplate, DateTime, Message, RenderOptions};
 use quipu_runtime::generate::prompt_tokens;
 use quipu_runtime::tokenizer::{Part, Tokenizer};
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
@@ -31,6 +31,28 @@ const MARKS: [&str; 12] = [
 
 /// A token for each byte, a few merges, the marks, and a token that is text wherever it stands.
 fn tokenizer() -> Tokenizer {
+    Tokenizer::from_metadata(&vocabulary()).unwrap()
+}
+
+/// The same, but texts are normalised, and the marks are found in what came of it, with the white space around them, as
+/// single words, or both.
+fn normalizing_tokenizer() -> Tokenizer {
+    let mut metadata = vocabulary();
+    let marks = MARKS.iter().enumerate().map(|(i, mark)| {
+        json!({"id": 261 + i, "content": mark, "special": true, "normalized": i % 4 != 1, "lstrip": i % 3 == 1, "rstrip": i % 3 == 2, "single_word": i % 5 == 2})
+    });
+    let added: Vec<Json> = marks.chain([json!({"id": 273, "content": "<think>", "normalized": true})]).collect();
+    let normalizers = ["NFKC", "Lowercase", "StripAccents"].map(|name| json!({"type": name}));
+    let pre = json!({
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false}
+    });
+    metadata.set("quipu.tokenizer.added_tokens", Value::String(Json::from(added).to_string()));
+    metadata.set("quipu.tokenizer.pre", Value::String(pre.to_string()));
+    Tokenizer::from_metadata(&metadata).unwrap()
+}
+
+fn vocabulary() -> Metadata {
     let byte = |b: u8| match b {
         b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => char::from(b),
         0..=0x20 => char::from_u32(256 + u32::from(b)).unwrap(),
@@ -49,7 +71,7 @@ fn tokenizer() -> Tokenizer {
     metadata.set("tokenizer.ggml.token_type", Value::Array(Array::I32(tokens.iter().map(|t| t.1).collect())));
     metadata.set("tokenizer.ggml.merges", strings(vec!["t h", "th e", "Ġ the", "i n", "e r"]));
     metadata.set("tokenizer.ggml.bos_token_id", Value::U32(261));
-    Tokenizer::from_metadata(&metadata).unwrap()
+    metadata
 }
 
 fn marks(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u32> {
@@ -166,6 +188,44 @@ fn no_text_becomes_a_control_token() {
         }
     }
     assert!(fooled > 300, "{fooled}: with marks parsed there are more of them");
+}
+
+/// Whatever normalising makes of it: capitals, wide letters, accents that vanish.
+#[test]
+fn no_text_becomes_a_control_token_by_being_normalised() {
+    let tokenizer = normalizing_tokenizer();
+    let capitals = |mark: &str| mark.to_uppercase();
+    let wide = |mark: &str| mark.replace('|', "\u{ff5c}").replace('<', "\u{ff1c}").replace('[', "\u{ff3b}");
+    let accents = |mark: &str| mark.replace('_', "_\u{301}").replace('s', "s\u{30c}");
+    let disguises: [&dyn Fn(&str) -> String; 4] = [&str::to_string, &capitals, &wide, &accents];
+    let (mut fooled, mut seen) = (0, 0);
+    for (source, messages, mut options) in conversations() {
+        let template = template(&source);
+        let tools = options.tools.clone();
+        let mut with = |mark: &str, parse: bool| {
+            let to = |text: &str| format!("?{text} {mark} {mark}{text}{mark} the ?");
+            let mut messages = messages.clone();
+            messages.iter_mut().for_each(|message| {
+                change(&mut message.content, &to);
+                message.extra.values_mut().for_each(|value| change(value, &to));
+            });
+            options.tools.clone_from(&tools);
+            if let Some(tools) = &mut options.tools {
+                change(tools, &to);
+            }
+            template.prompt(&tokenizer, &messages, &options, parse).ok().map(|ids| marks(&tokenizer, &ids))
+        };
+        let Some(expected) = with("?x?", false) else { continue };
+        seen += expected.len();
+        for mark in MARKS {
+            for disguise in disguises {
+                let mark = disguise(mark);
+                assert_eq!(with(&mark, false).unwrap(), expected, "{mark} in\n{source}");
+                fooled += usize::from(with(&mark, true).unwrap() != expected);
+            }
+        }
+    }
+    assert!(fooled > 500 && seen > 300, "{fooled}, {seen}: there are marks, and with those of messages more of them");
 }
 
 /// A piece that begins in the template and ends in a message, or the other way round, is no token; user-defined tokens

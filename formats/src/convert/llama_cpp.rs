@@ -36,3 +36,11 @@ pub(super) fn rope_differences(metadata: &Metadata, tensors: &[TensorInfo]) -> V
     }
     differences.into_iter().map(|difference| Warning::LlamaCpp { difference }).collect()
 }
+
+/// Whether llama.cpp may cut texts into other tokens than what stands in the file says.
+pub(super) fn tokenizer_difference(metadata: &Metadata) -> Option<Warning> {
+    let keys = ["quipu.tokenizer.pre", "quipu.tokenizer.added_tokens"];
+    let ours: Vec<&str> = keys.into_iter().filter(|key| metadata.get(key).is_some()).collect();
+    let difference = format!("it may cut some texts into other tokens, since it does not read {}", ours.join(" and "));
+    (!ours.is_empty()).then_some(Warning::LlamaCpp { difference })
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quipu_quant::blocks::has_plain_rule;
 use quipu_quant::{InterleavedType, TensorType};
 
-use super::llama_cpp::rope_differences;
+use super::llama_cpp::{rope_differences, tokenizer_difference};
 use super::mix::{self, Model};
 use super::options::{ConvertOptions, Rounding, TypeRule};
 use super::order::forward_order;
@@ -91,6 +91,7 @@ impl Plan {
         }
         if !options.packed {
             warnings.extend(rope_differences(&metadata, &tensors));
+            warnings.extend(tokenizer_difference(&metadata));
         }
         Ok(Plan { metadata, tensors, origins, imatrix: options.imatrix.clone(), warnings })
     }

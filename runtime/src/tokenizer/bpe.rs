@@ -127,25 +127,31 @@ impl Bpe {
         })
     }
 
-    /// Appends the tokens of `text` to `ids`; `first` says whether the whole text begins with it.
+    pub(super) fn pretokenizer(&self) -> &Pretokenizer {
+        &self.pretokenizer
+    }
+
+    /// Appends the tokens of the normalised `text` to `ids`; `first` says whether the whole text begins with it.
     pub(super) fn encode(&self, vocab: &Vocab, text: &str, first: bool, ids: &mut Vec<u32>) {
-        let text = self.pretokenizer.edit(text, first);
+        let pieces = self.pretokenizer.pieces(text, first);
         // Words repeat: where the tokens of a word already stand in `ids`.
         let mut seen: HashMap<&str, (usize, usize), Seed> = HashMap::default();
         let mut symbols = Vec::new();
-        self.pretokenizer.split(&text, &mut |word| {
-            if let Some(index) = &self.words
-                && let Some(id) = index.get(vocab, word.as_bytes())
-            {
-                ids.push(id);
-            } else if let Some(&(start, end)) = seen.get(word) {
-                ids.extend_from_within(start..end);
-            } else {
-                let start = ids.len();
-                self.encode_word(vocab, word.as_bytes(), &mut symbols, ids);
-                seen.insert(word, (start, ids.len()));
-            }
-        });
+        for piece in &pieces {
+            self.pretokenizer.split(piece, &mut |word| {
+                if let Some(index) = &self.words
+                    && let Some(id) = index.get(vocab, word.as_bytes())
+                {
+                    ids.push(id);
+                } else if let Some(&(start, end)) = seen.get(word) {
+                    ids.extend_from_within(start..end);
+                } else {
+                    let start = ids.len();
+                    self.encode_word(vocab, word.as_bytes(), &mut symbols, ids);
+                    seen.insert(word, (start, ids.len()));
+                }
+            });
+        }
     }
 
     fn encode_word(&self, vocab: &Vocab, word: &[u8], symbols: &mut Vec<Symbol>, ids: &mut Vec<u32>) {

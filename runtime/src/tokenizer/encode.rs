@@ -6,10 +6,11 @@ use std::ops::Range;
 use quipu_formats::gguf::{Metadata, Required, Value};
 use quipu_formats::oddity::Oddity;
 
+use super::added::{self, AddedTokens};
 use super::bpe::Bpe;
 use super::error::TokenizerError;
-use super::pre::{hugging_face, presets};
-use super::special::{Span, SpecialTokens, partition_trusted};
+use super::pre::{Pretokenizer, Trusted, hugging_face, presets};
+use super::special::Span;
 use super::spm::Spm;
 use super::vocab::{Spelling, TokenKind, Vocab};
 
@@ -64,10 +65,7 @@ const END_PIECES: &[&str] = &[
 pub struct Tokenizer {
     vocab: Vocab,
     algorithm: Algorithm,
-    /// Finds what is special in trusted text, such as a rendered chat template.
-    marks: SpecialTokens,
-    /// Finds what is special in any text.
-    user_defined: SpecialTokens,
+    added: AddedTokens,
     bos: Option<u32>,
     eos: Option<u32>,
     add_bos: bool,
@@ -93,6 +91,15 @@ enum Algorithm {
     Spm(Spm),
 }
 
+impl Algorithm {
+    fn pretokenizer(&self) -> &Pretokenizer {
+        match self {
+            Algorithm::Bpe(bpe) => bpe.pretokenizer(),
+            Algorithm::Spm(spm) => spm.pretokenizer(),
+        }
+    }
+}
+
 impl Tokenizer {
     /// Reads the vocabulary and its rules from the keys `tokenizer.ggml.*`, or, for the pre-tokenizer, from
     /// `quipu.tokenizer.pre` where that exists.
@@ -113,6 +120,7 @@ impl Tokenizer {
         let unknown = special_id(metadata, &vocab, UNKNOWN, &mut oddities)?
             .or(implied(0).filter(|id| !vocab.has_kinds || vocab.kind(*id) == TokenKind::Unknown));
         let ends = find_ends(metadata, &mut vocab, bos, eos, &mut oddities)?;
+        let listed = added::read_list(metadata, &mut vocab, &ends)?;
 
         let exact = metadata.str_opt(hugging_face::KEY)?;
         let chosen = match (exact, spelling) {
@@ -139,9 +147,8 @@ impl Tokenizer {
         let add_bos = wish(ADD_BOS, BOS, bos, chosen.add_bos)?;
         let add_eos = wish(ADD_EOS, EOS, eos, false)?;
 
-        let marks = SpecialTokens::new(&vocab, true)?;
-        let user_defined = SpecialTokens::new(&vocab, false)?;
-        Ok(Tokenizer { vocab, algorithm, marks, user_defined, bos, eos, add_bos, add_eos, ends, oddities })
+        let added = AddedTokens::new(listed, &vocab, algorithm.pretokenizer())?;
+        Ok(Tokenizer { vocab, algorithm, added, bos, eos, add_bos, add_eos, ends, oddities })
     }
 
     /// What is odd about the keys; a user should be told.
@@ -161,9 +168,15 @@ impl Tokenizer {
     /// rendered templates and wrong for what others wrote; without it they are plain text.
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
-        let special = if parse_special { &self.marks } else { &self.user_defined };
+        let AddedTokens { verbatim, normalized } = &self.added;
         let mut first = true;
-        special.partition(text, |span| self.encode_span(span, &mut first, &mut ids));
+        verbatim.partition(text, parse_special, |span| match span {
+            Span::Text(part) => {
+                let text = self.algorithm.pretokenizer().normalize(&text[part]);
+                normalized.partition(&text, parse_special, |span| self.encode_span(&text, span, &mut first, &mut ids));
+            }
+            Span::Token(_) => self.encode_span(text, span, &mut first, &mut ids),
+        });
         if let Some(bos) = self.bos
             && add_special
             && self.add_bos
@@ -204,9 +217,7 @@ impl Tokenizer {
                 }
             }
             if i + 1 == parts.len() || matches!(parts[i + 1], Part::Tokens(_)) {
-                partition_trusted((&self.marks, &self.user_defined), &text, &trusted, |span| {
-                    self.encode_span(span, &mut first, &mut ids);
-                });
+                self.encode_trusted(&text, &trusted, &mut first, &mut ids);
                 text.clear();
                 trusted.clear();
             }
@@ -214,19 +225,38 @@ impl Tokenizer {
         ids
     }
 
-    /// Appends the tokens of `span`; `first` says whether everything begins with it.
-    fn encode_span(&self, span: Span<'_>, first: &mut bool, ids: &mut Vec<u32>) {
+    /// Appends the tokens of `text`, whose `trusted` parts may have control tokens in them.
+    fn encode_trusted(&self, text: &str, trusted: &[Range<usize>], first: &mut bool, ids: &mut Vec<u32>) {
+        let AddedTokens { verbatim, normalized } = &self.added;
+        verbatim.partition_trusted(text, trusted, |span| match span {
+            // Nearly all models have no control tokens in normalised text.
+            Span::Text(part) if !normalized.has_special() => {
+                let text = self.algorithm.pretokenizer().normalize(&text[part]);
+                normalized.partition(&text, false, |span| self.encode_span(&text, span, first, ids));
+            }
+            Span::Text(part) => {
+                let within = Trusted::within(text, part, trusted);
+                let Trusted { text, parts } = self.algorithm.pretokenizer().normalize_trusted(within);
+                normalized.partition_trusted(&text, &parts, |span| self.encode_span(&text, span, first, ids));
+            }
+            Span::Token(_) => self.encode_span(text, span, first, ids),
+        });
+    }
+
+    /// Appends the tokens of `span` of the normalised `text`; `first` says whether everything begins with it.
+    fn encode_span(&self, text: &str, span: Span, first: &mut bool, ids: &mut Vec<u32>) {
         match (span, &self.algorithm) {
             (Span::Token(id), _) => ids.push(id),
-            (Span::Text(text), Algorithm::Bpe(bpe)) => bpe.encode(&self.vocab, text, *first, ids),
-            (Span::Text(text), Algorithm::Spm(spm)) => spm.encode(&self.vocab, text, *first, ids),
+            (Span::Text(part), Algorithm::Bpe(bpe)) => bpe.encode(&self.vocab, &text[part], *first, ids),
+            (Span::Text(part), Algorithm::Spm(spm)) => spm.encode(&self.vocab, &text[part], *first, ids),
         }
         *first = false;
     }
 
     /// Whether `text` begins with the piece of a control or user-defined token.
     pub(crate) fn begins_with_mark(&self, text: &str) -> bool {
-        self.marks.begins(text)
+        let AddedTokens { verbatim, normalized } = &self.added;
+        verbatim.begins(text) || normalized.begins(&self.algorithm.pretokenizer().normalize(text))
     }
 
     /// The bytes that token `id` puts into a text, which need not be whole characters. Nothing for control and unknown

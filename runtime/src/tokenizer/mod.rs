@@ -9,6 +9,7 @@
 //! The reference is Hugging Face's `tokenizers` for what a text's ids are, and llama.cpp for how GGUF files describe
 //! that.
 
+mod added;
 mod bpe;
 mod bytes;
 mod decode;

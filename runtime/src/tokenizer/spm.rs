@@ -77,28 +77,34 @@ impl Spm {
 
     /// Whether text gets a space in front, which decoding takes away again.
     pub(super) fn adds_space_prefix(&self) -> bool {
-        self.pretokenizer.edits.iter().any(Edit::adds_space)
+        self.pretokenizer.edits().any(Edit::adds_space)
     }
 
-    /// Appends the tokens of `text` to `ids`; `first` says whether the whole text begins with it.
+    pub(super) fn pretokenizer(&self) -> &Pretokenizer {
+        &self.pretokenizer
+    }
+
+    /// Appends the tokens of the normalised `text` to `ids`; `first` says whether the whole text begins with it.
     pub(super) fn encode(&self, vocab: &Vocab, text: &str, first: bool, ids: &mut Vec<u32>) {
-        let text = self.pretokenizer.edit(text, first);
+        let pieces = self.pretokenizer.pieces(text, first);
         // Words repeat: where the tokens of a word already stand in `ids`.
         let mut seen: HashMap<&str, (usize, usize), Seed> = HashMap::default();
         let mut symbols = Vec::new();
-        self.pretokenizer.split(&text, &mut |mut rest| {
-            while !rest.is_empty() {
-                let (word, after) = rest.split_at(self.first_word(rest));
-                rest = after;
-                if let Some(&(start, end)) = seen.get(word) {
-                    ids.extend_from_within(start..end);
-                } else {
-                    let start = ids.len();
-                    self.encode_word(vocab, word, &mut symbols, ids);
-                    seen.insert(word, (start, ids.len()));
+        for piece in &pieces {
+            self.pretokenizer.split(piece, &mut |mut rest| {
+                while !rest.is_empty() {
+                    let (word, after) = rest.split_at(self.first_word(rest));
+                    rest = after;
+                    if let Some(&(start, end)) = seen.get(word) {
+                        ids.extend_from_within(start..end);
+                    } else {
+                        let start = ids.len();
+                        self.encode_word(vocab, word, &mut symbols, ids);
+                        seen.insert(word, (start, ids.len()));
+                    }
                 }
-            }
-        });
+            });
+        }
     }
 
     /// The length of the first part of `text` that can be tokenised alone.

@@ -1,5 +1,7 @@
 //! The vocabulary: pieces, what kind each is, and the bytes that it stands for.
 
+use std::collections::HashMap;
+
 use quipu_formats::gguf::{Metadata, Required};
 
 use super::bytes;
@@ -43,6 +45,8 @@ pub(super) struct Vocab {
     pieces: Strings,
     by_piece: Index,
     kinds: Vec<TokenKind>,
+    /// Of which tokens the file says, whatever their kind, whether they come out of merging.
+    said_mergeable: HashMap<u32, bool>,
     /// What each token puts into the text, marks spelled out.
     texts: Strings,
     /// Whether the file says of which kind its tokens are.
@@ -75,7 +79,7 @@ impl Vocab {
             texts.push(&text_of(token, *kind, spelling));
         }
         let by_piece = Index::new(&pieces, ids(tokens.len()));
-        Ok(Vocab { pieces, by_piece, kinds, texts, has_kinds: types.is_some() })
+        Ok(Vocab { pieces, by_piece, kinds, said_mergeable: HashMap::new(), texts, has_kinds: types.is_some() })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -112,7 +116,17 @@ impl Vocab {
 
     /// What can come out of merging, or stand for a word: text, and not a mark that text must not be able to forge.
     pub(super) fn is_mergeable(&self, id: u32) -> bool {
+        if !self.said_mergeable.is_empty()
+            && let Some(said) = self.said_mergeable.get(&id)
+        {
+            return *said;
+        }
         matches!(self.kind(id), TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused)
+    }
+
+    /// Sets what [`Vocab::is_mergeable`] says.
+    pub(super) fn set_mergeable(&mut self, id: u32, is: bool) {
+        self.said_mergeable.insert(id, is);
     }
 
     /// As [`Vocab::id`], if that token can come out of merging.
@@ -148,7 +162,7 @@ fn ids(count: usize) -> impl Iterator<Item = u32> {
 fn text_of(piece: &str, kind: TokenKind, spelling: Spelling) -> Vec<u8> {
     let as_written = || piece.as_bytes().to_vec();
     match (kind, spelling) {
-        (TokenKind::Control | TokenKind::Unknown | TokenKind::UserDefined, _) => as_written(),
+        (TokenKind::Control | TokenKind::Unknown, _) | (TokenKind::UserDefined, Spelling::ByteLevel) => as_written(),
         (TokenKind::Byte, _) => bytes::byte_piece(piece).map_or_else(as_written, |byte| vec![byte]),
         // A piece with other characters was added to the vocabulary as plain text.
         (_, Spelling::ByteLevel) => bytes::from_alphabet(piece).unwrap_or_else(as_written),

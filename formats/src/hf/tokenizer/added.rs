@@ -26,8 +26,17 @@ pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>
         let (Ok(id), Some(content)) = (id.parse(), token.get("content").and_then(Value::as_str)) else {
             return Err(wrong(&config.path, key(), "a number, and a token with `content`", token));
         };
-        let special = token.get("special").and_then(Value::as_bool).unwrap_or(false);
-        added.push(AddedToken { id, content: content.into(), special });
+        let flag = |key: &str| token.get(key).and_then(Value::as_bool).unwrap_or(false);
+        added.push(AddedToken {
+            id,
+            content: content.into(),
+            single_word: flag("single_word"),
+            lstrip: flag("lstrip"),
+            rstrip: flag("rstrip"),
+            normalized: flag("normalized"),
+            special: flag("special"),
+            in_text: false,
+        });
     }
     let path = dir.join("added_tokens.json");
     let older: serde_json::Map<String, Value> = read_json(&path, MAX_SMALL_BYTES)?.unwrap_or_default();
@@ -36,7 +45,9 @@ pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>
             return Err(wrong(&path, content.clone(), "a token id", id));
         };
         if !added.iter().any(|a| a.id == id || a.content == *content) {
-            added.push(AddedToken { id, content: content.clone(), special: false });
+            let content = content.clone();
+            let (single_word, lstrip, rstrip, normalized, special) = (false, false, false, false, false);
+            added.push(AddedToken { id, content, single_word, lstrip, rstrip, normalized, special, in_text: false });
         }
     }
     added.sort_by_key(|token| token.id);
@@ -45,7 +56,7 @@ pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>
 
 /// Puts the tokens that stand `beside` tokenizer.json into it, and gives all the ids that `tokenizers` gives them,
 /// whatever the files say: that of the vocabulary if it has the token, else the next one. Of equal tokens the last one
-/// counts, but what is special once stays that.
+/// says how it is found, but what is special once stays that.
 pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>) -> Vec<Oddity> {
     let (mut resolved, mut oddities): (Vec<AddedToken>, Vec<Oddity>) = (Vec::new(), Vec::new());
     let listed = std::mem::take(&mut json.added_tokens);
@@ -79,6 +90,36 @@ pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>) -> Vec<
             }
         }
     }
+    let mut joined = String::new();
+    let mut made: HashSet<String> = HashSet::new();
+    for (left, right) in json.model.merges.iter().filter_map(|merge| merge.parts()) {
+        joined.clear();
+        joined.extend([left, right]);
+        if places.contains_key(&joined) {
+            made.insert(joined.clone());
+        }
+    }
+    for token in &mut resolved {
+        let is_char = token.content.chars().nth(1).is_none();
+        token.in_text = made.contains(&token.content) || is_char && base.contains_key(token.content.as_str());
+    }
     json.added_tokens = resolved;
     oddities
+}
+
+/// The value of `quipu.tokenizer.added_tokens`, if there are tokens that do what GGUF's keys cannot say: take white
+/// space, ask for the neighbours, stand in normalised text, have a `▁`, for which a reader takes a space, or
+/// are special and text at once.
+pub(super) fn exact(json: &TokenizerJson) -> Option<Value> {
+    let normalizer = &json.normalizer;
+    let has_normalizer = !normalizer.is_null() && normalizer["normalizers"].as_array().is_none_or(|n| !n.is_empty());
+    let says_more = |t: &AddedToken| {
+        t.single_word
+            || t.lstrip
+            || t.rstrip
+            || (t.normalized && has_normalizer)
+            || if t.special { t.in_text } else { t.content.contains('▁') }
+    };
+    let tokens = &json.added_tokens;
+    tokens.iter().any(says_more).then(|| serde_json::to_value(tokens).unwrap_or(Value::Null))
 }

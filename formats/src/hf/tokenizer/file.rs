@@ -20,12 +20,27 @@ pub(super) struct TokenizerJson {
     pub model: Model,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Clone, serde::Deserialize, serde::Serialize)]
 pub(super) struct AddedToken {
     pub id: u32,
     pub content: String,
+    /// It is one only between characters that are not of words.
+    #[serde(default)]
+    pub single_word: bool,
+    /// It takes the white space before it.
+    #[serde(default)]
+    pub lstrip: bool,
+    /// It takes the white space after it.
+    #[serde(default)]
+    pub rstrip: bool,
+    /// It is looked for in normalised text.
+    #[serde(default)]
+    pub normalized: bool,
     #[serde(default)]
     pub special: bool,
+    /// The vocabulary has it, too, and text becomes it without being looked through for added tokens.
+    #[serde(skip_deserializing)]
+    pub in_text: bool,
 }
 
 #[derive(serde::Deserialize)]

@@ -11,7 +11,7 @@
 //!
 //! # What GGUF's keys cannot say
 //!
-//! Quipu writes two keys of its own; other readers ignore them.
+//! Quipu writes keys of its own; other readers ignore them.
 //!
 //! **`quipu.tokenizer.pre`** (string, JSON) is there only when `tokenizer.ggml.pre` and
 //! `tokenizer.ggml.add_space_prefix` do not tell the whole truth about how text is prepared; then it tells it, and a
@@ -24,6 +24,12 @@
 //! `normalizer` and `pre_tokenizer` are the values of the same name in tokenizer.json, untouched (`null` when there is
 //! none), and `ignore_merges` is its `model.ignore_merges`: a piece that is a token as it stands is not taken apart.
 //! `tokenizer.ggml.pre` is then the nearest name that llama.cpp has, or `default`.
+//!
+//! **`quipu.tokenizer.added_tokens`** (string, JSON) is there only when an added token takes white space with it, asks
+//! for its neighbours, stands in normalised text (`lstrip`, `rstrip`, `single_word`, `normalized`), has a `▁`, or is
+//! special and text at once. It is the list `added_tokens` of tokenizer.json, completed from tokenizer_config.json or
+//! added_tokens.json, and a reader finds these tokens and no others. `in_text` is true for a token that merging makes,
+//! too.
 //!
 //! **`quipu.tokenizer.eos_token_ids`** (array of i32) lists every id that ends generation when generation_config.json
 //! (or config.json) has more of them than `eos_token_id`, `eot_token_id` and `eom_token_id` can name.
@@ -99,13 +105,15 @@ pub(super) fn read_into(
         Some(json) => Some((json_path, json)),
         None => ranks::find(dir, side.is_llama31())?,
     };
-    let (beside, mut oddities) = (added::beside(dir, &side.tokenizer_config)?, Vec::new());
+    let beside = added::beside(dir, &side.tokenizer_config)?;
+    let (mut oddities, mut exact_added) = (Vec::new(), None);
     let (vocabulary, specials) = match json {
         Some((json_path, mut json)) => {
             let in_json = |fault| HfError::tokenizer(&json_path, fault);
             json.check().map_err(in_json)?;
             oddities = added::resolve(&mut json, beside);
-            let vocabulary = if pre::is_byte_level(&json) {
+            exact_added = added::exact(&json);
+            let mut vocabulary = if pre::is_byte_level(&json) {
                 bpe::read(&mut json, vocab_size).map_err(in_json)?
             } else if json.model.byte_fallback {
                 // Meta's own tokenizer.model (not SentencePiece's format) stands beside Llama 3's byte-level BPE only.
@@ -113,6 +121,10 @@ pub(super) fn read_into(
             } else {
                 return Err(in_json(TokenizerFault::UnknownAlphabet));
             };
+            if exact_added.is_some() && vocabulary.add_space_prefix.is_some() && !json.pre_tokenizer.is_null() {
+                // Whether spaces become ▁ before or after these tokens are looked for makes a difference.
+                vocabulary.exact_pre.get_or_insert_with(|| pre::exact(&json));
+            }
             let rule = special::TemplateRule::read(&json).map_err(in_json)?;
             (vocabulary, special::Hints { unknown: json.model.unk_token.take(), template: Some(rule) })
         }
@@ -136,6 +148,9 @@ pub(super) fn read_into(
     let mut special = special::Special::find(&vocabulary, &side, specials)?;
     oddities.append(&mut special.oddities);
     write(metadata, vocabulary, special);
+    if let Some(exact) = exact_added {
+        metadata.set("quipu.tokenizer.added_tokens", Value::String(exact.to_string()));
+    }
     chat_template::add(metadata, dir, &side.tokenizer_config)?;
     Ok(oddities)
 }

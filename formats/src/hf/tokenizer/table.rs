@@ -65,11 +65,12 @@ impl Table {
     /// A token whose id has no row in the embedding is left out, as llama.cpp does: many fine-tunes name a padding
     /// token which the model never got.
     pub fn add(&mut self, added: &[AddedToken], score: f32) -> Result<(), TokenizerFault> {
-        for AddedToken { id, content, special } in added {
+        for AddedToken { id, content, special, .. } in added {
             let (id, token) = (*id, content.clone());
             let Some(slot) = self.entries.get_mut(id as usize) else { continue };
-            match self.ids.get(content) {
-                Some(&first) if first != id => return Err(TokenizerFault::TokenTwice { token, first, second: id }),
+            let known = self.ids.get(content).copied();
+            match known {
+                Some(first) if first != id => return Err(TokenizerFault::TokenTwice { token, first, second: id }),
                 Some(_) => {}
                 None => {
                     if let Some(first) = slot {
@@ -79,8 +80,9 @@ impl Table {
                 }
             }
             let ty = if *special { TokenType::Control } else { TokenType::UserDefined };
-            // Readers look for user-defined tokens in the text as the user wrote it, before spaces become ▁.
-            let token = if *special { token } else { token.replace('▁', " ") };
+            // Readers look for user-defined tokens in the text as the user wrote it, before spaces become ▁; but what
+            // merges make of spaces must keep its spelling.
+            let token = if *special || known.is_some() { token } else { token.replace('▁', " ") };
             *slot = Some(Entry { token, ty, score });
         }
         Ok(())

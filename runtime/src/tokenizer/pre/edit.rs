@@ -2,13 +2,16 @@
 //! front.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
+use super::pattern::Pattern;
 use crate::tokenizer::vocab::SPACE;
 
 /// One change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(in crate::tokenizer) enum Edit {
     /// Unicode's normal forms.
     Nfc,
@@ -20,6 +23,20 @@ pub(in crate::tokenizer) enum Edit {
         from: String,
         to: String,
     },
+    /// Every match of a pattern becomes a string.
+    ReplaceMatches {
+        pattern: Pattern,
+        to: String,
+    },
+    /// Small letters, character by character.
+    Lowercase,
+    /// No white space at the beginning, at the end.
+    Strip {
+        left: bool,
+        right: bool,
+    },
+    /// No combining marks.
+    StripAccents,
     /// Puts a string in front.
     Prepend(String),
     /// Puts a character in front of a text that does not begin with it; if `only_first`, only where the whole text
@@ -54,9 +71,30 @@ impl Edit {
             Edit::Nfkc | Edit::Nfkd => 11,
             Edit::Replace { from, to } if from.is_empty() => 1 + 2 * to.len() as u64,
             Edit::Replace { from, to } => to.len().div_ceil(from.len()).max(1) as u64,
+            // Empty matches are left alone.
+            Edit::ReplaceMatches { to, .. } => to.len().max(1) as u64,
+            // U+0130, two bytes, has three when it is small.
+            Edit::Lowercase => 2,
+            Edit::Strip { .. } | Edit::StripAccents => 1,
             Edit::Prepend(prefix) => 1 + prefix.len() as u64,
             Edit::Lead { with, .. } => 1 + with.len_utf8() as u64,
         }
+    }
+
+    /// Whether the first character that is left always comes of the first that was there.
+    pub(in crate::tokenizer) fn keeps_beginning(&self) -> bool {
+        match self {
+            Edit::Replace { from, to } => from.chars().count() == 1 && !to.is_empty(),
+            Edit::ReplaceMatches { .. } | Edit::Strip { .. } | Edit::StripAccents => false,
+            _ => true,
+        }
+    }
+
+    /// What [`Edit::Strip`] leaves of `text`.
+    pub(super) fn stripped(text: &str, left: bool, right: bool) -> Range<usize> {
+        let start = if left { text.len() - text.trim_start().len() } else { 0 };
+        let end = if right { text.trim_end().len() } else { text.len() };
+        start..end.max(start)
     }
 
     /// The changed text; `first` says whether the text is where everything begins.
@@ -69,11 +107,28 @@ impl Edit {
             Edit::Nfkc => text.nfkc().collect::<String>().into(),
             Edit::Nfkd => text.nfkd().collect::<String>().into(),
             Edit::Replace { from, to } if text.contains(from) => text.replace(from, to).into(),
-            Edit::Prepend(prefix) => format!("{prefix}{text}").into(),
+            Edit::ReplaceMatches { pattern, to } => {
+                let mut replaced = String::with_capacity(text.len());
+                let mut at = 0;
+                for found in pattern.find_iter(&text).filter(|found| !found.is_empty()) {
+                    replaced.push_str(&text[at..found.start]);
+                    replaced.push_str(to);
+                    at = found.end;
+                }
+                replaced.push_str(&text[at..]);
+                replaced.into()
+            }
+            Edit::Lowercase => text.chars().flat_map(char::to_lowercase).collect::<String>().into(),
+            Edit::Strip { left, right } => {
+                let stripped = Edit::stripped(&text, *left, *right);
+                if stripped == (0..text.len()) { text } else { text[stripped].to_string().into() }
+            }
+            Edit::StripAccents => text.chars().filter(|&c| !is_combining_mark(c)).collect::<String>().into(),
+            Edit::Prepend(prefix) if !text.is_empty() => format!("{prefix}{text}").into(),
             Edit::Lead { with, only_first } if !text.starts_with(*with) && (first || !only_first) => {
                 format!("{with}{text}").into()
             }
-            Edit::Replace { .. } | Edit::Lead { .. } => text,
+            Edit::Replace { .. } | Edit::Prepend(_) | Edit::Lead { .. } => text,
         }
     }
 }
@@ -92,6 +147,16 @@ mod tests {
             (Edit::Nfkd, "é²", "e\u{301}2", "e\u{301}2"),
             (Edit::escape_spaces(), " a  b", "▁a▁▁b", "▁a▁▁b"),
             (Edit::Prepend("▁".into()), "▁a", "▁▁a", "▁▁a"),
+            (Edit::Lowercase, "AÉİ", "aéi\u{307}", "aéi\u{307}"),
+            (Edit::Strip { left: true, right: false }, " \u{3000}a ", "a ", "a "),
+            (Edit::Strip { left: true, right: true }, " ", "", ""),
+            (Edit::StripAccents, "e\u{301}é", "eé", "eé"),
+            (
+                Edit::ReplaceMatches { pattern: Pattern::new(r"\s{2,}").unwrap(), to: "_".into() },
+                "a   b c",
+                "a_b c",
+                "a_b c",
+            ),
             (lead(false), "a", "▁a", "▁a"),
             (lead(false), "▁a", "▁a", "▁a"),
             (lead(true), "a", "▁a", "a"),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::edit::Edit;
 use super::words::GPT2;
-use super::{Behavior, Chosen, Pretokenizer, Step};
+use super::{Behavior, Chosen, Pretokenizer, Stage, Step, pattern};
 use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::vocab::{SPACE, Spelling};
 
@@ -57,6 +57,14 @@ enum Normalizer {
     Nfkc,
     #[serde(rename = "NFKD")]
     Nfkd,
+    Lowercase,
+    Strip {
+        #[serde(default = "yes")]
+        strip_left: bool,
+        #[serde(default = "yes")]
+        strip_right: bool,
+    },
+    StripAccents,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +102,13 @@ enum Component {
         #[serde(default = "yes")]
         split: bool,
     },
+    CharDelimiterSplit {
+        delimiter: char,
+    },
+    FixedLength {
+        length: usize,
+    },
+    BertPreTokenizer,
     Whitespace,
     WhitespaceSplit,
 }
@@ -124,13 +139,19 @@ pub(in crate::tokenizer) fn read(json: &str, spelling: Spelling) -> Result<Chose
     if let Some(component) = description.pre_tokenizer {
         reader.component(component)?;
     }
-    let Pretokenizer { edits, steps } = &reader.pretokenizer;
-    if edits.len().max(steps.len()) > MAX_STEPS {
+    let pretokenizer = &reader.pretokenizer;
+    let steps: usize = pretokenizer.stages.iter().map(|stage| stage.steps.len()).sum();
+    if pretokenizer.edits().count().max(steps) > MAX_STEPS {
         return Err(unsupported(format!("more than {MAX_STEPS} normalizers or pre-tokenizers")));
     }
-    let growth = edits.iter().fold(1u64, |growth, edit| growth.saturating_mul(edit.growth()));
+    let growth = pretokenizer.edits().fold(1u64, |growth, edit| growth.saturating_mul(edit.growth()));
     if growth > MAX_GROWTH {
         return Err(TokenizerError::Growth { growth, limit: MAX_GROWTH });
+    }
+    let asks_for_first = |edit: &Edit| matches!(edit, Edit::Lead { only_first: true, .. });
+    if pretokenizer.edits().any(asks_for_first) && !pretokenizer.normalizers.iter().all(Edit::keeps_beginning) {
+        // There `tokenizers` compares offsets that such a normalizer has moved.
+        return Err(unsupported("Metaspace with `first` after a normalizer that takes characters away"));
     }
     match (spelling, reader.byte_level) {
         (Spelling::ByteLevel, false) => return Err(unsupported("byte-level BPE without ByteLevel")),
@@ -171,28 +192,61 @@ impl Reader {
         if value.is_null() {
             return Ok(());
         }
-        let known = ["Sequence", "Prepend", "Replace", "NFC", "NFD", "NFKC", "NFKD"];
+        let known =
+            ["Sequence", "Prepend", "Replace", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents"];
         let edit = match typed(value, "normalizer", &known)? {
             Normalizer::Sequence { normalizers } => {
                 return normalizers.into_iter().try_for_each(|normalizer| self.normalizer(normalizer));
             }
             Normalizer::Prepend { prepend } => Edit::Prepend(prepend),
             Normalizer::Replace { pattern: Pattern::String(from), content: to } => Edit::Replace { from, to },
-            Normalizer::Replace { pattern: Pattern::Regex(pattern), .. } => {
-                return Err(unsupported(format!("the normalizer Replace with the pattern `{pattern}`")));
+            Normalizer::Replace { pattern: Pattern::Regex(pattern), content: to } => {
+                Edit::ReplaceMatches { pattern: pattern::Pattern::new(&pattern)?, to }
             }
             Normalizer::Nfc => Edit::Nfc,
             Normalizer::Nfd => Edit::Nfd,
             Normalizer::Nfkc => Edit::Nfkc,
             Normalizer::Nfkd => Edit::Nfkd,
+            Normalizer::Lowercase => Edit::Lowercase,
+            Normalizer::Strip { strip_left: left, strip_right: right } => Edit::Strip { left, right },
+            Normalizer::StripAccents => Edit::StripAccents,
         };
-        self.pretokenizer.edits.push(edit);
+        self.pretokenizer.normalizers.push(edit);
         Ok(())
     }
 
+    /// The stage that the next step belongs to.
+    fn stage(&mut self) -> &mut Stage {
+        let stages = &mut self.pretokenizer.stages;
+        if stages.is_empty() {
+            stages.push(Stage::default());
+        }
+        let last = stages.len() - 1;
+        &mut stages[last]
+    }
+
+    /// An edit of every piece that the steps so far leave.
+    fn edit(&mut self, edit: Edit) {
+        if !self.stage().steps.is_empty() {
+            self.pretokenizer.stages.push(Stage::default());
+        }
+        self.stage().edits.push(edit);
+    }
+
     fn component(&mut self, value: Value) -> Result<(), TokenizerError> {
-        let known =
-            ["Sequence", "Split", "ByteLevel", "Digits", "Punctuation", "Metaspace", "Whitespace", "WhitespaceSplit"];
+        let known = [
+            "Sequence",
+            "Split",
+            "ByteLevel",
+            "Digits",
+            "Punctuation",
+            "Metaspace",
+            "CharDelimiterSplit",
+            "FixedLength",
+            "BertPreTokenizer",
+            "Whitespace",
+            "WhitespaceSplit",
+        ];
         let name = value["type"].as_str().unwrap_or_default().to_string();
         let component = typed(value, "pre-tokenizer", &known)?;
         let allowed_late = match &component {
@@ -203,7 +257,6 @@ impl Reader {
         if self.byte_level && !allowed_late {
             return Err(unsupported(format!("{name} after ByteLevel")));
         }
-        let cut_before = !self.pretokenizer.steps.is_empty();
         let step = match component {
             Component::Sequence { pretokenizers } => {
                 return pretokenizers.into_iter().try_for_each(|component| self.component(component));
@@ -215,12 +268,9 @@ impl Reader {
                 Step::literal(text, behavior, invert)
             }
             Component::ByteLevel { add_prefix_space, use_regex } => {
-                if add_prefix_space && cut_before {
-                    return Err(unsupported("ByteLevel with add_prefix_space after another component"));
-                }
                 self.byte_level = true;
                 if add_prefix_space {
-                    self.pretokenizer.edits.push(Edit::Lead { with: ' ', only_first: false });
+                    self.edit(Edit::Lead { with: ' ', only_first: false });
                 }
                 if !use_regex {
                     return Ok(());
@@ -229,16 +279,26 @@ impl Reader {
             }
             Component::Digits { individual_digits: true } => Step::isolate(r"\p{N}")?,
             Component::Digits { individual_digits: false } => Step::isolate(r"\p{N}+")?,
-            Component::Punctuation { behavior } => Step::regex(r"[\p{P}!-/:-@\[-`{-~]", behavior, false)?,
+            Component::Punctuation { behavior } => Step::regex(PUNCTUATION, behavior, false)?,
+            Component::CharDelimiterSplit { delimiter } => Step::literal(delimiter.into(), Behavior::Removed, false),
+            Component::FixedLength { length } if (1..=1000).contains(&length) => {
+                Step::isolate(&format!(r"[\s\S]{{1,{length}}}"))?
+            }
+            Component::FixedLength { length } => return Err(unsupported(format!("FixedLength of {length}"))),
+            Component::BertPreTokenizer => {
+                let spaces = Step::regex(r"\s", Behavior::Removed, false)?;
+                self.stage().steps.push(spaces);
+                Step::isolate(PUNCTUATION)?
+            }
             Component::Metaspace { replacement, prepend_scheme, add_prefix_space, split } => {
-                if replacement != SPACE || cut_before {
-                    return Err(unsupported("Metaspace with another character or after another component"));
+                if replacement != SPACE {
+                    return Err(unsupported("Metaspace with another character"));
                 }
-                self.pretokenizer.edits.push(Edit::escape_spaces());
+                self.edit(Edit::escape_spaces());
                 let older = if add_prefix_space { Scheme::Always } else { Scheme::Never };
                 let scheme = prepend_scheme.unwrap_or(older);
                 if scheme != Scheme::Never {
-                    self.pretokenizer.edits.push(Edit::Lead { with: SPACE, only_first: scheme == Scheme::First });
+                    self.edit(Edit::Lead { with: SPACE, only_first: scheme == Scheme::First });
                 }
                 if !split {
                     return Ok(());
@@ -248,10 +308,13 @@ impl Reader {
             Component::Whitespace => Step::regex(r"\w+|[^\w\s]+", Behavior::Removed, true)?,
             Component::WhitespaceSplit => Step::regex(r"\s", Behavior::Removed, false)?,
         };
-        self.pretokenizer.steps.push(step);
+        self.stage().steps.push(step);
         Ok(())
     }
 }
+
+/// What Unicode or ASCII has for punctuation.
+const PUNCTUATION: &str = r"[\p{P}!-/:-@\[-`{-~]";
 
 /// Whether `pattern` is made of digits alone (`[0-9][0-9][0-9]`, `[0-9]{1,3}`): it means the same in GPT-2's alphabet.
 fn is_of_ascii_digits(pattern: &str) -> bool {
@@ -270,7 +333,10 @@ mod tests {
         });
         let pretokenizer = read(&json.to_string(), spelling).unwrap().pretokenizer;
         let mut words = Vec::new();
-        pretokenizer.split(&pretokenizer.edit(text, first), &mut |word| words.push(word.to_string()));
+        let text = pretokenizer.normalize(text);
+        for piece in pretokenizer.pieces(&text, first) {
+            pretokenizer.split(&piece, &mut |word| words.push(word.to_string()));
+        }
         words
     }
 
@@ -327,12 +393,8 @@ mod tests {
         let error = |json: Value, spelling| read(&json.to_string(), spelling).map(|_| ()).unwrap_err().to_string();
         let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false});
         let cases = [
-            (json!({"normalizer": {"type": "Lowercase"}, "pre_tokenizer": byte_level}), "the normalizer Lowercase"),
-            (
-                json!({"normalizer": {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}}),
-                "Replace with the pattern ` {2,}`",
-            ),
-            (json!({"pre_tokenizer": {"type": "BertPreTokenizer"}}), "the pre-tokenizer BertPreTokenizer"),
+            (json!({"normalizer": {"type": "Nmt"}, "pre_tokenizer": byte_level}), "the normalizer Nmt"),
+            (json!({"pre_tokenizer": {"type": "UnicodeScripts"}}), "the pre-tokenizer UnicodeScripts"),
             (json!({"pre_tokenizer": {"type": "Digits"}}), "without ByteLevel"),
             (
                 json!({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [byte_level, {"type": "Digits"}]}}),

@@ -1,6 +1,7 @@
 //! Pre-tokenisation: before pairs are merged, text is normalised and cut into words, and no merge crosses a cut.
 //!
-//! A [`Pretokenizer`] is a list of edits and a list of steps, each of which cuts the pieces that the one before left.
+//! A [`Pretokenizer`] is a list of edits and a list of steps, each of which cuts the pieces that the one before left;
+//! where edits follow cuts, that several times over.
 //! It comes from the table of names in [`presets`], or from the description that [`hugging_face`] reads. Patterns in
 //! daily use have splitters written by hand ([`words`]); the others run as regular expressions.
 
@@ -9,6 +10,7 @@ mod edit;
 pub(super) mod hugging_face;
 mod pattern;
 pub(super) mod presets;
+mod trusted;
 mod words;
 
 use std::borrow::Cow;
@@ -17,6 +19,7 @@ use std::ops::Range;
 use super::error::TokenizerError;
 pub(super) use edit::Edit;
 use pattern::Pattern;
+pub(super) use trusted::Trusted;
 use words::WordRule;
 
 /// What becomes of the text that a step's pattern matches, in the terms of Hugging Face's `tokenizers`.
@@ -50,11 +53,20 @@ pub(super) struct Step {
     invert: bool,
 }
 
+/// Edits of each piece of a text, and cuts through what they leave.
+#[derive(Debug, Default)]
+pub(super) struct Stage {
+    pub(super) edits: Vec<Edit>,
+    pub(super) steps: Vec<Step>,
+}
+
 /// How a model's words are found.
 #[derive(Debug, Default)]
 pub(super) struct Pretokenizer {
-    pub(super) edits: Vec<Edit>,
-    pub(super) steps: Vec<Step>,
+    /// Edits of the text between added tokens, before those are looked for that stand in edited text.
+    pub(super) normalizers: Vec<Edit>,
+    /// One after the other; nearly all models have one at most.
+    pub(super) stages: Vec<Stage>,
 }
 
 /// A pre-tokenizer and what its source says about the rest of the tokenizer.
@@ -162,15 +174,52 @@ impl Step {
 }
 
 impl Pretokenizer {
-    /// The edited text; `first` says whether it is where everything begins.
-    pub(super) fn edit<'t>(&self, text: &'t str, first: bool) -> Cow<'t, str> {
-        self.edits.iter().fold(Cow::Borrowed(text), |text, edit| edit.apply(text, first))
+    /// All edits.
+    pub(super) fn edits(&self) -> impl Iterator<Item = &Edit> {
+        self.normalizers.iter().chain(self.stages.iter().flat_map(|stage| &stage.edits))
     }
 
-    /// Calls `word` with each word of the edited `text`, in order; none is empty.
-    pub(super) fn split<'t>(&self, text: &'t str, word: &mut dyn FnMut(&'t str)) {
-        run(&self.steps, text, word);
+    /// The text as normalizers leave it.
+    pub(super) fn normalize<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        apply(&self.normalizers, Cow::Borrowed(text), true)
     }
+
+    /// The same of a text of which parts are trusted.
+    pub(super) fn normalize_trusted(&self, text: Trusted) -> Trusted {
+        text.edited(&self.normalizers)
+    }
+
+    /// The pieces of the normalised `text` that [`Pretokenizer::split`] cuts into words: what all but the last cuts
+    /// leave. `first` says whether `text` is where everything begins.
+    pub(super) fn pieces<'t>(&self, text: &'t str, first: bool) -> Vec<Cow<'t, str>> {
+        // Each with whether everything begins with its first character: what was dropped before it counts.
+        let mut pieces = vec![(Cow::Borrowed(text), first)];
+        let mut cuts: &[Step] = &[];
+        for stage in &self.stages {
+            if !cuts.is_empty() {
+                let mut cut: Vec<(Cow<'t, str>, bool)> = Vec::new();
+                for (piece, begins) in &pieces {
+                    run(cuts, piece, &mut |part| {
+                        let begins = *begins && part.as_ptr() == piece.as_ptr();
+                        cut.push((Cow::Owned(part.to_string()), begins));
+                    });
+                }
+                pieces = cut;
+            }
+            pieces = pieces.into_iter().map(|(piece, begins)| (apply(&stage.edits, piece, begins), begins)).collect();
+            cuts = &stage.steps;
+        }
+        pieces.into_iter().map(|(piece, _)| piece).collect()
+    }
+
+    /// Calls `word` with each word of a piece, in order; none is empty.
+    pub(super) fn split<'t>(&self, piece: &'t str, word: &mut dyn FnMut(&'t str)) {
+        run(self.stages.last().map_or(&[], |stage| &stage.steps), piece, word);
+    }
+}
+
+fn apply<'t>(edits: &[Edit], text: Cow<'t, str>, first: bool) -> Cow<'t, str> {
+    edits.iter().fold(text, |text, edit| edit.apply(text, first))
 }
 
 fn run<'t>(steps: &[Step], text: &'t str, word: &mut dyn FnMut(&'t str)) {
@@ -187,7 +236,8 @@ mod tests {
 
     fn split(step: Step, text: &str) -> Vec<String> {
         let mut words = Vec::new();
-        let pretokenizer = Pretokenizer { steps: vec![step], ..Pretokenizer::default() };
+        let stages = vec![Stage { edits: Vec::new(), steps: vec![step] }];
+        let pretokenizer = Pretokenizer { normalizers: Vec::new(), stages };
         pretokenizer.split(text, &mut |word| words.push(word.to_string()));
         words
     }

@@ -7,7 +7,7 @@
 
 use super::edit::Edit;
 use super::words::{GPT2, LLAMA3, QWEN2};
-use super::{Chosen, Pretokenizer, Step};
+use super::{Chosen, Pretokenizer, Stage, Step};
 use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::vocab::SPACE;
 
@@ -188,16 +188,16 @@ pub(in crate::tokenizer) fn find(name: &str) -> Result<Chosen, TokenizerError> {
         return Err(TokenizerError::UnknownPre { name: name.into(), known: known.join(", ") });
     };
     let steps = preset.patterns.iter().map(|pattern| Step::isolate(pattern)).collect::<Result<_, _>>()?;
-    let edits = if NFC.contains(&name) { vec![Edit::Nfc] } else { Vec::new() };
-    let pretokenizer = Pretokenizer { edits, steps };
+    let normalizers = if NFC.contains(&name) { vec![Edit::Nfc] } else { Vec::new() };
+    let pretokenizer = Pretokenizer { normalizers, stages: vec![Stage { edits: Vec::new(), steps }] };
     Ok(Chosen { pretokenizer, ignore_merges: preset.ignore_merges, add_bos: preset.add_bos })
 }
 
 /// What SentencePiece does to text, for all models of its kind that do not say otherwise.
 pub(in crate::tokenizer) fn sentence_piece(add_space_prefix: bool) -> Chosen {
     let prefix = add_space_prefix.then(|| Edit::Prepend(SPACE.into()));
-    let edits = prefix.into_iter().chain([Edit::escape_spaces()]).collect();
-    let pretokenizer = Pretokenizer { edits, steps: Vec::new() };
+    let normalizers = prefix.into_iter().chain([Edit::escape_spaces()]).collect();
+    let pretokenizer = Pretokenizer { normalizers, stages: Vec::new() };
     Chosen { pretokenizer, ignore_merges: false, add_bos: true }
 }
 

@@ -17,7 +17,7 @@ use search::Search;
 
 /// A compiled pattern.
 #[derive(Debug)]
-pub(super) struct Pattern(Programs);
+pub(in crate::tokenizer) struct Pattern(Programs);
 
 impl Pattern {
     /// # Errors
