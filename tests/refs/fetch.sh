@@ -6,6 +6,7 @@
 #   DIR/venv           Python with transformers, torch (CPU), tokenizers, gguf, llama.cpp (requirements.txt); about 2 GB
 #   DIR/smollm2.gguf   SmolLM2-135M-Instruct in Q4_1, a real chat model of 98 MB (Apache-2.0)
 #   DIR/checkpoints    random Hugging Face checkpoints with the logits that transformers computes (make_checkpoints.py)
+#   DIR/variants.json  a thousand random tokenizers and what Hugging Face's make of texts (tokenizer_variants.py)
 #   DIR/tokenizer.json, DIR/templates.json
 #                      what Hugging Face makes of Llama 3's vocabulary and templates, which are not ours to ship; only where
 #                      $QUIPU_SHARED (by default the directory `shared` beside the workspace) has them
@@ -86,6 +87,7 @@ if make_venv; then
   # A script that has changed may know more of them; those that are there stay.
   made=checkpoints/made-$(sha256sum "$here/make_checkpoints.py" | cut -c1-16)
   make "$made" "$here/make_checkpoints.py" "$dir/checkpoints" && touch "$dir/$made"
+  make variants.json "$here/tokenizer_variants.py" "$dir/variants.json"
   if [ -d "$shared/data/llama3-hf" ]; then
     make tokenizer.json "$here/tokenizer_reference.py" "$shared/data/llama3-hf/tokenizer.json" "$dir/tokenizer.json" \
       --text "$shared/data/text/wiki.test.raw"
