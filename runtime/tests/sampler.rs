@@ -53,6 +53,26 @@ fn draws_follow_the_softmax() {
 }
 
 #[test]
+fn a_bias_is_added_to_its_logits() {
+    let logits = [0.3f32, -1.0, 2.0, 0.0, 1.2, -0.5];
+    let bias = vec![(2, -1.5f32), (0, 0.7), (4, f32::NEG_INFINITY), (77, 5.0)];
+    let mut biased = logits;
+    (biased[2], biased[0], biased[4]) = (logits[2] - 1.5, logits[0] + 0.7, f32::NEG_INFINITY);
+    let draws = |options: SamplerOptions, logits: &[f32]| {
+        let mut sampler = Sampler::new(options).unwrap();
+        (0..500).map(|_| sampler.sample(logits).unwrap()).collect::<Vec<_>>()
+    };
+    for options in [plain(), plain().top_k(3), plain().top_p(0.8), SamplerOptions::greedy()] {
+        assert_eq!(draws(options.clone().logit_bias(bias.clone()), &logits), draws(options, &biased));
+    }
+    assert_eq!(draws(SamplerOptions::greedy().logit_bias(vec![(1, 100.0)]), &logits)[0], 1);
+    for wrong in [f32::NAN, f32::INFINITY] {
+        let refused = Sampler::new(plain().logit_bias(vec![(1, wrong)]));
+        assert!(matches!(refused, Err(SamplerError::Option { option: "logit_bias", .. })));
+    }
+}
+
+#[test]
 fn truncation_keeps_what_its_rule_keeps() {
     let logits = logits_of(&[0.05, 0.4, 0.1, 0.25, 0.2]);
     assert_eq!(support(plain(), &logits), [0, 1, 2, 3, 4]);

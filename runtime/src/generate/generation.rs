@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::GenerateError;
 use super::options::{GenerateOptions, StopReason};
-use crate::sampler::{Sampler, SamplerError, StopMatcher, log_probability};
+use crate::sampler::{Sampler, SamplerError, StopMatcher, log_probability, top_log_probabilities};
 use crate::tokenizer::{TextStream, Tokenizer};
 
 /// One token written.
@@ -19,6 +19,9 @@ pub struct Token {
     /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature;
     /// if [`GenerateOptions::logprobs`] asked for it.
     pub logprob: Option<f64>,
+    /// The likeliest tokens in its place with the logarithms of their probabilities, the likeliest first: as many as
+    /// [`GenerateOptions::top_logprobs`] asked for.
+    pub top_logprobs: Vec<(u32, f64)>,
 }
 
 /// A text being written: a state machine that knows no engine.
@@ -40,6 +43,7 @@ pub struct Generation {
     context: usize,
     stop_tokens: Arc<[u32]>,
     logprobs: bool,
+    top_logprobs: usize,
     writer: Writer,
 }
 
@@ -91,6 +95,7 @@ impl Generation {
             context,
             stop_tokens: options.stop_tokens.as_slice().into(),
             logprobs: options.logprobs,
+            top_logprobs: options.top_logprobs,
             writer: Writer { sampler, stops, stream, left: options.max_tokens, stop: None },
         })
     }
@@ -157,6 +162,10 @@ impl Generation {
             return Ok(None);
         }
         let logprob = self.logprobs.then(|| log_probability(logits, id));
+        let top_logprobs = match self.top_logprobs {
+            0 => Vec::new(),
+            n => top_log_probabilities(logits, n),
+        };
         writer.sampler.accept(id);
         self.tokens.push(id);
         let (text, stopped) = writer.stops.push(&writer.stream.push(id));
@@ -169,7 +178,7 @@ impl Generation {
         } else if self.tokens.len() > self.context {
             writer.stop = Some(StopReason::ContextFull);
         }
-        Ok(Some(Token { id, text, logprob }))
+        Ok(Some(Token { id, text, logprob, top_logprobs }))
     }
 
     /// Why the text has ended, if it has.

@@ -18,6 +18,8 @@ pub struct GenerateOptions {
     pub max_tokens: Option<usize>,
     /// Whether to tell how likely each token was. That costs a pass over the vocabulary for each.
     pub logprobs: bool,
+    /// How many of the likeliest tokens to tell in each place; 0 for none.
+    pub top_logprobs: usize,
 }
 
 impl GenerateOptions {
@@ -33,6 +35,7 @@ setters!(GenerateOptions {
     stop_tokens: impl Into<Vec<u32>>,
     max_tokens: impl Into<Option<usize>>,
     logprobs: bool,
+    top_logprobs: usize,
 });
 
 /// Why a text ended.

@@ -59,8 +59,9 @@ impl<'a> Candidates<'a> {
         Candidates { logits, buffers, form: Form::Logits }
     }
 
-    /// Replaces the logit `l` of each token of `counts` by `f(l, count)`, which may be -∞ but neither NaN nor +∞.
-    pub(super) fn adjust(&mut self, counts: &HashMap<u32, u32>, f: impl Fn(f32, u32) -> f32) {
+    /// Replaces the logit `l` of each token of `known` by `f(l, what is known of it)`, which may be -∞ but neither NaN
+    /// nor +∞.
+    pub(super) fn adjust<T: Copy>(&mut self, known: &HashMap<u32, T>, f: impl Fn(f32, T) -> f32) {
         let Buffers { changed, list } = &mut *self.buffers;
         if self.form == Form::Logits {
             changed.clear();
@@ -68,15 +69,15 @@ impl<'a> Candidates<'a> {
             self.form = Form::Changed;
         }
         if self.form == Form::Changed {
-            for (&id, &count) in counts {
+            for (&id, &known) in known {
                 if let Some(logit) = changed.get_mut(id as usize) {
-                    *logit = f(*logit, count);
+                    *logit = f(*logit, known);
                 }
             }
         } else {
             for candidate in list.iter_mut() {
-                if let Some(&count) = counts.get(&candidate.id) {
-                    candidate.logit = f(candidate.logit, count);
+                if let Some(&known) = known.get(&candidate.id) {
+                    candidate.logit = f(candidate.logit, known);
                 }
             }
             list.retain(|c| c.logit > f32::NEG_INFINITY);

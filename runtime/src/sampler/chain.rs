@@ -6,13 +6,13 @@ use super::error::SamplerError;
 use super::options::SamplerOptions;
 use super::random::Xoshiro256PlusPlus;
 use super::step::Step;
-use super::{min_p, penalties, top_k, top_p};
+use super::{logit_bias, min_p, penalties, top_k, top_p};
 
 /// Makes a step from the options: none if they leave it nothing to do.
 type MakeStep = fn(&SamplerOptions) -> Result<Option<Box<dyn Step>>, SamplerError>;
 
 /// All steps before the draw, in the order in which they are taken: llama.cpp's.
-const CHAIN: &[MakeStep] = &[penalties::step, top_k::step, top_p::step, min_p::step];
+const CHAIN: &[MakeStep] = &[logit_bias::step, penalties::step, top_k::step, top_p::step, min_p::step];
 
 /// Chooses tokens; remembers what its steps must know of the text.
 ///

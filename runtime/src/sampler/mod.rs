@@ -1,8 +1,9 @@
 //! From logits to a token: penalties, truncation, temperature, a seeded draw. And where a text stops.
 //!
-//! The steps and their order are those of llama.cpp's default chain: penalties → top-k → top-p → min-p → temperature →
-//! draw. The result is the same on every machine: candidates are ordered by (logit descending, id ascending), sums run
-//! in a fixed order in f64, `exp` and `log` are `libm`'s pure-Rust ones, and the generator is xoshiro256++.
+//! The steps and their order are those of llama.cpp's default chain: logit bias → penalties → top-k → top-p → min-p →
+//! temperature → draw. The result is the same on every machine: candidates are ordered by (logit descending, id
+//! ascending), sums run in a fixed order in f64, `exp` and `log` are `libm`'s pure-Rust ones, and the generator is
+//! xoshiro256++.
 //!
 //! A step is a file that implements `Step` (`step.rs`) and a line in the list of `chain.rs`, whose order is that of the
 //! steps.
@@ -25,6 +26,7 @@ mod candidates;
 mod chain;
 mod draw;
 mod error;
+mod logit_bias;
 mod min_p;
 mod options;
 mod penalties;

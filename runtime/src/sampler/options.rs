@@ -24,6 +24,8 @@ pub struct SamplerOptions {
     pub presence_penalty: f32,
     /// How many of the last tokens the penalties look at; 0 turns them off.
     pub repeat_last_n: usize,
+    /// Added to the logits of these tokens before all else, a number each; −∞ excludes a token.
+    pub logit_bias: Vec<(u32, f32)>,
     /// The seed of the random numbers.
     pub seed: u64,
 }
@@ -39,6 +41,7 @@ impl Default for SamplerOptions {
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             repeat_last_n: 64,
+            logit_bias: Vec::new(),
             seed: 0,
         }
     }
@@ -53,6 +56,7 @@ setters!(SamplerOptions {
     frequency_penalty: f32,
     presence_penalty: f32,
     repeat_last_n: usize,
+    logit_bias: Vec<(u32, f32)>,
     seed: u64,
 });
 

@@ -178,6 +178,11 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
+    /// The seed, if one is given.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
     /// The sampler's options, with a seed.
     pub fn options(&self) -> SamplerOptions {
         SamplerOptions::default()
@@ -216,6 +221,21 @@ pub fn token_limit(text: &str) -> Result<Option<usize>, String> {
         "-1" => Ok(None),
         text => text.parse().map(Some).map_err(|_| "expected a number, or -1 for no limit".into()),
     }
+}
+
+/// A number of bytes, with K, M, G or T for thousands of thousands.
+pub fn byte_count(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" => Some(1),
+        "K" => Some(1_000),
+        "M" => Some(1_000_000),
+        "G" => Some(1_000_000_000),
+        "T" => Some(1_000_000_000_000),
+        _ => None,
+    };
+    let size = unit.and_then(|unit: u64| unit.checked_mul(digits.parse().ok()?)).filter(|size| *size > 0);
+    size.ok_or_else(|| "expected a number of bytes, such as 500M or 2G".into())
 }
 
 /// The file that [`text`] reads, or stdin without one, which may be a file as well.

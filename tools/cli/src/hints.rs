@@ -10,6 +10,7 @@ use quipu_runtime::calibration::CalibrationError;
 use quipu_runtime::chat::ChatError;
 use quipu_runtime::generate::GenerateError;
 use quipu_runtime::{EngineError, LoadError, WeightsError};
+use quipu_server::server::ServeError;
 
 use crate::visible::visible_message;
 
@@ -48,7 +49,8 @@ fn of(error: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| error.downcast_ref().and_then(weights))
         .or_else(|| error.downcast_ref().and_then(convert))
         .or_else(|| error.downcast_ref().and_then(imatrix))
-        .or_else(|| error.downcast_ref().and_then(chat));
+        .or_else(|| error.downcast_ref().and_then(chat))
+        .or_else(|| error.downcast_ref().and_then(serve));
     fixed.map(String::from).or_else(|| error.downcast_ref().and_then(measure))
 }
 
@@ -98,6 +100,14 @@ fn chat(error: &ChatError) -> Option<&'static str> {
     match error {
         ChatError::NoTemplate => Some("; use `quipu run`, or give a template with --template FILE"),
         ChatError::TooLong { .. } => Some(MORE_ROOM),
+        _ => None,
+    }
+}
+
+fn serve(error: &ServeError) -> Option<&'static str> {
+    match error {
+        ServeError::Open { .. } => Some("; give one with --api-key-file FILE or QUIPU_API_KEY, or say --insecure"),
+        ServeError::Bind { .. } => Some("; --port N takes another one, and 0 any that is free"),
         _ => None,
     }
 }

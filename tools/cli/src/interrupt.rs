@@ -23,6 +23,8 @@ static LISTENER: Mutex<Option<Listener>> = Mutex::new(None);
 struct Listener {
     only_ctrl_c: bool,
     cancel: Cancel,
+    /// What is woken.
+    wake: Option<Box<dyn Fn() + Send>>,
 }
 
 fn listener() -> MutexGuard<'static, Option<Listener>> {
@@ -54,7 +56,10 @@ pub fn exit_code() -> u8 {
 fn heard(signal: i32) {
     SIGNAL.store(signal, Ordering::SeqCst);
     match &*listener() {
-        Some(l) if (signal == CTRL_C || !l.only_ctrl_c) && !l.cancel.cancelled() => l.cancel.cancel(),
+        Some(l) if (signal == CTRL_C || !l.only_ctrl_c) && !l.cancel.cancelled() => {
+            l.cancel.cancel();
+            l.wake.iter().for_each(|wake| wake());
+        }
         _ => end(),
     }
 }
@@ -93,17 +98,22 @@ pub fn set_up() -> Result<(), ctrlc::Error> {
 
 /// While the returned value lives, the signals only set a flag.
 pub fn listen() -> Listening {
-    begin(false)
+    begin(false, None)
+}
+
+/// As [`listen`], and the first signal calls `wake`.
+pub fn listen_and_wake(wake: impl Fn() + Send + 'static) -> Listening {
+    begin(false, Some(Box::new(wake)))
 }
 
 /// While the returned value lives, Ctrl-C only sets a flag. The other signals still end the process at once.
 pub fn listen_to_ctrl_c() -> Listening {
-    begin(true)
+    begin(true, None)
 }
 
-fn begin(only_ctrl_c: bool) -> Listening {
+fn begin(only_ctrl_c: bool, wake: Option<Box<dyn Fn() + Send>>) -> Listening {
     let cancel = Cancel::new();
-    *listener() = Some(Listener { only_ctrl_c, cancel: cancel.clone() });
+    *listener() = Some(Listener { only_ctrl_c, cancel: cancel.clone(), wake });
     Listening(cancel)
 }
 

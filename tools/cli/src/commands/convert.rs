@@ -9,6 +9,7 @@ use quipu_formats::imatrix::Imatrix;
 use quipu_measure::{CalibrateOn, QuantizeOptions, Types, quantize};
 use quipu_quant::TensorType;
 
+use crate::args::byte_count;
 use crate::watch::Watch;
 use crate::{args, model, talk};
 
@@ -77,7 +78,7 @@ pub struct RoundingArgs {
     /// Write the model in parts of at most SIZE bytes each (500M, 2G: thousands of thousands), called
     /// NAME-00001-of-00003.gguf and so on, as llama-gguf-split's are. Give the first part to whoever reads the model.
     /// No tensor is cut, so one that is larger has a larger part
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = byte_count)]
     split_size: Option<u64>,
 }
 
@@ -135,21 +136,6 @@ pub fn parse_type(name: &str) -> Result<TypeRule, String> {
 fn parse_bits(text: &str) -> Result<f64, String> {
     let bits = text.parse().ok().filter(|bits: &f64| *bits > 0.0 && bits.is_finite());
     bits.ok_or_else(|| "expected a number of bits, such as 4.5".into())
-}
-
-/// A number of bytes, with K, M, G or T for thousands of thousands.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" => Some(1),
-        "K" => Some(1_000),
-        "M" => Some(1_000_000),
-        "G" => Some(1_000_000_000),
-        "T" => Some(1_000_000_000_000),
-        _ => None,
-    };
-    let size = unit.and_then(|unit: u64| unit.checked_mul(digits.parse().ok()?)).filter(|size| *size > 0);
-    size.ok_or_else(|| "expected a number of bytes, such as 500M or 2G".into())
 }
 
 /// `PATTERN=TYPE`.

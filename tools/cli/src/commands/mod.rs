@@ -13,6 +13,7 @@ mod perplexity;
 mod quantize;
 mod run;
 mod score;
+mod serve;
 mod tokenize;
 mod tuning;
 
@@ -23,6 +24,7 @@ use clap::Subcommand;
 pub enum Command {
     Run(run::Args),
     Chat(chat::Args),
+    Serve(serve::Args),
     Convert(convert::Args),
     Quantize(quantize::Args),
     Imatrix(imatrix::Args),
@@ -41,6 +43,7 @@ pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Quantize(args) => quantize::run(args),
         Command::Imatrix(args) => imatrix::run(args),

@@ -20,6 +20,8 @@ mod outputs;
 mod run;
 mod score;
 #[cfg(unix)]
+mod serve;
+#[cfg(unix)]
 mod signals;
 mod smollm2;
 mod split;

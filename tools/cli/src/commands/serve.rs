@@ -1,0 +1,151 @@
+//! `quipu serve`: a model over HTTP.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use quipu_formats::output::Inputs;
+use quipu_runtime::generate::{GenerateOptions, Scheduler, SchedulerOptions};
+use quipu_runtime::host::memory::Memory;
+use quipu_server::engine::Room;
+use quipu_server::keys::Keys;
+use quipu_server::model::Model;
+use quipu_server::options::{Address, Defaults, ServerOptions};
+use quipu_server::server::{Loaded, Server};
+
+use crate::args::{ContextArgs, ModelArgs, SamplingArgs, byte_count};
+use crate::{interrupt, model, out, talk};
+
+/// Serve a model over HTTP, in OpenAI's dialect and others
+///
+/// docs/server.md lists the endpoints. Whoever can reach the server can use it: it listens on this machine alone unless
+/// it is told otherwise, and then it wants an API key. Ctrl-C lets texts that are being written go on for 30 seconds; a
+/// second one ends them.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  quipu serve demo
+  quipu serve llama-3.2-1b-instruct.gguf -c 8192 --alias llama
+  QUIPU_API_KEY=secret quipu serve llama.gguf --host 0.0.0.0
+  curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The address to listen at; 0.0.0.0 and :: are all of this machine's
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: String,
+    /// The port; 0: any that is free
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    port: u16,
+    /// Listen at a socket in the file system instead
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"])]
+    socket: Option<PathBuf>,
+    /// Ask for one of the keys in a file, one a line; the variable QUIPU_API_KEY may have one, too
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// Ask for no key although other machines can reach the server
+    #[arg(long)]
+    insecure: bool,
+    /// A name by which clients may call the machine (the header Host), besides its address and localhost; may be given
+    /// several times
+    #[arg(long, value_name = "NAME")]
+    allowed_host: Vec<String>,
+    /// Web pages of this origin may call the server, such as https://chat.example; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    cors_origin: Vec<String>,
+    /// What clients call the model [default: the file's name without its ending]; may be given several times
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// Texts that are written side by side at most; others wait
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    parallel: usize,
+    /// Texts that may wait; more are refused for the moment (503)
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    queue: usize,
+    /// Bytes for the keys and values of all texts, with what is kept for later requests: a number, or one with K, M or
+    /// G [default: half of the memory that is free]
+    #[arg(long, value_name = "BYTES", value_parser = byte_count)]
+    kv_memory: Option<u64>,
+    /// Milliseconds that a text may stand still while prompts of others are read; 0: as long as it takes
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    itl_target: u64,
+    #[command(flatten)]
+    context: ContextArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    ensure!(args.parallel > 0, "--parallel must be at least 1");
+    let mut options = ServerOptions::new(address(&args)?);
+    options.keys = keys(&args)?;
+    options.insecure = args.insecure;
+    options.hosts.clone_from(&args.allowed_host);
+    options.origins.clone_from(&args.cors_origin);
+    options.room = Room { running: args.parallel, waiting: args.queue };
+    options.defaults = defaults(&args.sampling);
+    options.tell = Arc::new(talk::note);
+    let server = Server::bind(options)?;
+    let stopper = server.stopper();
+    let _listening = interrupt::listen_and_wake(move || stopper.stop());
+    for address in server.addresses() {
+        talk::note(&format!("listening at http://{address}"));
+    }
+    if let Some(path) = &args.socket {
+        talk::note(&format!("listening at {}", path.display()));
+    }
+    server.run(move || load(&args))
+}
+
+fn load(args: &Args) -> Result<Vec<Loaded>> {
+    let (engine, _) = model::load(&args.model, args.context.context)?;
+    let names = if args.alias.is_empty() { vec![stem(&args.model)?] } else { args.alias.clone() };
+    // Half of what is free once the weights are there; without a number from the system, there is no limit.
+    let kv_memory = args.kv_memory.or_else(|| Memory::here().map(|memory| memory.available / 2));
+    let scheduling = SchedulerOptions::default()
+        .sequences(args.parallel)
+        .itl_target(Duration::from_millis(args.itl_target))
+        .kv_memory(kv_memory);
+    let model = Model::of(&engine, names);
+    Ok(vec![Loaded { model, scheduler: Scheduler::with_options(engine, scheduling) }])
+}
+
+/// The file's name without its ending.
+fn stem(model: &ModelArgs) -> Result<String> {
+    let name = model::name(&model.model)?;
+    let stem = model.model.file_stem().and_then(|stem| stem.to_str());
+    Ok(stem.unwrap_or(name).to_string())
+}
+
+fn address(args: &Args) -> Result<Address> {
+    if let Some(path) = &args.socket {
+        return Ok(Address::Unix(path.clone()));
+    }
+    let ip = match args.host.as_str() {
+        "localhost" => IpAddr::from([127, 0, 0, 1]),
+        host => {
+            host.parse().with_context(|| format!("--host {host}: expected an IP address, such as 127.0.0.1 or ::1"))?
+        }
+    };
+    Ok(Address::Tcp(ip, args.port))
+}
+
+fn keys(args: &Args) -> Result<Keys> {
+    let mut keys = Keys::of_lines(&std::env::var("QUIPU_API_KEY").unwrap_or_default());
+    if let Some(path) = &args.api_key_file {
+        out::apart_from(&Inputs::of([path]), path)?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let found = Keys::of_lines(&text);
+        ensure!(!found.is_empty(), "{}: there is no key in it", path.display());
+        keys = keys.and(found);
+    }
+    Ok(keys)
+}
+
+fn defaults(sampling: &SamplingArgs) -> Defaults {
+    let options =
+        GenerateOptions::new(sampling.options()).stops(sampling.stop.clone()).stop_tokens(sampling.stop_token.clone());
+    Defaults { options, seed: sampling.seed() }
+}

@@ -1,0 +1,273 @@
+//! The thread that owns a model, and the handle by which others talk to it.
+//!
+//! Nobody waits for the thread and it waits for nobody: requests go in through a channel, what happens to them comes
+//! back through another, and with nothing to do the thread sleeps in the first one. A text whose listener is gone is
+//! cancelled within a step.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use quipu_runtime::Cancel;
+use quipu_runtime::embedding::EmbedOptions;
+use quipu_runtime::generate::{
+    Event, Finished, GenerateError, NearMiss, Request, RequestId, Scheduler, StopReason, Timing, Token,
+};
+use quipu_runtime::tokenizer::Tokenizer;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use crate::counters::Counters;
+
+/// Who is told what happens: a line for a person.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What has happened to a text.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// Its turn has come.
+    Started {
+        /// Tokens of its prompt that need not be read.
+        cached: usize,
+    },
+    /// So many tokens of its prompt are read.
+    Progress {
+        /// Tokens that are read, those included that were known already.
+        read: usize,
+        /// All tokens of the prompt.
+        total: usize,
+    },
+    /// A token was written.
+    Token(Token),
+    /// It has ended.
+    End(End),
+    /// It could not be written.
+    Failed(GenerateError),
+}
+
+/// How a text has ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// The text that was still held back.
+    pub text: String,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those of them that did not have to be read.
+    pub cached_tokens: usize,
+    /// Reading the prompt, and drawing the first token.
+    pub prefill: Timing,
+    /// All that came after it.
+    pub decode: Timing,
+}
+
+impl From<Finished> for End {
+    fn from(finished: Finished) -> End {
+        let Finished { text, stop, prompt_tokens, cached_tokens, prefill, decode, .. } = finished;
+        End { text, stop, prompt_tokens, cached_tokens, prefill, decode }
+    }
+}
+
+/// Texts that belong together: what happens to them, and the end of all of them when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// The text's number among them, and what has happened. Closed when the last of them has ended.
+    pub events: UnboundedReceiver<(usize, Heard)>,
+    cancels: Vec<Cancel>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.cancels.iter().for_each(Cancel::cancel);
+    }
+}
+
+/// How many texts a model writes and lets wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Texts that are written side by side.
+    pub running: usize,
+    /// Texts that wait for their turn.
+    pub waiting: usize,
+}
+
+/// Too many wait already; the number of seconds after which another try makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy(pub u32);
+
+/// The vectors of some texts.
+pub type Vectors = Result<Vec<Vec<f32>>, GenerateError>;
+
+enum Job {
+    Texts(Vec<Request>, UnboundedSender<(usize, Heard)>),
+    Embed(Vec<Vec<u32>>, EmbedOptions, oneshot::Sender<Vectors>),
+}
+
+/// By which a model is asked for texts. Its thread ends when all clones are gone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    jobs: Sender<Job>,
+    counters: Arc<Counters>,
+    room: Room,
+}
+
+impl Handle {
+    /// Starts a thread for the model.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn start(scheduler: Scheduler, room: Room, tell: Tell) -> std::io::Result<Handle> {
+        let (jobs, inbox) = channel();
+        let counters = Arc::new(Counters::default());
+        let thread = Thread { scheduler, listeners: HashMap::new(), counters: counters.clone(), tell };
+        std::thread::Builder::new().name("quipu-engine".into()).spawn(move || thread.run(&inbox))?;
+        Ok(Handle { jobs, counters, room })
+    }
+
+    /// What the model has done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many texts it writes and lets wait.
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
+    /// Asks for these texts.
+    ///
+    /// # Errors
+    /// When too many wait already; then none of them is written.
+    pub fn submit(&self, requests: Vec<Request>) -> Result<Running, Busy> {
+        self.enter(requests.len())?;
+        let (to, events) = unbounded_channel();
+        let cancels = requests.iter().map(|request| request.cancel.clone()).collect();
+        // A thread that is gone closes `events`, and that is heard.
+        let _ = self.jobs.send(Job::Texts(requests, to));
+        Ok(Running { events, cancels })
+    }
+
+    /// Asks for the vectors of these texts, as many as there are.
+    ///
+    /// # Errors
+    /// When too many wait already.
+    pub fn embed(&self, texts: Vec<Vec<u32>>, options: EmbedOptions) -> Result<oneshot::Receiver<Vectors>, Busy> {
+        self.enter(1)?;
+        let (to, found) = oneshot::channel();
+        let _ = self.jobs.send(Job::Embed(texts, options, to));
+        Ok(found)
+    }
+
+    /// Counts `more` texts in, if there is room for them.
+    fn enter(&self, more: usize) -> Result<(), Busy> {
+        let room = self.room.running + self.room.waiting;
+        self.counters.enter(more, room).map_err(|seconds| {
+            self.counters.refused.add(1);
+            Busy(seconds)
+        })
+    }
+}
+
+/// Who wants to hear of a text.
+struct Listener {
+    number: usize,
+    to: UnboundedSender<(usize, Heard)>,
+    cancel: Cancel,
+    since: Instant,
+    last_token: Option<Instant>,
+}
+
+struct Thread {
+    scheduler: Scheduler,
+    listeners: HashMap<RequestId, Listener>,
+    counters: Arc<Counters>,
+    tell: Tell,
+}
+
+impl Thread {
+    fn run(mut self, inbox: &Receiver<Job>) {
+        loop {
+            if !self.scheduler.is_busy() {
+                match inbox.recv() {
+                    Ok(job) => self.take(job),
+                    Err(_) => return,
+                }
+            }
+            while let Ok(job) = inbox.try_recv() {
+                self.take(job);
+            }
+            self.step();
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Texts(requests, to) => {
+                for (number, request) in requests.into_iter().enumerate() {
+                    let (to, cancel, since) = (to.clone(), request.cancel.clone(), Instant::now());
+                    let listener = Listener { number, to, cancel, since, last_token: None };
+                    self.listeners.insert(self.scheduler.submit(request), listener);
+                }
+            }
+            Job::Embed(texts, options, to) => {
+                let engine = self.scheduler.engine_mut();
+                let vectors = texts.iter().take_while(|_| !to.is_closed());
+                let vectors = vectors.map(|text| engine.embed(text, &options)).collect::<Result<_, _>>();
+                let _ = to.send(vectors.map_err(GenerateError::from));
+                self.counters.leave();
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        // A panic is told by the next step, to the one text that it is about.
+        let events = catch_unwind(AssertUnwindSafe(|| self.scheduler.step())).unwrap_or_default();
+        let stats = self.scheduler.stats();
+        self.counters.running.set(stats.running as u64);
+        self.counters.steps.set(stats.steps);
+        self.counters.pages.set(stats.pages_used);
+        self.counters.page_bytes.set(stats.page_bytes);
+        self.counters.preempted.set(stats.preempted);
+        self.counters.evicted.set(stats.evicted_pages);
+        self.counters.texts_in_steps.add(stats.running as u64);
+        for (id, event) in events {
+            let Some(listener) = self.listeners.get_mut(&id) else { continue };
+            let (heard, last) = match event {
+                Event::Started { cached, near_miss } => {
+                    if let Some(near_miss) = near_miss {
+                        (self.tell)(&miss(&near_miss, self.scheduler.engine().tokenizer()));
+                    }
+                    (Heard::Started { cached }, false)
+                }
+                Event::Prefill { read, total } => (Heard::Progress { read, total }, false),
+                Event::Token(token) => {
+                    self.counters.token(listener.since, listener.last_token.replace(Instant::now()));
+                    (Heard::Token(token), false)
+                }
+                Event::Finished(finished) => {
+                    self.counters.finished(listener.since, &finished);
+                    (Heard::End(finished.into()), true)
+                }
+                Event::Failed(failed) => (Heard::Failed(failed.error), true),
+                _ => continue,
+            };
+            if listener.to.send((listener.number, heard)).is_err() {
+                listener.cancel.cancel();
+            }
+            if last {
+                self.listeners.remove(&id);
+                self.counters.leave();
+            }
+        }
+    }
+}
+
+/// Why a prompt that was seen before has to be read again: its first other tokens.
+fn miss(near_miss: &NearMiss, tokenizer: &Tokenizer) -> String {
+    let text = |tokens: &[u32]| format!("{:?}", tokenizer.decode(tokens, true));
+    let (kept, found) = (text(&near_miss.cached), text(&near_miss.prompt));
+    format!("a prompt is that of an earlier request up to token {}, where {kept} became {found}", near_miss.position)
+}

@@ -1,0 +1,204 @@
+//! What a client is told when something is wrong, in the words of each dialect.
+
+use quipu_runtime::chat::ChatError;
+use quipu_runtime::generate::GenerateError;
+use quipu_runtime::sampler::SamplerError;
+use serde_json::{Value as Json, json};
+
+/// A dialect of HTTP interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's, and llama.cpp's, which has the same errors.
+    OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
+    /// ollama's `/api`.
+    Ollama,
+}
+
+/// Why a request is not served.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: u16,
+    /// OpenAI's `type`.
+    pub kind: &'static str,
+    /// A sentence.
+    pub message: String,
+    /// The field that is to blame.
+    pub param: Option<String>,
+    /// OpenAI's `code`.
+    pub code: Option<&'static str>,
+    /// Tokens of the prompt and of the context, when the one exceeds the other.
+    pub exceeds: Option<Box<(usize, usize)>>,
+    /// Seconds after which another try makes sense.
+    pub retry_after: Option<u32>,
+}
+
+impl ApiError {
+    fn new(status: u16, kind: &'static str, message: impl Into<String>) -> ApiError {
+        ApiError { status, kind, message: message.into(), param: None, code: None, exceeds: None, retry_after: None }
+    }
+
+    /// 400: the request as a whole.
+    pub fn bad_request(message: impl Into<String>) -> ApiError {
+        ApiError::new(400, "invalid_request_error", message)
+    }
+
+    /// 400: a field; `message` goes on after its name.
+    pub fn field(name: impl Into<String>, message: impl AsRef<str>) -> ApiError {
+        let name = name.into();
+        let error = ApiError::bad_request(format!("`{name}` {}", message.as_ref()));
+        ApiError { param: Some(name), ..error }
+    }
+
+    /// 401: no key, or a wrong one.
+    pub fn unauthorized() -> ApiError {
+        let message = "the API key is missing or wrong; send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
+        ApiError { code: Some("invalid_api_key"), ..ApiError::new(401, "authentication_error", message) }
+    }
+
+    /// 403: not from there.
+    pub fn forbidden(message: impl Into<String>) -> ApiError {
+        ApiError::new(403, "permission_error", message)
+    }
+
+    /// 404: no such path.
+    pub fn no_path(path: &str) -> ApiError {
+        ApiError::new(404, "not_found_error", format!("there is nothing at {path}"))
+    }
+
+    /// 404: no such model. What exists elsewhere on this machine is not told.
+    pub fn no_model(name: &str) -> ApiError {
+        let message = format!("there is no model {name:?} here; `GET /v1/models` lists those that are");
+        let error = ApiError::new(404, "not_found_error", message);
+        ApiError { param: Some("model".into()), code: Some("model_not_found"), ..error }
+    }
+
+    /// 405: a path, but another method.
+    pub fn method(method: &str, path: &str) -> ApiError {
+        ApiError::new(405, "invalid_request_error", format!("{path} does not take {method}"))
+    }
+
+    /// 408: too slow.
+    pub fn slow() -> ApiError {
+        ApiError::new(408, "invalid_request_error", "the body came too slowly")
+    }
+
+    /// 413: too large.
+    pub fn too_large(most: usize) -> ApiError {
+        ApiError::new(413, "invalid_request_error", format!("the body is larger than {most} bytes"))
+    }
+
+    /// 415: a body that would have to be unpacked.
+    pub fn encoded() -> ApiError {
+        ApiError::new(415, "invalid_request_error", "bodies with a Content-Encoding are not read")
+    }
+
+    /// 400: a prompt that does not fit. Nothing is ever cut off in silence.
+    pub fn exceeds_context(tokens: usize, context: usize) -> ApiError {
+        let message = format!(
+            "the prompt has {tokens} tokens, which exceeds the available context size of {context} tokens; shorten it, or \
+             start the server with a larger context"
+        );
+        let error = ApiError::new(400, "exceed_context_size_error", message);
+        ApiError { code: Some("context_length_exceeded"), exceeds: Some(Box::new((tokens, context))), ..error }
+    }
+
+    /// 501: nothing stands behind it.
+    pub fn unsupported(message: impl Into<String>) -> ApiError {
+        ApiError::new(501, "not_supported_error", message)
+    }
+
+    /// 503: too many wait already.
+    pub fn busy(seconds: u32) -> ApiError {
+        let message = "as many requests as this server lets wait are waiting already; try again later";
+        let error = ApiError::new(503, "unavailable_error", message);
+        ApiError { code: Some("overloaded"), retry_after: Some(seconds), ..error }
+    }
+
+    /// 503: not yet.
+    pub fn loading() -> ApiError {
+        ApiError { retry_after: Some(1), ..ApiError::new(503, "unavailable_error", "Loading model") }
+    }
+
+    /// 503: not any more.
+    pub fn stopping() -> ApiError {
+        ApiError::new(503, "unavailable_error", "the server is shutting down")
+    }
+
+    /// 500: a fault of ours, or of the model's file.
+    pub fn internal(message: impl Into<String>) -> ApiError {
+        ApiError::new(500, "server_error", message)
+    }
+
+    /// The body in a dialect.
+    pub fn body(&self, dialect: Dialect) -> Json {
+        match dialect {
+            Dialect::OpenAi => {
+                let mut error =
+                    json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code});
+                if let Some(exceeds) = &self.exceeds {
+                    error["n_prompt_tokens"] = exceeds.0.into();
+                    error["n_ctx"] = exceeds.1.into();
+                }
+                json!({ "error": error })
+            }
+            Dialect::Anthropic => {
+                json!({"type": "error", "error": {"type": self.anthropic_type(), "message": self.message}})
+            }
+            Dialect::Ollama => json!({ "error": self.message }),
+        }
+    }
+
+    fn anthropic_type(&self) -> &'static str {
+        match self.status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            503 => "overloaded_error",
+            500 => "api_error",
+            _ => "invalid_request_error",
+        }
+    }
+}
+
+impl From<ChatError> for ApiError {
+    fn from(error: ChatError) -> ApiError {
+        match error {
+            ChatError::NoTemplate => ApiError::bad_request(format!("{error}; use /v1/completions")),
+            ChatError::Syntax(_) => ApiError::internal(error.to_string()),
+            _ => ApiError::field("messages", format!("cannot be put into the model's words: {error}")),
+        }
+    }
+}
+
+impl From<SamplerError> for ApiError {
+    fn from(error: SamplerError) -> ApiError {
+        match error {
+            SamplerError::Option { option, .. } => {
+                ApiError { param: Some(option.into()), ..ApiError::bad_request(error.to_string()) }
+            }
+            SamplerError::EmptyStop => {
+                ApiError { param: Some("stop".into()), ..ApiError::bad_request(error.to_string()) }
+            }
+            _ => ApiError::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<GenerateError> for ApiError {
+    fn from(error: GenerateError) -> ApiError {
+        match error {
+            GenerateError::PromptTooLong { tokens, context } => ApiError::exceeds_context(tokens, context),
+            GenerateError::KvMemory { .. } => {
+                ApiError { code: Some("context_length_exceeded"), ..ApiError::bad_request(error.to_string()) }
+            }
+            GenerateError::EmptyPrompt => ApiError::bad_request(error.to_string()),
+            GenerateError::Sampler(error) => error.into(),
+            _ => ApiError::internal(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Serves models over HTTP, in the dialects that clients speak already: OpenAI's, Anthropic's, ollama's, llama.cpp's.
+//!
+//! The way of a request: a connection ([`server`]) → who may ask (`http::guard`) → which path ([`routes`]) → a dialect
+//! reads the body and makes requests of it ([`openai`]) → the thread that owns the model ([`engine`]) → the dialect
+//! writes what comes back, whole or piece by piece ([`answer`], [`stream`]). A dialect knows nothing of HTTP, and HTTP
+//! nothing of a dialect; the engine's thread knows neither.
+//!
+//! - [`options`]: how a server behaves, and every limit. [`keys`]: API keys. [`error`]: what clients are told.
+//! - [`fields`]: how bodies are read: null is absent, unknown is ignored, wrong is refused by name.
+//! - [`model`], [`context`]: what requests may look at. [`counters`]: what a model has done.
+//!
+//! ```no_run
+//! use quipu_runtime::generate::Scheduler;
+//! use quipu_runtime::{Engine, LoadOptions};
+//! use quipu_server::model::Model;
+//! use quipu_server::options::{Address, ServerOptions};
+//! use quipu_server::server::{Loaded, Server};
+//!
+//! let server = Server::bind(ServerOptions::new(Address::Tcp([127, 0, 0, 1].into(), 8080)))?;
+//! server.run(|| {
+//!     let engine = Engine::load(quipu_runtime::open("model.gguf")?, &LoadOptions::default(), &|_, _| {})?;
+//!     let model = Model::of(&engine, vec!["model".into()]);
+//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(vec![Loaded { model, scheduler: Scheduler::new(engine) }])
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod context;
+pub mod counters;
+pub mod engine;
+pub mod error;
+pub mod fields;
+mod http;
+pub mod keys;
+pub mod model;
+pub mod openai;
+pub mod options;
+mod random;
+pub mod routes;
+mod serve;
+pub mod server;
+pub mod stream;

@@ -1,0 +1,131 @@
+//! What the server knows of a model without asking its thread: names, tokenizer, template, sizes.
+
+use std::sync::Arc;
+
+use quipu_runtime::Engine;
+use quipu_runtime::chat::{ChatError, ChatTemplate, Message, RenderOptions};
+use quipu_runtime::generate::prompt_tokens;
+use quipu_runtime::tokenizer::Tokenizer;
+
+use crate::error::ApiError;
+use crate::random;
+
+/// A model as requests see it.
+#[derive(Debug)]
+pub struct Model {
+    /// What it is called; the first is its id.
+    pub names: Vec<String>,
+    /// The file or directory that it came from.
+    pub path: String,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The most tokens of a prompt and its answer together.
+    pub context: usize,
+    /// The context that it was trained with.
+    pub trained_context: usize,
+    /// Elements of a hidden state.
+    pub hidden: usize,
+    /// Weights.
+    pub parameters: u64,
+    /// Bytes of the weights in the file.
+    pub bytes: u64,
+    /// When it was loaded, in seconds since 1970.
+    pub loaded: u64,
+    template: Result<ChatTemplate, ChatError>,
+    longest_token: usize,
+}
+
+impl Model {
+    /// What is to be known of a loaded model that is called `names`.
+    pub fn of(engine: &Engine, names: Vec<String>) -> Model {
+        let tokenizer = engine.tokenizer().clone();
+        let template = match engine.chat_template() {
+            Some(source) => ChatTemplate::for_tokenizer(source, &tokenizer),
+            None => Err(ChatError::NoTemplate),
+        };
+        let ids = 0..tokenizer.vocab_size() as u32;
+        let longest_token = ids.map(|id| tokenizer.token_bytes(id, true).len()).max().unwrap_or(1).max(1);
+        let tensors = engine.source().tensors();
+        Model {
+            names,
+            path: engine.source().path().display().to_string(),
+            context: engine.context_length(),
+            trained_context: engine.config().context,
+            hidden: engine.config().hidden,
+            parameters: tensors.iter().map(|tensor| (tensor.rows() * tensor.cols()) as u64).sum(),
+            bytes: tensors.iter().filter_map(|tensor| tensor.byte_len()).sum::<usize>() as u64,
+            loaded: random::now(),
+            tokenizer,
+            template,
+            longest_token,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    /// Its chat template.
+    ///
+    /// # Errors
+    /// When it has none, or one that cannot be read.
+    pub fn template(&self) -> Result<&ChatTemplate, ApiError> {
+        self.template.as_ref().map_err(|error| error.clone().into())
+    }
+
+    /// The tokens of a conversation. If the assistant spoke last and `continue_last`, what is written goes on from
+    /// there.
+    ///
+    /// # Errors
+    /// When the template refuses, or there is no room.
+    pub fn conversation(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+        continue_last: bool,
+    ) -> Result<Vec<u32>, ApiError> {
+        let template = self.template()?;
+        let bytes = |message: &Message| message.content.as_str().map_or(0, str::len);
+        self.check_bytes(messages.iter().map(bytes).sum())?;
+        let (messages, begun) = match messages.split_last() {
+            Some((last, before)) if continue_last && last.role == "assistant" && !before.is_empty() => {
+                (before, last.content.as_str())
+            }
+            _ => (messages, None),
+        };
+        let mut tokens = template.prompt(&self.tokenizer, messages, options, false)?;
+        if let Some(begun) = begun {
+            tokens.extend(self.tokenizer.encode(begun, false, false));
+        }
+        self.check_room(tokens)
+    }
+
+    /// The tokens of a text to be continued.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn text(&self, text: &str) -> Result<Vec<u32>, ApiError> {
+        self.check_bytes(text.len())?;
+        self.check_room(prompt_tokens(&self.tokenizer, text, true))
+    }
+
+    /// Tokens from outside.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn check_room(&self, tokens: Vec<u32>) -> Result<Vec<u32>, ApiError> {
+        match tokens.len() {
+            n if n > self.context => Err(ApiError::exceeds_context(n, self.context)),
+            _ => Ok(tokens),
+        }
+    }
+
+    /// Refuses a text that has more tokens than there is room for even if all of them are the longest that there are:
+    /// then nobody need count them.
+    fn check_bytes(&self, bytes: usize) -> Result<(), ApiError> {
+        // A normaliser may make a text shorter before it becomes tokens, but not by this much.
+        let least = bytes / (self.longest_token * 4);
+        if least > self.context { Err(ApiError::exceeds_context(least, self.context)) } else { Ok(()) }
+    }
+}

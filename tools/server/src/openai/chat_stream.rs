@@ -1,0 +1,121 @@
+//! The stream of a chat completion: a piece with the role, one for each piece of text, one with the reason for the end,
+//! one with the usage if that is asked for, and `[DONE]`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value as Json, json};
+
+use super::chat::{ChatBody, StreamOptions};
+use super::parts;
+use crate::answer::{Answer, News};
+use crate::engine::Heard;
+use crate::error::{ApiError, Dialect};
+use crate::model::Model;
+use crate::random;
+use crate::stream::{EVENTS, Writer, comment, event};
+
+/// Writes the stream.
+pub struct ChatStream {
+    model: Arc<Model>,
+    /// What every piece has; its choices are replaced.
+    piece: Json,
+    options: StreamOptions,
+    answer: Answer,
+    /// For each text the probabilities of tokens whose text is still held back; no list if they are not asked for.
+    held: Option<Vec<Vec<Json>>>,
+    started: Instant,
+}
+
+impl ChatStream {
+    /// For this request.
+    pub fn new(model: Arc<Model>, body: &ChatBody, options: StreamOptions) -> ChatStream {
+        let piece = json!({
+            "id": random::id("chatcmpl-"),
+            "object": "chat.completion.chunk",
+            "created": random::now(),
+            "model": body.model.as_deref().unwrap_or(model.id()),
+            "system_fingerprint": parts::FINGERPRINT,
+            "choices": [],
+        });
+        let texts = body.sampling.choices;
+        let held = body.sampling.options.logprobs.then(|| vec![Vec::new(); texts]);
+        let answer = Answer::new(texts, texts, false);
+        ChatStream { model, piece, options, answer, held, started: Instant::now() }
+    }
+
+    fn write(&mut self, text: usize, delta: Json, finish_reason: Option<&str>, out: &mut String) {
+        let held = self.held.as_mut().map(|held| std::mem::take(&mut held[text]));
+        let logprobs = held.filter(|held| !held.is_empty()).map(|held| json!({"content": held, "refusal": null}));
+        let choice = json!({"index": text, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason});
+        self.piece["choices"] = json!([choice]);
+        event(&self.piece, out);
+    }
+}
+
+impl Writer for ChatStream {
+    fn content_type(&self) -> &'static str {
+        EVENTS
+    }
+
+    fn start(&mut self, out: &mut String) {
+        for text in 0..self.answer.choices.len() {
+            self.write(text, json!({"role": "assistant", "content": null}), None, out);
+        }
+    }
+
+    fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
+        match self.answer.hear(text, heard)? {
+            News::Nothing => {}
+            News::Progress { read, total } if self.options.progress => {
+                let time = self.started.elapsed().as_millis() as u64;
+                let mut piece = self.piece.clone();
+                piece["choices"] = json!([{"index": text, "delta": {}, "finish_reason": null}]);
+                piece["prompt_progress"] = json!({"total": total, "cache": self.answer.choices[text].cached, "processed": read, "time_ms": time});
+                event(&piece, out);
+            }
+            News::Progress { .. } => {}
+            News::Token(token) => {
+                if let Some(held) = &mut self.held {
+                    held[text].push(parts::token_logprobs(&self.model.tokenizer, &token));
+                }
+                if !token.text.is_empty() {
+                    self.write(text, json!({ "content": token.text }), None, out);
+                }
+            }
+            News::End(last) => {
+                if !last.is_empty() {
+                    self.write(text, json!({ "content": last }), None, out);
+                }
+                let reason = parts::finish_reason(&self.answer.choices[text]);
+                let ended = self.answer.check_ended().is_ok();
+                if ended && !self.options.usage {
+                    self.piece["timings"] = parts::timings(&self.answer);
+                }
+                self.write(text, json!({}), reason, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut String) {
+        if let Err(error) = self.answer.check_ended() {
+            return self.fail(&error, out);
+        }
+        if self.options.usage {
+            self.piece["choices"] = json!([]);
+            self.piece["usage"] = parts::usage(self.answer.usage());
+            self.piece["timings"] = parts::timings(&self.answer);
+            event(&self.piece, out);
+        }
+        out.push_str("data: [DONE]\n\n");
+    }
+
+    fn fail(&mut self, error: &ApiError, out: &mut String) {
+        event(&error.body(Dialect::OpenAi), out);
+    }
+
+    fn ping(&self, out: &mut String) {
+        comment(out);
+    }
+}

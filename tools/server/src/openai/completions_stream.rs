@@ -1,0 +1,116 @@
+//! The stream of a plain completion: one piece for each piece of text, one with the reason for the end, one with the
+//! usage if that is asked for, and `[DONE]`.
+
+use std::sync::Arc;
+
+use quipu_runtime::generate::Token;
+use serde_json::{Value as Json, json};
+
+use super::chat::StreamOptions;
+use super::completions::{CompletionBody, logprobs};
+use super::parts;
+use crate::answer::{Answer, News};
+use crate::engine::Heard;
+use crate::error::{ApiError, Dialect};
+use crate::model::Model;
+use crate::random;
+use crate::stream::{EVENTS, Writer, comment, event};
+
+/// Writes the stream.
+pub struct CompletionStream {
+    model: Arc<Model>,
+    body: CompletionBody,
+    piece: Json,
+    options: StreamOptions,
+    answer: Answer,
+    /// For each text the tokens whose text is still held back, and where the first of them begins.
+    held: Vec<(Vec<Token>, usize)>,
+}
+
+impl CompletionStream {
+    /// For this request.
+    pub fn new(model: Arc<Model>, body: CompletionBody, options: StreamOptions) -> CompletionStream {
+        let piece = json!({
+            "id": random::id("cmpl-"),
+            "object": "text_completion",
+            "created": random::now(),
+            "model": body.model.as_deref().unwrap_or(model.id()),
+            "system_fingerprint": parts::FINGERPRINT,
+            "choices": [],
+        });
+        let answer = Answer::new(body.texts(), body.sampling.choices, false);
+        let held = vec![(Vec::new(), 0); body.texts()];
+        CompletionStream { model, body, piece, options, answer, held }
+    }
+
+    fn write(&mut self, index: usize, text: &str, finish_reason: Option<&str>, out: &mut String) {
+        let (tokens, offset) = &mut self.held[index];
+        let tokens = std::mem::take(tokens);
+        let logprobs = (!tokens.is_empty()).then(|| logprobs(&self.model, &tokens, offset));
+        let choice = json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason});
+        self.piece["choices"] = json!([choice]);
+        event(&self.piece, out);
+    }
+}
+
+impl Writer for CompletionStream {
+    fn content_type(&self) -> &'static str {
+        EVENTS
+    }
+
+    fn start(&mut self, out: &mut String) {
+        for text in 0..self.body.texts() {
+            let prompt = self.body.echo(&self.model, text);
+            if !prompt.is_empty() {
+                self.write(text, &prompt, None, out);
+            }
+        }
+    }
+
+    fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
+        match self.answer.hear(text, heard)? {
+            News::Nothing | News::Progress { .. } => {}
+            News::Token(token) => {
+                let piece = token.text.clone();
+                if self.body.sampling.options.logprobs {
+                    self.held[text].0.push(token);
+                }
+                if !piece.is_empty() {
+                    self.write(text, &piece, None, out);
+                }
+            }
+            News::End(last) => {
+                if !last.is_empty() {
+                    self.write(text, &last, None, out);
+                }
+                let reason = parts::finish_reason(&self.answer.choices[text]);
+                if self.answer.check_ended().is_ok() && !self.options.usage {
+                    self.piece["timings"] = parts::timings(&self.answer);
+                }
+                self.write(text, "", reason, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut String) {
+        if let Err(error) = self.answer.check_ended() {
+            return self.fail(&error, out);
+        }
+        if self.options.usage {
+            self.piece["choices"] = json!([]);
+            self.piece["usage"] = parts::usage(self.answer.usage());
+            self.piece["timings"] = parts::timings(&self.answer);
+            event(&self.piece, out);
+        }
+        out.push_str("data: [DONE]\n\n");
+    }
+
+    fn fail(&mut self, error: &ApiError, out: &mut String) {
+        event(&error.body(Dialect::OpenAi), out);
+    }
+
+    fn ping(&self, out: &mut String) {
+        comment(out);
+    }
+}

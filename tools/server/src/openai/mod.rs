@@ -1,0 +1,14 @@
+//! OpenAI's dialect. Its reference is openai-python's types; what llama.cpp's server adds to them is taken as well.
+//!
+//! Bodies are read and written here without anything of HTTP, so that files of requests can be served, too.
+
+pub mod chat;
+mod chat_stream;
+pub mod completions;
+mod completions_stream;
+pub mod endpoints;
+pub mod messages;
+pub mod models;
+pub mod parts;
+pub mod sampling;
+mod unsupported;

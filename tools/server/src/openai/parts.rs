@@ -1,0 +1,77 @@
+//! Parts that several answers have.
+
+use quipu_runtime::generate::{StopReason, Timing, Token};
+use quipu_runtime::tokenizer::Tokenizer;
+use serde_json::{Map, Value as Json, json};
+
+use crate::answer::{Answer, Choice, Usage};
+
+/// What an answer says of its maker.
+pub const FINGERPRINT: &str = concat!("quipu-", env!("CARGO_PKG_VERSION"));
+
+/// How much was read and written.
+pub fn usage(usage: Usage) -> Json {
+    json!({
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.written,
+        "total_tokens": usage.prompt + usage.written,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+    })
+}
+
+/// Why a text has ended.
+pub fn finish_reason(choice: &Choice) -> Option<&'static str> {
+    choice.end.as_ref().map(|end| match end.stop {
+        StopReason::Limit | StopReason::ContextFull => "length",
+        _ => "stop",
+    })
+}
+
+/// llama.cpp's account of time.
+pub fn timings(answer: &Answer) -> Json {
+    let (mut prompt, mut written, mut cached) = (Timing::default(), Timing::default(), 0);
+    for end in answer.choices.iter().filter_map(|choice| choice.end.as_ref()) {
+        prompt.tokens += end.prefill.tokens;
+        prompt.time += end.prefill.time;
+        written.tokens += end.decode.tokens;
+        written.time += end.decode.time;
+        cached += end.cached_tokens;
+    }
+    let mut timings = Map::new();
+    timings.insert("cache_n".into(), cached.into());
+    let drawn: usize = answer.choices.iter().map(Choice::drawn).sum();
+    for (name, timing, n) in [("prompt", prompt, prompt.tokens), ("predicted", written, drawn)] {
+        let ms = timing.time.as_secs_f64() * 1e3;
+        let per_token = if timing.tokens == 0 { 0.0 } else { ms / timing.tokens as f64 };
+        timings.insert(format!("{name}_n"), n.into());
+        timings.insert(format!("{name}_ms"), json!(ms));
+        timings.insert(format!("{name}_per_token_ms"), json!(per_token));
+        timings.insert(format!("{name}_per_second"), json!(if per_token == 0.0 { 0.0 } else { 1e3 / per_token }));
+    }
+    timings.into()
+}
+
+/// A token as text.
+pub fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
+    String::from_utf8_lossy(tokenizer.token_bytes(id, true)).into_owned()
+}
+
+/// A logarithm of a probability as JSON has it, which knows no −∞: as small as a number can be.
+pub fn logprob(logprob: f64) -> f64 {
+    logprob.max(-9999.0)
+}
+
+/// `{token, bytes, logprob, top_logprobs}` of chat completions. llama.cpp's `id` is there, too.
+pub fn token_logprobs(tokenizer: &Tokenizer, token: &Token) -> Json {
+    let one = |id: u32, value: f64| {
+        json!({
+            "id": id,
+            "token": token_text(tokenizer, id),
+            "bytes": tokenizer.token_bytes(id, true),
+            "logprob": logprob(value),
+        })
+    };
+    let mut json = one(token.id, token.logprob.unwrap_or(f64::NEG_INFINITY));
+    json["top_logprobs"] = token.top_logprobs.iter().map(|&(id, value)| one(id, value)).collect();
+    json
+}

@@ -1,0 +1,78 @@
+//! Fields that would change the answer and that nothing stands behind yet. They are refused by name: an answer that is
+//! not what was asked for is worse than none. A value that changes nothing is taken.
+
+use serde_json::{Value as Json, json};
+
+use crate::error::ApiError;
+use crate::fields::Fields;
+
+/// llama.cpp's samplers that this runtime does not have, and the values that turn them off.
+const SAMPLERS: &[(&str, &[f64])] = &[
+    ("mirostat", &[0.0]),
+    ("typical_p", &[1.0]),
+    ("top_n_sigma", &[-1.0, 0.0]),
+    ("xtc_probability", &[0.0]),
+    ("dry_multiplier", &[0.0]),
+    ("dynatemp_range", &[0.0]),
+    ("adaptive_target", &[-1.0]),
+];
+
+/// Refuses what would change the answer.
+///
+/// # Errors
+/// 400 with the name of the field.
+pub fn check(fields: &Fields<'_>) -> Result<(), ApiError> {
+    for (name, off) in SAMPLERS {
+        if let Some(value) = fields.get(name)
+            && !value.as_f64().is_some_and(|value| off.contains(&value))
+        {
+            return Err(refused(fields, name, "is a sampler that is not supported; leave it out"));
+        }
+    }
+    for name in ["grammar", "json_schema", "lora"] {
+        let empty = |value: &Json| [json!(""), json!([]), json!({})].contains(value);
+        if fields.get(name).is_some_and(|value| !empty(value)) {
+            return Err(refused(fields, name, "is not supported; the answer would not keep to it"));
+        }
+    }
+    if let Some(format) = fields.object("response_format")? {
+        match format.str("type")? {
+            Some("text") | None => {}
+            Some("json_object" | "json_schema") => {
+                return Err(refused(
+                    &format,
+                    "type",
+                    "is not supported but for `text`; the answer would not keep to it",
+                ));
+            }
+            Some(_) => return Err(format.wrong("type", "`text`")),
+        }
+    }
+    if fields.bool("ignore_eos")? == Some(true) {
+        return Err(refused(fields, "ignore_eos", "is not supported"));
+    }
+    Ok(())
+}
+
+/// Refuses tools that the model could be asked to call: calls are not read from its answers yet.
+///
+/// # Errors
+/// 400 with the name of the field.
+pub fn check_tools(fields: &Fields<'_>) -> Result<(), ApiError> {
+    for (list, choice) in [("tools", "tool_choice"), ("functions", "function_call")] {
+        let tools = fields.array(list, 256)?.unwrap_or_default();
+        let none = fields.get(choice).is_some_and(|choice| choice == "none");
+        if !tools.is_empty() && !none {
+            return Err(refused(
+                fields,
+                list,
+                &format!("are not supported; set `{choice}` to `none` or leave them out"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn refused(fields: &Fields<'_>, name: &str, why: &str) -> ApiError {
+    ApiError::field(fields.name(name), why)
+}

@@ -1,0 +1,288 @@
+//! Sockets, connections, and how a server begins and ends.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use quipu_runtime::generate::Scheduler;
+
+use crate::context::{Context, Served};
+use crate::engine::Handle;
+use crate::http::guard::{Arrival, Guard};
+use crate::http::io::{Clock, Socket};
+use crate::model::Model;
+use crate::options::{Address, ServerOptions};
+use crate::serve::{Shared, answer};
+
+/// Why a server could not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An address that cannot be listened at.
+    #[error("cannot listen at {address}: {error}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Others could reach it, and nobody would be asked for a key.
+    #[error("{address} can be reached from other machines, and anybody there could use the models: no API key is set")]
+    Open {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The system gives no thread or no events.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// Ends a server; any thread may do so.
+#[derive(Clone, Debug)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Stopper {
+    /// No more connections are accepted; texts go on for a bounded time.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// A server that listens. It answers when it [runs](Server::run).
+pub struct Server {
+    runtime: Runtime,
+    listeners: Vec<Listener>,
+    options: ServerOptions,
+    stop: watch::Sender<bool>,
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, PathBuf),
+}
+
+/// A model and what writes with it.
+pub struct Loaded {
+    /// What is known of it.
+    pub model: Model,
+    /// What writes.
+    pub scheduler: Scheduler,
+}
+
+impl Server {
+    /// Listens at all addresses.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub fn bind(options: ServerOptions) -> Result<Server, ServeError> {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
+        let entered = runtime.enter();
+        let listeners = options.addresses.iter().map(|address| listen(address, &options)).collect::<Result<_, _>>()?;
+        drop(entered);
+        Ok(Server { runtime, listeners, options, stop: watch::Sender::new(false) })
+    }
+
+    /// Where it listens over TCP.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |listener: &Listener| match listener {
+            Listener::Tcp(tcp) => tcp.local_addr().ok(),
+            #[cfg(unix)]
+            Listener::Unix(..) => None,
+        };
+        self.listeners.iter().filter_map(address).collect()
+    }
+
+    /// By which it can be ended.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
+    }
+
+    /// Answers until it is stopped. While `load` loads the models, on a thread of its own, requests hear that.
+    ///
+    /// # Errors
+    /// Those of `load`, and what keeps threads from starting.
+    pub fn run<E: From<io::Error> + Send + 'static>(
+        self,
+        load: impl FnOnce() -> Result<Vec<Loaded>, E> + Send + 'static,
+    ) -> Result<(), E> {
+        let Server { runtime, listeners, options, stop } = self;
+        let guard =
+            Guard { keys: options.keys.clone(), hosts: options.hosts.clone(), origins: options.origins.clone() };
+        let limits = options.limits.clone();
+        let shared = Arc::new(Shared { guard, limits, context: OnceLock::new() });
+        let failed = Arc::new(Mutex::new(None));
+        let loader = {
+            let (shared, failed, stop, options) = (shared.clone(), failed.clone(), stop.clone(), options.clone());
+            move || match load().and_then(|loaded| Ok(start(loaded, &options)?)) {
+                Ok(context) => {
+                    let _ = shared.context.set(Arc::new(context));
+                    (options.tell)("ready");
+                }
+                Err(error) => {
+                    *failed.lock().expect("nothing panics with it") = Some(error);
+                    stop.send_replace(true);
+                }
+            }
+        };
+        std::thread::Builder::new().name("quipu-load".into()).spawn(loader)?;
+        runtime.block_on(serve(listeners, &options, shared.clone(), &stop));
+        // What is still open is dropped with the runtime, and its texts are cancelled.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        match failed.lock().expect("nothing panics with it").take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A thread for each model.
+fn start(loaded: Vec<Loaded>, options: &ServerOptions) -> io::Result<Context> {
+    let served = |loaded: Loaded| {
+        let handle = Handle::start(loaded.scheduler, options.room, options.tell.clone())?;
+        Ok(Served { model: Arc::new(loaded.model), handle })
+    };
+    let models = loaded.into_iter().map(served).collect::<io::Result<_>>()?;
+    Ok(Context { models, limits: options.limits.clone(), defaults: options.defaults.clone() })
+}
+
+fn listen(address: &Address, options: &ServerOptions) -> Result<Listener, ServeError> {
+    match address {
+        Address::Tcp(ip, port) => {
+            if !ip.is_loopback() && options.keys.is_empty() && !options.insecure {
+                return Err(ServeError::Open { address: *ip });
+            }
+            let address = SocketAddr::new(*ip, *port);
+            let failed = |error| ServeError::Bind { address: address.to_string(), error };
+            let bind = || {
+                let listener = std::net::TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)
+            };
+            Ok(Listener::Tcp(bind().map_err(failed)?))
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let failed = |error| ServeError::Bind { address: path.display().to_string(), error };
+            // A socket that a server left behind which is gone: nobody answers there.
+            if std::os::unix::net::UnixStream::connect(path)
+                .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+            {
+                let _ = std::fs::remove_file(path);
+            }
+            Ok(Listener::Unix(UnixListener::bind(path).map_err(failed)?, path.clone()))
+        }
+        #[cfg(not(unix))]
+        Address::Unix(path) => {
+            let error = io::ErrorKind::Unsupported.into();
+            Err(ServeError::Bind { address: path.display().to_string(), error })
+        }
+    }
+}
+
+/// Accepts connections until `stop`, then waits for those that are open.
+async fn serve(listeners: Vec<Listener>, options: &ServerOptions, shared: Arc<Shared>, stop: &watch::Sender<bool>) {
+    let most = options.limits.connections;
+    let connections = Arc::new(Semaphore::new(most));
+    let mut sockets = Vec::new();
+    let mut accepting = Vec::new();
+    for listener in listeners {
+        #[cfg(unix)]
+        if let Listener::Unix(_, path) = &listener {
+            sockets.push(path.clone());
+        }
+        accepting.push(tokio::spawn(accept(listener, shared.clone(), connections.clone(), stop.subscribe())));
+    }
+    let _ = stop.subscribe().wait_for(|stop| *stop).await;
+    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    sockets.iter().for_each(|path: &PathBuf| {
+        let _ = std::fs::remove_file(path);
+    });
+    let open = |context: &Arc<Context>| context.models.iter().map(|served| served.handle.counters().open.get()).sum();
+    let texts: u64 = shared.context.get().map_or(0, open);
+    if texts > 0 {
+        (options.tell)(&format!(
+            "stopping: {texts} texts are being written and may go on for {} s; another signal ends them",
+            options.drain.as_secs()
+        ));
+    }
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    if timeout(options.drain, connections.acquire_many(all)).await.is_err() {
+        let cut: u64 = shared.context.get().map_or(0, open);
+        (options.tell)(&format!("stopped; {cut} texts were cut off"));
+    } else {
+        (options.tell)("stopped");
+    }
+}
+
+async fn accept(listener: Listener, shared: Arc<Shared>, connections: Arc<Semaphore>, stop: watch::Receiver<bool>) {
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else { return };
+        let accepted = match &listener {
+            Listener::Tcp(tcp) => tcp.accept().await.map(|(socket, _)| {
+                let _ = socket.set_nodelay(true);
+                let arrival = socket.local_addr().map(|address| Arrival::Tcp(address.ip()));
+                if let Ok(arrival) = arrival {
+                    converse(socket, arrival, shared.clone(), stop.clone(), permit);
+                }
+            }),
+            #[cfg(unix)]
+            Listener::Unix(unix, _) => unix
+                .accept()
+                .await
+                .map(|(socket, _)| converse(socket, Arrival::Unix, shared.clone(), stop.clone(), permit)),
+        };
+        if accepted.is_err() {
+            // Too many open files, or a client that was gone at once: others will come.
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Answers what comes over one connection.
+fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    socket: S,
+    arrival: Arrival,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+    permit: OwnedSemaphorePermit,
+) {
+    let limits = &shared.limits;
+    let mut http = http1::Builder::new();
+    http.timer(Clock)
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes)
+        .max_headers(limits.header_fields);
+    let socket = Socket::new(socket, limits.write_time);
+    let service = service_fn(move |request| {
+        let answering = answer(shared.clone(), arrival, request);
+        async move { Ok::<_, std::convert::Infallible>(answering.await) }
+    });
+    tokio::spawn(async move {
+        let mut connection = Box::pin(http.serve_connection(socket, service));
+        let mut stopping = Box::pin(stop.wait_for(|stop| *stop));
+        let mut asked = false;
+        std::future::poll_fn(|context| {
+            if !asked && stopping.as_mut().poll(context).is_ready() {
+                asked = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // What is wrong with a connection is its client's business.
+            connection.as_mut().poll(context).map(|_| ())
+        })
+        .await;
+        drop(permit);
+    });
+}

@@ -1,0 +1,227 @@
+//! OpenAI's dialect: the same tokens as alone, streams byte for byte, errors by name.
+
+use quipu_runtime::generate::GenerateOptions;
+use quipu_runtime::sampler::SamplerOptions;
+use serde_json::{Value as Json, json};
+
+use crate::server::{CONTEXT, alone, shared};
+
+const COMPLETIONS: &str = "/v1/completions";
+
+/// The options of a request with this seed.
+fn options(seed: u64, tokens: usize) -> GenerateOptions {
+    GenerateOptions::new(SamplerOptions::default().seed(seed)).max_tokens(tokens)
+}
+
+#[test]
+fn every_text_is_the_one_that_quipu_run_writes() {
+    let prompts = ["Once upon a time", "The old king", "A", "There was a miller who had nothing but his mill and"];
+    let ask = |i: usize| {
+        let (prompt, n) = (prompts[i % prompts.len()], 5 + 11 * (i % 5));
+        let body = json!({"prompt": prompt, "seed": i, "max_tokens": n, "logprobs": 0});
+        let response = shared().post(COMPLETIONS, &body);
+        let answer = response.ok();
+        let (text, tokens) = alone(prompt, options(i as u64, n));
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["text"], text);
+        let logprobs: Vec<f64> = tokens.iter().map(|(_, logprob)| *logprob).collect();
+        // As text, since a reader of JSON may round.
+        let expected = format!("\"token_logprobs\":{}", json!(logprobs));
+        assert!(response.text().contains(&expected), "{expected} in {}", response.text());
+        assert_eq!(answer["usage"]["completion_tokens"].as_u64().unwrap() as usize - tokens.len(), {
+            usize::from(choice["finish_reason"] == "stop")
+        });
+    };
+    std::thread::scope(|scope| {
+        for i in 0..12 {
+            scope.spawn(move || ask(i));
+        }
+    });
+}
+
+/// The pieces of a stream but the last, which is `[DONE]`.
+fn pieces(path: &str, body: &Json) -> Vec<Json> {
+    let mut events = shared().post(path, body).events();
+    assert_eq!(events.pop().as_deref(), Some("[DONE]"));
+    events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+}
+
+#[test]
+fn a_stream_is_the_whole_answer_in_pieces() {
+    let body = json!({"prompt": "Once upon a time", "seed": 5, "max_tokens": 40, "temperature": 1.5, "logprobs": 2});
+    let whole = shared().post(COMPLETIONS, &body).ok();
+    let mut stream = body;
+    stream["stream"] = true.into();
+    stream["stream_options"] = json!({"include_usage": true});
+    let pieces = pieces(COMPLETIONS, &stream);
+    let (usage, pieces) = pieces.split_last().unwrap();
+    assert_eq!(usage["choices"], json!([]));
+    for count in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+        assert_eq!(usage["usage"][count], whole["usage"][count]);
+    }
+    let (end, pieces) = pieces.split_last().unwrap();
+    assert_eq!((&end["choices"][0]["text"], &end["choices"][0]["finish_reason"]), (&json!(""), &json!("length")));
+    let (mut text, mut tokens, mut offsets) = (String::new(), Vec::new(), Vec::new());
+    for piece in pieces {
+        let choice = &piece["choices"][0];
+        assert!(piece["usage"].is_null() && choice["finish_reason"].is_null());
+        assert_ne!(choice["text"], "");
+        assert_eq!(piece["id"], usage["id"]);
+        text += choice["text"].as_str().unwrap();
+        tokens.extend(choice["logprobs"]["tokens"].as_array().cloned().unwrap_or_default());
+        offsets.extend(choice["logprobs"]["text_offset"].as_array().cloned().unwrap_or_default());
+    }
+    let choice = &whole["choices"][0];
+    assert_eq!(choice["text"], text);
+    assert_eq!((&choice["logprobs"]["tokens"], &choice["logprobs"]["text_offset"]), (&json!(tokens), &json!(offsets)));
+}
+
+/// Neither half a character nor the beginning of a stop string ever leaves.
+#[test]
+fn what_may_become_a_stop_string_is_held_back() {
+    let (text, _) = alone("Once upon a time", options(3, 60));
+    // A stop string that spans tokens, and one that never comes but begins all the time.
+    let words: Vec<&str> = text.split_inclusive(' ').collect();
+    let stop = &words[8..11].concat()[1..];
+    let body = json!({"prompt": "Once upon a time", "seed": 3, "max_tokens": 60, "stream": true, "stop": [stop, " the king's q"]});
+    let pieces = pieces(COMPLETIONS, &body);
+    let texts = pieces.iter().map(|piece| piece["choices"][0]["text"].as_str().unwrap());
+    assert_eq!(texts.collect::<String>(), text[..text.find(stop).unwrap()]);
+    assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], "stop");
+}
+
+#[test]
+fn several_prompts_and_choices_come_in_order() {
+    let body = json!({"prompt": ["A king", [5, 6, 7]], "n": 2, "seed": 9, "max_tokens": 6, "echo": true});
+    let answer = shared().post(COMPLETIONS, &body).ok();
+    let choices = answer["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 4);
+    for (i, seed) in [(0, 9), (1, 10)] {
+        let (text, _) = alone("A king", options(seed, 6));
+        assert_eq!(choices[i]["text"], format!("A king{text}"));
+        assert_eq!(choices[i]["index"], i);
+    }
+    assert_ne!(choices[2]["text"], choices[3]["text"]);
+    let (prompt, written) = (&answer["usage"]["prompt_tokens"], &answer["usage"]["completion_tokens"]);
+    assert_eq!((prompt.as_u64(), written.as_u64()), (Some(3 + 3), Some(24)));
+}
+
+#[test]
+fn null_is_absent_and_unknown_is_ignored() {
+    let plain = json!({"prompt": "A king", "seed": 1, "max_tokens": 6});
+    let mut full = plain.clone();
+    for name in
+        ["temperature", "stop", "logit_bias", "n", "stream", "logprobs", "tools", "response_format", "model", "echo"]
+    {
+        full[name] = Json::Null;
+    }
+    full["no_such_field"] = json!({"a": [1]});
+    full["user"] = "me".into();
+    let text = |body: &Json| shared().post(COMPLETIONS, body).ok()["choices"].clone();
+    assert_eq!(text(&plain), text(&full));
+}
+
+#[test]
+fn a_bias_excludes_and_forces() {
+    let body = json!({"prompt": "A king", "seed": 1, "max_tokens": 5, "temperature": 0, "logit_bias": {"17": 10000}});
+    let forced = shared().post(COMPLETIONS, &body).ok();
+    let list = json!({"prompt": "A king", "seed": 1, "max_tokens": 5, "temperature": 0, "logit_bias": [[17, 10000]]});
+    assert_eq!(shared().post(COMPLETIONS, &list).ok()["choices"], forced["choices"]);
+    let tokenizer = crate::server::engine();
+    assert_eq!(forced["choices"][0]["text"], tokenizer.tokenizer().decode(&[17; 5], false));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let numbers = ["temperature", "top_p", "min_p", "top_k", "repeat_penalty", "seed", "n", "max_tokens", "logprobs"];
+    let bad = [json!("1"), json!(1e308), json!([1]), json!(true), json!({})];
+    let mut cases: Vec<(String, Json)> = Vec::new();
+    for name in numbers {
+        cases.extend(bad.iter().map(|value| (name.to_string(), value.clone())));
+    }
+    for (name, value) in [
+        ("temperature", json!(-1)),
+        ("top_p", json!(1.5)),
+        ("n", json!(0)),
+        ("n", json!(-1)),
+        ("n", json!(17)),
+        ("n", json!(2147483648u64)),
+        ("max_tokens", json!(-2)),
+        ("logprobs", json!(21)),
+        ("logprobs", json!(-1)),
+        ("stop", json!(1)),
+        ("stop", json!(vec!["x"; 17])),
+        ("stop", json!("x".repeat(257))),
+        ("logit_bias", json!([1])),
+        ("logit_bias", json!({"x": 1})),
+        ("logit_bias", json!({"1": "x"})),
+        ("logit_bias", json!([[1, 2, 3]])),
+        ("stream", json!("yes")),
+        ("echo", json!(1)),
+        ("model", json!(1)),
+        ("best_of", json!(3)),
+        ("suffix", json!("x")),
+        ("prompt", json!(1)),
+        ("prompt", json!([])),
+        ("prompt", json!([1, "a"])),
+        ("prompt", json!([-1])),
+        ("prompt", json!([8192])),
+        ("prompt", json!([1e30])),
+        ("prompt", json!(vec!["x"; 257])),
+        ("prompt", Json::Null),
+        ("grammar", json!("root ::= \"a\"")),
+        ("mirostat", json!(2)),
+        ("stream_options", json!(1)),
+    ] {
+        cases.push((name.into(), value));
+    }
+    for (name, value) in cases {
+        let mut body = json!({"prompt": "x", "max_tokens": 1});
+        body[name.as_str()] = value.clone();
+        let response = shared().post(COMPLETIONS, &body);
+        let error = &response.json()["error"];
+        assert_eq!((response.status, error["param"].as_str()), (400, Some(name.as_str())), "{value}: {error}");
+        assert_eq!(error["type"], "invalid_request_error");
+        assert!(error["message"].as_str().unwrap().contains(&name), "{error}");
+    }
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_refused_with_both_numbers() {
+    for stream in [false, true] {
+        let fits = json!({"prompt": vec![5; CONTEXT], "max_tokens": 4, "stream": stream});
+        assert_eq!(shared().post(COMPLETIONS, &fits).status, 200);
+        let body = json!({"prompt": vec![5; CONTEXT + 1], "max_tokens": 4, "stream": stream});
+        let response = shared().post(COMPLETIONS, &body);
+        let error = &response.json()["error"];
+        assert_eq!((response.status, &error["type"]), (400, &json!("exceed_context_size_error")));
+        assert_eq!((&error["n_prompt_tokens"], &error["n_ctx"]), (&json!(CONTEXT + 1), &json!(CONTEXT)));
+        assert!(error["message"].as_str().unwrap().contains("exceeds the available context size"));
+        assert_eq!(error["code"], "context_length_exceeded");
+    }
+    // At the end of the context a text ends, and says why.
+    let body = json!({"prompt": vec![5; CONTEXT - 3], "max_tokens": 100, "seed": 1, "temperature": 0});
+    let answer = shared().post(COMPLETIONS, &body).ok();
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(answer["usage"]["completion_tokens"], 4);
+}
+
+#[test]
+fn models_are_listed_and_described() {
+    let list = shared().get("/v1/models").ok();
+    assert_eq!((&list["object"], &list["data"][0]["id"]), (&json!("list"), &json!("demo")));
+    assert_eq!(shared().get("/v1/models/other-name").ok()["id"], "other-name");
+    let missing = shared().get("/v1/models/..%2f..%2fetc%2fpasswd");
+    assert_eq!((missing.status, &missing.json()["error"]["code"]), (404, &json!("model_not_found")));
+}
+
+#[test]
+fn other_paths_and_methods_are_refused() {
+    assert_eq!(shared().get("/v1/nothing").status, 404);
+    let wrong = shared().get(COMPLETIONS);
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
+    let wrong = shared().send("DELETE", "/v1/models", &[], b"");
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET")));
+    let head = shared().send("HEAD", "/health", &[], b"");
+    assert_eq!((head.status, head.header("content-length")), (200, Some("15")));
+}
