@@ -57,6 +57,8 @@ def heading(cpu, record):
 def engines_beside(record):
     """Rows: a test by all engines."""
     rows, peers = [], [name for name in record["engines"] if name != "quipu"]
+    # Parts that were measured later come last in a record; types keep the order in which they were first met.
+    kinds = list(dict.fromkeys(of_type(part)[0] for part in record["parts"]))
     for part, tests in record["parts"].items():
         kind, threads, test = of_type(part)
         if test == "sequences":
@@ -69,10 +71,10 @@ def engines_beside(record):
             cells = [name, kind.upper(), str(threads), f"{median['quipu']:.1f}", f"{share:.0f} %"]
             for engine in peers:
                 cells += [f"{median[engine]:.1f}", f"{median['quipu'] / median[engine]:.2f}"] if engine in median else ["", ""]
-            rows.append((name.split()[0], "after" in name, cells))
-    rows.sort(key=lambda row: row[:2])
+            rows.append((name.split()[0], "after" in name, kinds.index(kind), threads, cells))
+    rows.sort(key=lambda row: row[:4])
     head = ["tokens/s", "type", "threads", "Quipu", "of the machine"] + [cell for name in peers for cell in (name, "Quipu : it")]
-    return table(head, [row[2] for row in rows]) if rows else []
+    return table(head, [row[4] for row in rows]) if rows else []
 
 
 def sequences(record):

@@ -10,23 +10,32 @@
 //!
 //! # Shape
 //!
-//! Estimated, not measured, from the throughputs that Intel's optimisation manual gives for Sapphire Rapids: `tdpbssd`
-//! 16 cycles for 16 rows whatever their length, a tile's load half a cycle and its store a cycle for each row, two
-//! loads of 512 bits and two vector operations of 512 bits a cycle. A block of 16 × 16 outputs takes 8192
-//! multiplications and
+//! Measured on an Emerald Rapids (family 6, model 207; 2.6 to 2.8 GHz while tiles are in use) on one thread, by loops
+//! that do a part of the work alone; cycles of a block of 16 × 16 outputs, which are 8192 multiplications:
 //!
-//! | | scale only | with a minimum | Q6_K (two halves) |
-//! |---|---|---|---|
-//! | multiplying, cycles | 16 | 16 | 32 |
-//! | stores, cycles | 16 | 16 | 32 |
-//! | loads: both tiles, sums, scales; cycles | (16 + 8 + 16 + 16) / 2 = 28 | 36 | 44 |
-//! | vector operations, cycles | 16 · 3 / 2 = 24 | 32 | 16 · 5 / 2 = 40 |
-//! | multiplications a cycle, all overlapped | 290 | 230 | 190 |
+//! | | scale only |
+//! |---|---|
+//! | multiplying: a row of activations each cycle, whatever its length | 16 |
+//! | loading 16 rows of activations: from the first-level cache, from the second | 10, 16 |
+//! | loading 8 lines of codes, from the second | 6 |
+//! | storing the sums | 16 |
+//! | scaling and adding them | 17 |
+//! | loads, multiplying and stores, all in the first-level cache | 16 |
+//! | the same, with codes and activations of 2048 columns, which pass through the second | 36 |
+//! | all of it | 56 |
 //!
-//! against 1024 of products alone and about 93, 85 and 79 of the kernel for `vpdpbusd`. With 8 rows a tile the lines
-//! would be loaded twice as often; two groups at once, or 32 rows, would need 32 registers for outputs alone. To
-//! overlap, four products are under way: tiles 0 to 3 take sums in turn, and a sum is stored when three more products
-//! have been started.
+//! So tiles overlap as they should, and what they wait for is the way from the second-level cache: 16 lines for a
+//! product. Codes of 2048 columns and as many activations are 64 KB, more than the first level holds. All of it is 390
+//! multiplications a nanosecond, where the tiles alone could do 1380; the kernel as it is called does 320. Blocking
+//! over columns would change that and has not been tried.
+//!
+//! Tried there, and no faster: one or two buffers of sums instead of four, two products under way, scaling before the
+//! next product begins or amid its loads, two groups or two tiles that share loads (their sums take the room that the
+//! loads save), the sums of several blocks before any is scaled; nor codes that are widened on the way to tiles,
+//! without a pass of their own (16 rows as fast, 24 to 48 rows slower).
+//!
+//! Four products are under way: tiles 0 to 3 take sums in turn, and a sum is stored when three more products have been
+//! started.
 
 use std::arch::{asm, x86_64::*};
 use std::hint::black_box;
