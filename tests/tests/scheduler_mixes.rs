@@ -291,6 +291,13 @@ fn four_hundred_random_mixes_get_what_each_request_gets_alone() {
     assert_everything_came_up(&mixes(engine, 400, 11));
 }
 
+/// Weights as they are in use: Q4, and keys in f16.
+#[test]
+fn random_mixes_of_the_demo_model_do_too() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tales.gguf");
+    mixes(load(&demo, &LoadOptions::default().context(Some(300))), 12, 3);
+}
+
 /// Families whose RoPE, norms and biases differ, with keys and values in f32.
 #[test]
 fn random_mixes_of_other_families_do_too() {

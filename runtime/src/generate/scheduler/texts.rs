@@ -1,5 +1,6 @@
 //! The requests that are served or wait: who begins, whose prompt is read next, and who gives way when memory ends.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::active::{Active, failed};
@@ -240,16 +241,22 @@ impl Texts {
     /// The prompt whose turn it is, of those that have no part in this batch yet.
     pub(super) fn next_prompt(&mut self) -> Option<usize> {
         let read = self.read;
-        let waiting = &mut self.waiting;
-        let ranks = self.running.iter_mut().enumerate().filter_map(|(i, r)| {
-            if r.planned > 0 || r.unread() < 2 {
-                return None;
+        if !self.running.iter_mut().any(|r| r.planned == 0 && r.unread() > 1) {
+            return None;
+        }
+        // Those that wait for what another reads lend it their rank.
+        let mut lent: HashMap<RequestId, _> = HashMap::new();
+        for waiting in &mut self.waiting {
+            if let Some((leader, _)) = waiting.after {
+                let rank = waiting.active.rank(waiting.known, read);
+                let best = lent.entry(leader).or_insert(rank);
+                *best = rank.min(*best);
             }
-            // Those that wait for what it reads lend it their rank.
-            let followers = waiting.iter_mut().filter(|w| w.after.is_some_and(|(id, _)| id == r.id));
-            let lent = followers.map(|w| w.active.rank(w.known, read)).min();
-            let own = r.rank(0, read);
-            Some((lent.map_or(own, |lent| lent.min(own)), i))
+        }
+        let ranks = self.running.iter_mut().enumerate().filter(|(_, r)| r.planned == 0);
+        let ranks = ranks.filter_map(|(i, r)| {
+            let own = (r.unread() > 1).then(|| r.rank(0, read))?;
+            Some((lent.get(&r.id).map_or(own, |&lent| lent.min(own)), i))
         });
         ranks.min().map(|(_, i)| i)
     }
