@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod batch;
 mod bench;
 mod chat;
 mod compare;
@@ -25,6 +26,7 @@ pub enum Command {
     Run(run::Args),
     Chat(chat::Args),
     Serve(serve::Args),
+    Batch(batch::Args),
     Convert(convert::Args),
     Quantize(quantize::Args),
     Imatrix(imatrix::Args),
@@ -44,6 +46,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Batch(args) => batch::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Quantize(args) => quantize::run(args),
         Command::Imatrix(args) => imatrix::run(args),

@@ -1,8 +1,10 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "run",
     "chat",
+    "serve",
+    "batch",
     "convert",
     "quantize",
     "imatrix",

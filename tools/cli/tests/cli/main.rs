@@ -1,6 +1,7 @@
 //! The `quipu` binary from outside: what it prints, where, and how it ends. Everything runs on the demo model inside
 //! it.
 
+mod batch;
 mod budget;
 mod chat;
 mod compare;
