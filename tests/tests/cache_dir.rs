@@ -149,6 +149,38 @@ fn a_damaged_file_is_read_again() {
     assert_eq!(complete(&mut scheduler(engine, directory.path(), MANY), &prompt).1.cached_tokens, 128);
 }
 
+/// The name of a file says where to look, and nothing else: another text's page, or another model's, may have it.
+#[test]
+fn a_page_under_the_name_of_another_is_not_used() {
+    let place = tempfile::tempdir().unwrap();
+    let other_model = place.path().join("other.gguf");
+    let mut bytes = fs::read(stories()).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 0x10;
+    fs::write(&other_model, bytes).unwrap();
+    let load = |path: &Path| load(path, &LoadOptions::default().threads(Some(1)));
+    // One page each: of two texts of a model, and of the first text of the other.
+    let page = |path: &Path, first: u32| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut scheduler = scheduler(load(path), directory.path(), MANY);
+        let mut prompt = tale(scheduler.engine(), 150);
+        prompt[0] = first;
+        let (text, _) = complete(&mut scheduler, &prompt);
+        drop(scheduler);
+        let (file, _) = files(directory.path())[0].clone();
+        (prompt, text, file.file_name().unwrap().to_owned(), fs::read(file).unwrap())
+    };
+    let (prompt, text, name, own) = page(&stories(), 5);
+    let others = [page(&stories(), 6), page(&other_model, 5)];
+    for (bytes, cached) in [(own, 128), (others[0].3.clone(), 0), (others[1].3.clone(), 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(&name), bytes).unwrap();
+        let mut scheduler = scheduler(load(&stories()), directory.path(), MANY);
+        let (again, end) = complete(&mut scheduler, &prompt);
+        assert_eq!((again, end.cached_tokens), (text.clone(), cached));
+    }
+}
+
 #[test]
 fn a_directory_that_cannot_be_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
