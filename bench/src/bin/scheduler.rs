@@ -2,7 +2,7 @@
 //! first token of a prompt that was seen before.
 //!
 //! ```text
-//! cargo run --release -p quipu-bench --bin scheduler -- MODEL [TOKENS OF THE LONG PROMPT] [THREADS]
+//! cargo run --release -p quipu-bench --bin scheduler -- MODEL [TOKENS OF THE LONG PROMPT [THREADS [TEXTS, as 1,4]]]
 //! ```
 
 use std::time::{Duration, Instant};
@@ -88,7 +88,8 @@ fn main() -> Result<(), Error> {
     let threads: Option<usize> = arguments.next().map(|n| n.parse()).transpose()?;
     let options = LoadOptions::default().threads(threads).context(Some(long + 512));
     let mut engine = Engine::load(quipu_runtime::open(&model)?, &options, &|_, _| {})?;
-    for texts in [1, 4, 16, 32] {
+    let counts = arguments.next().unwrap_or("1,4,16,32".into());
+    for texts in counts.split(',').filter_map(|n| n.parse().ok()) {
         passes(&mut engine, texts)?;
         let alone = passes(&mut engine, texts)?;
         let (same, step, own) = steps(engine, texts);
@@ -109,7 +110,7 @@ fn main() -> Result<(), Error> {
     let prompt = tokens(scheduler.engine(), long, 99);
     for text in 0..4 {
         let prompt = tokens(scheduler.engine(), 16, text);
-        scheduler.submit(request(prompt, 400));
+        scheduler.submit(request(prompt, long));
     }
     let (mut stalls, mut begun) = (Vec::new(), None);
     for step in 0.. {
@@ -119,7 +120,8 @@ fn main() -> Result<(), Error> {
         }
         let now = Instant::now();
         let events = scheduler.step();
-        if begun.is_some() {
+        // Of a prompt alone nobody's text stands still.
+        if begun.is_some() && events.iter().any(|(_, event)| matches!(event, Event::Token(_))) {
             stalls.push(now.elapsed());
         }
         let is_read =
