@@ -6,6 +6,8 @@
 //! window of 256, which lets errors be fed back (`quipu_quant::search::calibration`). Matrices with the same input
 //! share one such tensor ([`crate::families::names::Input`]): q, k and v have theirs under `attn_q`, gate and up under
 //! `ffn_gate`. Other readers ignore it.
+//!
+//! llama.cpp's older `imatrix.dat` is read, too; it knows squares only.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,9 @@ use quipu_quant::search::{Calibration, WINDOW};
 use rayon::prelude::*;
 
 use crate::families::names::{Role, TensorName};
-use crate::gguf::{Array, GgufError, GgufFile, GgufWriter, Metadata, Value, WriteError};
+use crate::gguf::{Array, GgufError, GgufFault, GgufFile, GgufWriter, Metadata, Value, WriteError};
+use crate::legacy_imatrix::{self, LegacyEntry, LegacyImatrix};
+use crate::map::MappedFile;
 use crate::output::Inputs;
 use crate::source::{Encoding, Source, TensorInfo};
 
@@ -30,7 +34,15 @@ pub enum ImatrixError {
     /// Not a GGUF file.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// A GGUF, but of something else.
+    /// llama.cpp's older format, damaged.
+    #[error("{path}: an importance matrix in llama.cpp's older format: {problem} (a truncated download?)")]
+    Legacy {
+        /// The file.
+        path: PathBuf,
+        /// Where it ends too early, or makes no sense.
+        problem: String,
+    },
+    /// Nothing in it says anything about a matrix's inputs.
     #[error("{path}: is no importance matrix: it has no tensor named *.in_sum2 with its *.counts")]
     None {
         /// The file.
@@ -172,7 +184,42 @@ impl Imatrix {
     /// # Errors
     /// See [`ImatrixError`].
     pub fn read(path: &Path) -> Result<Imatrix, ImatrixError> {
-        let file = GgufFile::open(path)?;
+        let error = match GgufFile::open(path) {
+            Ok(file) => return Imatrix::of_gguf(path, &file),
+            Err(error) => error,
+        };
+        if matches!(&error, GgufError::Invalid { fault, .. } if matches!(**fault, GgufFault::NotGguf { .. })) {
+            let file = MappedFile::open(path).map_err(GgufError::from)?;
+            match legacy_imatrix::read(&file) {
+                Ok(legacy) => return Imatrix::of_legacy(path, legacy),
+                Err(Some(problem)) => return Err(ImatrixError::Legacy { path: path.to_owned(), problem }),
+                Err(None) => {}
+            }
+        }
+        Err(error.into())
+    }
+
+    fn of_legacy(path: &Path, legacy: LegacyImatrix) -> Result<Imatrix, ImatrixError> {
+        let mut entries = BTreeMap::new();
+        for LegacyEntry { name, calls, sums: squares } in legacy.entries {
+            // As of a GGUF, matrices that no input ever reached are passed over.
+            if calls == 0 {
+                continue;
+            }
+            if !squares.iter().all(|s| s.is_finite() && *s >= 0.0) {
+                let problem = "has numbers that are no sums of squares";
+                return Err(ImatrixError::Tensor { path: path.to_owned(), tensor: name, problem });
+            }
+            entries.insert(name, Statistics { count: calls as f32, squares, products: Vec::new() });
+        }
+        if entries.is_empty() {
+            return Err(ImatrixError::None { path: path.to_owned() });
+        }
+        let datasets = legacy.dataset.into_iter().collect();
+        Ok(Imatrix { entries, path: path.to_owned(), datasets, chunks: legacy.chunks, chunk_size: 0 })
+    }
+
+    fn of_gguf(path: &Path, file: &GgufFile) -> Result<Imatrix, ImatrixError> {
         let mut entries = BTreeMap::new();
         for (i, info) in file.tensors().iter().enumerate() {
             let Some(name) = info.name.strip_suffix(SQUARES) else { continue };
@@ -184,7 +231,7 @@ impl Imatrix {
             if info.rows() != 1 {
                 continue;
             }
-            let (squares, counts) = (floats(&file, i), file.find(&format!("{name}{COUNTS}")).map(|c| floats(&file, c)));
+            let (squares, counts) = (floats(file, i), file.find(&format!("{name}{COUNTS}")).map(|c| floats(file, c)));
             let Some(squares) = squares else { return fault(&info.name, "is not F32") };
             let Some(Some(&[count])) = counts.as_ref().map(|c| c.as_deref()) else {
                 return fault(&info.name, "has no single F32 number in the tensor of its counts");
@@ -200,9 +247,12 @@ impl Imatrix {
             if let Some(p) = file.find(&format!("{name}{PRODUCTS}")) {
                 let info = &file.tensors()[p];
                 let fits = info.cols() == WINDOW && info.rows() == squares.len();
-                let Some(values) = floats(&file, p).filter(|_| fits) else {
+                let Some(values) = floats(file, p).filter(|_| fits) else {
                     return fault(&info.name, "is not F32 of 256 numbers for each column");
                 };
+                if !values.iter().all(|v| v.is_finite()) {
+                    return fault(&info.name, "has numbers that are no sums of products");
+                }
                 products = values;
             }
             entries.insert(name.to_owned(), Statistics { count, squares, products });
@@ -236,6 +286,8 @@ impl Imatrix {
             if names.first() != Some(name) {
                 names = vec![name.clone()];
             }
+            // A file that was read may have entries of their own for matrices that share an input.
+            names.retain(|other| other == name || !self.entries.contains_key(other));
             for name in names {
                 let mut put = |suffix: &str, shape: Vec<usize>, values| {
                     let name = format!("{name}{suffix}");

@@ -39,6 +39,7 @@ pub mod families;
 pub mod gguf;
 pub mod hf;
 pub mod imatrix;
+mod legacy_imatrix;
 pub mod map;
 pub mod mapped;
 pub mod oddity;

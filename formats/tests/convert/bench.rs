@@ -10,7 +10,7 @@ pub use quipu_formats::convert::{
     ConvertError, ConvertOptions, Mix, Rounding, Summary, TensorRule, TypeRule, Warning, write_gguf,
 };
 pub use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, Value, WriteError};
-pub use quipu_formats::imatrix::Imatrix;
+pub use quipu_formats::imatrix::{Imatrix, ImatrixError};
 pub use quipu_formats::output::{Inputs, OutputError};
 pub use quipu_formats::source::{Encoding, Source, TensorInfo};
 pub use quipu_quant::TensorType::{self, *};

@@ -23,6 +23,13 @@ fn importance_matrices() {
         assert_eq!(of(name), imatrix.find("blk.0.attn_q.weight"), "{name}");
     }
     assert!(of("attn_output").is_none() && of("ffn_gate").is_none());
+    // Once more, though q, k and v have entries of their own now.
+    let again = bench.path("again");
+    read.write(&again, &Inputs::new()).unwrap();
+    let (again, mut read) = (Imatrix::read(&again).unwrap(), read);
+    read.path = again.path.clone();
+    assert_eq!(again, read);
+    let of = |name: &str| read.find(&format!("blk.0.{name}.weight"));
     // The sums are what they say.
     let sums = of("attn_q").unwrap();
     assert_eq!(sums.count, 37.0);
@@ -76,6 +83,93 @@ fn importance_matrices_that_lie_are_refused() {
     }
     let products = ("a.weight.in_products", &[256, 1][..], &[0.0; 256][..]);
     assert!(read(&[sums, ("a.weight.counts", &[1, 1], &[5.0]), products]).is_err(), "products of one column, not two");
+    for bad in [f32::NAN, f32::NEG_INFINITY] {
+        let mut numbers = [0.0; 512];
+        numbers[300] = bad;
+        let products = ("a.weight.in_products", &[256, 2][..], &numbers[..]);
+        let error = read(&[sums, ("a.weight.counts", &[1, 1], &[5.0]), products]).unwrap_err().to_string();
+        assert!(error.contains("a.weight.in_products") && error.contains("no sums of products"), "{error}");
+    }
     std::fs::write(bench.path("text"), "no GGUF").unwrap();
     assert!(Imatrix::read(&bench.path("text")).is_err());
+}
+
+/// An `imatrix.dat` as llama.cpp wrote it before GGUF: mean squares times calls.
+fn legacy(entries: &[(&str, i32, &[f32])], end: Option<(i32, &str)>) -> Vec<u8> {
+    let mut bytes = (entries.len() as i32).to_le_bytes().to_vec();
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        bytes.extend((text.len() as i32).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    for (name, calls, sums) in entries {
+        text(&mut bytes, name);
+        bytes.extend(calls.to_le_bytes());
+        bytes.extend((sums.len() as i32).to_le_bytes());
+        bytes.extend(sums.iter().flat_map(|v| v.to_le_bytes()));
+    }
+    if let Some((chunks, dataset)) = end {
+        bytes.extend(chunks.to_le_bytes());
+        text(&mut bytes, dataset);
+    }
+    bytes
+}
+
+#[test]
+fn the_older_importance_matrices_are_read() {
+    let bench = Bench::new();
+    let path = bench.path("imatrix.dat");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        Imatrix::read(&path)
+    };
+    let sums: Vec<f32> = (0..256).map(|i| (i + 1) as f32).collect();
+    let entries = [("blk.0.ffn_down.weight", 4, &sums[..]), ("blk.1.ffn_down.weight", 0, &sums[..])];
+    for end in [None, Some((7, "wiki.train.raw"))] {
+        let imatrix = read(&legacy(&entries, end)).unwrap();
+        let statistics = imatrix.find("blk.0.ffn_down.weight").unwrap();
+        assert_eq!((statistics.count, &statistics.squares, statistics.products.len()), (4.0, &sums, 0));
+        assert!(imatrix.find("blk.1.ffn_down.weight").is_none(), "no input reached it");
+        let dataset: Vec<&str> = end.iter().map(|end| end.1).collect();
+        assert_eq!(
+            (imatrix.chunks, imatrix.datasets),
+            (end.map_or(0, |end| end.0 as u32), dataset.iter().map(|d| d.to_string()).collect())
+        );
+    }
+
+    // It rounds as the same means in a GGUF do.
+    let gguf = bench.source_of(&[
+        (info("blk.0.ffn_down.weight.in_sum2", F32, &[256, 1]), sums.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        (info("blk.0.ffn_down.weight.counts", F32, &[1, 1]), 4.0f32.to_le_bytes().to_vec()),
+    ]);
+    let newer = Imatrix::read(gguf.path()).unwrap();
+    let source = bench.source(&[info("blk.0.ffn_down.weight", F16, &[256, 20])]);
+    let data = |imatrix: Imatrix, name: &str| {
+        let options = ConvertOptions::new(TypeRule::To(Q4_K)).imatrix(Some(imatrix.into()));
+        bench.convert_with(&source, &options, name).0.data(0).to_vec()
+    };
+    let older = data(read(&legacy(&entries, None)).unwrap(), "older.gguf");
+    assert_eq!(older, data(newer, "newer.gguf"));
+    assert!(older != bench.convert(&source, TypeRule::To(Q4_K), false, "without.gguf").0.data(0));
+
+    // Whatever is cut off or changed: an error, and one that says which entry.
+    let whole = legacy(&entries[..1], None);
+    for len in 0..whole.len() {
+        assert!(read(&whole[..len]).is_err(), "{len} bytes");
+    }
+    let error = read(&whole[..200]).unwrap_err().to_string();
+    assert!(error.contains("entry 1 of 1, at byte 4: its values go beyond the end"), "{error}");
+    for bad in [f32::NAN, -1.0] {
+        let error = read(&legacy(&[("blk.0.ffn_down.weight", 1, &[bad])], None)).unwrap_err().to_string();
+        assert!(error.contains("blk.0.ffn_down.weight") && error.contains("no sums of squares"), "{error}");
+    }
+    for huge in [i32::MAX, -1] {
+        for at in [0, 4, 33] {
+            let mut lie = whole.clone();
+            lie[at..at + 4].copy_from_slice(&huge.to_le_bytes());
+            assert!(read(&lie).is_err(), "{huge} at {at}");
+        }
+    }
+    assert!(matches!(read(&legacy(&entries[1..], None)).unwrap_err(), ImatrixError::None { .. }));
+    let error = read(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n").unwrap_err().to_string();
+    assert!(error.contains("Git LFS"), "{error}");
 }
