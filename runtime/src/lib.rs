@@ -56,7 +56,7 @@ pub mod tokenizer;
 pub mod tuning;
 
 pub use cancel::Cancel;
-pub use engine::{Engine, EngineError, LoadError, LoadOptions};
+pub use engine::{Engine, EngineError, LoadError, LoadOptions, check_model};
 pub use kv::{KvType, Sequence};
 pub use model::{BatchToken, Progress, Residence, WeightsError};
 pub use open::{OpenError, open};

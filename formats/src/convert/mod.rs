@@ -41,7 +41,7 @@ use std::sync::atomic::AtomicBool;
 use quipu_quant::TensorType;
 
 pub use mix::Mix;
-pub use options::{ConvertOptions, Rounding, TypeRule};
+pub use options::{Check, ConvertOptions, Rounding, TypeRule};
 pub use outcome::{ConvertError, ConvertProgress, Summary, Warning};
 pub use pattern::TensorRule;
 
@@ -49,7 +49,8 @@ use crate::gguf::{PartsWriter, WriteError, first_part_path};
 use crate::output::{self, Inputs};
 use crate::source::{Source, TensorInfo};
 
-/// Writes `source` as a GGUF to `out`, which appears under its name only when it is complete.
+/// Writes `source` as a GGUF to `out`, which appears under its name only when it is complete, can be opened and has the
+/// tensors that it should have.
 ///
 /// ```
 /// use std::sync::atomic::AtomicBool;
@@ -86,7 +87,15 @@ pub fn write_gguf(
     let writer = PartsWriter::create(out, options.part_bytes, &inputs, &plan.metadata, &plan.tensors)?;
     let writer = stream::write_tensors(source, &plan, options.rounding, writer, cancel, progress)?;
     let files = writer.paths().to_vec();
-    let bytes = writer.finish()?;
+    let bytes = writer.finish(&|file| {
+        let directory = |tensors: &[TensorInfo]| -> Vec<_> {
+            tensors.iter().map(|t| (t.name.clone(), t.encoding, t.byte_len())).collect()
+        };
+        if directory(file.tensors()) != directory(&plan.tensors) {
+            return Err("its tensors are not those that were written (a damaged disk?)".into());
+        }
+        options.check.as_ref().map_or(Ok(()), |Check(check)| check(file))
+    })?;
     let mut types: Vec<(TensorType, usize)> = Vec::new();
     for t in &plan.tensors {
         match types.iter_mut().find(|(ty, _)| *ty == t.ty()) {

@@ -1,11 +1,13 @@
 //! What to write: the types, the layout, the rounding.
 
+use std::fmt;
 use std::sync::Arc;
 
 use quipu_quant::TensorType;
 
 use super::mix::Mix;
 use super::pattern::TensorRule;
+use crate::gguf::GgufFile;
 use crate::imatrix::Imatrix;
 use crate::output::Inputs;
 
@@ -31,6 +33,17 @@ pub enum Rounding {
     Plain,
 }
 
+/// What a written model has to pass before it gets its name: an error says why it cannot be used. A model that goes
+/// into a pipe is not checked.
+#[derive(Clone)]
+pub struct Check(pub Arc<dyn Fn(GgufFile) -> Result<(), String> + Send + Sync>);
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Check")
+    }
+}
+
 /// What to write.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -52,6 +65,8 @@ pub struct ConvertOptions {
     /// The most bytes of a file: the model is written in parts, or in one that is named like a part. No tensor is cut,
     /// so one that is larger has a larger part of its own.
     pub part_bytes: Option<u64>,
+    /// What the written model has to pass before it gets its name.
+    pub check: Option<Check>,
     /// What else is read for the output, such as the text of a calibration: the output must not replace it.
     pub reads: Inputs,
 }
@@ -90,6 +105,11 @@ impl ConvertOptions {
     /// These options with another [`ConvertOptions::part_bytes`].
     pub fn part_bytes(self, part_bytes: Option<u64>) -> ConvertOptions {
         ConvertOptions { part_bytes, ..self }
+    }
+
+    /// These options with another [`ConvertOptions::check`].
+    pub fn check(self, check: Option<Check>) -> ConvertOptions {
+        ConvertOptions { check, ..self }
     }
 
     /// These options with other [`ConvertOptions::reads`].

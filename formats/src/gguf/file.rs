@@ -50,6 +50,16 @@ impl GgufFile {
         Ok(file)
     }
 
+    /// Opens the `files` of a model that do not have their names yet; messages call it `path`.
+    pub(super) fn open_unplaced(path: &Path, files: &[&Path]) -> Result<Option<GgufFile>, GgufError> {
+        let Some((first, others)) = files.split_first() else { return Ok(None) };
+        let mut file = Self::check(path.to_owned(), Bytes::Mapped(MappedFile::open(*first)?))?;
+        for (part, number) in others.iter().zip(1..) {
+            file.add_part(part.to_path_buf(), number, files.len())?;
+        }
+        Ok(Some(file))
+    }
+
     /// Checks a file that is already in memory (built into the program, say). `path` is what messages call it.
     pub fn from_bytes(path: impl Into<PathBuf>, bytes: impl Into<Cow<'static, [u8]>>) -> Result<GgufFile, GgufError> {
         let file = Self::check(path.into(), Bytes::Held(bytes.into()))?;

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::file::GgufFile;
 use super::limits::ALIGNMENT_KEY;
 use super::packed::{LAYOUT_KEY, LAYOUT_VERSION_KEY};
 use super::parse::alignment;
@@ -72,16 +73,23 @@ impl PartsWriter {
         self.writers[self.current].write_tensor_part(bytes)
     }
 
-    /// Checks that every tensor has got its bytes, syncs all files and gives them their names; returns their length in
-    /// bytes together. The first part is the last to get its name, so that nobody opens a model of which others are
-    /// missing.
+    /// Checks that every tensor has got its bytes, syncs all files, opens them, and if `check` has nothing to say
+    /// against the model gives them their names; returns their length in bytes together. The first part is the last to
+    /// get its name, so that nobody opens a model of which others are missing. What went into a pipe is not opened
+    /// again.
     ///
     /// # Errors
     /// See [`WriteError`]. Names that were given before are taken away again, unless there was a file of that name.
-    pub fn finish(self) -> Result<u64, WriteError> {
+    pub fn finish(self, check: &dyn Fn(GgufFile) -> Result<(), String>) -> Result<u64, WriteError> {
         let done = self.writers.into_iter().map(GgufWriter::complete).collect::<Result<Vec<_>, _>>()?;
         for (file, _) in &done {
             file.sync()?;
+        }
+        if let Some(files) = done.iter().map(|(file, _)| file.unplaced()).collect::<Option<Vec<_>>>() {
+            let path = &self.paths[0];
+            let opened = GgufFile::open_unplaced(path, &files).map_err(|error| error.to_string());
+            let checked = opened.and_then(|file| file.map_or(Ok(()), check));
+            checked.map_err(|reason| WriteError::Unreadable { path: path.clone(), reason })?;
         }
         let bytes = done.iter().map(|(_, bytes)| bytes).sum();
         let mut placed = Vec::new();

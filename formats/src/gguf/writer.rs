@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::fault::{GgufFault, quote};
 use super::limits::{MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
@@ -23,6 +23,14 @@ pub enum WriteError {
     /// Whatever else takes the bytes did not take them.
     #[error("cannot write a GGUF: {0}")]
     Io(#[source] io::Error),
+    /// What was written can't be used.
+    #[error("{}: what was written cannot be opened, so it was not kept: {reason}", .path.display())]
+    Unreadable {
+        /// The name that it was to have.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The metadata would break a rule of the container.
     #[error("cannot write a GGUF: {0}")]
     Rule(#[from] GgufFault),

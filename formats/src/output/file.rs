@@ -102,6 +102,14 @@ impl OutputFile {
         Ok(OutputFile { path: path.to_owned(), to })
     }
 
+    /// Where the bytes are until the file gets its name; `None` if they are gone into a pipe or a device.
+    pub fn unplaced(&self) -> Option<&Path> {
+        match &self.to {
+            To::Temporary { file, .. } => Some(file.path()),
+            To::Stream(_) => None,
+        }
+    }
+
     /// Waits until the bytes are on the disk.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ pub use std::sync::{Arc, Mutex};
 pub use quipu_formats::convert::rounded::Rounded;
 pub use quipu_formats::convert::type_choices::{MatrixTypes, TypeChoices};
 pub use quipu_formats::convert::{
-    ConvertError, ConvertOptions, Mix, Rounding, Summary, TensorRule, TypeRule, Warning, write_gguf,
+    Check, ConvertError, ConvertOptions, Mix, Rounding, Summary, TensorRule, TypeRule, Warning, write_gguf,
 };
 pub use quipu_formats::gguf::{GgufFile, GgufWriter, Metadata, Value, WriteError};
 pub use quipu_formats::imatrix::{Imatrix, ImatrixError};

@@ -53,6 +53,49 @@ fn a_weight_that_would_spoil_its_block_is_found() {
     }
 }
 
+/// What was written is opened before it gets its name, in one file or in parts; whoever finds fault with it keeps what
+/// was there.
+#[test]
+fn what_cannot_be_used_is_not_kept() {
+    let bench = Bench::new();
+    let infos = [info("blk.0.attn_k.weight", F32, &[64, 80]), info("blk.0.attn_q.weight", F32, &[64, 300])];
+    let source = bench.source(&infos);
+    for part_bytes in [None, Some(1000)] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let check = |fault: Option<&'static str>| {
+            let seen = seen.clone();
+            Some(Check(Arc::new(move |file: GgufFile| {
+                let data = |name: &str| file.data(file.find(name).unwrap()).to_vec();
+                let names = ["blk.0.attn_k.weight", "blk.0.attn_q.weight"];
+                seen.lock().unwrap().push((file.metadata().clone(), file.tensors().len(), names.map(data)));
+                fault.map_or(Ok(()), |fault| Err(fault.to_string()))
+            })))
+        };
+        let options = ConvertOptions::new(TypeRule::To(F16)).part_bytes(part_bytes);
+        let out = bench.path("out.gguf");
+        std::fs::write(&out, "precious").unwrap();
+        std::fs::write(bench.path("out-00001-of-00002.gguf"), "precious").unwrap();
+        let error = bench.fail_with(&source, &options.clone().check(check(Some("it hums"))), &out).to_string();
+        assert!(error.contains("out") && !error.contains(".out") && error.contains("it hums"), "{error}");
+        for name in ["out.gguf", "out-00001-of-00002.gguf"] {
+            assert_eq!(std::fs::read(bench.path(name)).unwrap(), b"precious");
+        }
+        assert_eq!(bench.names(), ["out-00001-of-00002.gguf", "out.gguf", "source.gguf"], "something was left behind");
+
+        let options = options.check(check(None));
+        let summary = write_gguf(&source, &options, &out, &AtomicBool::new(false), &|_| {}).unwrap();
+        assert_eq!(summary.files.len(), part_bytes.map_or(1, |_| 2));
+        let written = GgufFile::open(&summary.files[0]).unwrap();
+        for (metadata, tensors, data) in std::mem::take(&mut *seen.lock().unwrap()) {
+            assert_eq!((&metadata, tensors), (written.metadata(), 2));
+            assert_eq!(data, [written.data(0), written.data(1)]);
+        }
+        summary.files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        let _ = std::fs::remove_file(&out);
+        let _ = std::fs::remove_file(bench.path("out-00001-of-00002.gguf"));
+    }
+}
+
 #[test]
 fn a_file_of_keys_alone_is_a_file() {
     let bench = Bench::new();

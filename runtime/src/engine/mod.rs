@@ -1,5 +1,6 @@
 //! A model with its tokenizer, on a fixed number of threads.
 
+mod check;
 mod error;
 mod identity;
 mod options;
@@ -9,7 +10,6 @@ mod tuning_tests;
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
-use quipu_formats::families::names::Role;
 use quipu_formats::oddity::Oddity;
 use quipu_formats::source::{Recoded, Source, recoded_types};
 use quipu_kernels::{Isa, Tuning};
@@ -28,21 +28,10 @@ use crate::model::{
 use crate::pool::Pool;
 use crate::tokenizer::Tokenizer;
 use crate::tuning::{Tuner, TuningChoice};
+pub use check::check_model;
+use check::read_tokenizer;
 pub use error::LoadError;
 pub use options::LoadOptions;
-
-/// Reads the tokenizer and checks that the embedding has a row for each of its tokens.
-fn read_tokenizer(source: &dyn Source) -> Result<Tokenizer, LoadError> {
-    let path = || source.path().to_path_buf();
-    let tokenizer = Tokenizer::from_metadata(source.metadata());
-    let tokenizer = tokenizer.map_err(|error| LoadError::Tokenizer { path: path(), error })?;
-    let tokens = tokenizer.vocab_size();
-    match source.find(&Role::TokenEmbedding.weight().to_string()).map(|index| source.tensors()[index].rows()) {
-        Some(rows) if tokens > rows => Err(LoadError::Vocabulary { path: path(), tokens, rows }),
-        // Without an embedding, loading the weights fails and names it.
-        _ => Ok(tokenizer),
-    }
-}
 
 /// A loaded model with its tokenizer, ready to run.
 pub struct Engine {

@@ -51,6 +51,12 @@ pub(crate) fn load(
     Ok(weights.map(&mut |place| place.matrix(&memory)))
 }
 
+/// What [`load`] would find wrong before it reads a matrix.
+pub(crate) fn check(source: Arc<dyn Source>, config: &Config) -> Result<(), WeightsError> {
+    Plan::new(source.clone(), config, true)?.model()?;
+    refuse_unused(&*source, config)
+}
+
 /// Where a matrix will lie.
 pub(super) enum Place {
     /// In the region of memory.

@@ -35,7 +35,7 @@ pub(crate) use batch::Logits;
 pub use batch::{BatchToken, EngineError, Observer, Rows};
 pub(crate) use finite::{NotFinite, broken_weight};
 pub(crate) use layers::{LayerSource, StreamError, Streamed};
-pub(crate) use load::load;
+pub(crate) use load::{check, load};
 pub use loading::{Progress, Residence, WeightsError};
 pub use quipu_formats::families::names::Input;
 pub(crate) use team::Team;

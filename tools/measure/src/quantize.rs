@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quipu_formats::convert::{
-    self, ConvertError, ConvertOptions, ConvertProgress, Rounding, Summary, TensorRule, TypeRule,
+    self, Check, ConvertError, ConvertOptions, ConvertProgress, Rounding, Summary, TensorRule, TypeRule,
 };
 use quipu_formats::imatrix::Imatrix;
 use quipu_formats::output::Inputs;
 use quipu_formats::source::Source;
 use quipu_formats::threads;
+use quipu_runtime::check_model;
 
 use crate::calibration::{Calibrated, calibrate, on_random_tokens};
 use crate::error::MeasureError;
@@ -103,15 +104,16 @@ pub struct Quantized {
     pub not_calibrated: Option<MeasureError>,
 }
 
-/// Writes `source` as a GGUF to `output`, which appears under its name only when it is complete.
+/// Writes `source` as a GGUF to `output`, which appears under its name only when it is complete and, if `source` can be
+/// loaded here, can be loaded, too.
 ///
 /// Unless the options say otherwise, a calibration pass over random tokens comes first, so that later weights can make
 /// good the error of each. Where that gains nothing (no weight becomes coarser than Q8_0), the pass is left out. Uses
 /// rayon's threads besides those of the model.
 ///
 /// # Errors
-/// When the options contradict each other, when a model that has to be run can't be, or when the file can't be written.
-/// A file that had the name of `output` is then untouched.
+/// When the options contradict each other, when a checkpoint or a model that has to be run can't be loaded, or when the
+/// file can't be written. A file that had the name of `output` is then untouched.
 ///
 /// # Examples
 /// ```
@@ -150,7 +152,13 @@ pub fn quantize(
         .imatrix(given)
         .part_bytes(options.part_bytes)
         .reads(options.reads.clone());
-    // Before the calibration, which may take hours.
+    // Before the calibration, which may take hours. What can be opened here must give a file that can; a GGUF that
+    // can't may be another program's, but nobody else makes a GGUF of a checkpoint that is not understood.
+    match check_model(source.clone()) {
+        Ok(()) => convert.check = Some(opens()),
+        Err(error) if source.path().is_dir() => return Err(error.into()),
+        Err(_) => {}
+    }
     threads::start()?;
     convert::check_output(&*source, &convert, output.as_ref()).map_err(ConvertError::from)?;
     if let Some(bits) = bits {
@@ -190,6 +198,11 @@ pub fn quantize(
     let flag = monitor.cancel().flag();
     let file = convert::write_gguf(&*source, &convert, output.as_ref(), flag, &progress)?;
     Ok(Quantized { file, chosen, not_calibrated })
+}
+
+/// Refuses a written file that could not be loaded.
+fn opens() -> Check {
+    Check(Arc::new(|file| check_model(Arc::new(file)).map_err(|error| error.to_string())))
 }
 
 /// Refuses options that contradict each other.

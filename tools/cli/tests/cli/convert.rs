@@ -55,6 +55,41 @@ fn a_checkpoint_becomes_files_that_run() {
     }
 }
 
+/// A checkpoint whose texts would be cut otherwise than they should, or not at all: an error before any work, whatever
+/// is to be written.
+#[test]
+fn a_checkpoint_that_cannot_be_used_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(tales()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let tokenizer = model.join("tokenizer.json");
+    let whole: Json = serde_json::from_slice(&std::fs::read(&tokenizer).unwrap()).unwrap();
+    let out = dir.path().join("out.gguf");
+    let scripts =
+        serde_json::json!({"type": "Sequence", "pretokenizers": [{"type": "UnicodeScripts"}, whole["pre_tokenizer"]]});
+    for (key, value, message) in [
+        ("normalizer", serde_json::json!({"type": "Nmt"}), "the normalizer Nmt"),
+        ("pre_tokenizer", scripts, "the pre-tokenizer UnicodeScripts"),
+    ] {
+        let mut json = whole.clone();
+        json[key] = value;
+        std::fs::write(&tokenizer, json.to_string()).unwrap();
+        for more in [&[][..], &["--type", "q4_0"], &["--packed"], &["--split-size", "3M"]] {
+            std::fs::write(&out, "precious").unwrap();
+            let args = [&["convert", arg(&model), "-o", arg(&out)], more].concat();
+            let error = quipu(args).error();
+            assert!(error.contains(message), "{error}");
+            assert_eq!(std::fs::read(&out).unwrap(), b"precious", "{more:?}");
+        }
+    }
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
 /// The model in the binary is the one that the command in `models/README.md` makes, to the byte.
 #[test]
 fn the_demo_model_is_what_its_readme_says() {
