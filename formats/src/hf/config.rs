@@ -158,7 +158,8 @@ impl HfConfig {
             quantisation,
             name_or_path: config.string("_name_or_path")?.filter(|s| !s.is_empty()).map(str::to_string),
         };
-        Ok((config, oddity.into_iter().collect()))
+        let shorter = window.filter(|window| *window < context).map(|window| Oddity::Window { window, context });
+        Ok((config, oddity.into_iter().chain(shorter).collect()))
     }
 
     /// Whether a matrix with this `bias` has one.

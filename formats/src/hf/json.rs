@@ -1,5 +1,7 @@
 //! Reading small files: JSON by key, with messages that name file, key, what was expected and what was found.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -28,11 +30,11 @@ pub enum FileError {
         what: &'static str,
     },
     /// The file is larger than any real one of its kind.
-    #[error("{}: {bytes} bytes; at most {limit} are read", .path.display())]
+    #[error("{}: {bytes} bytes or more; at most {limit} are read", .path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size.
+        /// Its size, as far as it was read.
         bytes: u64,
         /// The limit.
         limit: u64,
@@ -105,7 +107,12 @@ pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Fil
     if meta.len() > limit {
         return Err(FileError::TooLarge { path: path.to_owned(), bytes: meta.len(), limit });
     }
-    let bytes = std::fs::read(path).map_err(failed)?;
+    // What was asked about need not be what is opened, and some files are longer than the system says.
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(FileError::TooLarge { path: path.to_owned(), bytes: bytes.len() as u64, limit });
+    }
     match something_else(&bytes) {
         Some(what) => Err(FileError::SomethingElse { path: path.to_owned(), what }),
         None => Ok(Some(bytes)),
@@ -222,5 +229,22 @@ pub(super) fn describe(value: &Value) -> String {
             let text = v.to_string();
             if text.len() <= 60 { text } else { format!("{}…", text.chars().take(60).collect::<String>()) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_holds_for_what_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_bytes(&path, 5).unwrap().as_deref(), Some(&b"12345"[..]));
+        assert!(matches!(read_bytes(&path, 4), Err(FileError::TooLarge { bytes: 5, limit: 4, .. })));
+        // A regular file of 0 bytes, says the system.
+        #[cfg(target_os = "linux")]
+        assert!(matches!(read_bytes(Path::new("/proc/self/status"), 4), Err(FileError::TooLarge { limit: 4, .. })));
     }
 }

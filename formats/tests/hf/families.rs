@@ -4,6 +4,7 @@ use std::path::Path;
 
 use quipu_formats::gguf::Value as Gguf;
 use quipu_formats::hf::HfDirectory;
+use quipu_formats::oddity::Oddity;
 use quipu_formats::safetensors::SafetensorsFile;
 use quipu_formats::source::Source;
 use serde_json::json;
@@ -71,6 +72,12 @@ fn mistral() {
         let (hf, _dir) = llama.open().unwrap();
         assert_eq!(hf.metadata().get("general.architecture"), Some(&Gguf::String("llama".into())));
         assert_eq!(hf.metadata().get("llama.context_length"), Some(&Gguf::U32(hf.config().context as u32)));
+        // Who gets a shorter context than config.json says is told.
+        let said = hf.oddities().iter().find_map(|oddity| match oddity {
+            Oddity::Window { window, context } => Some((*window, *context)),
+            _ => None,
+        });
+        assert_eq!(said, (hf.config().context < 32768).then_some((hf.config().context, 32768)));
         hf.config().context
     };
     assert_eq!(context(mistral().set("sliding_window", json!(null))), 32768);

@@ -11,6 +11,7 @@ mod quantised;
 mod ranks;
 mod real;
 mod rope;
+mod side_files;
 mod tokenizer;
 mod torch;
 #[path = "../torch/build.rs"]

@@ -1,4 +1,4 @@
-//! Tokenizers: tokens, types, scores, merges, special ids, templates.
+//! Tokenizers: tokens, types, scores, merges, special ids.
 
 use quipu_formats::gguf::{Array, Metadata, Value as Gguf};
 use quipu_formats::hf::{HfError, KeyError, SentencePieceFault, TokenizerFault, read_tokenizer};
@@ -213,6 +213,25 @@ fn a_tokenizer_model_alone() {
     assert_eq!(ggml(&m, "model"), Some(&string("llama")));
     let tokens = m.strings_opt("tokenizer.ggml.tokens").unwrap().unwrap();
     assert!(tokens.iter().skip(12).take(4).eq(["z", "<pad>", "<|user|>", "[PAD15]"]));
+    assert!(m.get("quipu.tokenizer.added_tokens").is_none());
+    // A token that takes white space with it: all that are found in texts are listed, its own control tokens, too.
+    let mut taking = with(model_file(&[], &[]));
+    taking.tokenizer_config["added_tokens_decoder"]["13"]["rstrip"] = json!(true);
+    let list = read(&taking).str_opt("quipu.tokenizer.added_tokens").unwrap().unwrap().to_string();
+    let list: Vec<Value> = serde_json::from_str(&list).unwrap();
+    let listed: Vec<_> =
+        list.iter().map(|t| (t["content"].as_str().unwrap(), t["special"] == true, t["rstrip"] == true)).collect();
+    let plain = |content, special| (content, special, false);
+    assert_eq!(
+        listed,
+        [
+            plain("</s>", true),
+            plain("<unk>", true),
+            plain("<s>", true),
+            ("<pad>", true, true),
+            plain("<|user|>", false)
+        ]
+    );
     let types = m.i32s_opt("tokenizer.ggml.token_type").unwrap().unwrap();
     assert_eq!(types[..15], [2, 3, 3, 6, 6, 1, 1, 1, 1, 1, 1, 1, 1, 3, 4]);
     assert_eq!(ggml(&m, "padding_token_id"), Some(&Gguf::U32(13)));
@@ -420,30 +439,4 @@ fn every_way_to_end_is_kept() {
     let m = read(&llama.tokenizer_config(json!({"eos_token": "<|end|>"})));
     assert_eq!(ggml(&m, "eos_token_id"), Some(&Gguf::U32(17)));
     assert!(m.get("quipu.tokenizer.eos_token_ids").is_none(), "the three keys name them all");
-}
-
-#[test]
-fn templates_from_every_place() {
-    let template = |m: &Metadata| m.str_opt("tokenizer.chat_template").unwrap().map(str::to_string);
-    assert_eq!(template(&read(&Llama::new())), None);
-    let config = |t: Value| Llama::new().tokenizer_config(json!({"chat_template": t}));
-    assert_eq!(template(&read(&config(json!("A")))).as_deref(), Some("A"));
-    let with_json = config(json!("A")).file("chat_template.json", r#"{"chat_template":"B"}"#);
-    assert_eq!(template(&read(&with_json)).as_deref(), Some("B"));
-    let with_jinja = with_json.file("chat_template.jinja", "C");
-    assert_eq!(template(&read(&with_jinja)).as_deref(), Some("C"));
-    let with_more = with_jinja
-        .file("additional_chat_templates/tool use.jinja", "D")
-        .file("additional_chat_templates/rag.jinja", "E")
-        .file("additional_chat_templates/notes.txt", "F");
-    let m = read(&with_more);
-    assert_eq!(template(&m).as_deref(), Some("C"));
-    assert_eq!(m.get("tokenizer.chat_template.tool_use"), Some(&string("D")));
-    assert_eq!(m.get("tokenizer.chat_template.rag"), Some(&string("E")));
-    assert_eq!(m.get("tokenizer.chat_templates"), Some(&strings(&["rag", "tool_use"])));
-    let list = json!([{"name": "default", "template": "G"}, {"name": "tool_use", "template": "H"}]);
-    let m = read(&config(list));
-    assert_eq!(template(&m).as_deref(), Some("G"));
-    assert_eq!(m.get("tokenizer.chat_template.tool_use"), Some(&string("H")));
-    assert_eq!(m.get("tokenizer.chat_templates"), Some(&strings(&["tool_use"])));
 }

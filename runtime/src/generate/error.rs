@@ -17,7 +17,7 @@ pub enum GenerateError {
     #[error("drawing a token of this text panicked")]
     Panicked,
     /// There is nothing to continue.
-    #[error("the prompt is empty, and this model knows no token that begins a text")]
+    #[error("the prompt is empty, and this model has no token that begins a text: give it a text to continue")]
     EmptyPrompt,
     /// The prompt does not fit.
     #[error("the prompt has {tokens} tokens, but the context holds only {context}")]

@@ -6,15 +6,17 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::file::{AddedToken, TokenizerJson};
-use super::special::NamedObject;
+use super::special::{NamedObject, SpecialTexts};
+use super::table::Entry;
+use super::vocabulary::TokenType;
 use crate::hf::error::HfError;
 use crate::hf::json::{KeyError, MAX_SMALL_BYTES, describe, read_json};
 use crate::oddity::Oddity;
 
 /// The tokens that are added outside of tokenizer.json, or beside a tokenizer.model: `added_tokens_decoder` in
-/// tokenizer_config.json (id to token), or the older added_tokens.json (token to id), which does not say what is
-/// special.
-pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>, HfError> {
+/// tokenizer_config.json (id to token), or the older added_tokens.json (token to id), where those are special that
+/// other files call so.
+pub(super) fn beside(dir: &Path, config: &NamedObject, texts: &SpecialTexts) -> Result<Vec<AddedToken>, HfError> {
     let wrong = |path: &Path, key: String, expected, found: &Value| {
         HfError::tokenizer(path, KeyError::Wrong { key, expected, found: describe(found) })
     };
@@ -34,7 +36,7 @@ pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>
             lstrip: flag("lstrip"),
             rstrip: flag("rstrip"),
             normalized: flag("normalized"),
-            special: flag("special"),
+            special: flag("special") || texts.roles.iter().any(|role| *role == content),
             in_text: false,
         });
     }
@@ -45,9 +47,8 @@ pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>
             return Err(wrong(&path, content.clone(), "a token id", id));
         };
         if !added.iter().any(|a| a.id == id || a.content == *content) {
-            let content = content.clone();
-            let (single_word, lstrip, rstrip, normalized, special) = (false, false, false, false, false);
-            added.push(AddedToken { id, content, single_word, lstrip, rstrip, normalized, special, in_text: false });
+            let special = texts.have(content);
+            added.push(AddedToken { id, normalized: !special, special, ..AddedToken::new(content) });
         }
     }
     added.sort_by_key(|token| token.id);
@@ -56,8 +57,8 @@ pub(super) fn beside(dir: &Path, config: &NamedObject) -> Result<Vec<AddedToken>
 
 /// Puts the tokens that stand `beside` tokenizer.json into it, and gives all the ids that `tokenizers` gives them,
 /// whatever the files say: that of the vocabulary if it has the token, else the next one. Of equal tokens the last one
-/// says how it is found, but what is special once stays that.
-pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>) -> Vec<Oddity> {
+/// says how it is found, but what is special once stays that, and what has a role is special.
+pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>, texts: &SpecialTexts) -> Vec<Oddity> {
     let (mut resolved, mut oddities): (Vec<AddedToken>, Vec<Oddity>) = (Vec::new(), Vec::new());
     let listed = std::mem::take(&mut json.added_tokens);
     let base: HashMap<&str, u32> = json.model.vocab.0.iter().map(|(token, id)| (token.as_str(), *id)).collect();
@@ -66,6 +67,7 @@ pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>) -> Vec<
     let size = json.model.vocab.0.len() as u32;
     let mut next = size;
     for mut token in listed.into_iter().chain(beside).filter(|token| !token.content.is_empty()) {
+        token.special |= texts.roles.contains(&token.content);
         let place = places.get(&token.content).copied();
         let id = match (place, base.get(token.content.as_str())) {
             (Some(place), _) => resolved[place].id,
@@ -105,6 +107,27 @@ pub(super) fn resolve(json: &mut TokenizerJson, beside: Vec<AddedToken>) -> Vec<
     }
     json.added_tokens = resolved;
     oddities
+}
+
+/// The same where there is only a tokenizer.model, whose control and user-defined `pieces` are found in texts, too; no
+/// text is normalised there before tokens are found.
+pub(super) fn exact_alone(pieces: &[Entry], beside: &[AddedToken]) -> Option<Value> {
+    let takes_more = |t: &AddedToken| t.single_word || t.lstrip || t.rstrip;
+    if !beside.iter().any(takes_more) {
+        return None;
+    }
+    let own = pieces.iter().zip(0..).filter_map(|(piece, id)| {
+        let special = match piece.ty {
+            TokenType::Control | TokenType::Unknown => true,
+            TokenType::UserDefined => false,
+            TokenType::Normal | TokenType::Unused | TokenType::Byte => return None,
+        };
+        Some(AddedToken { id, special, ..AddedToken::new(&piece.token) })
+    });
+    let mut tokens: Vec<AddedToken> = own.filter(|own| !beside.iter().any(|b| b.content == own.content)).collect();
+    let is_text = |t: &AddedToken| pieces.get(t.id as usize).is_some_and(|piece| piece.ty == TokenType::Normal);
+    tokens.extend(beside.iter().map(|t| AddedToken { normalized: false, in_text: is_text(t), ..t.clone() }));
+    serde_json::to_value(tokens).ok()
 }
 
 /// The value of `quipu.tokenizer.added_tokens`, if there are tokens that do what GGUF's keys cannot say: take white

@@ -8,39 +8,50 @@ use super::special::NamedObject;
 use crate::gguf::{Array, Metadata, Value as GgufValue};
 use crate::hf::error::HfError;
 use crate::hf::json::{FileError, KeyError, MAX_SMALL_BYTES, describe, read_json, read_text};
+use crate::oddity::Oddity;
 
 const KEY: &str = "chat_template";
 
 /// Adds `tokenizer.chat_template` and, of templates with other names than `default`, `tokenizer.chat_template.NAME` and
 /// their list `tokenizer.chat_templates`, as llama.cpp has them.
 ///
-/// Of several places the first counts, in transformers' order: chat_template.jinja (with
-/// additional_chat_templates/NAME.jinja), chat_template.json, tokenizer_config.json.
-pub(super) fn add(metadata: &mut Metadata, dir: &Path, tokenizer_config: &NamedObject) -> Result<(), HfError> {
-    let mut others = Vec::new();
-    for (name, template) in find(dir, tokenizer_config)? {
+/// Of several places the first counts, in transformers' order: chat_template.jinja and
+/// additional_chat_templates/NAME.jinja, chat_template.json, tokenizer_config.json. Of templates of one name the last
+/// counts, as there; where names become one key, the first or the one that is spelled so, and the other is odd.
+pub(super) fn add(metadata: &mut Metadata, dir: &Path, tokenizer_config: &NamedObject) -> Result<Vec<Oddity>, HfError> {
+    let (mut oddities, mut others): (Vec<Oddity>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+    let key = |name: &str| name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect::<String>();
+    let (exact, bent): (Vec<_>, Vec<_>) =
+        find(dir, tokenizer_config)?.into_iter().partition(|(name, _)| key(name) == *name);
+    for (name, template) in exact.into_iter().chain(bent) {
         if name == "default" {
             metadata.set("tokenizer.chat_template", GgufValue::String(template));
             continue;
         }
-        let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        metadata.set(format!("tokenizer.chat_template.{name}"), GgufValue::String(template));
-        if !others.contains(&name) {
-            others.push(name);
+        let key = key(&name);
+        match others.iter().find(|(taken, _)| *taken == key) {
+            Some((_, other)) if *other != name => {
+                oddities.push(Oddity::TemplateName { name, other: other.clone() });
+                continue;
+            }
+            Some(_) => {}
+            None => others.push((key.clone(), name)),
         }
+        metadata.set(format!("tokenizer.chat_template.{key}"), GgufValue::String(template));
     }
     if !others.is_empty() {
-        metadata.set("tokenizer.chat_templates", GgufValue::Array(Array::String(others.into_iter().collect())));
+        let keys = others.into_iter().map(|(key, _)| key).collect();
+        metadata.set("tokenizer.chat_templates", GgufValue::Array(Array::String(keys)));
     }
-    Ok(())
+    Ok(oddities)
 }
 
 /// Names and templates.
 fn find(dir: &Path, tokenizer_config: &NamedObject) -> Result<Vec<(String, String)>, HfError> {
-    let jinja = dir.join("chat_template.jinja");
-    if let Some(template) = read_text(&jinja, MAX_SMALL_BYTES)? {
-        let mut templates = vec![("default".to_string(), template)];
-        templates.extend(additional(&dir.join("additional_chat_templates"))?);
+    let jinja = read_text(&dir.join("chat_template.jinja"), MAX_SMALL_BYTES)?;
+    let mut templates: Vec<_> = jinja.into_iter().map(|template| ("default".to_string(), template)).collect();
+    templates.extend(additional(&dir.join("additional_chat_templates"))?);
+    if !templates.is_empty() {
         return Ok(templates);
     }
     let path = dir.join("chat_template.json");

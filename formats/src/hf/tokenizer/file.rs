@@ -43,6 +43,22 @@ pub(super) struct AddedToken {
     pub in_text: bool,
 }
 
+impl AddedToken {
+    /// A token without an id, which is found wherever it stands.
+    pub fn new(content: &str) -> AddedToken {
+        AddedToken {
+            id: 0,
+            content: content.into(),
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: false,
+            special: false,
+            in_text: false,
+        }
+    }
+}
+
 #[derive(serde::Deserialize)]
 pub(super) struct Model {
     /// Absent in the oldest files, which are BPE when they have merges.

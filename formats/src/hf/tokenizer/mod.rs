@@ -105,13 +105,15 @@ pub(super) fn read_into(
         Some(json) => Some((json_path, json)),
         None => ranks::find(dir, side.is_llama31())?,
     };
-    let beside = added::beside(dir, &side.tokenizer_config)?;
-    let (mut oddities, mut exact_added) = (Vec::new(), None);
+    let texts = side.special_texts()?;
+    let beside = added::beside(dir, &side.tokenizer_config, &texts)?;
+    let mut oddities = Vec::new();
+    let exact_added;
     let (vocabulary, specials) = match json {
         Some((json_path, mut json)) => {
             let in_json = |fault| HfError::tokenizer(&json_path, fault);
             json.check().map_err(in_json)?;
-            oddities = added::resolve(&mut json, beside);
+            oddities = added::resolve(&mut json, beside, &texts);
             exact_added = added::exact(&json);
             let mut vocabulary = if pre::is_byte_level(&json) {
                 bpe::read(&mut json, vocab_size).map_err(in_json)?
@@ -139,6 +141,7 @@ pub(super) fn read_into(
                 return Err(HfError::tokenizer(dir, TokenizerFault::NoTokenizer { hint }));
             };
             let unknown = model.unknown.clone();
+            exact_added = added::exact_alone(&model.pieces, &beside);
             let vocabulary =
                 spm::from_model(model, beside, vocab_size).map_err(|fault| HfError::tokenizer(&model_path, fault))?;
             (vocabulary, special::Hints { unknown, template: None })
@@ -151,7 +154,7 @@ pub(super) fn read_into(
     if let Some(exact) = exact_added {
         metadata.set("quipu.tokenizer.added_tokens", Value::String(exact.to_string()));
     }
-    chat_template::add(metadata, dir, &side.tokenizer_config)?;
+    oddities.extend(chat_template::add(metadata, dir, &side.tokenizer_config)?);
     Ok(oddities)
 }
 

@@ -20,11 +20,51 @@ pub(super) struct SideFiles {
 }
 
 impl SideFiles {
+    /// The texts of the tokens that are special, as these files say: those that have a role, and those of lists. A list
+    /// in special_tokens_map.json counts, too, as in transformers 4.
+    pub fn special_texts(&self) -> Result<SpecialTexts, HfError> {
+        let roles = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+        let mut texts = SpecialTexts::default();
+        // As in transformers, the older file counts only where the newer one has no list of added tokens.
+        let older = Some(&self.special_tokens_map)
+            .filter(|_| self.tokenizer_config.get().value("added_tokens_decoder").is_none());
+        for file in [&self.tokenizer_config].into_iter().chain(older) {
+            for role in roles {
+                texts.roles.extend(file.token(role)?.map(str::to_string));
+            }
+            for list in ["additional_special_tokens", "extra_special_tokens"] {
+                let text = |v: &Value| v.as_str().or_else(|| v["content"].as_str()).map(str::to_string);
+                match file.object.get(list) {
+                    Some(Value::Array(list)) => texts.listed.extend(list.iter().filter_map(text)),
+                    Some(Value::Object(by_name)) => texts.listed.extend(by_name.values().filter_map(text)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(texts)
+    }
+
     /// Whether config.json scales RoPE as Llama 3.1 and later do.
     pub fn is_llama31(&self) -> bool {
         let config = &self.config.object;
         let rope = ["rope_parameters", "rope_scaling"].into_iter().filter_map(|key| config.get(key));
         rope.filter_map(|rope| rope.get("rope_type").or_else(|| rope.get("type"))).any(|kind| kind == "llama3")
+    }
+}
+
+/// Texts of special tokens.
+#[derive(Default)]
+pub(super) struct SpecialTexts {
+    /// Of those that have a role: that of BOS, of padding.
+    pub roles: Vec<String>,
+    /// Of those that a list has.
+    pub listed: Vec<String>,
+}
+
+impl SpecialTexts {
+    /// Whether any of them is `text`.
+    pub fn have(&self, text: &str) -> bool {
+        self.roles.iter().chain(&self.listed).any(|special| special == text)
     }
 }
 
