@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use quipu_formats::output::Inputs;
+use quipu_formats::output::{self, Inputs};
 use quipu_runtime::Engine;
 use quipu_runtime::chat::{ChatTemplate, Conversation, Message};
 use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, StopReason};
@@ -82,7 +82,9 @@ pub fn run(args: Args) -> Result<()> {
             _ => chat.turn(line, input.is_terminal())?,
         }
     }
-    input.save();
+    let mut inputs = Inputs::of(chat.scheduler.engine().source().files());
+    inputs.extend(&Inputs::of(args.template.as_deref()));
+    input.save(&inputs);
     Ok(())
 }
 
@@ -204,14 +206,21 @@ impl Input {
         }
     }
 
-    fn save(self) {
-        if let Input::Terminal { mut editor, history: Some(path) } = self {
-            let saved = path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(ReadlineError::from);
-            if let Err(error) = saved.and_then(|()| editor.save_history(&path)) {
-                talk::warning(&format!("{}: cannot save the history: {error}", path.display()));
-            }
+    /// Keeps the turns for the next conversation, in a file that is none of `inputs`.
+    fn save(self, inputs: &Inputs) {
+        if let Input::Terminal { mut editor, history: Some(path) } = self
+            && let Err(error) = save_history(&mut editor, &path, inputs)
+        {
+            talk::warning(&format!("cannot save the history: {error:#}"));
         }
     }
+}
+
+fn save_history(editor: &mut DefaultEditor, path: &Path, inputs: &Inputs) -> Result<()> {
+    let shown = || path.display().to_string();
+    path.parent().map_or(Ok(()), std::fs::create_dir_all).with_context(shown)?;
+    output::check(path, inputs)?;
+    editor.save_history(path).with_context(shown)
 }
 
 /// `$XDG_STATE_HOME/quipu/history`, by default in ~/.local/state; on Windows in %LOCALAPPDATA%.
@@ -223,4 +232,36 @@ fn history_file() -> Option<PathBuf> {
         dir("XDG_STATE_HOME").or_else(|| Some(dir("HOME")?.join(".local/state")))?
     };
     Some(state.join("quipu").join("history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever leads from the history's name to the model.
+    #[cfg(unix)]
+    #[test]
+    fn the_history_is_not_written_onto_the_model() {
+        let dir = tempfile::tempdir().unwrap();
+        let (model, state) = (dir.path().join("model.gguf"), dir.path().join("quipu"));
+        std::fs::write(&model, "weights").unwrap();
+        std::fs::create_dir(&state).unwrap();
+        let mut editor = DefaultEditor::new().unwrap();
+        editor.add_history_entry("a turn").unwrap();
+        let inputs = Inputs::of([&model]);
+        let history = state.join("history");
+        for hard in [false, true] {
+            match hard {
+                true => std::fs::hard_link(&model, &history).unwrap(),
+                false => std::os::unix::fs::symlink(&model, &history).unwrap(),
+            }
+            let error = save_history(&mut editor, &history, &inputs).unwrap_err().to_string();
+            assert!(error.contains("history"), "{error}");
+            assert_eq!(std::fs::read(&model).unwrap(), b"weights");
+            std::fs::remove_file(&history).unwrap();
+        }
+        save_history(&mut editor, &history, &inputs).unwrap();
+        assert!(std::fs::read_to_string(&history).unwrap().contains("a turn"));
+        assert_eq!(std::fs::read_dir(&state).unwrap().count(), 1, "nothing else is there");
+    }
 }
