@@ -45,7 +45,7 @@ fn json(bytes: &[u8], weights: bool) -> Option<(Json, usize)> {
 }
 
 /// Walks from the root to some value and changes that.
-fn mutate_json(mut json: &mut Json, random: &mut Random) -> String {
+pub fn mutate_json(mut json: &mut Json, random: &mut Random) -> String {
     let mut path = String::new();
     // Whatever the depth is, a value near the root as often as one near the leaves.
     loop {

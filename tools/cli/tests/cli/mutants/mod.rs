@@ -8,6 +8,8 @@
 mod bytes;
 mod gguf;
 mod hf;
+mod sentencepiece;
+mod tokenizers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -228,6 +230,64 @@ fn lies_of_an_importance_matrix_are_errors() {
     });
 }
 
+/// A copy of a model of tests/data in `dir`.
+fn copy(name: &str, dir: &Path) -> PathBuf {
+    let to = dir.join("m");
+    std::fs::create_dir(&to).unwrap();
+    for entry in std::fs::read_dir(format!("{DATA}/{name}")).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, to.join(from.file_name().unwrap())).unwrap();
+    }
+    to
+}
+
+/// What reads a tokenizer; `m` is the model's directory.
+const TOKENIZER_COMMANDS: [&str; 6] = [
+    "tokenize m Hello<s>wörld",
+    "tokenize m -f text",
+    "run m Once -n 3 -t 1",
+    "chat m -n 2 -t 1",
+    "inspect m",
+    "convert m -o out",
+];
+
+#[test]
+fn lies_of_a_tokenizer_json_are_errors() {
+    if !ready() {
+        return;
+    }
+    let models = ["tiny-llama3-bf16", "tiny-llama2-f16", "tiny-qwen2-bf16"];
+    hunt("tokenizer.json", &TOKENIZER_COMMANDS, |dir, random| {
+        let name = models[random.below(models.len())];
+        format!("{name}, {}", tokenizers::lie_in_json(&copy(name, dir), random))
+    });
+}
+
+#[test]
+fn lies_of_a_sentencepiece_model_are_errors() {
+    if !ready() {
+        return;
+    }
+    hunt("SentencePiece's tokenizer.model", &TOKENIZER_COMMANDS, |dir, random| {
+        tokenizers::lie_in_sentencepiece(&copy("tiny-llama2-f16", dir), random)
+    });
+}
+
+#[test]
+fn lies_of_ranked_vocabularies_are_errors() {
+    if !ready() {
+        return;
+    }
+    hunt("tiktoken's tokenizer.model and tekken.json", &TOKENIZER_COMMANDS, |dir, random| {
+        let dir = copy("tiny-llama3-bf16", dir);
+        if random.below(2) == 0 {
+            tokenizers::lie_in_tiktoken(&dir, random)
+        } else {
+            tokenizers::lie_in_tekken(&dir, random)
+        }
+    });
+}
+
 #[test]
 fn lies_of_a_checkpoint_are_errors() {
     if !ready() {
@@ -235,16 +295,8 @@ fn lies_of_a_checkpoint_are_errors() {
     }
     let models = ["tiny-llama3-bf16", "tiny-qwen2-bf16", "tiny-qwen3-bf16", "tiny-yarn-bf16"];
     hunt("checkpoints", &COMMANDS, |dir, random| {
-        let to = dir.join("m");
-        std::fs::create_dir(&to).unwrap();
-        let copy = |name: &str| {
-            for entry in std::fs::read_dir(format!("{DATA}/{name}")).unwrap() {
-                let from = entry.unwrap().path();
-                std::fs::copy(&from, to.join(from.file_name().unwrap())).unwrap();
-            }
-        };
         let name = models[random.below(models.len())];
-        copy(name);
+        let to = copy(name, dir);
         let what: Vec<_> = (0..1 + random.below(2)).map(|_| hf::mutate(&to, random)).collect();
         format!("{name}, {}", what.join(", "))
     });
