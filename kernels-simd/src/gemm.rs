@@ -12,6 +12,10 @@ pub(crate) trait Codes {
     const BITS: u32;
     /// Bytes of a block of 16 rows × 32 columns.
     const BYTES: usize;
+    /// Whether they are what [`Gemm::store_codes`] stored.
+    const WIDENED: bool = false;
+    /// How much work it is to make a line: about so many instructions.
+    const WORK: usize;
 
     /// Part `sub` of the lines, in column order.
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8];
@@ -33,6 +37,9 @@ pub(crate) trait Gemm: Simd {
     /// The most rows of a tile whose sums stay in registers as weights stream by. A larger tile is for
     /// [`Gemm::add_rows`], or full.
     const STREAMED_ROWS: usize = 4;
+    /// From how much work on ([`Codes::WORK`]) lines of codes are widened once for all rows that pass by, if these are
+    /// more than [`Gemm::add_rows`] takes at once, and not anew each time.
+    const WIDENED_WORK: usize = 4;
     /// The fewest rows of a tile for [`Gemm::add_rows`]. Weights are read once more for each smaller one.
     const ADDED_TILE: usize = 1;
     /// Row groups that [`Gemm::add_rows`] and [`Gemm::group_tiles`] take at once, up to [`MOST_GROUPS`].
@@ -84,7 +91,7 @@ pub(crate) trait Gemm: Simd {
     /// Adds to `sums` of `R` rows, which are row `row` of `tile` and those after it, the products of the blocks
     /// `groups`, which are block `block` and those after it. `sums` are (row, group).
     #[inline(always)]
-    fn add_rows<C: Codes, F: Form, const R: usize>(
+    fn add_rows<C: Codes, Stored: Codes, F: Form, const R: usize>(
         self,
         groups: &[Blocks<'_>],
         tile: &Tile,
@@ -116,17 +123,19 @@ impl<'a> WidenedGroup<'a> {
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     #[inline(always)]
     pub(crate) fn blocks(self) -> Blocks<'a> {
-        Blocks { codes: self.codes, d: &self.scales.d, m: &self.scales.m }
+        Blocks { codes: self.codes, d: &self.scales.d, m: &self.scales.m, stored: &[] }
     }
 }
 
-/// Some blocks of a row group: their codes, whatever these come from, and their scales and minima.
+/// Some blocks of a row group: their codes, whatever these come from, their scales and minima, and where memory has the
+/// codes, if more of them are to be [asked for](Asked).
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Blocks<'a> {
     pub(crate) codes: &'a [u8],
     pub(crate) d: &'a [RowScales],
     pub(crate) m: &'a [RowScales],
+    pub(crate) stored: &'a [u8],
 }
 
 /// Which codes are asked for ahead of the arithmetic, block by block: of the lines `bytes` after those of a block, line
@@ -144,12 +153,12 @@ impl Asked {
     /// None.
     pub(crate) const NOTHING: Asked = Asked { bytes: 0, first: usize::MAX, step: 1 };
 
-    /// Asks for the lines of the block `codes`.
+    /// Asks for the lines of block `b` of those that are `stored`, of `BYTES` bytes each.
     #[inline(always)]
-    pub(crate) fn ask<S: Simd>(self, s: S, codes: &[u8]) {
+    pub(crate) fn ask<S: Simd, C: Codes>(self, s: S, stored: &[u8], b: usize) {
         let mut line = self.first;
-        while line < codes.len() / LINE {
-            s.prefetch(&codes[line * LINE..], self.bytes);
+        while line < C::BYTES / LINE {
+            s.prefetch(stored, b * C::BYTES + line * LINE + self.bytes);
             line += self.step;
         }
     }

@@ -49,6 +49,7 @@ pub(crate) struct Packed2;
 impl Codes for Packed2 {
     const BITS: u32 = 2;
     const BYTES: usize = 2 * LINE;
+    const WORK: usize = 2;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         bit_pairs(s, block, sub)
@@ -64,6 +65,7 @@ pub(crate) struct Packed3;
 impl Codes for Packed3 {
     const BITS: u32 = 3;
     const BYTES: usize = 3 * LINE;
+    const WORK: usize = 5;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = bit_pairs(s, block, sub);
@@ -84,6 +86,7 @@ pub(crate) struct Packed4;
 impl Codes for Packed4 {
     const BITS: u32 = 4;
     const BYTES: usize = 4 * LINE;
+    const WORK: usize = 2;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         nibbles(s, block, sub)
@@ -99,6 +102,7 @@ pub(crate) struct Packed5;
 impl Codes for Packed5 {
     const BITS: u32 = 5;
     const BYTES: usize = 5 * LINE;
+    const WORK: usize = 5;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = nibbles(s, block, sub);
@@ -119,6 +123,7 @@ pub(crate) struct Packed6;
 impl Codes for Packed6 {
     const BITS: u32 = 6;
     const BYTES: usize = 6 * LINE;
+    const WORK: usize = 5;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = nibbles(s, block, sub);
@@ -151,6 +156,7 @@ pub(crate) struct Table4;
 impl Codes for Table4 {
     const BITS: u32 = 8;
     const BYTES: usize = 4 * LINE;
+    const WORK: usize = 3;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = nibbles(s, block, sub);
@@ -170,6 +176,7 @@ pub(crate) struct Packed8;
 impl Codes for Packed8 {
     const BITS: u32 = 8;
     const BYTES: usize = 8 * LINE;
+    const WORK: usize = 1;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = Widened::lines(s, block, sub);
@@ -189,6 +196,8 @@ pub(crate) struct Widened;
 impl Codes for Widened {
     const BITS: u32 = 8;
     const BYTES: usize = 8 * LINE;
+    const WORK: usize = 0;
+    const WIDENED: bool = true;
     #[inline(always)]
     fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
         let mut lines = [s.line(block, sub); 8];

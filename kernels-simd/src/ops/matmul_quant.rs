@@ -110,6 +110,7 @@ struct Widen<'a, C, K, F> {
     codes: &'a [u8],
     plane: &'a [u8],
     out: &'a mut WidenedMemory,
+    ahead: Ahead,
     ty: PhantomData<(C, K, F)>,
 }
 
@@ -117,9 +118,15 @@ impl<S: Gemm, C: Codes, K: Scaling, F: Form> Kernel<S> for Widen<'_, C, K, F> {
     #[inline(always)]
     fn run(self, s: S) {
         let WidenedMemory { scales, codes } = self.out;
+        for line in self.plane.chunks(LINE) {
+            s.prefetch(line, self.plane.len());
+        }
         scales.widen::<S, K>(s, self.plane);
         let codes = codes.room(self.codes.len() / C::BYTES * const { widened::<S, F>() });
         for (b, block) in self.codes.chunks_exact(C::BYTES).enumerate() {
+            for line in 0..C::BYTES / LINE {
+                s.prefetch(&block[line * LINE..], self.ahead.codes as usize);
+            }
             for sub in 0..S::SUBS {
                 s.store_codes::<F>(&C::lines(s, block, sub), codes, b, sub);
             }
@@ -149,7 +156,7 @@ fn full_tiles<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
         }
         for (g, out) in together.clone().zip(&mut *widened_groups) {
             let (codes, plane) = w.group(g);
-            s.widen(Widen { codes, plane, out, ty: PhantomData::<(C, K, F)> });
+            s.widen(Widen { codes, plane, out, ahead: tuning.ahead(w.ty()), ty: PhantomData::<(C, K, F)> });
         }
         for (i, tiles) in tiles.chunks(passing).enumerate() {
             let row = i * passing * S::FULL_TILE;

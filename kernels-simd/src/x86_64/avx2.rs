@@ -89,6 +89,8 @@ impl Products for Maddubs {
     // product, and of such products a sum of 16 bits holds but one line. Numbers of 16 bits have signs, and `vpmaddwd`
     // adds up their products in 32.
     const WIDE: bool = true;
+    // Codes of IQ4 are looked up and then become numbers of 16 bits.
+    const WIDENED_WORK: usize = 3;
     const ADDED_FROM: usize = 4;
     // Smaller ones have no activations in 16 bits.
     const ADDED_TILE: usize = 4;

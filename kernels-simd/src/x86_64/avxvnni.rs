@@ -20,6 +20,7 @@ impl Products for Dpbusd {
     // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
     const BYTE_OFFSET: i32 = 128;
     const WIDE: bool = false;
+    const WIDENED_WORK: usize = 4;
     const ADDED_FROM: usize = 3;
     const ADDED_TILE: usize = 1;
 

@@ -13,7 +13,7 @@ use crate::operands::activations::{TILE_ROWS, Tile};
 use crate::operands::form::Form;
 use crate::operands::matrix::MatMut;
 use crate::ops::codes::Widened;
-use crate::simd::four;
+use crate::simd::{ActBlock, four};
 
 /// A CPU with AVX-512 and VNNI: nothing else has these vectors.
 pub(super) trait Cpu: Gemm<V = __m512, I = __m512i, Line = __m512i> {}
@@ -38,7 +38,7 @@ unsafe fn pin(mut x: __m512i) -> __m512i {
 /// `acc` and the products of all blocks of `groups`, the first of which is block `block`, with row `row` of `tile` and
 /// those after it.
 #[inline(always)]
-fn add<S: Cpu, C: Codes, F: Form, const R: usize, const G: usize>(
+fn add<S: Cpu, C: Codes, P: Codes, F: Form, const R: usize, const G: usize>(
     cpu: S,
     groups: [Blocks<'_>; G],
     tile: &Tile,
@@ -55,30 +55,38 @@ fn add<S: Cpu, C: Codes, F: Form, const R: usize, const G: usize>(
         assert!(group.codes.len() == blocks * bytes);
         assert!(group.d.len() == F::SCALES * blocks && group.m.len() == F::MINS * blocks);
     }
+    let few = "rows of a tile";
+    let mut at = block * tile.rows + row;
     for b in 0..blocks {
         for group in &groups {
-            ahead.ask(cpu, &group.codes[b * bytes..][..bytes]);
+            ahead.ask::<_, P>(cpu, group.stored, b);
         }
-        let at = (block + b) * tile.rows + row;
-        let (q, d) = (&tile.q[at..at + R], &tile.d[at..at + R]);
+        let mut codes = [&groups[0].codes[..0]; G];
+        for g in 0..G {
+            codes[g] = &groups[g].codes[b * bytes..][..bytes];
+        }
+        let q: &[ActBlock; R] = tile.q[at..].first_chunk().expect(few);
+        let d: &[f32; R] = tile.d[at..].first_chunk().expect(few);
+        let minus: &[i32; R] = tile.minus[at..].first_chunk().expect(few);
+        let halves: &[[i32; 2]; R] = tile.minus_halves[at..].first_chunk().expect(few);
+        at += tile.rows;
         let mut sums = [[cpu.splat(0.0); G]; R];
         for part in 0..F::SCALES {
             let mut dots = [[cpu.splat_i32(0); G]; R];
             for r in 0..R {
-                let minus = if F::SCALES == 1 { tile.minus[at + r] } else { tile.minus_halves[at + r][part] };
+                let minus = if F::SCALES == 1 { minus[r] } else { halves[r][part] };
                 dots[r] = [start::<_, F>(cpu, minus, offset); G];
             }
             for j in part * lines..(part + 1) * lines {
-                let mut codes = [cpu.splat_i32(0); G];
+                let mut line = [cpu.splat_i32(0); G];
                 for g in 0..G {
-                    codes[g] = C::line(cpu, &groups[g].codes[b * bytes..][..bytes], 0, j);
+                    line[g] = C::line(cpu, codes[g], 0, j);
                 }
                 for r in 0..R {
-                    let q = q[r].as_chunks::<4>().0;
-                    let acts = cpu.splat_i32(four(&q[j]));
+                    let acts = cpu.splat_i32(four(&q[r].as_chunks::<4>().0[j]));
                     for g in 0..G {
                         // SAFETY: a `Cpu` exists, so there is AVX-512 VNNI; the operands are values.
-                        unsafe { dots[r][g] = pin(_mm512_dpbusd_epi32(dots[r][g], codes[g], acts)) };
+                        unsafe { dots[r][g] = pin(_mm512_dpbusd_epi32(dots[r][g], line[g], acts)) };
                     }
                 }
             }
@@ -106,7 +114,7 @@ fn add<S: Cpu, C: Codes, F: Form, const R: usize, const G: usize>(
             }
         }
         for i in 0..F::MINS {
-            let at = (F::MINS * (block + b) + i) * tile.rows + row;
+            let at = F::MINS * (block + b) * tile.rows + i * tile.rows + row;
             let weighted = &tile.weighted::<F>()[at..at + R];
             for r in 0..R {
                 let weighted = cpu.splat(weighted[r]);
@@ -121,7 +129,7 @@ fn add<S: Cpu, C: Codes, F: Form, const R: usize, const G: usize>(
 
 /// See [`Gemm::add_rows`].
 #[inline(always)]
-pub(super) fn add_rows<S: Cpu, C: Codes, F: Form, const R: usize>(
+pub(super) fn add_rows<S: Cpu, C: Codes, P: Codes, F: Form, const R: usize>(
     cpu: S,
     groups: &[Blocks<'_>],
     tile: &Tile,
@@ -131,14 +139,14 @@ pub(super) fn add_rows<S: Cpu, C: Codes, F: Form, const R: usize>(
     sums: &mut [Sums],
 ) {
     match *groups {
-        [one] => add_to::<S, C, F, R, 1>(cpu, [one], tile, block, row, ahead, sums),
-        [one, two] => add_to::<S, C, F, R, 2>(cpu, [one, two], tile, block, row, ahead, sums),
+        [one] => add_to::<S, C, P, F, R, 1>(cpu, [one], tile, block, row, ahead, sums),
+        [one, two] => add_to::<S, C, P, F, R, 2>(cpu, [one, two], tile, block, row, ahead, sums),
         _ => unreachable!("one group or two"),
     }
 }
 
 #[inline(always)]
-fn add_to<S: Cpu, C: Codes, F: Form, const R: usize, const G: usize>(
+fn add_to<S: Cpu, C: Codes, P: Codes, F: Form, const R: usize, const G: usize>(
     cpu: S,
     groups: [Blocks<'_>; G],
     tile: &Tile,
@@ -153,7 +161,7 @@ fn add_to<S: Cpu, C: Codes, F: Form, const R: usize, const G: usize>(
             acc[r][g] = cpu.load(&sums[r * G + g].0);
         }
     }
-    acc = add::<S, C, F, R, G>(cpu, groups, tile, block, row, ahead, acc);
+    acc = add::<S, C, P, F, R, G>(cpu, groups, tile, block, row, ahead, acc);
     for r in 0..R {
         for g in 0..G {
             cpu.store(acc[r][g], &mut sums[r * G + g].0);
@@ -176,8 +184,15 @@ pub(super) fn group_tiles<S: Cpu, F: Form>(cpu: S, groups: &[WidenedGroup<'_>], 
 fn tiles_of<S: Cpu, F: Form, const G: usize>(cpu: S, groups: [Blocks<'_>; G], tiles: &[Tile], mut out: MatMut<'_>) {
     for (i, tile) in tiles.iter().enumerate() {
         for row in (0..TILE_ROWS).step_by(ADDED) {
-            let acc =
-                add::<S, Widened, F, ADDED, G>(cpu, groups, tile, 0, row, Asked::NOTHING, [[cpu.splat(0.0); G]; ADDED]);
+            let acc = add::<S, Widened, Widened, F, ADDED, G>(
+                cpu,
+                groups,
+                tile,
+                0,
+                row,
+                Asked::NOTHING,
+                [[cpu.splat(0.0); G]; ADDED],
+            );
             for r in 0..ADDED {
                 let out = out.row(i * TILE_ROWS + row + r);
                 for g in 0..G {

@@ -26,6 +26,8 @@ pub(crate) trait Products: Copy {
     const BYTE_OFFSET: i32;
     /// See [`Gemm::WIDE`].
     const WIDE: bool;
+    /// See [`Gemm::WIDENED_WORK`].
+    const WIDENED_WORK: usize;
     /// See [`Gemm::added_from`].
     const ADDED_FROM: usize;
     /// See [`Gemm::ADDED_TILE`].
@@ -62,6 +64,7 @@ impl<P: Products> Gemm for Avx<P> {
     const WIDE: bool = P::WIDE;
     const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
     const STREAMS_TILES: bool = true;
+    const WIDENED_WORK: usize = P::WIDENED_WORK;
     const ADDED_TILE: usize = P::ADDED_TILE;
     const ANY_ROWS: bool = true;
 
@@ -90,7 +93,7 @@ impl<P: Products> Gemm for Avx<P> {
         Some(P::ADDED_FROM)
     }
     #[inline(always)]
-    fn add_rows<C: Codes, F: Form, const R: usize>(
+    fn add_rows<C: Codes, Stored: Codes, F: Form, const R: usize>(
         self,
         groups: &[Blocks<'_>],
         tile: &Tile,
@@ -100,7 +103,11 @@ impl<P: Products> Gemm for Avx<P> {
         sums: &mut [Sums],
     ) {
         let [group] = groups else { unreachable!("one group") };
-        add_rows::<P, C, F, R>(self, *group, tile, block, row, ahead, sums);
+        if const { C::WIDENED && widened::<Self, F>() == WidenedTwice::BYTES } {
+            add_rows::<P, WidenedTwice, Stored, F, R>(self, *group, tile, block, row, ahead, sums);
+        } else {
+            add_rows::<P, C, Stored, F, R>(self, *group, tile, block, row, ahead, sums);
+        }
     }
 }
 
@@ -133,15 +140,14 @@ impl<'a, const R: usize> Rows<'a, R> {
     /// Rows `first..first + R` of `acts`, and of `wide` if there is any.
     #[inline(always)]
     fn of<P: Products>(acts: Acts<'a>, wide: &'a [Wide], first: usize) -> Rows<'a, R> {
-        let rows = || {
-            Some(Rows {
-                q: acts.q[first..].first_chunk()?,
-                minus: acts.minus[first..].first_chunk()?,
-                minus_halves: acts.minus_halves[first..].first_chunk()?,
-                wide: if P::WIDE { wide[first..].first_chunk()? } else { Self::NOT_WIDE },
-            })
-        };
-        rows().expect("rows of a tile")
+        // No closure, which would stay a function of its own in the midst of the hottest loop.
+        let few = "rows of a tile";
+        Rows {
+            q: acts.q[first..].first_chunk().expect(few),
+            minus: acts.minus[first..].first_chunk().expect(few),
+            minus_halves: acts.minus_halves[first..].first_chunk().expect(few),
+            wide: if P::WIDE { wide[first..].first_chunk().expect(few) } else { Self::NOT_WIDE },
+        }
     }
 }
 
@@ -181,6 +187,7 @@ pub(super) struct WidenedTwice;
 impl Codes for WidenedTwice {
     const BITS: u32 = 8;
     const BYTES: usize = 2 * 8 * LINE;
+    const WORK: usize = 0;
     #[inline(always)]
     fn lines<S: Gemm>(_: S, _: &[u8], _: usize) -> [S::Line; 8] {
         unreachable!("there are sixteen")
@@ -256,7 +263,7 @@ fn group_tile<P: Products, C: Codes, F: Form>(
 
 /// See [`Gemm::add_rows`].
 #[inline(always)]
-fn add_rows<P: Products, C: Codes, F: Form, const R: usize>(
+fn add_rows<P: Products, C: Codes, Stored: Codes, F: Form, const R: usize>(
     cpu: Avx<P>,
     group: Blocks<'_>,
     tile: &Tile,
@@ -271,7 +278,7 @@ fn add_rows<P: Products, C: Codes, F: Form, const R: usize>(
         acc[r] = [cpu.load(&out[r].0), cpu.load(&out[r].0[8..])];
     }
     for (b, codes) in group.codes.chunks_exact(C::BYTES).enumerate() {
-        ahead.ask(cpu, codes);
+        ahead.ask::<_, Stored>(cpu, group.stored, b);
         let scales = BlockScales::of::<F>(group.d, group.m, b);
         let acts = Acts::of::<F>(tile, block + b, rows);
         let wide = if P::WIDE { &tile.wide[(block + b) * rows..][..rows] } else { &[] };
