@@ -94,7 +94,7 @@ impl Tuning {
 
     /// Measured on one machine (Zen 5): on the way to 8 KiB every doubling gained, beyond it none did.
     pub(crate) const X86: Tuning =
-        Tuning { kv_ahead: 4 << 10, ..Tuning::ANY.all_ahead(Ahead { codes: 8 << 10, scales: 1 << 10 }) };
+        Tuning { kv_ahead: 8 << 10, ..Tuning::ANY.all_ahead(Ahead { codes: 8 << 10, scales: 1 << 10 }) };
 
     /// Measured on Zen 5 with Q4_0: streaming takes 1.2 times as long from 64 rows on, and with 32 as long as widening
     /// first.

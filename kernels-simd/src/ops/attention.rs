@@ -85,20 +85,8 @@ pub fn state_len(head_dim: usize) -> usize {
     STATE_HEAD + head_dim.next_multiple_of(16)
 }
 
-/// Asks for the line of the cache that is `ahead` bytes after element `at` of `now`, or as far into `then` as that is
-/// beyond the end.
-#[inline(always)]
-fn ask<S: Simd, E>(s: S, now: &[E], at: usize, then: &[E], ahead: usize) {
-    let at = at + ahead / size_of::<E>();
-    if let Some(line) = now.get(at..).filter(|line| !line.is_empty()) {
-        s.prefetch(line, 0);
-    } else if let Some(line) = then.get(at - now.len()..) {
-        s.prefetch(line, 0);
-    }
-}
-
-/// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, positions side by side: those of a whole line of sixteen, where a
-/// register has so many, else of two registers, which share the queries.
+/// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, positions side by side: two registers of them, which share the
+/// queries, or, where sixteen positions are one register and rows are many, that one.
 #[inline(always)]
 fn scores<S: Simd, E: Element, const R: usize>(
     s: S,
@@ -108,31 +96,37 @@ fn scores<S: Simd, E: Element, const R: usize>(
     ahead: usize,
     out: &mut [[f32; SEGMENT]],
 ) {
-    let (head_dim, keys) = (q[0].len(), segment.keys);
+    let head_dim = q[0].len();
+    // Where one register holds sixteen positions, two lines of sixteen; but sums of many rows are enough already.
+    let lines = const { if S::SUBS == 1 && R < MOST_ROWS { 2 } else { 1 } };
     let vectors = const { if S::SUBS > 1 { 2 } else { 1 } };
-    let line = const { LINE / size_of::<E>() };
-    for (g, keys) in keys.chunks_exact(16 * head_dim).take(positions.div_ceil(16)).enumerate() {
+    let group = 16 * head_dim;
+    for (g, keys) in segment.keys.chunks_exact(lines * group).take(positions.div_ceil(16 * lines)).enumerate() {
         for at in (0..16).step_by(vectors * S::LANES) {
             let mut acc = [[s.splat(0.0); 2]; R];
-            for (d, k) in keys.as_chunks::<16>().0.iter().enumerate() {
-                // Spaced out evenly: in bursts they would hold up each other.
-                if ahead > 0 && at == 0 && (16 * d).is_multiple_of(line) {
-                    ask(s, segment.keys, 16 * (g * head_dim + d), segment.values, ahead);
-                }
-                let mut pair = [s.splat(0.0); 2];
+            for d in 0..head_dim {
+                // Spaced out evenly, and in the order of memory, in which values come after keys.
+                s.prefetch(keys, 16 * lines * d * size_of::<E>() + ahead);
+                let mut k = [s.splat(0.0); 2];
                 for v in 0..vectors {
-                    pair[v] = E::load(s, &k[at + v * S::LANES..]);
+                    k[v] = E::load(s, &keys[16 * d + at + v * S::LANES..]);
+                }
+                if lines == 2 {
+                    k[1] = E::load(s, &keys[group + 16 * d..]);
                 }
                 for r in 0..R {
                     let q = s.splat(q[r][d]);
-                    for v in 0..vectors {
-                        acc[r][v] = s.fma(q, pair[v], acc[r][v]);
+                    for v in 0..lines * vectors {
+                        acc[r][v] = s.fma(q, k[v], acc[r][v]);
                     }
                 }
             }
             for r in 0..R {
                 for v in 0..vectors {
-                    s.store(acc[r][v], &mut out[r][16 * g + at + v * S::LANES..]);
+                    s.store(acc[r][v], &mut out[r][16 * lines * g + at + v * S::LANES..]);
+                }
+                if lines == 2 {
+                    s.store(acc[r][1], &mut out[r][32 * g + 16..]);
                 }
             }
         }
@@ -182,6 +176,9 @@ fn values<S: Simd, E: Element, const R: usize, const SIXTEENS: usize>(
     out: &mut [&mut [f32]; R],
 ) {
     let (values, line) = (segment.values, const { LINE / size_of::<E>() });
+    let all = size_of_val(values);
+    // What is there already, if nothing comes after.
+    let then = if segment.next.is_empty() { values } else { segment.next };
     // A group of 16 dimensions is SUBS native vectors; SIXTEENS · SUBS of them are in flight.
     for dim in (0..width).step_by(16 * SIXTEENS) {
         let mut acc = [[[s.splat(0.0); 4]; SIXTEENS]; R];
@@ -194,10 +191,10 @@ fn values<S: Simd, E: Element, const R: usize, const SIXTEENS: usize>(
         }
         for p in positions.clone() {
             let row = &values[p * width + dim..][..16 * SIXTEENS];
-            if ahead > 0 {
-                for c in (0..16 * SIXTEENS).step_by(line).filter(|c| (dim + c).is_multiple_of(line)) {
-                    ask(s, values, p * width + dim + c, segment.next, ahead);
-                }
+            let later = (p * width + dim) * size_of::<E>() + ahead;
+            let (there, later) = if later < all { (values, later) } else { (then, later - all) };
+            for c in (0..16 * SIXTEENS).step_by(line) {
+                s.prefetch(there, later + c * size_of::<E>());
             }
             let mut weight = [s.splat(0.0); R];
             for r in 0..R {
