@@ -186,6 +186,12 @@ impl Generation {
         self.writer.stop
     }
 
+    /// The stop string that ended the text, if one did. ([`Generation::finish`] may find one in the text that was held
+    /// back.)
+    pub fn stop_string(&self) -> Option<&str> {
+        self.writer.stops.reached()
+    }
+
     /// Ends the text if it has not ended yet, [`StopReason::Cancelled`]. Returns the text that was still held back, and
     /// why the text ended.
     pub fn finish(self) -> (String, StopReason) {

@@ -93,6 +93,8 @@ pub struct Finished {
     pub text: String,
     /// Why it ended.
     pub stop: StopReason,
+    /// The stop string that ended it.
+    pub stop_string: Option<String>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Those of them that did not have to be read: the request's sequence held them, or they were kept from another

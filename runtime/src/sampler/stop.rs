@@ -9,6 +9,8 @@ use super::error::SamplerError;
 pub struct StopMatcher {
     stops: Arc<[String]>,
     held: String,
+    /// The number of the stop string that was reached.
+    reached: Option<usize>,
 }
 
 impl StopMatcher {
@@ -21,7 +23,7 @@ impl StopMatcher {
         if stops.iter().any(String::is_empty) {
             return Err(SamplerError::EmptyStop);
         }
-        Ok(StopMatcher { stops, held: String::new() })
+        Ok(StopMatcher { stops, held: String::new(), reached: None })
     }
 
     /// Takes the next piece of text; gives what is certain to come before any stop string, and whether one has been
@@ -31,15 +33,20 @@ impl StopMatcher {
     /// it does not matter in which pieces the text arrives. After a stop, call nothing more.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
-        let matches =
-            self.stops.iter().filter_map(|s| self.held.find(s.as_str()).map(|start| (start + s.len(), start)));
-        if let Some((_, start)) = matches.min() {
+        let find = |(i, s): (usize, &String)| self.held.find(s.as_str()).map(|start| (start + s.len(), start, i));
+        if let Some((_, start, i)) = self.stops.iter().enumerate().filter_map(find).min() {
+            self.reached = Some(i);
             self.held.truncate(start);
             return (std::mem::take(&mut self.held), true);
         }
         let hold = self.stops.iter().map(|s| overlap(&self.held, s)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - hold);
         (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// The stop string that was reached.
+    pub fn reached(&self) -> Option<&str> {
+        self.reached.map(|i| self.stops[i].as_str())
     }
 
     /// The text still held back, when there is no more to come.

@@ -14,7 +14,9 @@ pub struct Choice {
     pub tokens: Vec<Token>,
     /// How many there are.
     pub written: usize,
-    /// Tokens of the prompt that did not have to be read.
+    /// Tokens of the prompt, once it is being read.
+    pub prompt: usize,
+    /// Those of them that did not have to be read.
     pub cached: usize,
     /// How it has ended.
     pub end: Option<End>,
@@ -58,7 +60,10 @@ impl Answer {
                 choice.cached = cached;
                 Ok(News::Nothing)
             }
-            Heard::Progress { read, total } => Ok(News::Progress { read, total }),
+            Heard::Progress { read, total } => {
+                choice.prompt = total;
+                Ok(News::Progress { read, total })
+            }
             Heard::Token(token) => {
                 choice.written += 1;
                 choice.text.push_str(&token.text);

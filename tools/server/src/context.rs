@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quipu_runtime::embedding::EmbedOptions;
 use quipu_runtime::generate::Request;
 use serde_json::Value as Json;
 
@@ -61,8 +62,22 @@ pub struct Plan {
     pub form: Form,
 }
 
+/// What becomes of a request that asks for vectors.
+pub struct Embedding {
+    /// Who makes them.
+    pub served: Served,
+    /// The texts.
+    pub texts: Vec<Vec<u32>>,
+    /// How a text becomes a vector.
+    pub options: EmbedOptions,
+    /// What is told of them.
+    pub tell: Box<dyn FnOnce(Vec<Vec<f32>>) -> Json + Send>,
+}
+
 /// What is told of the texts.
 pub enum Form {
+    /// This, at once: there is nothing to write.
+    Now(Json),
     /// One JSON value, when all of them have ended.
     Whole(Answer, Box<dyn FnOnce(&Answer) -> Json + Send>),
     /// A stream.

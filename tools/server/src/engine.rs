@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use quipu_runtime::Cancel;
@@ -54,6 +55,8 @@ pub struct End {
     pub text: String,
     /// Why it ended.
     pub stop: StopReason,
+    /// The stop string that ended it.
+    pub stop_string: Option<String>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Those of them that did not have to be read.
@@ -66,8 +69,8 @@ pub struct End {
 
 impl From<Finished> for End {
     fn from(finished: Finished) -> End {
-        let Finished { text, stop, prompt_tokens, cached_tokens, prefill, decode, .. } = finished;
-        End { text, stop, prompt_tokens, cached_tokens, prefill, decode }
+        let Finished { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode, .. } = finished;
+        End { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode }
     }
 }
 
@@ -115,16 +118,17 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts a thread for the model.
+    /// Starts a thread for the model. It ends, and gives up the model, when all clones of the handle are gone.
     ///
     /// # Errors
     /// When the system gives none.
-    pub fn start(scheduler: Scheduler, room: Room, tell: Tell) -> std::io::Result<Handle> {
+    pub fn start(scheduler: Scheduler, room: Room, tell: Tell) -> std::io::Result<(Handle, JoinHandle<()>)> {
         let (jobs, inbox) = channel();
         let counters = Arc::new(Counters::default());
         let thread = Thread { scheduler, listeners: HashMap::new(), counters: counters.clone(), tell };
-        std::thread::Builder::new().name("quipu-engine".into()).spawn(move || thread.run(&inbox))?;
-        Ok(Handle { jobs, counters, room })
+        let builder = std::thread::Builder::new().name("quipu-engine".into());
+        let thread = builder.spawn(move || thread.run(&inbox))?;
+        Ok((Handle { jobs, counters, room }, thread))
     }
 
     /// What the model has done so far.
@@ -174,6 +178,7 @@ impl Handle {
 /// Who wants to hear of a text.
 struct Listener {
     number: usize,
+    prompt: usize,
     to: UnboundedSender<(usize, Heard)>,
     cancel: Cancel,
     since: Instant,
@@ -208,7 +213,8 @@ impl Thread {
             Job::Texts(requests, to) => {
                 for (number, request) in requests.into_iter().enumerate() {
                     let (to, cancel, since) = (to.clone(), request.cancel.clone(), Instant::now());
-                    let listener = Listener { number, to, cancel, since, last_token: None };
+                    let prompt = request.tokens.len();
+                    let listener = Listener { number, prompt, to, cancel, since, last_token: None };
                     self.listeners.insert(self.scheduler.submit(request), listener);
                 }
             }
@@ -240,7 +246,8 @@ impl Thread {
                     if let Some(near_miss) = near_miss {
                         (self.tell)(&miss(&near_miss, self.scheduler.engine().tokenizer()));
                     }
-                    (Heard::Started { cached }, false)
+                    let _ = listener.to.send((listener.number, Heard::Started { cached }));
+                    (Heard::Progress { read: cached, total: listener.prompt }, false)
                 }
                 Event::Prefill { read, total } => (Heard::Progress { read, total }, false),
                 Event::Token(token) => {

@@ -1,9 +1,9 @@
 //! Serves models over HTTP, in the dialects that clients speak already: OpenAI's, Anthropic's, ollama's, llama.cpp's.
 //!
 //! The way of a request: a connection ([`server`]) → who may ask (`http::guard`) → which path ([`routes`]) → a dialect
-//! reads the body and makes requests of it ([`openai`]) → the thread that owns the model ([`engine`]) → the dialect
-//! writes what comes back, whole or piece by piece ([`answer`], [`stream`]). A dialect knows nothing of HTTP, and HTTP
-//! nothing of a dialect; the engine's thread knows neither.
+//! ([`openai`], [`anthropic`], [`ollama`], [`llama_cpp`]) reads the body and makes requests of it → the thread that
+//! owns the model ([`engine`]) → the dialect writes what comes back, whole or piece by piece ([`answer`], [`stream`]).
+//! A dialect knows nothing of HTTP, and HTTP nothing of a dialect; the engine's thread knows neither.
 //!
 //! - [`options`]: how a server behaves, and every limit. [`keys`]: API keys. [`error`]: what clients are told.
 //! - [`fields`]: how bodies are read: null is absent, unknown is ignored, wrong is refused by name.
@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod anthropic;
 pub mod context;
 pub mod counters;
 pub mod engine;
@@ -34,7 +35,9 @@ pub mod error;
 pub mod fields;
 mod http;
 pub mod keys;
+pub mod llama_cpp;
 pub mod model;
+pub mod ollama;
 pub mod openai;
 pub mod options;
 mod random;

@@ -29,6 +29,10 @@ pub struct Model {
     pub parameters: u64,
     /// Bytes of the weights in the file.
     pub bytes: u64,
+    /// What GGUF calls its architecture.
+    pub architecture: String,
+    /// What most of its weights are quantised to.
+    pub quantisation: String,
     /// When it was loaded, in seconds since 1970.
     pub loaded: u64,
     template: Result<ChatTemplate, ChatError>,
@@ -54,11 +58,22 @@ impl Model {
             hidden: engine.config().hidden,
             parameters: tensors.iter().map(|tensor| (tensor.rows() * tensor.cols()) as u64).sum(),
             bytes: tensors.iter().filter_map(|tensor| tensor.byte_len()).sum::<usize>() as u64,
+            architecture: engine.config().family.architecture.to_string(),
+            quantisation: main_type(engine),
             loaded: random::now(),
             tokenizer,
             template,
             longest_token,
         }
+    }
+
+    /// The same model with another chat template.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn with_template(self, source: &str) -> Result<Model, ChatError> {
+        let template = Ok(ChatTemplate::for_tokenizer(source, &self.tokenizer)?);
+        Ok(Model { template, ..self })
     }
 
     /// Its id.
@@ -128,4 +143,13 @@ impl Model {
         let least = bytes / (self.longest_token * 4);
         if least > self.context { Err(ApiError::exceeds_context(least, self.context)) } else { Ok(()) }
     }
+}
+
+/// The type that most of the weights have.
+fn main_type(engine: &Engine) -> String {
+    let mut weights = std::collections::BTreeMap::new();
+    for tensor in engine.source().tensors() {
+        *weights.entry(tensor.encoding.name()).or_insert(0) += tensor.rows() * tensor.cols();
+    }
+    weights.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_string()).unwrap_or_default()
 }

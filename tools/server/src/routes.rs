@@ -2,19 +2,31 @@
 
 use serde_json::Value as Json;
 
-use crate::context::{Context, Plan};
+use crate::anthropic;
+use crate::context::{Context, Embedding, Plan};
 use crate::error::{ApiError, Dialect};
-use crate::openai;
+use crate::llama_cpp::{endpoints, infill, state, text};
+use crate::{ollama, openai};
 
 /// What stands behind a path.
 #[derive(Clone, Copy)]
 pub enum Action {
     /// Says whether there is a model yet.
     Health,
-    /// Tells something, of what the rest of the path names.
+    /// Tells something, of what the rest of the path names, or its query.
     Tell(fn(&Context, &str) -> Result<Json, ApiError>),
+    /// Tells all numbers, as text.
+    Metrics,
+    /// Says this.
+    Say(&'static str),
+    /// Works something out, without the model.
+    Compute(fn(&Context, &Json) -> Result<Json, ApiError>),
     /// Has a text written.
     Write(fn(&Context, &Json) -> Result<Plan, ApiError>),
+    /// Has vectors made.
+    Embed(fn(&Context, &Json) -> Result<Embedding, ApiError>),
+    /// Is not done here, and says why.
+    Refuse(&'static str),
 }
 
 /// A path.
@@ -32,7 +44,7 @@ pub struct Route {
 impl Route {
     /// Whether it asks for no key.
     pub fn is_public(&self) -> bool {
-        matches!(self.action, Action::Health)
+        matches!(self.action, Action::Health | Action::Say(_))
     }
 }
 
@@ -43,6 +55,21 @@ const fn get(path: &'static str, action: Action) -> Route {
 const fn post(path: &'static str, action: Action) -> Route {
     Route { method: "POST", path, dialect: Dialect::OpenAi, action }
 }
+
+const fn ollama_get(path: &'static str, action: Action) -> Route {
+    Route { method: "GET", path, dialect: Dialect::Ollama, action }
+}
+
+const fn ollama_post(path: &'static str, action: Action) -> Route {
+    Route { method: "POST", path, dialect: Dialect::Ollama, action }
+}
+
+const fn messages(path: &'static str, action: Action) -> Route {
+    Route { method: "POST", path, dialect: Dialect::Anthropic, action }
+}
+
+const NO_PULL: &str = "models are neither fetched nor changed by requests; the server is started with them";
+const NO_RERANK: &str = "reranking needs a model that was trained for it, which is not supported";
 
 /// All paths. Those without `/v1` are for clients whose base URL lacks it.
 const ROUTES: &[Route] = &[
@@ -55,7 +82,42 @@ const ROUTES: &[Route] = &[
     post("/v1/chat/completions", Action::Write(openai::endpoints::chat)),
     post("/chat/completions", Action::Write(openai::endpoints::chat)),
     post("/v1/completions", Action::Write(openai::endpoints::completions)),
-    post("/completions", Action::Write(openai::endpoints::completions)),
+    post("/v1/responses", Action::Write(openai::endpoints::responses)),
+    post("/responses", Action::Write(openai::endpoints::responses)),
+    post("/v1/responses/input_tokens", Action::Compute(openai::endpoints::response_tokens)),
+    post("/v1/embeddings", Action::Embed(openai::embeddings::embeddings)),
+    post("/embeddings", Action::Embed(openai::embeddings::embeddings)),
+    post("/embedding", Action::Embed(openai::embeddings::embeddings)),
+    messages("/v1/messages", Action::Write(anthropic::endpoints::messages)),
+    messages("/v1/messages/count_tokens", Action::Compute(anthropic::endpoints::count_tokens)),
+    get("/props", Action::Tell(state::props)),
+    get("/slots", Action::Tell(state::slots)),
+    get("/metrics", Action::Metrics),
+    post("/tokenize", Action::Compute(text::tokenize)),
+    post("/detokenize", Action::Compute(text::detokenize)),
+    post("/apply-template", Action::Compute(text::apply_template)),
+    post("/v1/chat/completions/input_tokens", Action::Compute(text::input_tokens)),
+    post("/chat/completions/input_tokens", Action::Compute(text::input_tokens)),
+    post("/completion", Action::Write(endpoints::completion)),
+    // In llama.cpp, this path without `/v1` is its own completion.
+    post("/completions", Action::Write(endpoints::completion)),
+    post("/infill", Action::Write(infill::infill)),
+    post("/rerank", Action::Refuse(NO_RERANK)),
+    post("/v1/rerank", Action::Refuse(NO_RERANK)),
+    post("/reranking", Action::Refuse(NO_RERANK)),
+    ollama_get("/", Action::Say("Ollama is running")),
+    ollama_get("/api/version", Action::Tell(ollama::models::version)),
+    ollama_get("/api/tags", Action::Tell(ollama::models::tags)),
+    ollama_get("/api/ps", Action::Tell(ollama::models::ps)),
+    ollama_post("/api/show", Action::Compute(ollama::models::show)),
+    ollama_post("/api/chat", Action::Write(ollama::chat::chat)),
+    ollama_post("/api/generate", Action::Write(ollama::generate::generate)),
+    ollama_post("/api/embed", Action::Embed(ollama::embed::embed)),
+    ollama_post("/api/embeddings", Action::Embed(ollama::embed::embeddings)),
+    ollama_post("/api/pull", Action::Refuse(NO_PULL)),
+    ollama_post("/api/push", Action::Refuse(NO_PULL)),
+    ollama_post("/api/create", Action::Refuse(NO_PULL)),
+    ollama_post("/api/copy", Action::Refuse(NO_PULL)),
 ];
 
 /// The route of a request, and what its path has behind the route's.
@@ -66,8 +128,9 @@ pub fn find<'p>(method: &str, path: &'p str) -> Result<(&'static Route, &'p str)
     let method = if method == "HEAD" { "GET" } else { method };
     let mut other = None;
     for route in ROUTES {
+        let open = route.path.len() > 1 && route.path.ends_with('/');
         let rest = match path.strip_prefix(route.path) {
-            Some(rest) if rest.is_empty() != route.path.ends_with('/') || route.path == "/" && rest.is_empty() => rest,
+            Some(rest) if rest.is_empty() != open => rest,
             _ => continue,
         };
         if route.method == method {
@@ -102,7 +165,7 @@ mod tests {
         assert_eq!(rest("HEAD", "/health"), Ok(String::new()));
         assert_eq!(rest("GET", "/v1/models/a/b"), Ok("a/b".into()));
         assert_eq!(rest("POST", "/v1/models"), Err(405));
-        for path in ["/v1/models/", "/v1/modelsx", "/v1", "", "/", "/healthy", "//health", "/v1/chat/completions/x"] {
+        for path in ["/v1/models/", "/v1/modelsx", "/v1", "", "/healthy", "//health", "/v1/chat/completions/x"] {
             assert_eq!(rest("GET", path), Err(404), "{path}");
         }
     }

@@ -11,12 +11,13 @@ use hyper::{Method, Request};
 use serde_json::{Value as Json, json};
 
 use crate::answer::Answer;
-use crate::context::{Context, Form, Plan};
+use crate::context::{Context, Embedding, Form, Plan};
 use crate::engine::Running;
 use crate::error::ApiError;
 use crate::http::body;
 use crate::http::guard::{Arrival, Guard};
 use crate::http::reply::{self, Reply};
+use crate::llama_cpp::metrics;
 use crate::options::Limits;
 use crate::routes::{self, Action, Route};
 
@@ -87,13 +88,36 @@ async fn route_answer(
     let context = shared.context.get().ok_or_else(ApiError::loading)?.clone();
     match route.action {
         Action::Health => Ok(reply::json(&json!({"status": "ok"}))),
-        Action::Tell(tell) => Ok(reply::json(&tell(&context, rest)?)),
+        Action::Tell(tell) => {
+            let query = request.uri().query().unwrap_or_default();
+            Ok(reply::json(&tell(&context, if rest.is_empty() { query } else { rest })?))
+        }
+        Action::Metrics => Ok(reply::whole(200, metrics::TYPE, metrics::text(&context))),
+        Action::Say(text) => Ok(reply::whole(200, "text/plain; charset=utf-8", text)),
+        Action::Refuse(why) => Err(ApiError::unsupported(why)),
+        Action::Compute(compute) => Ok(reply::json(&read(shared, request, move |body| compute(&context, body)).await?)),
         Action::Write(plan) => {
-            let (head, incoming) = request.into_parts();
-            let bytes = body::read(&head.headers, incoming, &shared.limits).await?;
-            write(aside(move || plan(&context, &parse(&bytes)?)).await?, &shared.limits).await
+            write(read(shared, request, move |body| plan(&context, body)).await?, &shared.limits).await
+        }
+        Action::Embed(plan) => {
+            let Embedding { served, texts, options, tell } =
+                read(shared, request, move |body| plan(&context, body)).await?;
+            let vectors = served.handle.embed(texts, options).map_err(|busy| ApiError::busy(busy.0))?;
+            let vectors = vectors.await.map_err(|_| ApiError::internal("the thread that runs the model has ended"))?;
+            Ok(reply::json(&tell(vectors?)))
         }
     }
+}
+
+/// What `read` makes of the body.
+async fn read<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    read: impl FnOnce(&Json) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let (head, incoming) = request.into_parts();
+    let bytes = body::read(&head.headers, incoming, &shared.limits).await?;
+    aside(move || read(&parse(&bytes)?)).await
 }
 
 /// Runs what may take some milliseconds, such as making tokens of a long text, where it holds up nobody else.
@@ -111,10 +135,11 @@ fn parse(bytes: &[u8]) -> Result<Json, ApiError> {
 
 async fn write(plan: Plan, limits: &Limits) -> Result<Reply, ApiError> {
     let Plan { served, requests, form } = plan;
-    let running = served.handle.submit(requests).map_err(|busy| ApiError::busy(busy.0))?;
+    let submit = |requests| served.handle.submit(requests).map_err(|busy| ApiError::busy(busy.0));
     match form {
-        Form::Whole(answer, tell) => Ok(reply::json(&tell(&listen(running, answer).await?))),
-        Form::Live(writer) => Ok(reply::live(running, writer, served.handle, limits.ping)),
+        Form::Now(json) => Ok(reply::json(&json)),
+        Form::Whole(answer, tell) => Ok(reply::json(&tell(&listen(submit(requests)?, answer).await?))),
+        Form::Live(writer) => Ok(reply::live(submit(requests)?, writer, served.handle, limits.ping)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -124,10 +125,13 @@ impl Server {
         let limits = options.limits.clone();
         let shared = Arc::new(Shared { guard, limits, context: OnceLock::new() });
         let failed = Arc::new(Mutex::new(None));
+        let threads = Arc::new(Mutex::new(Vec::new()));
         let loader = {
             let (shared, failed, stop, options) = (shared.clone(), failed.clone(), stop.clone(), options.clone());
+            let threads = threads.clone();
             move || match load().and_then(|loaded| Ok(start(loaded, &options)?)) {
-                Ok(context) => {
+                Ok((context, started)) => {
+                    *threads.lock().expect("nothing panics with it") = started;
                     let _ = shared.context.set(Arc::new(context));
                     (options.tell)("ready");
                 }
@@ -141,6 +145,11 @@ impl Server {
         runtime.block_on(serve(listeners, &options, shared.clone(), &stop));
         // What is still open is dropped with the runtime, and its texts are cancelled.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        // The last to know a model; its thread ends, and may have something to write down first.
+        drop(shared);
+        for thread in std::mem::take(&mut *threads.lock().expect("nothing panics with it")) {
+            let _ = thread.join();
+        }
         match failed.lock().expect("nothing panics with it").take() {
             Some(error) => Err(error),
             None => Ok(()),
@@ -149,13 +158,15 @@ impl Server {
 }
 
 /// A thread for each model.
-fn start(loaded: Vec<Loaded>, options: &ServerOptions) -> io::Result<Context> {
-    let served = |loaded: Loaded| {
-        let handle = Handle::start(loaded.scheduler, options.room, options.tell.clone())?;
-        Ok(Served { model: Arc::new(loaded.model), handle })
-    };
-    let models = loaded.into_iter().map(served).collect::<io::Result<_>>()?;
-    Ok(Context { models, limits: options.limits.clone(), defaults: options.defaults.clone() })
+fn start(loaded: Vec<Loaded>, options: &ServerOptions) -> io::Result<(Context, Vec<JoinHandle<()>>)> {
+    let (mut models, mut threads) = (Vec::new(), Vec::new());
+    for Loaded { model, scheduler } in loaded {
+        let (handle, thread) = Handle::start(scheduler, options.room, options.tell.clone())?;
+        models.push(Served { model: Arc::new(model), handle });
+        threads.push(thread);
+    }
+    let context = Context { models, limits: options.limits.clone(), defaults: options.defaults.clone() };
+    Ok((context, threads))
 }
 
 fn listen(address: &Address, options: &ServerOptions) -> Result<Listener, ServeError> {

@@ -190,10 +190,12 @@ impl Active {
         let Writing { generation, .. } = self.writing.into_inner().unwrap_or_else(PoisonError::into_inner);
         let prompt_tokens = generation.prompt_len();
         let stop = generation.stop().unwrap_or(reason);
+        let stop_string = generation.stop_string().map(str::to_string);
         let (text, _) = generation.finish();
         let finished = Finished {
             text,
             stop,
+            stop_string,
             prompt_tokens,
             cached_tokens: self.cached.unwrap_or(0),
             prefill: self.prefill,

@@ -15,7 +15,7 @@ use quipu_server::model::Model;
 use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::{Loaded, Server};
 
-use crate::args::{ContextArgs, ModelArgs, SamplingArgs, byte_count};
+use crate::args::{ContextArgs, ModelArgs, SamplingArgs, byte_count, token_limit};
 use crate::{interrupt, model, out, talk};
 
 /// Serve a model over HTTP, in OpenAI's dialect and others
@@ -58,6 +58,12 @@ pub struct Args {
     /// What clients call the model [default: the file's name without its ending]; may be given several times
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
+    /// A chat template (Jinja) instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+    /// Tokens of an answer at most where a request does not say; -1: until the answer or the context ends
+    #[arg(short, long, value_name = "N", default_value = "-1", allow_hyphen_values = true, value_parser = token_limit)]
+    number: Limit,
     /// Texts that are written side by side at most; others wait
     #[arg(long, value_name = "N", default_value_t = 32)]
     parallel: usize,
@@ -68,6 +74,12 @@ pub struct Args {
     /// G [default: half of the memory that is free]
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     kv_memory: Option<u64>,
+    /// Keep what was read in a directory, too, so that the next start need not read it again
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Bytes that may lie there
+    #[arg(long, value_name = "BYTES", value_parser = byte_count, default_value = "4G", requires = "cache_dir")]
+    cache_dir_bytes: u64,
     /// Milliseconds that a text may stand still while prompts of others are read; 0: as long as it takes
     #[arg(long, value_name = "MS", default_value_t = 100)]
     itl_target: u64,
@@ -77,6 +89,9 @@ pub struct Args {
     sampling: SamplingArgs,
 }
 
+/// `None` for no limit. (An alias, or clap would take the option itself for optional.)
+type Limit = std::option::Option<usize>;
+
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.parallel > 0, "--parallel must be at least 1");
     let mut options = ServerOptions::new(address(&args)?);
@@ -85,7 +100,7 @@ pub fn run(args: Args) -> Result<()> {
     options.hosts.clone_from(&args.allowed_host);
     options.origins.clone_from(&args.cors_origin);
     options.room = Room { running: args.parallel, waiting: args.queue };
-    options.defaults = defaults(&args.sampling);
+    options.defaults = defaults(&args);
     options.tell = Arc::new(talk::note);
     let server = Server::bind(options)?;
     let stopper = server.stopper();
@@ -108,8 +123,17 @@ fn load(args: &Args) -> Result<Vec<Loaded>> {
         .sequences(args.parallel)
         .itl_target(Duration::from_millis(args.itl_target))
         .kv_memory(kv_memory);
-    let model = Model::of(&engine, names);
-    Ok(vec![Loaded { model, scheduler: Scheduler::with_options(engine, scheduling) }])
+    let mut model = Model::of(&engine, names);
+    let mut scheduler = Scheduler::with_options(engine, scheduling);
+    if let Some(directory) = &args.cache_dir {
+        scheduler.keep_on_disk(directory, args.cache_dir_bytes)?;
+    }
+    if let Some(path) = &args.template {
+        out::apart_from(&Inputs::of([path]), path)?;
+        let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        model = model.with_template(&source).with_context(|| path.display().to_string())?;
+    }
+    Ok(vec![Loaded { model, scheduler }])
 }
 
 /// The file's name without its ending.
@@ -144,8 +168,11 @@ fn keys(args: &Args) -> Result<Keys> {
     Ok(keys)
 }
 
-fn defaults(sampling: &SamplingArgs) -> Defaults {
-    let options =
-        GenerateOptions::new(sampling.options()).stops(sampling.stop.clone()).stop_tokens(sampling.stop_token.clone());
+fn defaults(args: &Args) -> Defaults {
+    let sampling = &args.sampling;
+    let options = GenerateOptions::new(sampling.options())
+        .stops(sampling.stop.clone())
+        .stop_tokens(sampling.stop_token.clone())
+        .max_tokens(args.number);
     Defaults { options, seed: sampling.seed() }
 }

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use crate::{quipu, quipu_with_input};
 
-/// The demo model has no template of its own, so the tests bring one. It prints what it is given, and refuses one word.
+/// The demo model's own template writes no roles, so the tests bring one. It prints what it is given, and refuses one
+/// word.
 const TEMPLATE: &str = "\
 {{ bos_token }}{% for m in messages %}
 {% if m.content == 'forbidden' %}{{ raise_exception('not that word') }}{% endif %}
@@ -68,8 +69,26 @@ fn an_endless_conversation_forgets_its_beginning() {
 
 #[test]
 fn a_model_without_template_says_what_to_do() {
-    let message = quipu(["chat", "demo"]).error();
+    let stories = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/stories260K/stories260K-f32.gguf");
+    let message = quipu(["chat", stories]).error();
     assert!(message.contains("no chat template") && message.contains("--template"), "{message}");
+}
+
+/// In the demo's own template a conversation is one tale, and each turn a paragraph of it.
+#[test]
+fn the_demo_goes_on_with_the_tale() {
+    let common = ["-n", "12", "--temp", "0", "--stop", "\n"];
+    let chat = ["chat", "demo"].iter().chain(&common);
+    let answers = quipu_with_input(chat, "Once upon a time\nThe next day \n").ok();
+    let answers: Vec<&str> = answers.lines().collect();
+    assert_eq!(answers.len(), 2);
+    let mut tale = String::new();
+    for (turn, answer) in ["Once upon a time", "\n\nThe next day"].iter().zip(&answers) {
+        tale += turn;
+        let run = quipu(["run", "demo", &tale, "--no-echo"].iter().chain(&common)).ok();
+        assert_eq!(run.trim_end_matches('\n'), *answer);
+        tale += answer;
+    }
 }
 
 #[test]

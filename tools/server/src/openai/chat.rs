@@ -37,8 +37,6 @@ pub struct StreamOptions {
     pub usage: bool,
     /// Whether it is told how far the prompt is read.
     pub progress: bool,
-    /// Whether each piece has the times up to it.
-    pub timings: bool,
 }
 
 impl StreamOptions {
@@ -50,8 +48,8 @@ impl StreamOptions {
         let options = fields.object("stream_options")?;
         let usage = options.map(|options| options.bool("include_usage")).transpose()?.flatten();
         let flag = |name| Ok::<_, ApiError>(fields.bool(name)?.unwrap_or(false));
-        let (progress, timings) = (flag("return_progress")?, flag("timings_per_token")?);
-        Ok(flag("stream")?.then_some(StreamOptions { usage: usage.unwrap_or(false), progress, timings }))
+        let progress = flag("return_progress")?;
+        Ok(flag("stream")?.then_some(StreamOptions { usage: usage.unwrap_or(false), progress }))
     }
 }
 
@@ -138,7 +136,7 @@ pub fn whole(model: &Model, body: &ChatBody, answer: &Answer) -> Json {
         "system_fingerprint": parts::FINGERPRINT,
         "choices": answer.choices.iter().enumerate().map(choice).collect::<Json>(),
         "usage": parts::usage(answer.usage()),
-        "timings": parts::timings(answer),
+        "timings": parts::timings(&answer.choices),
     })
 }
 

@@ -44,6 +44,22 @@ impl ChatStream {
         ChatStream { model, piece, options, answer, held, started: Instant::now() }
     }
 
+    /// Tells how far a prompt is read, if that is asked for.
+    fn progress(&self, text: usize, read: usize, out: &mut String) {
+        if self.options.progress {
+            let choice = &self.answer.choices[text];
+            let mut piece = self.piece.clone();
+            piece["choices"] = json!([{"index": text, "delta": {}, "finish_reason": null}]);
+            piece["prompt_progress"] = json!({
+                "total": choice.prompt,
+                "cache": choice.cached,
+                "processed": read,
+                "time_ms": self.started.elapsed().as_millis() as u64,
+            });
+            event(&piece, out);
+        }
+    }
+
     fn write(&mut self, text: usize, delta: Json, finish_reason: Option<&str>, out: &mut String) {
         let held = self.held.as_mut().map(|held| std::mem::take(&mut held[text]));
         let logprobs = held.filter(|held| !held.is_empty()).map(|held| json!({"content": held, "refusal": null}));
@@ -67,15 +83,11 @@ impl Writer for ChatStream {
     fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
         match self.answer.hear(text, heard)? {
             News::Nothing => {}
-            News::Progress { read, total } if self.options.progress => {
-                let time = self.started.elapsed().as_millis() as u64;
-                let mut piece = self.piece.clone();
-                piece["choices"] = json!([{"index": text, "delta": {}, "finish_reason": null}]);
-                piece["prompt_progress"] = json!({"total": total, "cache": self.answer.choices[text].cached, "processed": read, "time_ms": time});
-                event(&piece, out);
-            }
-            News::Progress { .. } => {}
+            News::Progress { read, .. } => self.progress(text, read, out),
             News::Token(token) => {
+                if self.answer.choices[text].written == 1 {
+                    self.progress(text, self.answer.choices[text].prompt, out);
+                }
                 if let Some(held) = &mut self.held {
                     held[text].push(parts::token_logprobs(&self.model.tokenizer, &token));
                 }
@@ -90,7 +102,7 @@ impl Writer for ChatStream {
                 let reason = parts::finish_reason(&self.answer.choices[text]);
                 let ended = self.answer.check_ended().is_ok();
                 if ended && !self.options.usage {
-                    self.piece["timings"] = parts::timings(&self.answer);
+                    self.piece["timings"] = parts::timings(&self.answer.choices);
                 }
                 self.write(text, json!({}), reason, out);
             }
@@ -105,7 +117,7 @@ impl Writer for ChatStream {
         if self.options.usage {
             self.piece["choices"] = json!([]);
             self.piece["usage"] = parts::usage(self.answer.usage());
-            self.piece["timings"] = parts::timings(&self.answer);
+            self.piece["timings"] = parts::timings(&self.answer.choices);
             event(&self.piece, out);
         }
         out.push_str("data: [DONE]\n\n");

@@ -20,6 +20,8 @@ pub enum Prompt {
     Text(String),
     /// As tokens: nothing is put before them.
     Tokens(Vec<u32>),
+    /// As texts and tokens that stand one behind the other.
+    Mixed(Vec<Prompt>),
 }
 
 impl Prompt {
@@ -30,6 +32,18 @@ impl Prompt {
     pub fn tokens(&self, model: &Model) -> Result<Vec<u32>, ApiError> {
         match self {
             Prompt::Text(text) => model.text(text),
+            Prompt::Mixed(parts) => {
+                let mut tokens = Vec::new();
+                for part in parts {
+                    match part {
+                        Prompt::Text(text) if !tokens.is_empty() => {
+                            tokens.extend(model.tokenizer.encode(text, false, true));
+                        }
+                        part => tokens.extend(part.tokens(model)?),
+                    }
+                }
+                model.check_room(tokens)
+            }
             Prompt::Tokens(tokens) => {
                 let vocabulary = model.tokenizer.vocab_size();
                 match tokens.iter().find(|&&id| id as usize >= vocabulary) {
@@ -46,6 +60,7 @@ impl Prompt {
     pub fn text(&self, model: &Model) -> String {
         match self {
             Prompt::Text(text) => text.clone(),
+            Prompt::Mixed(parts) => parts.iter().map(|part| part.text(model)).collect(),
             Prompt::Tokens(tokens) => model.tokenizer.decode(tokens, true),
         }
     }
@@ -183,7 +198,7 @@ pub fn whole(model: &Model, body: &CompletionBody, answer: &Answer) -> Json {
         "system_fingerprint": parts::FINGERPRINT,
         "choices": answer.choices.iter().enumerate().map(choice).collect::<Json>(),
         "usage": parts::usage(answer.usage()),
-        "timings": parts::timings(answer),
+        "timings": parts::timings(&answer.choices),
     })
 }
 

@@ -85,7 +85,7 @@ impl Writer for CompletionStream {
                 }
                 let reason = parts::finish_reason(&self.answer.choices[text]);
                 if self.answer.check_ended().is_ok() && !self.options.usage {
-                    self.piece["timings"] = parts::timings(&self.answer);
+                    self.piece["timings"] = parts::timings(&self.answer.choices);
                 }
                 self.write(text, "", reason, out);
             }
@@ -100,7 +100,7 @@ impl Writer for CompletionStream {
         if self.options.usage {
             self.piece["choices"] = json!([]);
             self.piece["usage"] = parts::usage(self.answer.usage());
-            self.piece["timings"] = parts::timings(&self.answer);
+            self.piece["timings"] = parts::timings(&self.answer.choices);
             event(&self.piece, out);
         }
         out.push_str("data: [DONE]\n\n");

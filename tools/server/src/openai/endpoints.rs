@@ -1,13 +1,17 @@
 //! OpenAI's endpoints: from a body to what becomes of it.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::chat::{self, ChatBody};
 use super::chat_stream::ChatStream;
 use super::completions::{self, CompletionBody};
 use super::completions_stream::CompletionStream;
+use super::responses::{ResponseBody, logprobs, output_message, output_text, status};
+use super::responses_stream::ResponseStream;
+use crate::answer::Answer;
 use crate::context::{Context, Form, Plan};
 use crate::error::ApiError;
+use crate::random;
 
 /// `POST /v1/chat/completions`.
 ///
@@ -39,4 +43,38 @@ pub fn completions(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         None => Form::Whole(body.answer(), Box::new(move |answer| completions::whole(&model, &body, answer))),
     };
     Ok(Plan { served, requests, form })
+}
+
+/// `POST /v1/responses`.
+///
+/// # Errors
+/// What is wrong with the request.
+pub fn responses(context: &Context, body: &Json) -> Result<Plan, ApiError> {
+    let body = ResponseBody::read(body, &context.limits, &context.defaults)?;
+    let served = context.model(body.model.as_deref())?.clone();
+    let model = served.model.clone();
+    let requests = body.sampling.requests(body.prompt(&model)?).collect();
+    let answer = Answer::new(1, 1, body.sampling.options.logprobs);
+    let form = if body.stream {
+        Form::Live(Box::new(ResponseStream::new(model, body, answer)))
+    } else {
+        let tell = move |answer: &Answer| {
+            let choice = &answer.choices[0];
+            let text = output_text(&choice.text, logprobs(&model, choice));
+            let output = output_message(&random::id("msg_"), status(choice), json!([text]));
+            body.response(&model, status(choice), json!([output]), Some(answer.usage()))
+        };
+        Form::Whole(answer, Box::new(tell))
+    };
+    Ok(Plan { served, requests, form })
+}
+
+/// `POST /v1/responses/input_tokens`: how many tokens the prompt has.
+///
+/// # Errors
+/// What is wrong with the request.
+pub fn response_tokens(context: &Context, body: &Json) -> Result<Json, ApiError> {
+    let body = ResponseBody::read(body, &context.limits, &context.defaults)?;
+    let model = &context.model(body.model.as_deref())?.model;
+    Ok(json!({"object": "response.input_tokens", "input_tokens": body.prompt(model)?.len()}))
 }

@@ -50,7 +50,10 @@ fn read_one(message: &Json, name: String) -> Result<Message, ApiError> {
 }
 
 /// The text of parts, one below the other.
-fn text_of(parts: &[Json], name: &str) -> Result<String, ApiError> {
+///
+/// # Errors
+/// 400 for a part that is no text.
+pub fn text_of(parts: &[Json], name: &str) -> Result<String, ApiError> {
     let mut text = String::new();
     for (i, part) in parts.iter().enumerate() {
         let fields = Fields::of(part, format!("{name}[{i}]"))?;

@@ -4,10 +4,10 @@ use quipu_runtime::generate::{StopReason, Timing, Token};
 use quipu_runtime::tokenizer::Tokenizer;
 use serde_json::{Map, Value as Json, json};
 
-use crate::answer::{Answer, Choice, Usage};
+use crate::answer::{Choice, Usage};
 
-/// What an answer says of its maker.
-pub const FINGERPRINT: &str = concat!("quipu-", env!("CARGO_PKG_VERSION"));
+/// What an answer says of its maker: a build and its name, in llama.cpp's form.
+pub const FINGERPRINT: &str = concat!("b", env!("CARGO_PKG_VERSION"), "-quipu");
 
 /// How much was read and written.
 pub fn usage(usage: Usage) -> Json {
@@ -28,9 +28,9 @@ pub fn finish_reason(choice: &Choice) -> Option<&'static str> {
 }
 
 /// llama.cpp's account of time.
-pub fn timings(answer: &Answer) -> Json {
+pub fn timings(choices: &[Choice]) -> Json {
     let (mut prompt, mut written, mut cached) = (Timing::default(), Timing::default(), 0);
-    for end in answer.choices.iter().filter_map(|choice| choice.end.as_ref()) {
+    for end in choices.iter().filter_map(|choice| choice.end.as_ref()) {
         prompt.tokens += end.prefill.tokens;
         prompt.time += end.prefill.time;
         written.tokens += end.decode.tokens;
@@ -39,7 +39,7 @@ pub fn timings(answer: &Answer) -> Json {
     }
     let mut timings = Map::new();
     timings.insert("cache_n".into(), cached.into());
-    let drawn: usize = answer.choices.iter().map(Choice::drawn).sum();
+    let drawn: usize = choices.iter().map(Choice::drawn).sum();
     for (name, timing, n) in [("prompt", prompt, prompt.tokens), ("predicted", written, drawn)] {
         let ms = timing.time.as_secs_f64() * 1e3;
         let per_token = if timing.tokens == 0 { 0.0 } else { ms / timing.tokens as f64 };

@@ -1,7 +1,9 @@
 //! A real server on a free port with the demo model, spoken to over plain sockets.
 
+mod chat;
 mod client;
 mod limits;
+mod llama_cpp;
 mod openai;
 mod queue;
 mod security;

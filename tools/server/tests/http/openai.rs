@@ -218,6 +218,7 @@ fn models_are_listed_and_described() {
 #[test]
 fn other_paths_and_methods_are_refused() {
     assert_eq!(shared().get("/v1/nothing").status, 404);
+    assert_eq!(shared().get("/x/").json()["error"]["type"], "not_found_error");
     let wrong = shared().get(COMPLETIONS);
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
     let wrong = shared().send("DELETE", "/v1/models", &[], b"");

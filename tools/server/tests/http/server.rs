@@ -13,6 +13,12 @@ use quipu_server::server::{Loaded, Server, Stopper};
 /// Tokens that a text of the test servers may have.
 pub const CONTEXT: usize = 600;
 
+/// What the demo model's conversations look like here.
+pub const TEMPLATE: &str = "\
+{{ bos_token }}{% for m in messages %}\
+{{ '<|start_header_id|>' ~ m.role ~ '<|end_header_id|>' ~ m.content ~ '<|eot_id|>' }}\
+{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>{% endif %}";
+
 /// The demo model, as the servers have it.
 pub fn engine() -> Engine {
     let options = LoadOptions::default().threads(1).context(CONTEXT).tuning(TuningChoice::Defaults);
@@ -38,7 +44,7 @@ impl Running {
         let scheduling = SchedulerOptions::default().sequences(options.room.running).kv_memory(Some(64 << 20));
         let load = move || {
             let engine = engine();
-            let model = Model::of(&engine, vec!["demo".into(), "other-name".into()]);
+            let model = Model::of(&engine, vec!["demo".into(), "other-name".into()]).with_template(TEMPLATE).unwrap();
             Ok::<_, std::io::Error>(vec![Loaded { model, scheduler: Scheduler::with_options(engine, scheduling) }])
         };
         let thread = std::thread::spawn(move || server.run(load).unwrap());

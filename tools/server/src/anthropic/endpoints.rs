@@ -1,0 +1,45 @@
+//! Anthropic's endpoints: from a body to what becomes of it.
+
+use serde_json::{Value as Json, json};
+
+use super::messages::{MessagesBody, stop, usage};
+use super::messages_stream::MessageStream;
+use crate::answer::Answer;
+use crate::context::{Context, Form, Plan};
+use crate::error::ApiError;
+use crate::random;
+
+/// `POST /v1/messages`.
+///
+/// # Errors
+/// What is wrong with the request.
+pub fn messages(context: &Context, body: &Json) -> Result<Plan, ApiError> {
+    let body = MessagesBody::read(body, &context.limits, &context.defaults)?;
+    let served = context.model(body.model.as_deref())?.clone();
+    let model = served.model.clone();
+    let prompt = body.prompt(&model)?;
+    let tokens = prompt.len();
+    let requests = body.sampling.requests(prompt).collect();
+    let answer = Answer::new(1, 1, false);
+    let form = if body.stream {
+        Form::Live(Box::new(MessageStream::new(model, body, answer, tokens)))
+    } else {
+        let tell = move |answer: &Answer| {
+            let choice = &answer.choices[0];
+            let content = json!([{"type": "text", "text": choice.text}]);
+            body.message(&model, &random::id("msg_"), content, stop(choice), usage(answer.usage()))
+        };
+        Form::Whole(answer, Box::new(tell))
+    };
+    Ok(Plan { served, requests, form })
+}
+
+/// `POST /v1/messages/count_tokens`.
+///
+/// # Errors
+/// What is wrong with the request.
+pub fn count_tokens(context: &Context, body: &Json) -> Result<Json, ApiError> {
+    let body = MessagesBody::read(body, &context.limits, &context.defaults)?;
+    let model = &context.model(body.model.as_deref())?.model;
+    Ok(json!({"input_tokens": body.prompt(model)?.len()}))
+}

@@ -1,0 +1,183 @@
+//! `POST /v1/messages` and `/v1/messages/count_tokens`: what is asked, and the parts of an answer.
+
+use quipu_runtime::chat::{Message, RenderOptions};
+use quipu_runtime::generate::StopReason;
+use serde_json::{Value as Json, json};
+
+use crate::answer::{Choice, Usage};
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::model::Model;
+use crate::openai::sampling::{Sampling, strings};
+use crate::options::{Defaults, Limits};
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct MessagesBody {
+    /// Which model.
+    pub model: Option<String>,
+    messages: Vec<Message>,
+    /// How the answer is written.
+    pub sampling: Sampling,
+    /// Whether it comes piece by piece.
+    pub stream: bool,
+}
+
+/// llama.cpp's default; Anthropic's own server demands a number.
+const MAX_TOKENS: usize = 4096;
+
+impl MessagesBody {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// 400 with the name of the field.
+    pub fn read(body: &Json, limits: &Limits, defaults: &Defaults) -> Result<MessagesBody, ApiError> {
+        let fields = Fields::of_body(body)?;
+        let tools = fields.array("tools", 256)?.unwrap_or_default();
+        let choice = fields.object("tool_choice")?.map(|choice| choice.str("type")).transpose()?.flatten();
+        if !tools.is_empty() && choice != Some("none") {
+            let message = "are not supported; set `tool_choice` to `{\"type\": \"none\"}` or leave them out";
+            return Err(ApiError::field("tools", message));
+        }
+        let mut sampling = Sampling::read(&fields, limits, defaults, &["max_tokens"])?;
+        sampling.choices = 1;
+        if fields.get("max_tokens").is_none() {
+            sampling.options.max_tokens = Some(MAX_TOKENS);
+        }
+        if let Some(stops) = fields.get("stop_sequences") {
+            sampling.options.stops = strings(stops, "stop_sequences", limits)?;
+        }
+        let mut messages = Vec::new();
+        match fields.get("system") {
+            None => {}
+            Some(Json::String(text)) => messages.push(Message::new("system", text.as_str())),
+            Some(Json::Array(blocks)) => messages.push(Message::new("system", text_of(blocks, "system")?)),
+            Some(_) => return Err(fields.wrong("system", "a string or a list of blocks")),
+        }
+        let list = fields.array("messages", limits.messages)?.ok_or_else(|| fields.missing("messages"))?;
+        if list.is_empty() {
+            return Err(ApiError::field("messages", "is empty"));
+        }
+        for (i, message) in list.iter().enumerate() {
+            read_message(&Fields::of(message, format!("messages[{i}]"))?, &mut messages)?;
+        }
+        Ok(MessagesBody {
+            model: fields.str("model")?.map(str::to_string),
+            messages,
+            sampling,
+            stream: fields.bool("stream")?.unwrap_or(false),
+        })
+    }
+
+    /// The tokens of the prompt.
+    ///
+    /// # Errors
+    /// When the template refuses, or there is no room.
+    pub fn prompt(&self, model: &Model) -> Result<Vec<u32>, ApiError> {
+        let render = RenderOptions::default().add_generation_prompt(true);
+        model.conversation(&self.messages, &render, true)
+    }
+
+    /// The message, as far as it has come.
+    pub fn message(&self, model: &Model, id: &str, content: Json, stop: Json, usage: Json) -> Json {
+        let mut message = json!({
+            "id": id,
+            "type": "message",
+            "role": "assistant",
+            "model": self.model.as_deref().unwrap_or(model.id()),
+            "content": content,
+            "usage": usage,
+        });
+        message["stop_reason"] = stop["stop_reason"].clone();
+        message["stop_sequence"] = stop["stop_sequence"].clone();
+        message
+    }
+}
+
+/// Why a text has ended.
+pub fn stop(choice: &Choice) -> Json {
+    let end = choice.end.as_ref();
+    let reason = end.map(|end| match end.stop {
+        StopReason::StopString => "stop_sequence",
+        StopReason::Limit | StopReason::ContextFull => "max_tokens",
+        _ => "end_turn",
+    });
+    json!({"stop_reason": reason, "stop_sequence": end.and_then(|end| end.stop_string.clone())})
+}
+
+/// How much was read and written; what did not have to be read counts apart.
+pub fn usage(usage: Usage) -> Json {
+    json!({
+        "input_tokens": usage.prompt - usage.cached,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached,
+        "output_tokens": usage.written,
+    })
+}
+
+/// Reads a message; results of tools become messages of their own.
+fn read_message(fields: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), ApiError> {
+    let role = match fields.str("role")?.ok_or_else(|| fields.missing("role"))? {
+        role @ ("user" | "assistant" | "system") => role,
+        _ => return Err(fields.wrong("role", "`user` or `assistant`")),
+    };
+    let blocks = match fields.get("content").ok_or_else(|| fields.missing("content"))? {
+        Json::String(text) => {
+            messages.push(Message::new(role, text.as_str()));
+            return Ok(());
+        }
+        Json::Array(blocks) => blocks,
+        _ => return Err(fields.wrong("content", "a string or a list of blocks")),
+    };
+    let (mut text, mut calls, mut is_text) = (String::new(), Vec::new(), false);
+    for (i, block) in blocks.iter().enumerate() {
+        let block = Fields::of(block, format!("{}[{i}]", fields.name("content")))?;
+        match block.str("type")?.ok_or_else(|| block.missing("type"))? {
+            "text" => {
+                if is_text {
+                    text.push('\n');
+                }
+                text.push_str(block.str("text")?.ok_or_else(|| block.missing("text"))?);
+                is_text = true;
+            }
+            "tool_use" => {
+                let name = block.str("name")?.ok_or_else(|| block.missing("name"))?;
+                let function = json!({"name": name, "arguments": block.get("input").unwrap_or(&json!({}))});
+                calls.push(json!({"type": "function", "id": block.str("id")?, "function": function}));
+            }
+            "tool_result" => {
+                let content = match block.get("content") {
+                    None => String::new(),
+                    Some(Json::String(text)) => text.clone(),
+                    Some(Json::Array(parts)) => text_of(parts, &block.name("content"))?,
+                    Some(_) => return Err(block.wrong("content", "a string or a list of blocks")),
+                };
+                messages.push(Message::new("tool", content));
+            }
+            // What a model has thought, it does not see again.
+            "thinking" | "redacted_thinking" => {}
+            _ => return Err(block.wrong("type", "`text`, `tool_use`, `tool_result` or `thinking`")),
+        }
+    }
+    if is_text || !calls.is_empty() {
+        let mut message = Message::new(role, text);
+        if !calls.is_empty() {
+            message.extra.insert("tool_calls".into(), calls.into());
+        }
+        messages.push(message);
+    }
+    Ok(())
+}
+
+/// The text of blocks, one below the other.
+fn text_of(blocks: &[Json], name: &str) -> Result<String, ApiError> {
+    let mut texts = Vec::new();
+    for (i, block) in blocks.iter().enumerate() {
+        let block = Fields::of(block, format!("{name}[{i}]"))?;
+        if block.str("type")? != Some("text") {
+            return Err(block.wrong("type", "`text`: this model reads nothing else"));
+        }
+        texts.push(block.str("text")?.ok_or_else(|| block.missing("text"))?);
+    }
+    Ok(texts.join("\n"))
+}

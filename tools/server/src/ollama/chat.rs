@@ -1,0 +1,66 @@
+//! `POST /api/chat`.
+
+use quipu_runtime::chat::{Message, RenderOptions};
+use serde_json::{Map, Value as Json, json};
+
+use super::lines::Lines;
+use super::options::{no_images, sampling};
+use crate::answer::Answer;
+use crate::context::{Context, Form, Plan};
+use crate::error::ApiError;
+use crate::fields::Fields;
+
+/// A message of the answer.
+fn put(line: &mut Json, text: &str) {
+    line["message"] = json!({"role": "assistant", "content": text});
+}
+
+/// Reads `model`, `messages`, `stream`, `options`. Without messages nothing is written: so clients have a model loaded.
+///
+/// # Errors
+/// What is wrong with the request.
+pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
+    let fields = Fields::of_body(body)?;
+    let name = fields.str("model")?;
+    let served = context.model(name)?.clone();
+    let sampling = sampling(&fields, &context.limits, &context.defaults)?;
+    let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
+    let list = fields.array("messages", context.limits.messages)?.unwrap_or_default();
+    if list.is_empty() {
+        return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()) });
+    }
+    let messages = list.iter().enumerate().map(|(i, message)| read(message, format!("messages[{i}]")));
+    let messages = messages.collect::<Result<Vec<_>, _>>()?;
+    let render = RenderOptions::default().add_generation_prompt(true);
+    let requests = sampling.requests(served.model.conversation(&messages, &render, true)?).collect();
+    Ok(Plan { served, requests, form: form(&fields, lines)? })
+}
+
+/// A stream, unless the request says otherwise.
+///
+/// # Errors
+/// 400 if `stream` is neither true nor false.
+pub fn form(fields: &Fields<'_>, lines: Lines) -> Result<Form, ApiError> {
+    Ok(match fields.bool("stream")? {
+        Some(false) => {
+            let tell = move |answer: &Answer| lines.last(&answer.choices[0].text, answer);
+            Form::Whole(Answer::new(1, 1, false), Box::new(tell))
+        }
+        _ => Form::Live(Box::new(lines)),
+    })
+}
+
+fn read(message: &Json, name: String) -> Result<Message, ApiError> {
+    let fields = Fields::of(message, name)?;
+    no_images(&fields)?;
+    let role = match fields.str("role")?.ok_or_else(|| fields.missing("role"))? {
+        role @ ("system" | "user" | "assistant" | "tool") => role,
+        _ => return Err(fields.wrong("role", "`system`, `user`, `assistant` or `tool`")),
+    };
+    let mut extra = Map::new();
+    if let Some(calls) = fields.array("tool_calls", 256)? {
+        extra.insert("tool_calls".into(), calls.to_vec().into());
+    }
+    let content = fields.str("content")?.unwrap_or_default();
+    Ok(Message { role: role.into(), content: content.into(), extra, tokens: Vec::new() })
+}

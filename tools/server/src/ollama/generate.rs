@@ -1,0 +1,51 @@
+//! `POST /api/generate`.
+
+use quipu_runtime::chat::{Message, RenderOptions};
+use serde_json::{Value as Json, json};
+
+use super::chat::form;
+use super::lines::Lines;
+use super::options::{no_images, sampling};
+use crate::context::{Context, Form, Plan};
+use crate::error::ApiError;
+use crate::fields::Fields;
+
+fn put(line: &mut Json, text: &str) {
+    line["response"] = text.into();
+}
+
+/// Reads `model`, `prompt`, `system`, `raw`, `stream`, `options`. The prompt is what a user says, in the model's
+/// template; with `raw`, or for a model that has none, it is gone on with as it is.
+///
+/// # Errors
+/// What is wrong with the request.
+pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
+    let fields = Fields::of_body(body)?;
+    let name = fields.str("model")?;
+    let served = context.model(name)?.clone();
+    no_images(&fields)?;
+    for (name, nothing) in [("suffix", json!("")), ("template", json!("")), ("context", json!([]))] {
+        if fields.get(name).is_some_and(|value| *value != nothing) {
+            return Err(ApiError::field(name, "is not supported"));
+        }
+    }
+    let sampling = sampling(&fields, &context.limits, &context.defaults)?;
+    let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
+    let Some(prompt) = fields.str("prompt")?.filter(|prompt| !prompt.is_empty()) else {
+        return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()) });
+    };
+    let model = &served.model;
+    let tokens = if fields.bool("raw")? == Some(true) || model.template().is_err() {
+        model.text(prompt)?
+    } else {
+        let system = fields.str("system")?.filter(|system| !system.is_empty());
+        let messages: Vec<Message> = system
+            .map(|system| Message::new("system", system))
+            .into_iter()
+            .chain([Message::new("user", prompt)])
+            .collect();
+        model.conversation(&messages, &RenderOptions::default().add_generation_prompt(true), false)?
+    };
+    let requests = sampling.requests(tokens).collect();
+    Ok(Plan { served, requests, form: form(&fields, lines)? })
+}

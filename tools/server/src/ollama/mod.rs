@@ -1,0 +1,8 @@
+//! ollama's dialect: its own paths below `/api`, lines of JSON instead of events. Its reference is ollama's server.
+
+pub mod chat;
+pub mod embed;
+pub mod generate;
+mod lines;
+pub mod models;
+mod options;

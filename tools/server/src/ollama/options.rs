@@ -1,0 +1,50 @@
+//! Fields that `/api/chat` and `/api/generate` share.
+
+use serde_json::Value as Json;
+
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::openai::sampling::Sampling;
+use crate::options::{Defaults, Limits};
+
+/// How a text is written: the field `options`. What belongs to the machine (`num_thread`, `num_batch`) and `num_ctx`
+/// are the server's business: the context is as long as it was started with, for everybody, and no request loads the
+/// model anew.
+///
+/// # Errors
+/// 400 with the name of the field, also for what nothing stands behind.
+pub fn sampling(fields: &Fields<'_>, limits: &Limits, defaults: &Defaults) -> Result<Sampling, ApiError> {
+    let empty = Json::Object(serde_json::Map::new());
+    let options = fields.get("options").unwrap_or(&empty);
+    let options = Fields::of(options, fields.name("options"))?;
+    let mut sampling = Sampling::read(&options, limits, defaults, &["num_predict"])?;
+    sampling.choices = 1;
+    // −2 fills the context, which is what no limit does as well.
+    if options.integer("num_predict", -2..=i64::from(u32::MAX))?.is_some_and(|n| n < 0) {
+        sampling.options.max_tokens = None;
+    }
+    if fields.get("format").is_some_and(|format| format != "") {
+        return Err(ApiError::field("format", "is not supported; the answer would not keep to it"));
+    }
+    if fields.get("think").is_some_and(|think| think != false) {
+        return Err(ApiError::field("think", "is not supported: this model does not think apart"));
+    }
+    if fields.array("tools", 256)?.is_some_and(|tools| !tools.is_empty()) {
+        return Err(ApiError::field("tools", "are not supported"));
+    }
+    if fields.bool("logprobs")? == Some(true) {
+        return Err(ApiError::field("logprobs", "are told by /v1/completions and /v1/chat/completions"));
+    }
+    Ok(sampling)
+}
+
+/// Refuses pictures.
+///
+/// # Errors
+/// 400 if there are any.
+pub fn no_images(fields: &Fields<'_>) -> Result<(), ApiError> {
+    match fields.array("images", usize::MAX)? {
+        Some(images) if !images.is_empty() => Err(ApiError::field(fields.name("images"), "are not read by this model")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,209 @@
+//! `POST /v1/responses`, without a state on the server: what is asked, and the parts of an answer.
+
+use quipu_runtime::chat::{Message, RenderOptions};
+use serde_json::{Map, Value as Json, json};
+
+use super::messages::text_of;
+use super::parts;
+use super::sampling::Sampling;
+use super::unsupported;
+use crate::answer::{Choice, Usage};
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::model::Model;
+use crate::options::{Defaults, Limits};
+use crate::random;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct ResponseBody {
+    /// Which model.
+    pub model: Option<String>,
+    messages: Vec<Message>,
+    /// How the answer is written.
+    pub sampling: Sampling,
+    /// Whether it comes piece by piece.
+    pub stream: bool,
+    id: String,
+    created: u64,
+    /// What the answer repeats of the request.
+    repeated: Map<String, Json>,
+}
+
+impl ResponseBody {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// 400 with the name of the field.
+    pub fn read(body: &Json, limits: &Limits, defaults: &Defaults) -> Result<ResponseBody, ApiError> {
+        let fields = Fields::of_body(body)?;
+        for name in ["previous_response_id", "conversation", "prompt"] {
+            if fields.get(name).is_some() {
+                return Err(ApiError::field(
+                    name,
+                    "is not supported: nothing is kept here; send the whole conversation",
+                ));
+            }
+        }
+        if fields.bool("background")? == Some(true) {
+            return Err(ApiError::field("background", "is not supported"));
+        }
+        unsupported::check_tools(&fields)?;
+        if let Some(text) = fields.object("text")?
+            && let Some(format) = text.object("format")?
+            && format.str("type")?.is_some_and(|kind| kind != "text")
+        {
+            return Err(ApiError::field("text.format", "is not supported but for `text`"));
+        }
+        let mut sampling = Sampling::read(&fields, limits, defaults, &["max_output_tokens"])?;
+        sampling.choices = 1;
+        if let Some(n) = fields.count("top_logprobs", limits.top_logprobs)?.filter(|&n| n > 0) {
+            (sampling.options.logprobs, sampling.options.top_logprobs) = (true, n);
+        }
+        let mut messages = Vec::new();
+        let instructions = fields.str("instructions")?;
+        messages.extend(instructions.map(|text| Message::new("system", text)));
+        match fields.get("input") {
+            Some(Json::String(text)) => messages.push(Message::new("user", text.as_str())),
+            Some(Json::Array(items)) if items.len() <= limits.messages => {
+                for (i, item) in items.iter().enumerate() {
+                    messages.extend(message(item, format!("input[{i}]"))?);
+                }
+            }
+            Some(_) => {
+                return Err(fields.wrong("input", &format!("a string or a list of at most {} items", limits.messages)));
+            }
+            None => return Err(fields.missing("input")),
+        }
+        if messages.is_empty() {
+            return Err(ApiError::field("input", "is empty"));
+        }
+        let or = |name: &str, default: Json| (name.to_string(), fields.get(name).cloned().unwrap_or(default));
+        let sampler = &sampling.options.sampler;
+        let repeated = [
+            or("instructions", Json::Null),
+            or("max_output_tokens", Json::Null),
+            or("metadata", json!({})),
+            or("parallel_tool_calls", true.into()),
+            or("temperature", sampler.temperature.into()),
+            or("tool_choice", "auto".into()),
+            or("tools", json!([])),
+            or("top_p", sampler.top_p.into()),
+            or("top_logprobs", 0.into()),
+            or("user", Json::Null),
+        ];
+        Ok(ResponseBody {
+            model: fields.str("model")?.map(str::to_string),
+            messages,
+            sampling,
+            stream: fields.bool("stream")?.unwrap_or(false),
+            id: random::id("resp_"),
+            created: random::now(),
+            repeated: repeated.into_iter().collect(),
+        })
+    }
+
+    /// The tokens of the prompt.
+    ///
+    /// # Errors
+    /// When the template refuses, or there is no room.
+    pub fn prompt(&self, model: &Model) -> Result<Vec<u32>, ApiError> {
+        let render = RenderOptions::default().add_generation_prompt(true);
+        model.conversation(&self.messages, &render, true)
+    }
+
+    /// The response, as far as it has come.
+    pub fn response(&self, model: &Model, status: &str, output: Json, usage: Option<Usage>) -> Json {
+        let mut response = json!({
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created,
+            "status": status,
+            "background": false,
+            "error": null,
+            "incomplete_details": if status == "incomplete" { json!({"reason": "max_output_tokens"}) } else { Json::Null },
+            "model": self.model.as_deref().unwrap_or(model.id()),
+            "output": output,
+            "previous_response_id": null,
+            "reasoning": {"effort": null, "summary": null},
+            "service_tier": "default",
+            "store": false,
+            "text": {"format": {"type": "text"}},
+            "truncation": "disabled",
+            "usage": usage.map(usage_of),
+        });
+        for (name, value) in &self.repeated {
+            response[name] = value.clone();
+        }
+        response
+    }
+}
+
+fn usage_of(usage: Usage) -> Json {
+    json!({
+        "input_tokens": usage.prompt,
+        "input_tokens_details": {"cached_tokens": usage.cached},
+        "output_tokens": usage.written,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage.prompt + usage.written,
+    })
+}
+
+/// The message that an item of the conversation is; none for what a model has thought, which it does not see again.
+fn message(item: &Json, name: String) -> Result<Option<Message>, ApiError> {
+    let fields = Fields::of(item, name)?;
+    match fields.str("type")?.unwrap_or("message") {
+        "message" => {
+            let role = match fields.str("role")?.ok_or_else(|| fields.missing("role"))? {
+                "developer" => "system",
+                role @ ("system" | "user" | "assistant") => role,
+                _ => return Err(fields.wrong("role", "`system`, `developer`, `user` or `assistant`")),
+            };
+            let content = match fields.get("content").ok_or_else(|| fields.missing("content"))? {
+                Json::String(text) => text.clone(),
+                Json::Array(parts) => text_of(parts, &fields.name("content"))?,
+                _ => return Err(fields.wrong("content", "a string or a list of parts")),
+            };
+            Ok(Some(Message::new(role, content)))
+        }
+        "function_call" => {
+            let text = |name: &str| fields.str(name)?.ok_or_else(|| fields.missing(name));
+            let arguments = text("arguments")?;
+            let arguments = serde_json::from_str::<Map<String, Json>>(arguments).map_or(arguments.into(), Json::from);
+            let function = json!({"name": text("name")?, "arguments": arguments});
+            let calls = json!([{"type": "function", "id": text("call_id")?, "function": function}]);
+            let extra = [("tool_calls".to_string(), calls)].into_iter().collect();
+            Ok(Some(Message { role: "assistant".into(), content: Json::Null, extra, tokens: Vec::new() }))
+        }
+        "function_call_output" => {
+            let output = match fields.get("output").ok_or_else(|| fields.missing("output"))? {
+                Json::String(text) => text.clone(),
+                Json::Array(parts) => text_of(parts, &fields.name("output"))?,
+                _ => return Err(fields.wrong("output", "a string or a list of parts")),
+            };
+            Ok(Some(Message::new("tool", output)))
+        }
+        "reasoning" => Ok(None),
+        _ => Err(fields.wrong("type", "`message`, `function_call`, `function_call_output` or `reasoning`")),
+    }
+}
+
+/// The status of a response whose text has ended.
+pub fn status(choice: &Choice) -> &'static str {
+    if parts::finish_reason(choice) == Some("length") { "incomplete" } else { "completed" }
+}
+
+/// The message that a text is.
+pub fn output_message(id: &str, status: &str, content: Json) -> Json {
+    json!({"id": id, "type": "message", "role": "assistant", "status": status, "content": content})
+}
+
+/// The part of a message that has its text.
+pub fn output_text(text: &str, logprobs: Json) -> Json {
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs})
+}
+
+/// The probabilities of a text's tokens, if they are asked for.
+pub fn logprobs(model: &Model, choice: &Choice) -> Json {
+    choice.tokens.iter().map(|token| parts::token_logprobs(&model.tokenizer, token)).collect()
+}
