@@ -40,6 +40,7 @@ pub mod model;
 pub mod ollama;
 pub mod openai;
 pub mod options;
+mod page;
 mod random;
 pub mod routes;
 mod serve;

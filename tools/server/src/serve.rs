@@ -19,6 +19,7 @@ use crate::http::guard::{Arrival, Guard};
 use crate::http::reply::{self, Reply};
 use crate::llama_cpp::metrics;
 use crate::options::Limits;
+use crate::page;
 use crate::routes::{self, Action, Route};
 
 /// What all connections share.
@@ -42,6 +43,8 @@ pub async fn answer(shared: Arc<Shared>, arrival: Arrival, request: Request<Inco
     let reader = shared.guard.reader(request.headers());
     let mut reply = if method == Method::OPTIONS {
         preflight(reader.is_some())
+    } else if let Some(file) = page::find(&method, &path, request.headers()) {
+        file
     } else {
         match routes::find(method.as_str(), &path) {
             Ok((route, rest)) => match route_answer(&shared, route, rest, request).await {

@@ -5,6 +5,7 @@ mod client;
 mod limits;
 mod llama_cpp;
 mod openai;
+mod page;
 mod queue;
 mod security;
 mod server;
