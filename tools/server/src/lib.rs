@@ -7,6 +7,7 @@
 //!
 //! - [`options`]: how a server behaves, and every limit. [`keys`]: API keys. [`error`]: what clients are told.
 //! - [`fields`]: how bodies are read: null is absent, unknown is ignored, wrong is refused by name.
+//! - `page`: the web page, whose files lie in `src/page`.
 //! - [`model`], [`context`]: what requests may look at. [`counters`]: what a model has done.
 //!
 //! ```no_run

@@ -1,11 +1,11 @@
 //! The web page at `/`: three files in the binary, written by hand. It is a client like any other: it has no rights of its
 //! own, and asks the user for the key if the server wants one.
 
+use hyper::Method;
 use hyper::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::Method;
 
 use crate::http::reply::{self, Reply};
 

@@ -117,7 +117,7 @@ function readChat(value) {
       model: optional(node.model) ?? undefined,
       end: optional(node.end) ?? undefined,
       note: optional(node.note) ?? undefined,
-      files: node.files?.map((file) => ({ name: text(file?.name, "name of a file"), text: text(file?.text, "text of a file") })),
+      files: Array.isArray(node.files) ? node.files.map((file) => ({ name: text(file?.name, "name of a file"), text: text(file?.text, "text of a file") })) : undefined,
       stats: node.stats && Object.fromEntries(STATS.map((name) => [name, number(node.stats[name])])),
     };
   });

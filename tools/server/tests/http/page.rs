@@ -73,7 +73,8 @@ fn nothing_becomes_html_or_a_program() {
         }
         let elsewhere = text.match_indices("http").filter(|(at, _)| {
             let rest = &text[*at..];
-            (rest.starts_with("http://") || rest.starts_with("https://")) && !rest.starts_with("http://www.w3.org/2000/svg")
+            (rest.starts_with("http://") || rest.starts_with("https://"))
+                && !rest.starts_with("http://www.w3.org/2000/svg")
         });
         assert_eq!(elsewhere.count(), 0, "{path} names another site");
     }
