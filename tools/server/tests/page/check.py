@@ -249,7 +249,12 @@ Bread is **old**, *older* than `writing`; see [a page](https://example.org/bread
 ```js
 const loaves = 2 * 3 * 4;
 ```
-A last line with 2 * 3 * 4, snake_case_words, ***both*** and an \\*escape\\*."""
+A last line with 2 * 3 * 4, snake_case_words, ***both*** and an \\*escape\\*.
+
+Some lines that begin
+-like a list,
+1.5 of them,
+> or a quote."""
 
 
 def rendering(browser, shot):
