@@ -1,5 +1,5 @@
-//! The web page at `/`: three files in the binary, written by hand. It is a client like any other: it has no rights of its
-//! own, and asks the user for the key if the server wants one.
+//! The web page at `/`: three files in the binary, written by hand. It is a client like any other: it has no rights of
+//! its own, and asks the user for the key if the server wants one.
 
 use hyper::Method;
 use hyper::header::{

@@ -1,4 +1,5 @@
-//! The web page: what it is sent with, and what it must not contain. What it does is tested in a browser (`tests/page`).
+//! The web page: what it is sent with, and what it must not contain. What it does is tested in a browser
+//! (`tests/page`).
 
 use quipu_server::keys::Keys;
 
