@@ -65,7 +65,7 @@ function arrange(parent, wanted) {
 
 const whole = new Intl.NumberFormat("en");
 /** A rate in three digits. */
-const rate = (n) => (n < 10 ? n.toFixed(2) : n < 100 ? n.toFixed(1) : whole.format(Math.round(n)));
+const rate = (n) => (n === 0 ? "0" : n < 10 ? n.toFixed(2) : n < 100 ? n.toFixed(1) : whole.format(Math.round(n)));
 const plural = (n, word) => `${whole.format(n)} ${word}${n === 1 ? "" : "s"}`;
 
 /** Says something above the conversation; `action` is offered beside it. Goes by itself after `seconds`, if given. */

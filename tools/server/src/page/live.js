@@ -150,7 +150,7 @@ const live = {
   tiles(numbers) {
     const mean = (name) => {
       const [sum, count] = [numbers.get(`${name}_sum`), numbers.get(`${name}_count`)];
-      return count ? `${whole.format(Math.round((1000 * sum) / count))} ms` : "–";
+      return count ? `${rate((1000 * sum) / count)} ms` : "–";
     };
     const count = (name) => (numbers.has(name) ? whole.format(Math.round(numbers.get(name))) : "–");
     const tiles = [
