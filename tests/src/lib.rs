@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use quipu_formats::gguf::GgufFile;
 use quipu_formats::hf::HfDirectory;
 use quipu_formats::source::Source;
-use quipu_runtime::{BatchToken, Engine, KvType, LoadOptions, Sequence};
+use quipu_runtime::{BatchToken, Engine, KvType, LoadOptions, Sequence, TuningChoice};
 
 /// A file or directory of `tests/data`.
 pub fn data(path: &str) -> PathBuf {
@@ -69,9 +69,11 @@ pub fn open(path: &Path) -> Box<dyn Source> {
     }
 }
 
-/// One thread, an f32 KV cache, the best instruction set: the options from which a comparison starts.
+/// One thread, an f32 KV cache, the best instruction set: the options from which a comparison starts. What is found out
+/// about the machine is kept apart from what its user has.
 pub fn options() -> LoadOptions {
-    LoadOptions::default().threads(Some(1)).kv_type(KvType::F32)
+    let tuning = TuningChoice::Measured(Some(std::env::temp_dir().join("quipu-tests")));
+    LoadOptions::default().threads(Some(1)).kv_type(KvType::F32).tuning(tuning)
 }
 
 /// A model, loaded.

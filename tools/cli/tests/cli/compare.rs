@@ -134,3 +134,13 @@ fn what_cannot_be_compared_is_said_in_one_line() {
     assert_eq!(files.compare(&["q8_0.gguf"], &["-n", "0"]).code, 2);
     assert_eq!(quipu(["compare"]).code, 2);
 }
+
+/// No number of tokens is too large to be refused in a sentence.
+#[test]
+fn prompts_without_room_are_errors() {
+    const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
+    for (option, number) in [("-p", "18446744073709551615"), ("-n", "4000000000000000000")] {
+        let message = quipu(["compare", "demo", "-f", TEXT, "-c", "16", "--chunks", "1", option, number]).error();
+        assert!(message.contains("of memory, but"), "{message}");
+    }
+}

@@ -17,6 +17,7 @@ mod measure;
 mod mlock;
 #[cfg(target_os = "linux")]
 mod mutants;
+mod not_finite;
 mod outputs;
 mod run;
 mod score;
@@ -92,6 +93,8 @@ fn alone<S: AsRef<OsStr>>(mut command: Command, args: impl IntoIterator<Item = S
         .args(args)
         .env_remove("QUIPU_ISA")
         .env_remove("QUIPU_TUNING")
+        // What is found out about the machine stays with the tests.
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

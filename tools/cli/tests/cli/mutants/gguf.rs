@@ -200,6 +200,15 @@ impl Gguf {
         w.bytes
     }
 
+    /// Changes the value of a key whose name begins with `prefix`; returns its name.
+    pub fn mutate_key(&mut self, prefix: &[u8], random: &mut Random) -> String {
+        let mut keys: Vec<_> = self.keys.iter_mut().filter(|key| key.name.starts_with(prefix)).collect();
+        let at = random.below(keys.len());
+        let key = &mut keys[at];
+        mutate_value(&mut key.value, key.kind, random);
+        String::from_utf8_lossy(&key.name).into_owned()
+    }
+
     /// Changes one thing; returns what.
     pub fn mutate(&mut self, random: &mut Random) -> String {
         // At most three in a row: a file always has more keys and tensors than that.

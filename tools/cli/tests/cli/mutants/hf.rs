@@ -7,12 +7,9 @@ use serde_json::{Value as Json, json};
 
 use super::bytes::{integer, mutate_bytes};
 
-const FILES: [&str; 5] =
-    ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"];
-
-/// Changes one thing in one file of a directory; returns what.
-pub fn mutate(dir: &Path, random: &mut Random) -> String {
-    let name = FILES[random.below(FILES.len())];
+/// Changes one thing in one of the files `names` of a directory; returns what.
+pub fn mutate(dir: &Path, names: &[&str], random: &mut Random) -> String {
+    let name = names[random.below(names.len())];
     let path = dir.join(name);
     let mut bytes = std::fs::read(&path).unwrap();
     let weights = name == "model.safetensors";

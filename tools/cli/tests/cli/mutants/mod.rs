@@ -8,6 +8,7 @@
 mod bytes;
 mod gguf;
 mod hf;
+mod layouts;
 mod sentencepiece;
 mod tokenizers;
 
@@ -29,6 +30,10 @@ const LIMITS: &str = "ulimit -v 2000000; ulimit -t 30; exec \"$0\" \"$@\"";
 /// A child that waits for nothing is found by the clock.
 const PATIENCE: Duration = Duration::from_secs(200);
 const OUT: &str = "out";
+
+/// What a checkpoint of Hugging Face has.
+const FILES: [&str; 5] =
+    ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"];
 
 /// What reads a model; `m` is the file.
 const COMMANDS: [&str; 17] = [
@@ -52,7 +57,7 @@ const COMMANDS: [&str; 17] = [
 ];
 
 /// Seeds that are tried by themselves: a few seconds.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 const COMMANDS_A_SEED: usize = 2;
 
 /// Tries seeds until there were enough of them; `make` writes a seed's file and says what lies in it.
@@ -297,7 +302,58 @@ fn lies_of_a_checkpoint_are_errors() {
     hunt("checkpoints", &COMMANDS, |dir, random| {
         let name = models[random.below(models.len())];
         let to = copy(name, dir);
-        let what: Vec<_> = (0..1 + random.below(2)).map(|_| hf::mutate(&to, random)).collect();
+        let what: Vec<_> = (0..1 + random.below(2)).map(|_| hf::mutate(&to, &FILES, random)).collect();
         format!("{name}, {}", what.join(", "))
+    });
+}
+
+#[test]
+fn lies_of_other_layouts_are_errors() {
+    if !ready() {
+        return;
+    }
+    let from = Path::new(DATA).join("tiny-llama3-bf16");
+    hunt("other layouts", &COMMANDS, |dir, random| layouts::make(&from, &dir.join("m"), random));
+}
+
+/// In the first part or in another one.
+#[test]
+fn lies_of_a_model_in_parts_are_errors() {
+    if !ready() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("m.gguf");
+    let model = format!("{DATA}/tiny-llama3-bf16");
+    quipu(["convert", &model, "-o", out.to_str().unwrap(), "--split-size", "100K"]).ok();
+    let mut paths: Vec<_> = names(dir.path());
+    paths.sort();
+    assert!(paths.len() > 1, "{paths:?}");
+    let parts: Vec<_> = paths.iter().map(|path| valid(std::fs::read(path).unwrap())).collect();
+    let commands =
+        COMMANDS.map(|line| line.replace(" m", &format!(" {}", paths[0].file_name().unwrap().to_str().unwrap())));
+    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+    hunt("models in parts", &commands, |dir, random| {
+        let which = random.below(parts.len());
+        let mut what = String::new();
+        for (i, path) in paths.iter().enumerate() {
+            let mut bytes = parts[i].0.clone();
+            if i == which {
+                // As often the numbers of the parts as anything else.
+                let mut pieces = parts[i].1.clone();
+                (bytes, what) = match random.below(2) {
+                    0 => {
+                        let what = pieces.mutate_key(b"split.", random);
+                        (pieces.bytes(), what)
+                    }
+                    _ => mutant(&parts[i..i + 1], random),
+                };
+            }
+            std::fs::write(dir.join(path.file_name().unwrap()), bytes).unwrap();
+        }
+        if random.below(10) == 0 {
+            std::fs::remove_file(dir.join(paths[which].file_name().unwrap())).unwrap();
+        }
+        format!("part {which}: {what}")
     });
 }
