@@ -307,3 +307,100 @@ fn check_attend(queries: &Queries<'_>, keys: usize, values: usize, state: usize)
     assert!(keys == SEGMENT * head_dim && values == SEGMENT * head_dim.next_multiple_of(16));
     assert_eq!(state, n * state_len(head_dim));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use quipu_quant::TensorType;
+    use quipu_quant::pack::PackedLayout;
+
+    use super::*;
+    use crate::asked;
+    use crate::simd::LINE;
+    use crate::tuning::Ahead;
+
+    /// How many of the lines of `bytes` that begin `from` bytes after the first are in `asked`, and how many there are.
+    fn found(asked: &BTreeSet<usize>, bytes: &[u8], from: usize) -> (usize, usize) {
+        let first = bytes.as_ptr().addr().div_ceil(LINE);
+        let lines = first + from / LINE..(bytes.as_ptr().addr() + bytes.len()) / LINE;
+        (lines.clone().filter(|line| asked.contains(line)).count(), lines.len())
+    }
+
+    /// Whatever kernel takes so many rows: it asks for all codes and scales, at the distances that it is given.
+    #[test]
+    fn weights_are_asked_for_ahead() {
+        let (rows, cols) = (128, 2048);
+        for ty in [TensorType::Q4_0, TensorType::Q8_0, TensorType::Q4_K, TensorType::Q6_K, TensorType::Q5_K] {
+            let layout = PackedLayout::new(ty, rows, cols).unwrap();
+            let packed = vec![0; layout.total_bytes() + LINE];
+            let start = packed.as_ptr().align_offset(LINE);
+            let packed = &packed[start..][..layout.total_bytes()];
+            let weights = Weights::new(layout, packed);
+            let codes = &packed[..weights.groups() * layout.group_quant_bytes()];
+            let first = codes.as_ptr().addr();
+            let scales = &packed[layout.scales_offset()..];
+            for kernels in Kernels::available() {
+                for n in [1, 2, 3, 4, 5, 8, 12, 16, 40, 200] {
+                    let tiles = kernels.tiles(&vec![1.0; n * cols], n, cols);
+                    let asked = |ahead: Ahead| {
+                        let kernels = kernels.tuned(kernels.tuning().with_ahead(ty, ahead));
+                        let mut out = vec![0.0; n * rows];
+                        let mut out = MatMut::new(&mut out, n, rows, rows);
+                        asked::lines(|| {
+                            kernels.matmul_quant(&weights, 0..8, &tiles, &mut Scratch::default(), &mut out);
+                        })
+                    };
+                    for ahead in [Ahead { codes: 1 << 10, scales: 512 }, Ahead { codes: 8 << 10, scales: 2 << 10 }] {
+                        let lines = asked(ahead);
+                        let what = format!("{} {ty} {n} rows, {ahead:?}", kernels.isa());
+                        // Full tiles ask for the scales of a whole group at once.
+                        let scales_from = (ahead.scales as usize).max(layout.group_scale_bytes());
+                        for (bytes, from) in [(codes, ahead.codes as usize), (scales, scales_from)] {
+                            // Nobody asks for the head of the first pair's second group, and few lines are left out
+                            // where a pair ends within eight blocks.
+                            let (found, all) = found(&lines, bytes, from);
+                            assert!(found + from / LINE + all / 10 >= all, "{what}: {found} of {all} lines");
+                        }
+                        let of_codes = |line: &&usize| (0..codes.len()).contains(&(*line * LINE).wrapping_sub(first));
+                        let distance = lines.iter().find(of_codes).map(|line| line * LINE - first);
+                        assert_eq!(distance, Some(ahead.codes as usize), "{what}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_and_values_are_asked_for_ahead() {
+        for head_dim in [64, 128] {
+            let len = SEGMENT * head_dim;
+            let memory = vec![0u16; 4 * len + LINE];
+            let memory = &memory[memory.as_ptr().align_offset(LINE)..][..4 * len];
+            // The head's next keys are somewhere else.
+            let (now, later) = memory.split_at(3 * len);
+            let segment = Segment { keys: &now[..len], values: &now[len..2 * len], next: &later[..len] };
+            for kernels in Kernels::available() {
+                for rows in [1, 3, 4, 8, 64] {
+                    for ahead in [2 << 10, 8 << 10] {
+                        let kernels = kernels.tuned(kernels.tuning().with(&format!("kv_ahead={ahead}")).unwrap());
+                        let q = vec![1.0; rows * head_dim];
+                        let queries = Queries { q: &q, visible: &vec![SEGMENT; rows], head_dim };
+                        let mut state = vec![0.0; rows * state_len(head_dim)];
+                        let asked = asked::lines(|| {
+                            kernels.attend_f16(queries, segment, true, &mut AttentionScratch::default(), &mut state);
+                        });
+                        let what = format!("{} {rows} rows of {head_dim}, {ahead} bytes", kernels.isa());
+                        let lines = |x: &[u16]| {
+                            let first = x.as_ptr().addr() / LINE;
+                            first..first + size_of_val(x) / LINE
+                        };
+                        for line in lines(&now[ahead / 2..2 * len]).chain(lines(&later[..ahead / 2])) {
+                            assert!(asked.contains(&line), "{what}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

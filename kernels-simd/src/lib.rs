@@ -62,6 +62,8 @@ compile_error!("the kernels for AArch64 need NEON, which its soft-float targets 
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(test)]
+mod asked;
 mod call;
 mod cpu;
 mod gemm;

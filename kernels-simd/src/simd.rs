@@ -75,7 +75,16 @@ pub(crate) trait Simd: Copy {
     /// that changes no result.
     #[inline(always)]
     fn prefetch<E>(self, at: &[E], ahead: usize) {
-        let _ = (at, ahead);
+        let line = at.as_ptr().wrapping_byte_add(ahead).cast();
+        #[cfg(test)]
+        crate::asked::note(line);
+        self.ask_for(line);
+    }
+
+    /// See [`Simd::prefetch`]; `line` need not be ours.
+    #[inline(always)]
+    fn ask_for(self, line: *const u8) {
+        let _ = line;
     }
 
     fn splat(self, x: f32) -> Self::V;

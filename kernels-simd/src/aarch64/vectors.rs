@@ -79,12 +79,12 @@ impl<P: Copy> Simd for Arm<P> {
         Arm(PhantomData)
     }
     #[inline(always)]
-    fn prefetch<E>(self, at: &[E], ahead: usize) {
+    fn ask_for(self, line: *const u8) {
         // SAFETY: a prefetch may be of any address and does not fault. (The intrinsic is not stable.)
         unsafe {
             asm!(
-                "prfm pldl1keep, [{at}]",
-                at = in(reg) at.as_ptr().wrapping_byte_add(ahead),
+                "prfm pldl1keep, [{line}]",
+                line = in(reg) line,
                 options(readonly, nostack, preserves_flags),
             );
         }

@@ -115,9 +115,9 @@ impl<T: Copy> Simd for Avx512<T> {
         Avx512(PhantomData)
     }
     #[inline(always)]
-    fn prefetch<E>(self, at: &[E], ahead: usize) {
+    fn ask_for(self, line: *const u8) {
         // SAFETY: a prefetch may be of any address and does not fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().wrapping_byte_add(ahead).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
     }
     #[inline(always)]
     fn splat_shifted(self, x: i32, by: i32) -> __m512i {

@@ -58,9 +58,9 @@ impl<P: Copy> Simd for Avx<P> {
         Avx(PhantomData)
     }
     #[inline(always)]
-    fn prefetch<E>(self, at: &[E], ahead: usize) {
+    fn ask_for(self, line: *const u8) {
         // SAFETY: a prefetch may be of any address and does not fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().wrapping_byte_add(ahead).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
     }
     #[inline(always)]
     fn splat_shifted(self, x: i32, by: i32) -> __m256i {
