@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind, StartKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind, StartKind};
 
 use super::error::TokenizerError;
 use super::vocab::{TokenKind, Vocab};
@@ -15,6 +15,10 @@ pub(super) enum Span {
     /// One token.
     Token(u32),
 }
+
+/// Bytes of a token from which on no table of all transitions is made: that takes time by the square of the length.
+/// Real ones have some dozens.
+const LONG: usize = 256;
 
 /// Finds tokens of some kinds, the leftmost first, the longest of those that begin together.
 #[derive(Debug)]
@@ -107,7 +111,9 @@ impl SpecialTokens {
         if texts.is_empty() {
             return Ok(SpecialTokens(None));
         }
+        let is_long = texts.iter().any(|text| text.as_ref().len() > LONG);
         let automaton = AhoCorasick::builder()
+            .kind(is_long.then_some(AhoCorasickKind::ContiguousNFA))
             .match_kind(MatchKind::LeftmostLongest)
             .start_kind(StartKind::Unanchored)
             .build(texts.iter().map(|text| text.as_ref()))
@@ -222,6 +228,19 @@ mod tests {
         // A special token that is text hides what is in it.
         assert_eq!(spans(&[right, hidden], "<r>\n<r>", false), [text(0..4), token(2)]);
         assert_eq!(spans(&[right, hidden], "<r>\n<r>", true), [token(5), token(2)]);
+    }
+
+    /// A token of a million bytes takes no time by the square of its length, neither to prepare nor to find.
+    #[test]
+    fn long_tokens_are_found() {
+        let (long, mark) =
+            ("x".repeat(1 << 20), Mark { id: 1, special: false, single_word: false, lstrip: false, rstrip: false });
+        let text = "x".repeat((1 << 20) - 1) + " " + &long + "x";
+        let end = text.len();
+        assert_eq!(
+            spans(&[(&long, mark)], &text, false),
+            [Span::Text(0..1 << 20), Span::Token(1), Span::Text(end - 1..end)]
+        );
     }
 
     /// 300,000 tokens in white space, each of which takes what is around it, are no matter of minutes.
