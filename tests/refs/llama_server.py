@@ -21,7 +21,7 @@ TEMPLATES = {"chatml": CHATML, "llama3": LLAMA3}
 
 # Flags without and with a value that mean nothing to a server without slots, graphics cards and batches to be set.
 IGNORED = """--cont-batching --metrics --kv-unified --swa-full --slots --verbose --offline --jinja --no-jinja --no-ui
---no-mmproj --no-cache-idle-slots --no-models-autoload --embedding""".split()
+--no-mmproj --no-slots --no-cache-idle-slots --no-models-autoload --embedding""".split()
 IGNORED_WITH_VALUE = "--batch-size --ubatch-size --n-gpu-layers --cache-ram -fa --reasoning-format --reasoning --tags".split()
 
 
