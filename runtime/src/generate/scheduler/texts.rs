@@ -306,9 +306,15 @@ impl Texts {
             if !self.pages.lack(engine.kv_bytes() + promised + needed) {
                 break needed;
             }
-            let last = self.running.len() - 1;
             if self.pages.evict() || self.pages.wait() {
-            } else if let Some(waiting) = self.waiting.iter_mut().find(|w| w.sequence.is_some()) {
+                continue;
+            }
+            // The thread that writes files may have let go of a page since they were counted.
+            if !self.pages.lack(engine.kv_bytes() + promised + needed) {
+                break needed;
+            }
+            let last = self.running.len() - 1;
+            if let Some(waiting) = self.waiting.iter_mut().find(|w| w.sequence.is_some()) {
                 // It will find what others have read, or read.
                 waiting.sequence = None;
             } else if last > 0 {
