@@ -47,7 +47,7 @@ macro_rules! targets {
             assert_eq!(TARGETS.map(|target| target.name), [$(stringify!($name)),*]);
             // And cargo-fuzz has the same ones.
             for target in TARGETS {
-                let path = format!("{CORPUS}/../fuzz_targets/{}.rs", target.name);
+                let path = format!("{}/../../fuzz/fuzz_targets/{}.rs", env!("CARGO_MANIFEST_DIR"), target.name);
                 assert!(Path::new(&path).exists(), "{path}");
             }
         }
