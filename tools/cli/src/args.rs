@@ -215,8 +215,11 @@ fn seed(text: &str) -> Result<Seed, String> {
     }
 }
 
+/// A limit on tokens; `None` for none. (An alias, or clap would take the option itself for optional.)
+pub type Limit = std::option::Option<usize>;
+
 /// Parses a limit on tokens: a number, or -1 for none.
-pub fn token_limit(text: &str) -> Result<Option<usize>, String> {
+pub fn token_limit(text: &str) -> Result<Limit, String> {
     match text {
         "-1" => Ok(None),
         text => text.parse().map(Some).map_err(|_| "expected a number, or -1 for no limit".into()),

@@ -10,7 +10,7 @@
 //! `quipu-measure` measures and chooses, `quipu-runtime` runs the models; here are arguments, progress and printing.
 //!
 //! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line; after a
-//! signal 128 and its number: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+//! signal 128 and its number: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP (but 0 from `serve` when its texts had time to end).
 
 #![deny(unsafe_code)]
 

@@ -48,7 +48,7 @@ pub enum Heard {
     Failed(GenerateError),
 }
 
-/// How a text has ended.
+/// How a text has ended: [`Finished`] without its sequence, whose pages would count as used while somebody holds it.
 #[derive(Clone, Debug)]
 pub struct End {
     /// The text that was still held back.

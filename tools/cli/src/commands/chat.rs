@@ -11,7 +11,7 @@ use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, StopReason};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::args::{ContextArgs, ModelArgs, SamplingArgs, token_limit};
+use crate::args::{ContextArgs, Limit, ModelArgs, SamplingArgs, token_limit};
 use crate::commands::run::speeds;
 use crate::{hints, interrupt, model, out, talk};
 
@@ -50,9 +50,6 @@ pub struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
 }
-
-/// `None` for no limit. (An alias, or clap would take the option itself for optional.)
-type Limit = std::option::Option<usize>;
 
 pub fn run(args: Args) -> Result<()> {
     let (engine, load_time) = model::load(&args.model, args.context.context)?;

@@ -11,7 +11,7 @@ use quipu_runtime::generate::{
 use quipu_runtime::host::memory;
 use serde_json::{Value as Json, json};
 
-use crate::args::{self, ContextArgs, ModelArgs, SamplingArgs, token_limit};
+use crate::args::{self, ContextArgs, Limit, ModelArgs, SamplingArgs, token_limit};
 use crate::{interrupt, model, out, talk};
 
 /// Continue a text
@@ -50,9 +50,6 @@ pub struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
 }
-
-/// `None` for no limit. (An alias, or clap would take the option itself for optional.)
-type Limit = std::option::Option<usize>;
 
 pub fn run(args: Args) -> Result<()> {
     let prompt = args::prompt(args.prompt, args.file.as_deref())?;

@@ -15,7 +15,7 @@ use quipu_server::model::Model;
 use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::{Loaded, Server};
 
-use crate::args::{ContextArgs, ModelArgs, SamplingArgs, byte_count, token_limit};
+use crate::args::{ContextArgs, Limit, ModelArgs, SamplingArgs, byte_count, token_limit};
 use crate::{interrupt, model, out, talk};
 
 /// Serve a model over HTTP, in OpenAI's dialect and others
@@ -88,9 +88,6 @@ pub struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
 }
-
-/// `None` for no limit. (An alias, or clap would take the option itself for optional.)
-type Limit = std::option::Option<usize>;
 
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.parallel > 0, "--parallel must be at least 1");

@@ -10,7 +10,7 @@ use super::chat::{ChatBody, StreamOptions};
 use super::parts;
 use crate::answer::{Answer, News};
 use crate::engine::Heard;
-use crate::error::{ApiError, Dialect};
+use crate::error::ApiError;
 use crate::model::Model;
 use crate::random;
 use crate::stream::{EVENTS, Writer, comment, event};
@@ -111,20 +111,11 @@ impl Writer for ChatStream {
     }
 
     fn end(&mut self, out: &mut String) {
-        if let Err(error) = self.answer.check_ended() {
-            return self.fail(&error, out);
-        }
-        if self.options.usage {
-            self.piece["choices"] = json!([]);
-            self.piece["usage"] = parts::usage(self.answer.usage());
-            self.piece["timings"] = parts::timings(&self.answer.choices);
-            event(&self.piece, out);
-        }
-        out.push_str("data: [DONE]\n\n");
+        parts::end_stream(&self.answer, self.options.usage, &mut self.piece, out);
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut String) {
-        event(&error.body(Dialect::OpenAi), out);
+        parts::fail_stream(error, out);
     }
 
     fn ping(&self, out: &mut String) {

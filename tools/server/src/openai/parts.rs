@@ -4,7 +4,9 @@ use quipu_runtime::generate::{StopReason, Timing, Token};
 use quipu_runtime::tokenizer::Tokenizer;
 use serde_json::{Map, Value as Json, json};
 
-use crate::answer::{Choice, Usage};
+use crate::answer::{Answer, Choice, Usage};
+use crate::error::{ApiError, Dialect};
+use crate::stream::event;
 
 /// What an answer says of its maker: a build and its name, in llama.cpp's form.
 pub const FINGERPRINT: &str = concat!("b", env!("CARGO_PKG_VERSION"), "-quipu");
@@ -74,4 +76,24 @@ pub fn token_logprobs(tokenizer: &Tokenizer, token: &Token) -> Json {
     let mut json = one(token.id, token.logprob.unwrap_or(f64::NEG_INFINITY));
     json["top_logprobs"] = token.top_logprobs.iter().map(|&(id, value)| one(id, value)).collect();
     json
+}
+
+/// Ends a stream of pieces like `piece`: with `with_usage` the usage, and `[DONE]`; or the error, if a text of `answer`
+/// has not ended.
+pub fn end_stream(answer: &Answer, with_usage: bool, piece: &mut Json, out: &mut String) {
+    if let Err(error) = answer.check_ended() {
+        return fail_stream(&error, out);
+    }
+    if with_usage {
+        piece["choices"] = json!([]);
+        piece["usage"] = usage(answer.usage());
+        piece["timings"] = timings(&answer.choices);
+        event(piece, out);
+    }
+    out.push_str("data: [DONE]\n\n");
+}
+
+/// Tells an error within a stream.
+pub fn fail_stream(error: &ApiError, out: &mut String) {
+    event(&error.body(Dialect::OpenAi), out);
 }
