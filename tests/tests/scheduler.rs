@@ -238,6 +238,21 @@ fn a_request_fails_alone() {
     assert_eq!(error(5), SamplerError::EmptyStop.into());
 }
 
+/// A model that wants nothing but to end, and may not.
+#[test]
+fn a_text_may_be_kept_from_ending() {
+    let mut scheduler = Scheduler::new(demo(LoadOptions::default()));
+    let tokenizer = scheduler.engine().tokenizer().clone();
+    let tokens = prompt_tokens(&tokenizer, "Once upon a time", true);
+    let eager = tokenizer.ends().map(|id| (id, 1000.0)).collect::<Vec<_>>();
+    assert!(!eager.is_empty());
+    let options = GenerateOptions::new(SamplerOptions::default().logit_bias(eager)).max_tokens(9);
+    let outcome = alone(&mut scheduler, Request::new(tokens.clone(), options.clone()));
+    assert_eq!((outcome.stop, outcome.tokens.len()), (Some(StopReason::End), 0));
+    let outcome = alone(&mut scheduler, Request::new(tokens, options.ignore_end(true)));
+    assert_eq!((outcome.stop, outcome.tokens.len()), (Some(StopReason::Limit), 9));
+}
+
 #[test]
 fn a_full_context_ends_a_text() {
     let mut scheduler = Scheduler::new(demo(LoadOptions::default().context(Some(20))));

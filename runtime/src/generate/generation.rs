@@ -81,7 +81,11 @@ impl Generation {
         if prompt.len() > context {
             return Err(GenerateError::PromptTooLong { tokens: prompt.len(), context });
         }
-        let mut sampler = Sampler::new(options.sampler.clone())?;
+        let mut sampler = options.sampler.clone();
+        if options.ignore_end {
+            sampler.logit_bias.extend(tokenizer.ends().map(|id| (id, f32::NEG_INFINITY)));
+        }
+        let mut sampler = Sampler::new(sampler)?;
         let stops = StopMatcher::new(options.stops.iter().cloned())?;
         if prompt.is_empty() {
             return Err(GenerateError::EmptyPrompt);

@@ -13,6 +13,9 @@ pub struct GenerateOptions {
     pub stops: Vec<String>,
     /// Tokens that end the text, besides those that the model ends texts with.
     pub stop_tokens: Vec<u32>,
+    /// Never to draw a token that the model ends texts with, so that the text goes on to its limit. It counts as a bias of −∞
+    /// in [`SamplerOptions::logit_bias`].
+    pub ignore_end: bool,
     /// The most tokens to write; `None` leaves it to the model and the context. With 0 the prompt is read and nothing
     /// is written.
     pub max_tokens: Option<usize>,
@@ -33,6 +36,7 @@ setters!(GenerateOptions {
     sampler: SamplerOptions,
     stops: impl Into<Vec<String>>,
     stop_tokens: impl Into<Vec<u32>>,
+    ignore_end: bool,
     max_tokens: impl Into<Option<usize>>,
     logprobs: bool,
     top_logprobs: usize,

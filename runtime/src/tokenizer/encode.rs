@@ -317,6 +317,11 @@ impl Tokenizer {
     pub fn is_end_of_generation(&self, id: u32) -> bool {
         self.ends.contains(&id)
     }
+
+    /// The tokens that [`Tokenizer::is_end_of_generation`] is true for.
+    pub fn ends(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ends.iter().copied()
+    }
 }
 
 /// The token that `key` names. Some writers put −1 for none, others ids beyond the vocabulary.

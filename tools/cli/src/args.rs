@@ -175,6 +175,9 @@ pub struct SamplingArgs {
     /// End the text before the token with this id; may be given several times
     #[arg(long, value_name = "ID")]
     pub stop_token: Vec<u32>,
+    /// Never draw a token with which the model ends texts: write on to the limit
+    #[arg(long)]
+    pub ignore_eos: bool,
 }
 
 impl SamplingArgs {

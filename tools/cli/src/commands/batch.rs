@@ -313,7 +313,8 @@ pub fn run(args: Args) -> Result<()> {
         SchedulerOptions::default().sequences(args.parallel).itl_target(Duration::ZERO).kv_memory(kv_memory);
     let options = GenerateOptions::new(args.sampling.options())
         .stops(args.sampling.stop.clone())
-        .stop_tokens(args.sampling.stop_token.clone());
+        .stop_tokens(args.sampling.stop_token.clone())
+        .ignore_end(args.sampling.ignore_eos);
     let interrupt = interrupt::listen();
     let mut batch = Batch {
         model: &about,

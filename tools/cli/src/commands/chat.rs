@@ -60,6 +60,7 @@ pub fn run(args: Args) -> Result<()> {
     let options = GenerateOptions::new(args.sampling.options())
         .stops(args.sampling.stop.clone())
         .stop_tokens(args.sampling.stop_token.clone())
+        .ignore_end(args.sampling.ignore_eos)
         .max_tokens(args.number);
     let mut chat = Chat { scheduler: Scheduler::new(engine), conversation, options };
     let mut input = Input::new()?;

@@ -56,6 +56,7 @@ pub fn run(args: Args) -> Result<()> {
     let options = GenerateOptions::new(args.sampling.options())
         .stops(args.sampling.stop.clone())
         .stop_tokens(args.sampling.stop_token.clone())
+        .ignore_end(args.sampling.ignore_eos)
         .max_tokens(args.number)
         .logprobs(args.json);
     let seed = options.sampler.seed;

@@ -170,6 +170,7 @@ fn defaults(args: &Args) -> Defaults {
     let options = GenerateOptions::new(sampling.options())
         .stops(sampling.stop.clone())
         .stop_tokens(sampling.stop_token.clone())
+        .ignore_end(sampling.ignore_eos)
         .max_tokens(args.number);
     Defaults { options, seed: sampling.seed() }
 }

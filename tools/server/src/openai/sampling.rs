@@ -52,6 +52,7 @@ impl Sampling {
             Some(seed) => seed as u64,
             None => defaults.seed.unwrap_or_else(random::seed),
         };
+        options.ignore_end = fields.bool("ignore_eos")?.unwrap_or(false);
         if let Some(biases) = fields.get("logit_bias") {
             sampler.logit_bias = logit_bias(biases, fields, limits)?;
         }

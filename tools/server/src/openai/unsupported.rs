@@ -48,9 +48,6 @@ pub fn check(fields: &Fields<'_>) -> Result<(), ApiError> {
             Some(_) => return Err(format.wrong("type", "`text`")),
         }
     }
-    if fields.bool("ignore_eos")? == Some(true) {
-        return Err(refused(fields, "ignore_eos", "is not supported"));
-    }
     Ok(())
 }
 
