@@ -24,6 +24,13 @@ pub struct Token {
     pub top_logprobs: Vec<(u32, f64)>,
 }
 
+impl Token {
+    /// A token and its text, without probabilities.
+    pub fn new(id: u32, text: impl Into<String>) -> Token {
+        Token { id, text: text.into(), logprob: None, top_logprobs: Vec::new() }
+    }
+}
+
 /// A text being written: a state machine that knows no engine.
 ///
 /// Until it has [ended](Generation::stop): read the tokens that it wants ([`Generation::unread`]) in as many pieces as
@@ -91,7 +98,7 @@ impl Generation {
             return Err(GenerateError::EmptyPrompt);
         }
         prompt.iter().for_each(|&token| sampler.accept(token));
-        let stream = TextStream::continuing(tokenizer, false);
+        let stream = TextStream::continuing(tokenizer, false).spelling(options.spelled.as_slice());
         Ok(Generation {
             read: 0,
             prompt: prompt.len(),

@@ -16,6 +16,9 @@ pub struct GenerateOptions {
     /// Never to draw a token that the model ends texts with, so that the text goes on to its limit. It counts as a bias of −∞
     /// in [`SamplerOptions::logit_bias`].
     pub ignore_end: bool,
+    /// Control tokens that are spelled out in the text, for whoever reads it to see them: `<|python_tag|>`. The others
+    /// put nothing into it.
+    pub spelled: Vec<u32>,
     /// The most tokens to write; `None` leaves it to the model and the context. With 0 the prompt is read and nothing
     /// is written.
     pub max_tokens: Option<usize>,
@@ -37,6 +40,7 @@ setters!(GenerateOptions {
     stops: impl Into<Vec<String>>,
     stop_tokens: impl Into<Vec<u32>>,
     ignore_end: bool,
+    spelled: impl Into<Vec<u32>>,
     max_tokens: impl Into<Option<usize>>,
     logprobs: bool,
     top_logprobs: usize,

@@ -1,6 +1,7 @@
 //! Ids to text: those of a whole sequence, or one by one as they come.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use super::encode::Tokenizer;
 use super::vocab::TokenKind;
@@ -13,6 +14,8 @@ use super::vocab::TokenKind;
 pub struct TextStream<T> {
     tokenizer: T,
     special: bool,
+    /// Control tokens that are spelled out although the others are not.
+    spelled: Arc<[u32]>,
     /// Whether the next word begins the sequence: then the space that encoding put before it is not part of the text.
     at_start: bool,
     /// The beginning of a character: at most three bytes between two calls.
@@ -23,13 +26,18 @@ impl<T: Deref<Target = Tokenizer>> TextStream<T> {
     /// A stream for tokens that begin a sequence; control tokens are spelled out if `special`.
     pub fn new(tokenizer: T, special: bool) -> TextStream<T> {
         let at_start = tokenizer.adds_space_prefix();
-        TextStream { tokenizer, special, at_start, pending: Vec::new() }
+        TextStream { tokenizer, special, spelled: Arc::new([]), at_start, pending: Vec::new() }
     }
 
     /// A stream for tokens that go on from others, such as what a model writes after a prompt: a space before the first
     /// word stays.
     pub fn continuing(tokenizer: T, special: bool) -> TextStream<T> {
         TextStream { at_start: false, ..TextStream::new(tokenizer, special) }
+    }
+
+    /// The same, and these control tokens are spelled out in any case.
+    pub fn spelling(self, tokens: impl Into<Arc<[u32]>>) -> TextStream<T> {
+        TextStream { spelled: tokens.into(), ..self }
     }
 
     /// The tokenizer.
@@ -46,7 +54,7 @@ impl<T: Deref<Target = Tokenizer>> TextStream<T> {
 
     /// Appends to `text` what [`TextStream::push`] would return.
     pub fn push_to(&mut self, id: u32, text: &mut String) {
-        let mut bytes = self.tokenizer.token_bytes(id, self.special);
+        let mut bytes = self.tokenizer.token_bytes(id, self.special || self.spelled.contains(&id));
         if self.at_start && !matches!(self.tokenizer.kind(id), TokenKind::Control | TokenKind::Unknown) {
             bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
             self.at_start = false;

@@ -9,6 +9,7 @@
 //! Start with [`TARGETS`].
 #![forbid(unsafe_code)]
 
+mod answers;
 mod files;
 pub mod hunt;
 mod models;
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "gguf", run: models::model_file, seeds: seeds::gguf, words: seeds::GGUF_WORDS },
     Target { name: "packed", run: models::model_file, seeds: seeds::packed, words: seeds::GGUF_WORDS },
     Target { name: "imatrix", run: files::imatrix, seeds: seeds::imatrix, words: seeds::GGUF_WORDS },
@@ -41,6 +42,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "pieces", run: files::pieces, seeds: seeds::pieces, words: seeds::JSON_WORDS },
     Target { name: "tokenizer", run: texts::tokenizer, seeds: seeds::tokenizer, words: seeds::TOKENIZER_WORDS },
     Target { name: "template", run: texts::template, seeds: seeds::template, words: seeds::TEMPLATE_WORDS },
+    Target { name: "answer", run: answers::answer, seeds: answers::seeds, words: answers::WORDS },
 ];
 
 /// The target called `name`.

@@ -54,4 +54,4 @@ macro_rules! targets {
     };
 }
 
-targets! { gguf packed imatrix safetensors torch checkpoint pieces tokenizer template }
+targets! { gguf packed imatrix safetensors torch checkpoint pieces tokenizer template answer }

@@ -1,0 +1,24 @@
+//! What a model thought before it answered.
+
+/// Marks around thoughts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) open: &'static str,
+    pub(super) close: &'static str,
+}
+
+/// Those of R1, Qwen3, SmolLM3, and those of Mistral.
+pub(super) const MARKS: [Marks; 2] =
+    [Marks { open: "<think>", close: "</think>" }, Marks { open: "[THINK]", close: "[/THINK]" }];
+
+/// The marks that a prompt has opened at its end, if it has.
+pub(super) fn opened_by(prompt: &str) -> Option<Marks> {
+    MARKS.into_iter().find(|marks| prompt.trim_end().ends_with(marks.open))
+}
+
+/// Bytes at the beginning of `text` that are thoughts for certain: not the white space before a mark that closes them,
+/// nor what may be one.
+pub(super) fn certain(text: &str, close: &str) -> usize {
+    let begun = (1..close.len()).rev().find(|&n| text.ends_with(&close[..n])).unwrap_or(0);
+    text[..text.len() - begun].trim_end().len()
+}
