@@ -1,15 +1,21 @@
 //! What has been heard of the texts of one request, put together.
 
+use quipu_runtime::chat::answer::AnswerReader;
 use quipu_runtime::generate::{StopReason, Token};
 
 use crate::engine::{End, Heard};
 use crate::error::ApiError;
+use crate::said::{Change, Said};
 
 /// One text.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
     /// What is written so far.
     pub text: String,
+    /// The same in parts, if it answers a conversation.
+    pub said: Said,
+    /// What is new of them.
+    changes: Vec<Change>,
     /// Its tokens, if the request wants to know them.
     pub tokens: Vec<Token>,
     /// How many there are.
@@ -49,6 +55,17 @@ impl Answer {
         Answer { choices: vec![Choice::default(); texts], for_each_prompt, keep_tokens }
     }
 
+    /// The same, with texts that are answers: `reader` tells their parts apart.
+    pub fn read_by(mut self, reader: &AnswerReader) -> Answer {
+        self.choices.iter_mut().for_each(|choice| choice.said = Said::new(reader.clone()));
+        self
+    }
+
+    /// What is new of the parts of a text since this was asked for last.
+    pub fn changes(&mut self, text: usize) -> Vec<Change> {
+        self.choices.get_mut(text).map(|choice| std::mem::take(&mut choice.changes)).unwrap_or_default()
+    }
+
     /// Takes what has happened. Returns the text that is new, and the token that brought it.
     ///
     /// # Errors
@@ -67,6 +84,7 @@ impl Answer {
             Heard::Token(token) => {
                 choice.written += 1;
                 choice.text.push_str(&token.text);
+                choice.changes.extend(choice.said.hear(&token.text));
                 if self.keep_tokens {
                     choice.tokens.push(token.clone());
                 }
@@ -75,6 +93,8 @@ impl Answer {
             Heard::End(end) if end.stop == StopReason::Cancelled => Err(ApiError::stopping()),
             Heard::End(end) => {
                 choice.text.push_str(&end.text);
+                choice.changes.extend(choice.said.hear(&end.text));
+                choice.changes.extend(choice.said.end(end.stop));
                 let last = end.text.clone();
                 choice.end = Some(end);
                 Ok(News::End(last))

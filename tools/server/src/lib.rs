@@ -8,6 +8,7 @@
 //! - [`options`]: how a server behaves, and every limit. [`keys`]: API keys. [`error`]: what clients are told.
 //! - [`fields`]: how bodies are read: null is absent, unknown is ignored, wrong is refused by name.
 //! - `page`: the web page, whose files lie in `src/page`.
+//! - [`conversation`]: what a model is asked for in a chat; [`said`]: its answer in parts: text, thoughts, calls of tools.
 //! - [`model`], [`context`]: what requests may look at. [`counters`]: what a model has done.
 //!
 //! ```no_run
@@ -30,6 +31,7 @@
 pub mod answer;
 pub mod anthropic;
 pub mod context;
+pub mod conversation;
 pub mod counters;
 pub mod engine;
 pub mod error;
@@ -44,6 +46,7 @@ pub mod options;
 mod page;
 mod random;
 pub mod routes;
+pub mod said;
 mod serve;
 pub mod server;
 pub mod stream;

@@ -94,6 +94,8 @@ pub struct Limits {
     pub write_time: Duration,
     /// Messages of a conversation.
     pub messages: usize,
+    /// Tools that a request declares.
+    pub tools: usize,
     /// Texts to be continued in one request, and texts to be turned into vectors.
     pub prompts: usize,
     /// Answers to one prompt.
@@ -122,6 +124,7 @@ impl Default for Limits {
             body_rate: 16 << 10,
             write_time: Duration::from_secs(30),
             messages: 4096,
+            tools: 256,
             prompts: 256,
             choices: 16,
             stops: 16,

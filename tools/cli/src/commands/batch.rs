@@ -144,30 +144,23 @@ fn hash(text: &str) -> u64 {
 
 /// What a line asks for.
 enum Body {
-    Chat(ChatBody),
-    Completion(CompletionBody),
+    Chat(Box<ChatBody>),
+    Completion(Box<CompletionBody>),
 }
 
 impl Body {
     fn read(line: &Line, defaults: &Defaults) -> Result<Body, ApiError> {
         let limits = Limits::default();
         Ok(match line.is_chat {
-            true => Body::Chat(ChatBody::read(&line.body, &limits, defaults)?),
-            false => Body::Completion(CompletionBody::read(&line.body, &limits, defaults)?),
+            true => Body::Chat(Box::new(ChatBody::read(&line.body, &limits, defaults)?)),
+            false => Body::Completion(Box::new(CompletionBody::read(&line.body, &limits, defaults)?)),
         })
     }
 
-    fn requests(&self, model: &Model) -> Result<Vec<Request>, ApiError> {
+    fn requests(&self, model: &Model) -> Result<(Vec<Request>, Answer), ApiError> {
         match self {
             Body::Chat(body) => body.requests(model),
-            Body::Completion(body) => body.requests(model),
-        }
-    }
-
-    fn answer(&self) -> Answer {
-        match self {
-            Body::Chat(body) => body.answer(),
-            Body::Completion(body) => body.answer(),
+            Body::Completion(body) => Ok((body.requests(model)?, body.answer())),
         }
     }
 
@@ -211,13 +204,12 @@ impl Batch<'_> {
         let seed = self.seed ^ hash(&line.custom_id);
         let defaults = Defaults { options: self.options.clone(), seed: Some(seed) };
         let read = Body::read(&line, &defaults).and_then(|body| Ok((body.requests(self.model)?, body)));
-        let (requests, body) = match read {
+        let ((requests, answer), body) = match read {
             Ok(read) => read,
             Err(error) => return self.write(&line.custom_id, Err(error)),
         };
         let job = self.next;
         self.next += 1;
-        let answer = body.answer();
         let cancels = requests.iter().map(|request| request.cancel.clone()).collect();
         self.jobs.insert(job, Job { custom_id: line.custom_id, body, answer, left: requests.len(), cancels });
         for (number, request) in requests.into_iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::messages::{MessagesBody, stop, usage};
+use super::messages::{MessagesBody, blocks, stop, usage};
 use super::messages_stream::MessageStream;
 use crate::answer::Answer;
 use crate::context::{Context, Form, Plan};
@@ -19,15 +19,13 @@ pub fn messages(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let model = served.model.clone();
     let prompt = body.prompt(&model)?;
     let tokens = prompt.len();
-    let requests = body.sampling.requests(prompt).collect();
-    let answer = Answer::new(1, 1, false);
+    let (requests, answer) = body.requests(&model, prompt);
     let form = if body.stream {
         Form::Live(Box::new(MessageStream::new(model, body, answer, tokens)))
     } else {
         let tell = move |answer: &Answer| {
             let choice = &answer.choices[0];
-            let content = json!([{"type": "text", "text": choice.text}]);
-            body.message(&model, &random::id("msg_"), content, stop(choice), usage(answer.usage()))
+            body.message(&model, &random::id("msg_"), blocks(&choice.said), stop(choice), usage(answer.usage()))
         };
         Form::Whole(answer, Box::new(tell))
     };

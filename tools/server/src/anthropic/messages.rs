@@ -1,22 +1,26 @@
 //! `POST /v1/messages` and `/v1/messages/count_tokens`: what is asked, and the parts of an answer.
 
-use quipu_runtime::chat::{Message, RenderOptions};
-use quipu_runtime::generate::StopReason;
+use quipu_runtime::chat::Message;
+use quipu_runtime::generate::{Request, StopReason};
 use serde_json::{Value as Json, json};
 
-use crate::answer::{Choice, Usage};
+use super::tools;
+use crate::answer::{Answer, Choice, Usage};
+use crate::conversation::Conversation;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::model::Model;
 use crate::openai::sampling::{Sampling, strings};
 use crate::options::{Defaults, Limits};
+use crate::said::{Part, Said};
 
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct MessagesBody {
     /// Which model.
     pub model: Option<String>,
-    messages: Vec<Message>,
+    /// What was said, and what the model may do with it.
+    conversation: Conversation,
     /// How the answer is written.
     pub sampling: Sampling,
     /// Whether it comes piece by piece.
@@ -33,12 +37,6 @@ impl MessagesBody {
     /// 400 with the name of the field.
     pub fn read(body: &Json, limits: &Limits, defaults: &Defaults) -> Result<MessagesBody, ApiError> {
         let fields = Fields::of_body(body)?;
-        let tools = fields.array("tools", 256)?.unwrap_or_default();
-        let choice = fields.object("tool_choice")?.map(|choice| choice.str("type")).transpose()?.flatten();
-        if !tools.is_empty() && choice != Some("none") {
-            let message = "are not supported; set `tool_choice` to `{\"type\": \"none\"}` or leave them out";
-            return Err(ApiError::field("tools", message));
-        }
         let mut sampling = Sampling::read(&fields, limits, defaults, &["max_tokens"])?;
         sampling.choices = 1;
         if fields.get("max_tokens").is_none() {
@@ -61,9 +59,13 @@ impl MessagesBody {
         for (i, message) in list.iter().enumerate() {
             read_message(&Fields::of(message, format!("messages[{i}]"))?, &mut messages)?;
         }
+        let mut conversation = Conversation::new(messages).tools(tools::read(&fields, limits)?);
+        if let Some(thinking) = fields.object("thinking")? {
+            conversation.think(thinking.str("type")? != Some("disabled"));
+        }
         Ok(MessagesBody {
             model: fields.str("model")?.map(str::to_string),
-            messages,
+            conversation,
             sampling,
             stream: fields.bool("stream")?.unwrap_or(false),
         })
@@ -74,8 +76,15 @@ impl MessagesBody {
     /// # Errors
     /// When the template refuses, or there is no room.
     pub fn prompt(&self, model: &Model) -> Result<Vec<u32>, ApiError> {
-        let render = RenderOptions::default().add_generation_prompt(true);
-        model.conversation(&self.messages, &render, true)
+        self.conversation.prompt(model)
+    }
+
+    /// What the scheduler is asked for, and where the answer is put together.
+    pub fn requests(&self, model: &Model, prompt: Vec<u32>) -> (Vec<Request>, Answer) {
+        let reader = self.conversation.reader(model, &prompt);
+        let mut requests: Vec<Request> = self.sampling.requests(prompt).collect();
+        requests.iter_mut().for_each(|request| Conversation::spell(model, &mut request.options));
+        (requests, Answer::new(1, 1, false).read_by(&reader))
     }
 
     /// The message, as far as it has come.
@@ -100,9 +109,32 @@ pub fn stop(choice: &Choice) -> Json {
     let reason = end.map(|end| match end.stop {
         StopReason::StopString => "stop_sequence",
         StopReason::Limit | StopReason::ContextFull => "max_tokens",
+        _ if choice.said.calls().any(|call| call.complete) => "tool_use",
         _ => "end_turn",
     });
     json!({"stop_reason": reason, "stop_sequence": end.and_then(|end| end.stop_string.clone())})
+}
+
+/// The blocks of an answer. A call that is not complete has no input that could be told, and is text; without any part
+/// there is an empty text.
+pub fn blocks(said: &Said) -> Json {
+    let block = |part: &Part| match part {
+        Part::Text(text) => text_block(text),
+        Part::Thought(text) => json!({"type": "thinking", "thinking": text, "signature": ""}),
+        Part::Call(call) => match serde_json::from_str::<Json>(&call.arguments) {
+            Ok(input) if call.complete => json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input}),
+            _ => text_block(&format!("{}{}", call.name, call.arguments)),
+        },
+    };
+    match &said.parts[..] {
+        [] => json!([text_block("")]),
+        parts => parts.iter().map(block).collect(),
+    }
+}
+
+/// A block of text.
+pub fn text_block(text: &str) -> Json {
+    json!({"type": "text", "text": text})
 }
 
 /// How much was read and written; what did not have to be read counts apart.
@@ -152,7 +184,9 @@ fn read_message(fields: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), 
                     Some(Json::Array(parts)) => text_of(parts, &block.name("content"))?,
                     Some(_) => return Err(block.wrong("content", "a string or a list of blocks")),
                 };
-                messages.push(Message::new("tool", content));
+                let mut result = Message::new("tool", content);
+                result.extra.extend(block.str("tool_use_id")?.map(|id| ("tool_call_id".to_string(), id.into())));
+                messages.push(result);
             }
             // What a model has thought, it does not see again.
             "thinking" | "redacted_thinking" => {}

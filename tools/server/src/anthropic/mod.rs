@@ -3,3 +3,4 @@
 pub mod endpoints;
 pub mod messages;
 mod messages_stream;
+pub mod tools;

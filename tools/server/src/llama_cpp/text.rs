@@ -53,7 +53,7 @@ pub fn detokenize(context: &Context, body: &Json) -> Result<Json, ApiError> {
 pub fn apply_template(context: &Context, body: &Json) -> Result<Json, ApiError> {
     let body = ChatBody::read(body, &context.limits, &context.defaults)?;
     let model = &context.model(body.model.as_deref())?.model;
-    Ok(json!({"prompt": model.template()?.render(&body.messages, &body.render)?}))
+    Ok(json!({"prompt": body.conversation.text(model)?}))
 }
 
 /// `POST /v1/chat/completions/input_tokens`: how many tokens the prompt of a chat completion has.

@@ -1,18 +1,29 @@
 //! `POST /api/chat`.
 
-use quipu_runtime::chat::{Message, RenderOptions};
+use quipu_runtime::chat::Message;
+use quipu_runtime::generate::Request;
 use serde_json::{Map, Value as Json, json};
 
-use super::lines::Lines;
-use super::options::{no_images, sampling};
+use super::lines::{Lines, New};
+use super::options::{no_images, sampling, think};
 use crate::answer::Answer;
 use crate::context::{Context, Form, Plan};
+use crate::conversation::Conversation;
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::openai::tools;
 
 /// A message of the answer.
-fn put(line: &mut Json, text: &str) {
-    line["message"] = json!({"role": "assistant", "content": text});
+fn put(line: &mut Json, new: New<'_>) {
+    if line["message"].is_null() {
+        line["message"] = json!({"role": "assistant", "content": ""});
+    }
+    let (name, value) = match new {
+        New::Text(text) => ("content", json!(text)),
+        New::Thought(text) => ("thinking", json!(text)),
+        New::Calls(calls) => ("tool_calls", json!(calls)),
+    };
+    line["message"][name] = value;
 }
 
 /// Reads `model`, `messages`, `stream`, `options`. Without messages nothing is written: so clients have a model loaded.
@@ -31,8 +42,12 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     }
     let messages = list.iter().enumerate().map(|(i, message)| read(message, format!("messages[{i}]")));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
-    let render = RenderOptions::default().add_generation_prompt(true);
-    let requests = sampling.requests(served.model.conversation(&messages, &render, true)?).collect();
+    let mut conversation = Conversation::new(messages).tools(tools::read(&fields, &context.limits)?);
+    think(&fields, &served.model, &mut conversation)?;
+    let prompt = conversation.prompt(&served.model)?;
+    let lines = lines.read_by(&conversation.reader(&served.model, &prompt));
+    let mut requests: Vec<Request> = sampling.requests(prompt).collect();
+    requests.iter_mut().for_each(|request| Conversation::spell(&served.model, &mut request.options));
     Ok(Plan { served, requests, form: form(&fields, lines)? })
 }
 
@@ -43,8 +58,8 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
 pub fn form(fields: &Fields<'_>, lines: Lines) -> Result<Form, ApiError> {
     Ok(match fields.bool("stream")? {
         Some(false) => {
-            let tell = move |answer: &Answer| lines.last(&answer.choices[0].text, answer);
-            Form::Whole(Answer::new(1, 1, false), Box::new(tell))
+            let answer = lines.answer();
+            Form::Whole(answer, Box::new(move |answer: &Answer| lines.whole(answer)))
         }
         _ => Form::Live(Box::new(lines)),
     })
@@ -60,6 +75,9 @@ fn read(message: &Json, name: String) -> Result<Message, ApiError> {
     let mut extra = Map::new();
     if let Some(calls) = fields.array("tool_calls", 256)? {
         extra.insert("tool_calls".into(), calls.to_vec().into());
+    }
+    for (name, called) in [("tool_name", "name"), ("tool_call_id", "tool_call_id"), ("thinking", "reasoning_content")] {
+        extra.extend(fields.str(name)?.map(|text| (called.to_string(), text.into())));
     }
     let content = fields.str("content")?.unwrap_or_default();
     Ok(Message { role: role.into(), content: content.into(), extra, tokens: Vec::new() })

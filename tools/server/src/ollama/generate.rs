@@ -1,17 +1,27 @@
 //! `POST /api/generate`.
 
-use quipu_runtime::chat::{Message, RenderOptions};
+use quipu_runtime::chat::Message;
+use quipu_runtime::chat::answer::{AnswerReader, ReadOptions};
 use serde_json::{Value as Json, json};
 
 use super::chat::form;
-use super::lines::Lines;
-use super::options::{no_images, sampling};
+use super::lines::{Lines, New};
+use super::options::{no_images, sampling, think};
 use crate::context::{Context, Form, Plan};
+use crate::conversation::Conversation;
 use crate::error::ApiError;
 use crate::fields::Fields;
 
-fn put(line: &mut Json, text: &str) {
-    line["response"] = text.into();
+fn put(line: &mut Json, new: New<'_>) {
+    if line["response"].is_null() {
+        line["response"] = "".into();
+    }
+    match new {
+        New::Text(text) => line["response"] = text.into(),
+        New::Thought(text) => line["thinking"] = text.into(),
+        // No tools are declared here.
+        New::Calls(_) => {}
+    }
 }
 
 /// Reads `model`, `prompt`, `system`, `raw`, `stream`, `options`. The prompt is what a user says, in the model's
@@ -35,8 +45,8 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()) });
     };
     let model = &served.model;
-    let tokens = if fields.bool("raw")? == Some(true) || model.template().is_err() {
-        model.text(prompt)?
+    let (tokens, reader) = if fields.bool("raw")? == Some(true) || model.template().is_err() {
+        (model.text(prompt)?, AnswerReader::new(ReadOptions { thinking: false, ..ReadOptions::default() }, ""))
     } else {
         let system = fields.str("system")?.filter(|system| !system.is_empty());
         let messages: Vec<Message> = system
@@ -44,8 +54,12 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
             .into_iter()
             .chain([Message::new("user", prompt)])
             .collect();
-        model.conversation(&messages, &RenderOptions::default().add_generation_prompt(true), false)?
+        let mut conversation = Conversation::new(messages);
+        think(&fields, model, &mut conversation)?;
+        let tokens = conversation.prompt(model)?;
+        let reader = conversation.reader(model, &tokens);
+        (tokens, reader)
     };
     let requests = sampling.requests(tokens).collect();
-    Ok(Plan { served, requests, form: form(&fields, lines)? })
+    Ok(Plan { served, requests, form: form(&fields, lines.read_by(&reader))? })
 }

@@ -2,17 +2,36 @@
 
 use std::time::{Duration, Instant};
 
+use quipu_runtime::chat::answer::{AnswerReader, Delta};
 use quipu_runtime::generate::StopReason;
 use serde_json::{Value as Json, json};
 
-use crate::answer::{Answer, News};
+use crate::answer::Answer;
 use crate::engine::Heard;
 use crate::error::{ApiError, Dialect};
 use crate::random;
+use crate::said::{Call, Change};
 use crate::stream::Writer;
 
-/// How a piece of text stands in a line.
-pub type Put = fn(&mut Json, &str);
+/// What a line may bring.
+#[derive(Clone, Copy, Debug)]
+pub enum New<'a> {
+    /// Text.
+    Text(&'a str),
+    /// What was thought.
+    Thought(&'a str),
+    /// Calls of tools.
+    Calls(&'a [Json]),
+}
+
+/// How it stands in a line.
+pub type Put = fn(&mut Json, New<'_>);
+
+/// A call as lines have it; none if it is not complete, for its arguments are an object here and no text.
+fn call(call: &Call) -> Option<Json> {
+    let arguments = serde_json::from_str::<Json>(&call.arguments).ok().filter(|_| call.complete)?;
+    Some(json!({"id": call.id, "function": {"name": call.name, "arguments": arguments}}))
+}
 
 /// Makes lines.
 #[derive(Debug)]
@@ -29,16 +48,48 @@ impl Lines {
         Lines { model, put, answer: Answer::new(1, 1, false), started: Instant::now() }
     }
 
-    fn line(&self, text: &str, done: bool) -> Json {
+    /// The same, with an answer that `reader` reads.
+    pub fn read_by(self, reader: &AnswerReader) -> Lines {
+        Lines { answer: self.answer.read_by(reader), ..self }
+    }
+
+    /// Where the answer is put together.
+    pub fn answer(&self) -> Answer {
+        self.answer.clone()
+    }
+
+    fn line(&self, new: New<'_>, done: bool) -> Json {
         let mut line = json!({"model": self.model, "created_at": random::timestamp()});
-        (self.put)(&mut line, text);
+        (self.put)(&mut line, new);
         line["done"] = done.into();
         line
     }
 
+    /// The only line of an answer that comes as a whole.
+    pub fn whole(&self, answer: &Answer) -> Json {
+        let said = &answer.choices[0].said;
+        let mut text = said.text();
+        let mut calls = Vec::new();
+        for made in said.calls() {
+            match call(made) {
+                Some(call) => calls.push(call),
+                None => text += &format!("{}{}", made.name, made.arguments),
+            }
+        }
+        let mut line = self.last(&text, answer);
+        let thought = said.thought();
+        if !thought.is_empty() {
+            (self.put)(&mut line, New::Thought(&thought));
+        }
+        if !calls.is_empty() {
+            (self.put)(&mut line, New::Calls(&calls));
+        }
+        line
+    }
+
     /// The last line, with `text`.
-    pub fn last(&self, text: &str, answer: &Answer) -> Json {
-        let mut line = self.line(text, true);
+    fn last(&self, text: &str, answer: &Answer) -> Json {
+        let mut line = self.line(New::Text(text), true);
         let nanos = |time: Duration| time.as_nanos() as u64;
         if let Some(end) = &answer.choices[0].end {
             let full = matches!(end.stop, StopReason::Limit | StopReason::ContextFull);
@@ -56,7 +107,7 @@ impl Lines {
 
     /// The only line of a request that asks for nothing but that the model be there.
     pub fn loaded(&self) -> Json {
-        let mut line = self.line("", true);
+        let mut line = self.line(New::Text(""), true);
         line["done_reason"] = "load".into();
         line
     }
@@ -75,13 +126,18 @@ impl Writer for Lines {
     fn start(&mut self, _: &mut String) {}
 
     fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
-        let new = match self.answer.hear(text, heard)? {
-            News::Nothing | News::Progress { .. } => return Ok(()),
-            News::Token(token) => token.text,
-            News::End(last) => last,
-        };
-        if !new.is_empty() {
-            write(&self.line(&new, false), out);
+        self.answer.hear(text, heard)?;
+        for Change { part, delta } in self.answer.changes(text) {
+            let line = match (delta, self.answer.choices[text].said.call(part)) {
+                (Delta::Content(text), _) => self.line(New::Text(&text), false),
+                (Delta::Reasoning(text), _) => self.line(New::Thought(&text), false),
+                (Delta::End { .. }, Some((_, made))) => match call(made) {
+                    Some(call) => self.line(New::Calls(&[call]), false),
+                    None => self.line(New::Text(&format!("{}{}", made.name, made.arguments)), false),
+                },
+                _ => continue,
+            };
+            write(&line, out);
         }
         Ok(())
     }

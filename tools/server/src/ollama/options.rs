@@ -2,8 +2,10 @@
 
 use serde_json::Value as Json;
 
+use crate::conversation::Conversation;
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::model::Model;
 use crate::openai::sampling::Sampling;
 use crate::options::{Defaults, Limits};
 
@@ -26,16 +28,28 @@ pub fn sampling(fields: &Fields<'_>, limits: &Limits, defaults: &Defaults) -> Re
     if fields.get("format").is_some_and(|format| format != "") {
         return Err(ApiError::field("format", "is not supported; the answer would not keep to it"));
     }
-    if fields.get("think").is_some_and(|think| think != false) {
-        return Err(ApiError::field("think", "is not supported: this model does not think apart"));
-    }
-    if fields.array("tools", 256)?.is_some_and(|tools| !tools.is_empty()) {
-        return Err(ApiError::field("tools", "are not supported"));
-    }
     if fields.bool("logprobs")? == Some(true) {
         return Err(ApiError::field("logprobs", "are told by /v1/completions and /v1/chat/completions"));
     }
     Ok(sampling)
+}
+
+/// Has the model think or not, as the field `think` says: true, false, or how much.
+///
+/// # Errors
+/// 400 if the model's template cannot be asked for it.
+pub fn think(fields: &Fields<'_>, model: &Model, conversation: &mut Conversation) -> Result<(), ApiError> {
+    let think = match fields.get("think") {
+        None => return Ok(()),
+        Some(Json::Bool(think)) => *think,
+        Some(Json::String(_)) => true,
+        Some(_) => return Err(fields.wrong("think", "true, false or a word")),
+    };
+    if think && !model.template()?.source().contains("think") {
+        return Err(ApiError::field("think", "is not supported: this model does not think apart"));
+    }
+    conversation.think(think);
+    Ok(())
 }
 
 /// Refuses pictures.

@@ -1,29 +1,29 @@
 //! `POST /v1/chat/completions`: what is asked, and a whole answer. The stream is in `chat_stream.rs`.
 
-use quipu_runtime::chat::{Message, RenderOptions};
+use quipu_runtime::chat::RenderOptions;
 use quipu_runtime::generate::Request;
 use serde_json::{Map, Value as Json, json};
 
 use super::sampling::Sampling;
-use super::{messages, parts, unsupported};
+use super::{messages, parts, tools};
 use crate::answer::{Answer, Choice};
+use crate::conversation::Conversation;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
+use crate::said::Call;
 
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct ChatBody {
     /// Which model.
     pub model: Option<String>,
-    /// What was said.
-    pub messages: Vec<Message>,
-    /// What the template sees besides.
-    pub render: RenderOptions,
-    /// Whether an answer goes on from what the assistant has said last.
-    pub continue_last: bool,
+    /// What was said, and what the model may do with it.
+    pub conversation: Conversation,
+    /// Whether calls are told in the older form, which has one for each answer.
+    pub functions: bool,
     /// How answers are written.
     pub sampling: Sampling,
     /// Whether they come piece by piece, and how.
@@ -60,7 +60,6 @@ impl ChatBody {
     /// 400 with the name of the field.
     pub fn read(body: &Json, limits: &Limits, defaults: &Defaults) -> Result<ChatBody, ApiError> {
         let fields = Fields::of_body(body)?;
-        unsupported::check_tools(&fields)?;
         let mut sampling =
             Sampling::read(&fields, limits, defaults, &["max_completion_tokens", "max_tokens", "n_predict"])?;
         sampling.options.logprobs = fields.bool("logprobs")?.unwrap_or(false);
@@ -84,13 +83,21 @@ impl ChatBody {
         if fields.get("chat_template").is_some() {
             return Err(ApiError::field("chat_template", "is not taken from requests: templates are programs"));
         }
+        let functions = fields.get("functions").is_some();
+        let mut tools = tools::read(&fields, limits)?;
+        tools.parallel &= !functions;
+        let render =
+            RenderOptions::default().add_generation_prompt(generation_prompt.unwrap_or(true)).variables(variables);
+        let thinking = thinking_apart(&fields)?;
+        let continue_last = continue_last.unwrap_or(true);
+        let mut conversation = Conversation { messages, render, continue_last, tools, thinking };
+        if let Some(effort) = fields.str("reasoning_effort")? {
+            conversation.think(effort != "none");
+        }
         Ok(ChatBody {
             model: fields.str("model")?.map(str::to_string),
-            messages,
-            render: RenderOptions::default()
-                .add_generation_prompt(generation_prompt.unwrap_or(true))
-                .variables(variables),
-            continue_last: continue_last.unwrap_or(true),
+            conversation,
+            functions,
             sampling,
             stream: StreamOptions::read(&fields)?,
         })
@@ -101,20 +108,46 @@ impl ChatBody {
     /// # Errors
     /// When the template refuses, or there is no room.
     pub fn prompt(&self, model: &Model) -> Result<Vec<u32>, ApiError> {
-        model.conversation(&self.messages, &self.render, self.continue_last)
+        self.conversation.prompt(model)
     }
 
-    /// What the scheduler is asked for.
+    /// What the scheduler is asked for, and where the answers are put together.
     ///
     /// # Errors
     /// Those of [`ChatBody::prompt`].
-    pub fn requests(&self, model: &Model) -> Result<Vec<Request>, ApiError> {
-        Ok(self.sampling.requests(self.prompt(model)?).collect())
+    pub fn requests(&self, model: &Model) -> Result<(Vec<Request>, Answer), ApiError> {
+        let prompt = self.prompt(model)?;
+        let reader = self.conversation.reader(model, &prompt);
+        let mut requests: Vec<Request> = self.sampling.requests(prompt).collect();
+        requests.iter_mut().for_each(|request| Conversation::spell(model, &mut request.options));
+        let keep_tokens = self.sampling.options.logprobs && self.stream.is_none();
+        let answer = Answer::new(self.sampling.choices, self.sampling.choices, keep_tokens).read_by(&reader);
+        Ok((requests, answer))
     }
 
-    /// Where the answer is put together.
-    pub fn answer(&self) -> Answer {
-        Answer::new(self.sampling.choices, self.sampling.choices, self.sampling.options.logprobs)
+    /// Why a text has ended.
+    pub fn finish_reason(&self, choice: &Choice) -> Option<&'static str> {
+        match parts::finish_reason(choice) {
+            Some("stop") if choice.said.calls().next().is_some() => {
+                Some(if self.functions { "function_call" } else { "tool_calls" })
+            }
+            reason => reason,
+        }
+    }
+
+    /// A call as an answer has it; `number` is its place among them.
+    pub fn call(&self, call: &Call) -> Json {
+        let function = json!({"name": call.name, "arguments": call.arguments});
+        if self.functions { function } else { json!({"id": call.id, "type": "function", "function": function}) }
+    }
+}
+
+/// Whether thoughts are told apart: llama.cpp's `reasoning_format`.
+fn thinking_apart(fields: &Fields<'_>) -> Result<bool, ApiError> {
+    match fields.str("reasoning_format")? {
+        None | Some("auto" | "deepseek" | "deepseek-legacy") => Ok(true),
+        Some("none") => Ok(false),
+        Some(_) => Err(fields.wrong("reasoning_format", "`auto`, `deepseek` or `none`")),
     }
 }
 
@@ -123,9 +156,9 @@ pub fn whole(model: &Model, body: &ChatBody, answer: &Answer) -> Json {
     let choice = |(index, choice): (usize, &Choice)| {
         json!({
             "index": index,
-            "message": {"role": "assistant", "content": choice.text},
+            "message": message(body, choice),
             "logprobs": logprobs(model, choice),
-            "finish_reason": parts::finish_reason(choice),
+            "finish_reason": body.finish_reason(choice),
         })
     };
     json!({
@@ -138,6 +171,22 @@ pub fn whole(model: &Model, body: &ChatBody, answer: &Answer) -> Json {
         "usage": parts::usage(answer.usage()),
         "timings": parts::timings(&answer.choices),
     })
+}
+
+fn message(body: &ChatBody, choice: &Choice) -> Json {
+    let (text, thought) = (choice.said.text(), choice.said.thought());
+    let mut calls: Vec<Json> = choice.said.calls().map(|call| body.call(call)).collect();
+    let content = if text.is_empty() && !calls.is_empty() { Json::Null } else { text.into() };
+    let mut message = json!({"role": "assistant", "content": content});
+    if !thought.is_empty() {
+        message["reasoning_content"] = thought.into();
+    }
+    if body.functions && !calls.is_empty() {
+        message["function_call"] = calls.swap_remove(0);
+    } else if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    message
 }
 
 fn logprobs(model: &Model, choice: &Choice) -> Json {

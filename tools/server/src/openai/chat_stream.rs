@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use quipu_runtime::chat::answer::Delta;
 use serde_json::{Value as Json, json};
 
 use super::chat::{ChatBody, StreamOptions};
@@ -13,11 +14,13 @@ use crate::engine::Heard;
 use crate::error::ApiError;
 use crate::model::Model;
 use crate::random;
+use crate::said::Change;
 use crate::stream::{EVENTS, Writer, comment, event};
 
 /// Writes the stream.
 pub struct ChatStream {
     model: Arc<Model>,
+    body: ChatBody,
     /// What every piece has; its choices are replaced.
     piece: Json,
     options: StreamOptions,
@@ -29,7 +32,7 @@ pub struct ChatStream {
 
 impl ChatStream {
     /// For this request.
-    pub fn new(model: Arc<Model>, body: &ChatBody, options: StreamOptions) -> ChatStream {
+    pub fn new(model: Arc<Model>, body: ChatBody, options: StreamOptions, answer: Answer) -> ChatStream {
         let piece = json!({
             "id": random::id("chatcmpl-"),
             "object": "chat.completion.chunk",
@@ -40,8 +43,7 @@ impl ChatStream {
         });
         let texts = body.sampling.choices;
         let held = body.sampling.options.logprobs.then(|| vec![Vec::new(); texts]);
-        let answer = Answer::new(texts, texts, false);
-        ChatStream { model, piece, options, answer, held, started: Instant::now() }
+        ChatStream { model, body, piece, options, answer, held, started: Instant::now() }
     }
 
     /// Tells how far a prompt is read, if that is asked for.
@@ -57,6 +59,29 @@ impl ChatStream {
                 "time_ms": self.started.elapsed().as_millis() as u64,
             });
             event(&piece, out);
+        }
+    }
+
+    /// Writes what is new of a text's parts.
+    fn changes(&mut self, text: usize, out: &mut String) {
+        for Change { part, delta } in self.answer.changes(text) {
+            let said = &self.answer.choices[text].said;
+            let functions = self.body.functions;
+            let delta = match (delta, said.call(part)) {
+                (Delta::Content(text), _) => json!({ "content": text }),
+                (Delta::Reasoning(text), _) => json!({ "reasoning_content": text }),
+                (Delta::Begin { name }, _) if functions => json!({"function_call": {"name": name, "arguments": ""}}),
+                (Delta::Arguments(text), _) if functions => json!({"function_call": {"arguments": text}}),
+                (Delta::Begin { name }, Some((index, call))) => {
+                    let function = json!({"name": name, "arguments": ""});
+                    json!({"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": function}]})
+                }
+                (Delta::Arguments(text), Some((index, _))) => {
+                    json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
+                }
+                _ => continue,
+            };
+            self.write(text, delta, None, out);
         }
     }
 
@@ -91,15 +116,11 @@ impl Writer for ChatStream {
                 if let Some(held) = &mut self.held {
                     held[text].push(parts::token_logprobs(&self.model.tokenizer, &token));
                 }
-                if !token.text.is_empty() {
-                    self.write(text, json!({ "content": token.text }), None, out);
-                }
+                self.changes(text, out);
             }
-            News::End(last) => {
-                if !last.is_empty() {
-                    self.write(text, json!({ "content": last }), None, out);
-                }
-                let reason = parts::finish_reason(&self.answer.choices[text]);
+            News::End(_) => {
+                self.changes(text, out);
+                let reason = self.body.finish_reason(&self.answer.choices[text]);
                 let ended = self.answer.check_ended().is_ok();
                 if ended && !self.options.usage {
                     self.piece["timings"] = parts::timings(&self.answer.choices);

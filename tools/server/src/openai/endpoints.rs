@@ -6,7 +6,8 @@ use super::chat::{self, ChatBody};
 use super::chat_stream::ChatStream;
 use super::completions::{self, CompletionBody};
 use super::completions_stream::CompletionStream;
-use super::responses::{ResponseBody, logprobs, output_message, output_text, status};
+use super::items::{items, parts, prefix};
+use super::responses::{ResponseBody, status};
 use super::responses_stream::ResponseStream;
 use crate::answer::Answer;
 use crate::context::{Context, Form, Plan};
@@ -21,10 +22,10 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let body = ChatBody::read(body, &context.limits, &context.defaults)?;
     let served = context.model(body.model.as_deref())?.clone();
     let model = served.model.clone();
-    let requests = body.requests(&model)?;
+    let (requests, answer) = body.requests(&model)?;
     let form = match body.stream {
-        Some(options) => Form::Live(Box::new(ChatStream::new(model, &body, options))),
-        None => Form::Whole(body.answer(), Box::new(move |answer| chat::whole(&model, &body, answer))),
+        Some(options) => Form::Live(Box::new(ChatStream::new(model, body, options, answer))),
+        None => Form::Whole(answer, Box::new(move |answer| chat::whole(&model, &body, answer))),
     };
     Ok(Plan { served, requests, form })
 }
@@ -53,16 +54,14 @@ pub fn responses(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let body = ResponseBody::read(body, &context.limits, &context.defaults)?;
     let served = context.model(body.model.as_deref())?.clone();
     let model = served.model.clone();
-    let requests = body.sampling.requests(body.prompt(&model)?).collect();
-    let answer = Answer::new(1, 1, body.sampling.options.logprobs);
+    let (requests, answer) = body.requests(&model)?;
     let form = if body.stream {
         Form::Live(Box::new(ResponseStream::new(model, body, answer)))
     } else {
         let tell = move |answer: &Answer| {
             let choice = &answer.choices[0];
-            let text = output_text(&choice.text, logprobs(&model, choice));
-            let output = output_message(&random::id("msg_"), status(choice), json!([text]));
-            body.response(&model, status(choice), json!([output]), Some(answer.usage()))
+            let ids: Vec<String> = parts(choice).iter().map(|part| random::id(prefix(part))).collect();
+            body.response(&model, status(choice), items(&model, choice, &ids).into(), Some(answer.usage()))
         };
         Form::Whole(answer, Box::new(tell))
     };

@@ -1,8 +1,9 @@
 //! Messages of a conversation.
 
 use quipu_runtime::chat::Message;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
+use crate::conversation::arguments;
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 use crate::options::Limits;
@@ -34,7 +35,7 @@ fn read_one(message: &Json, name: String) -> Result<Message, ApiError> {
         Some(_) => return Err(fields.wrong("content", "a string or a list of parts")),
     };
     let mut extra = Map::new();
-    for name in ["name", "tool_call_id"] {
+    for name in ["name", "tool_call_id", "reasoning_content"] {
         if let Some(text) = fields.str(name)? {
             extra.insert(name.into(), text.into());
         }
@@ -42,6 +43,11 @@ fn read_one(message: &Json, name: String) -> Result<Message, ApiError> {
     if let Some(calls) = fields.array("tool_calls", 256)? {
         let calls: Vec<Json> = calls.iter().map(with_arguments).collect();
         extra.insert("tool_calls".into(), calls.into());
+    }
+    // The older form of a single call.
+    if let Some(call) = fields.object("function_call")? {
+        extra
+            .insert("tool_calls".into(), json!([with_arguments(&json!({"type": "function", "function": call.map()}))]));
     }
     if content.is_null() && !extra.contains_key("tool_calls") && role != "assistant" {
         return Err(fields.missing("content"));
@@ -71,10 +77,8 @@ pub fn text_of(parts: &[Json], name: &str) -> Result<String, ApiError> {
 /// A call with its arguments as the object that templates print, and not as the text that clients send.
 fn with_arguments(call: &Json) -> Json {
     let mut call = call.clone();
-    if let Some(arguments) = call.pointer_mut("/function/arguments")
-        && let Some(object) = arguments.as_str().and_then(|text| serde_json::from_str::<Map<String, Json>>(text).ok())
-    {
-        *arguments = object.into();
+    if let Some(text) = call.pointer_mut("/function/arguments") {
+        *text = arguments(text);
     }
     call
 }

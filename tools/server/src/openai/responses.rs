@@ -1,13 +1,15 @@
 //! `POST /v1/responses`, without a state on the server: what is asked, and the parts of an answer.
 
-use quipu_runtime::chat::{Message, RenderOptions};
+use quipu_runtime::chat::Message;
+use quipu_runtime::generate::Request;
 use serde_json::{Map, Value as Json, json};
 
 use super::messages::text_of;
 use super::parts;
 use super::sampling::Sampling;
-use super::unsupported;
-use crate::answer::{Choice, Usage};
+use super::tools;
+use crate::answer::{Answer, Choice, Usage};
+use crate::conversation::{Conversation, arguments};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::model::Model;
@@ -19,7 +21,8 @@ use crate::random;
 pub struct ResponseBody {
     /// Which model.
     pub model: Option<String>,
-    messages: Vec<Message>,
+    /// What was said, and what the model may do with it.
+    conversation: Conversation,
     /// How the answer is written.
     pub sampling: Sampling,
     /// Whether it comes piece by piece.
@@ -48,7 +51,6 @@ impl ResponseBody {
         if fields.bool("background")? == Some(true) {
             return Err(ApiError::field("background", "is not supported"));
         }
-        unsupported::check_tools(&fields)?;
         if let Some(text) = fields.object("text")?
             && let Some(format) = text.object("format")?
             && format.str("type")?.is_some_and(|kind| kind != "text")
@@ -67,7 +69,7 @@ impl ResponseBody {
             Some(Json::String(text)) => messages.push(Message::new("user", text.as_str())),
             Some(Json::Array(items)) if items.len() <= limits.messages => {
                 for (i, item) in items.iter().enumerate() {
-                    messages.extend(message(item, format!("input[{i}]"))?);
+                    add(&mut messages, message(item, format!("input[{i}]"))?);
                 }
             }
             Some(_) => {
@@ -92,9 +94,15 @@ impl ResponseBody {
             or("top_logprobs", 0.into()),
             or("user", Json::Null),
         ];
+        let mut conversation = Conversation::new(messages).tools(tools::read(&fields, limits)?);
+        if let Some(reasoning) = fields.object("reasoning")?
+            && let Some(effort) = reasoning.str("effort")?
+        {
+            conversation.think(effort != "none");
+        }
         Ok(ResponseBody {
             model: fields.str("model")?.map(str::to_string),
-            messages,
+            conversation,
             sampling,
             stream: fields.bool("stream")?.unwrap_or(false),
             id: random::id("resp_"),
@@ -108,8 +116,19 @@ impl ResponseBody {
     /// # Errors
     /// When the template refuses, or there is no room.
     pub fn prompt(&self, model: &Model) -> Result<Vec<u32>, ApiError> {
-        let render = RenderOptions::default().add_generation_prompt(true);
-        model.conversation(&self.messages, &render, true)
+        self.conversation.prompt(model)
+    }
+
+    /// What the scheduler is asked for, and where the answer is put together.
+    ///
+    /// # Errors
+    /// Those of [`ResponseBody::prompt`].
+    pub fn requests(&self, model: &Model) -> Result<(Vec<Request>, Answer), ApiError> {
+        let prompt = self.prompt(model)?;
+        let reader = self.conversation.reader(model, &prompt);
+        let mut requests: Vec<Request> = self.sampling.requests(prompt).collect();
+        requests.iter_mut().for_each(|request| Conversation::spell(model, &mut request.options));
+        Ok((requests, Answer::new(1, 1, self.sampling.options.logprobs).read_by(&reader)))
     }
 
     /// The response, as far as it has come.
@@ -149,6 +168,21 @@ fn usage_of(usage: Usage) -> Json {
     })
 }
 
+/// Adds a message; a call joins what the assistant has said or called right before it.
+fn add(messages: &mut Vec<Message>, message: Option<Message>) {
+    let Some(mut message) = message else { return };
+    if let Some(Json::Array(calls)) = message.extra.get_mut("tool_calls")
+        && let Some(last) = messages.last_mut().filter(|last| last.role == "assistant")
+    {
+        match last.extra.get_mut("tool_calls") {
+            Some(Json::Array(before)) => before.append(calls),
+            _ => last.extra = message.extra,
+        }
+    } else {
+        messages.push(message);
+    }
+}
+
 /// The message that an item of the conversation is; none for what a model has thought, which it does not see again.
 fn message(item: &Json, name: String) -> Result<Option<Message>, ApiError> {
     let fields = Fields::of(item, name)?;
@@ -168,9 +202,7 @@ fn message(item: &Json, name: String) -> Result<Option<Message>, ApiError> {
         }
         "function_call" => {
             let text = |name: &str| fields.str(name)?.ok_or_else(|| fields.missing(name));
-            let arguments = text("arguments")?;
-            let arguments = serde_json::from_str::<Map<String, Json>>(arguments).map_or(arguments.into(), Json::from);
-            let function = json!({"name": text("name")?, "arguments": arguments});
+            let function = json!({"name": text("name")?, "arguments": arguments(&text("arguments")?.into())});
             let calls = json!([{"type": "function", "id": text("call_id")?, "function": function}]);
             let extra = [("tool_calls".to_string(), calls)].into_iter().collect();
             Ok(Some(Message { role: "assistant".into(), content: Json::Null, extra, tokens: Vec::new() }))
@@ -181,7 +213,9 @@ fn message(item: &Json, name: String) -> Result<Option<Message>, ApiError> {
                 Json::Array(parts) => text_of(parts, &fields.name("output"))?,
                 _ => return Err(fields.wrong("output", "a string or a list of parts")),
             };
-            Ok(Some(Message::new("tool", output)))
+            let mut result = Message::new("tool", output);
+            result.extra.extend(fields.str("call_id")?.map(|id| ("tool_call_id".to_string(), id.into())));
+            Ok(Some(result))
         }
         "reasoning" => Ok(None),
         _ => Err(fields.wrong("type", "`message`, `function_call`, `function_call_output` or `reasoning`")),
@@ -191,16 +225,6 @@ fn message(item: &Json, name: String) -> Result<Option<Message>, ApiError> {
 /// The status of a response whose text has ended.
 pub fn status(choice: &Choice) -> &'static str {
     if parts::finish_reason(choice) == Some("length") { "incomplete" } else { "completed" }
-}
-
-/// The message that a text is.
-pub fn output_message(id: &str, status: &str, content: Json) -> Json {
-    json!({"id": id, "type": "message", "role": "assistant", "status": status, "content": content})
-}
-
-/// The part of a message that has its text.
-pub fn output_text(text: &str, logprobs: Json) -> Json {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs})
 }
 
 /// The probabilities of a text's tokens, if they are asked for.

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use quipu_runtime::chat::answer::Delta;
 use serde_json::{Value as Json, json};
 
-use super::parts;
-use super::responses::{ResponseBody, logprobs, output_message, output_text, status};
+use super::items::{begun, content, item, items, parts, prefix, probabilities};
+use super::parts::token_logprobs;
+use super::responses::{ResponseBody, status};
 use crate::answer::{Answer, News};
 use crate::engine::Heard;
 use crate::error::ApiError;
 use crate::model::Model;
 use crate::random;
+use crate::said::{Change, Part};
 use crate::stream::{EVENTS, Writer, comment, named_event};
 
 /// Writes the stream.
@@ -20,7 +23,8 @@ pub struct ResponseStream {
     answer: Answer,
     /// The number of the next event.
     number: u64,
-    message: String,
+    /// The items' ids; all but the last have ended.
+    ids: Vec<String>,
     /// The probabilities of tokens whose text is still held back.
     held: Vec<Json>,
 }
@@ -28,7 +32,7 @@ pub struct ResponseStream {
 impl ResponseStream {
     /// For this request.
     pub fn new(model: Arc<Model>, body: ResponseBody, answer: Answer) -> ResponseStream {
-        ResponseStream { model, body, answer, number: 0, message: random::id("msg_"), held: Vec::new() }
+        ResponseStream { model, body, answer, number: 0, ids: Vec::new(), held: Vec::new() }
     }
 
     fn write(&mut self, kind: &str, mut data: Json, out: &mut String) {
@@ -39,19 +43,87 @@ impl ResponseStream {
         named_event(&kind, &data, out);
     }
 
-    fn text(&mut self, delta: &str, out: &mut String) {
-        if delta.is_empty() {
-            return;
+    /// Writes what is new of the parts, each of which is an item.
+    fn changes(&mut self, out: &mut String) {
+        for Change { part, delta } in self.answer.changes(0) {
+            if self.ids.len() <= part {
+                self.close("completed", out);
+                self.open(out);
+            }
+            let (kind, text) = match delta {
+                Delta::Content(text) => ("output_text.delta", text),
+                Delta::Reasoning(text) => ("reasoning_text.delta", text),
+                Delta::Arguments(text) => ("function_call_arguments.delta", text),
+                Delta::Begin { .. } | Delta::End { .. } => continue,
+            };
+            let mut data = self.place();
+            data["delta"] = text.into();
+            if kind == "output_text.delta" {
+                data["logprobs"] = std::mem::take(&mut self.held).into();
+            }
+            self.write(kind, data, out);
         }
-        let mut data = self.place();
-        data["delta"] = delta.into();
-        data["logprobs"] = std::mem::take(&mut self.held).into();
-        self.write("output_text.delta", data, out);
     }
 
-    /// Where the text stands in the response.
+    /// The part whose item is open, the last one.
+    fn part(&self) -> Part {
+        parts(&self.answer.choices[0])[self.ids.len() - 1].clone()
+    }
+
+    /// Where the last item stands in the response, and the text in it.
     fn place(&self) -> Json {
-        json!({"item_id": self.message, "output_index": 0, "content_index": 0})
+        let number = self.ids.len() - 1;
+        let mut place = json!({"item_id": self.ids[number], "output_index": number});
+        if self.answer.choices[0].said.parts.get(number).is_none_or(|part| !matches!(part, Part::Call(_))) {
+            place["content_index"] = 0.into();
+        }
+        place
+    }
+
+    /// Begins the next item.
+    fn open(&mut self, out: &mut String) {
+        let parts = parts(&self.answer.choices[0]);
+        let part = &parts[self.ids.len()];
+        self.ids.push(random::id(prefix(part)));
+        let item = begun(part, &self.ids[self.ids.len() - 1]);
+        self.write("output_item.added", json!({"output_index": self.ids.len() - 1, "item": item}), out);
+        let empty = match part {
+            Part::Text(_) => Part::Text(String::new()),
+            Part::Thought(_) => Part::Thought(String::new()),
+            Part::Call(_) => return,
+        };
+        let mut data = self.place();
+        data["part"] = content(&empty, json!([]));
+        self.write("content_part.added", data, out);
+    }
+
+    /// Ends the last item, if there is one.
+    fn close(&mut self, status: &str, out: &mut String) {
+        let Some(id) = self.ids.last().cloned() else { return };
+        let (part, place) = (self.part(), self.place());
+        let logprobs = probabilities(&self.model, &self.answer.choices[0]);
+        let mut data = place.clone();
+        match &part {
+            Part::Text(text) => {
+                (data["text"], data["logprobs"]) = (text.as_str().into(), logprobs.clone());
+                self.write("output_text.done", data, out);
+            }
+            Part::Thought(text) => {
+                data["text"] = text.as_str().into();
+                self.write("reasoning_text.done", data, out);
+            }
+            Part::Call(call) => {
+                (data["name"], data["arguments"]) = (call.name.as_str().into(), call.arguments.as_str().into());
+                self.write("function_call_arguments.done", data, out);
+            }
+        }
+        if !matches!(part, Part::Call(_)) {
+            let mut data = place;
+            data["part"] = content(&part, logprobs.clone());
+            self.write("content_part.done", data, out);
+        }
+        let item = item(&part, &id, status, logprobs);
+        self.write("output_item.done", json!({"output_index": self.ids.len() - 1, "item": item}), out);
     }
 }
 
@@ -64,24 +136,16 @@ impl Writer for ResponseStream {
         let response = self.body.response(&self.model, "in_progress", json!([]), None);
         self.write("created", json!({"response": response}), out);
         self.write("in_progress", json!({"response": response}), out);
-        let item = output_message(&self.message, "in_progress", json!([]));
-        self.write("output_item.added", json!({"output_index": 0, "item": item}), out);
-        let mut data = self.place();
-        data["part"] = output_text("", json!([]));
-        self.write("content_part.added", data, out);
     }
 
     fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
         match self.answer.hear(text, heard)? {
-            News::Nothing | News::Progress { .. } => {}
-            News::Token(token) => {
-                if token.logprob.is_some() {
-                    self.held.push(parts::token_logprobs(&self.model.tokenizer, &token));
-                }
-                self.text(&token.text, out);
+            News::Token(token) if token.logprob.is_some() => {
+                self.held.push(token_logprobs(&self.model.tokenizer, &token));
             }
-            News::End(last) => self.text(&last, out),
+            _ => {}
         }
+        self.changes(out);
         Ok(())
     }
 
@@ -89,19 +153,13 @@ impl Writer for ResponseStream {
         if let Err(error) = self.answer.check_ended() {
             return self.fail(&error, out);
         }
-        let choice = &self.answer.choices[0];
-        let (status, text) = (status(choice), choice.text.clone());
-        let logprobs = logprobs(&self.model, choice);
-        let part = output_text(&text, logprobs.clone());
-        let item = output_message(&self.message, status, json!([part]));
-        let response = self.body.response(&self.model, status, json!([item]), Some(self.answer.usage()));
-        let mut data = self.place();
-        (data["text"], data["logprobs"]) = (text.into(), logprobs);
-        self.write("output_text.done", data, out);
-        let mut data = self.place();
-        data["part"] = part;
-        self.write("content_part.done", data, out);
-        self.write("output_item.done", json!({"output_index": 0, "item": item}), out);
+        if self.ids.is_empty() {
+            self.open(out);
+        }
+        let status = status(&self.answer.choices[0]);
+        self.close(status, out);
+        let items = items(&self.model, &self.answer.choices[0], &self.ids);
+        let response = self.body.response(&self.model, status, items.into(), Some(self.answer.usage()));
         self.write(status, json!({"response": response}), out);
     }
 

@@ -51,25 +51,6 @@ pub fn check(fields: &Fields<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Refuses tools that the model could be asked to call: calls are not read from its answers yet.
-///
-/// # Errors
-/// 400 with the name of the field.
-pub fn check_tools(fields: &Fields<'_>) -> Result<(), ApiError> {
-    for (list, choice) in [("tools", "tool_choice"), ("functions", "function_call")] {
-        let tools = fields.array(list, 256)?.unwrap_or_default();
-        let none = fields.get(choice).is_some_and(|choice| choice == "none");
-        if !tools.is_empty() && !none {
-            return Err(refused(
-                fields,
-                list,
-                &format!("are not supported; set `{choice}` to `none` or leave them out"),
-            ));
-        }
-    }
-    Ok(())
-}
-
 fn refused(fields: &Fields<'_>, name: &str, why: &str) -> ApiError {
     ApiError::field(fields.name(name), why)
 }

@@ -1,0 +1,131 @@
+//! A conversation that an answer is asked for, in whichever dialect it came.
+
+use std::sync::Arc;
+
+use quipu_runtime::chat::answer::{AnswerReader, CONTROL, ReadOptions, Tool};
+use quipu_runtime::chat::{Message, RenderOptions, history};
+use quipu_runtime::generate::GenerateOptions;
+use serde_json::Value as Json;
+
+use crate::error::ApiError;
+use crate::model::Model;
+
+/// Tokens at the end of a prompt in which a template may have opened the thoughts.
+const LAST_TOKENS: usize = 8;
+
+/// What was said, and what the model may do with it.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// What was said.
+    pub messages: Vec<Message>,
+    /// What the template sees besides; tools are added to it.
+    pub render: RenderOptions,
+    /// Whether the answer goes on from what the assistant has said last.
+    pub continue_last: bool,
+    /// The tools that may be called.
+    pub tools: Tools,
+    /// Whether thoughts are told apart.
+    pub thinking: bool,
+}
+
+/// The tools that may be called.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// They.
+    pub list: Arc<[Tool]>,
+    /// Whether there may be several calls.
+    pub parallel: bool,
+}
+
+impl Default for Tools {
+    fn default() -> Tools {
+        Tools { list: Arc::new([]), parallel: true }
+    }
+}
+
+impl Conversation {
+    /// These messages, answered by the assistant.
+    pub fn new(messages: Vec<Message>) -> Conversation {
+        let render = RenderOptions::default().add_generation_prompt(true);
+        Conversation { messages, render, continue_last: true, tools: Tools::default(), thinking: true }
+    }
+
+    /// The same with these tools.
+    pub fn tools(self, tools: Tools) -> Conversation {
+        Conversation { tools, ..self }
+    }
+
+    /// Tells templates that ask for it whether to have the model think (Qwen3's, SmolLM3's), unless it is said already.
+    pub fn think(&mut self, think: bool) {
+        self.render.variables.entry("enable_thinking").or_insert(think.into());
+    }
+
+    /// The conversation as the model's template can render it, and what it sees besides.
+    ///
+    /// # Errors
+    /// When there is no template.
+    pub fn rendered(&self, model: &Model) -> Result<(Vec<Message>, RenderOptions), ApiError> {
+        let tools = &self.tools.list;
+        let has_calls =
+            self.messages.iter().any(|message| message.role == "tool" || message.extra.contains_key("tool_calls"));
+        let mut render = self.render.clone();
+        if (has_calls || !tools.is_empty()) && !model.template()?.source().contains("tools") {
+            return Ok((history::in_words(&self.messages, tools), render));
+        }
+        if !tools.is_empty() {
+            render.tools = Some(tools.iter().map(Tool::to_json).collect());
+        }
+        Ok((self.messages.clone(), render))
+    }
+
+    /// The tokens of the prompt.
+    ///
+    /// # Errors
+    /// When the template refuses, or there is no room.
+    pub fn prompt(&self, model: &Model) -> Result<Vec<u32>, ApiError> {
+        let (messages, render) = self.rendered(model)?;
+        model.conversation(&messages, &render, self.continue_last).or_else(|error| {
+            let split = history::one_call_each(&messages).ok_or(error)?;
+            model.conversation(&split, &render, self.continue_last)
+        })
+    }
+
+    /// The prompt as text.
+    ///
+    /// # Errors
+    /// When the template refuses.
+    pub fn text(&self, model: &Model) -> Result<String, ApiError> {
+        let (messages, render) = self.rendered(model)?;
+        let template = model.template()?;
+        Ok(template.render(&messages, &render).or_else(|error| {
+            let split = history::one_call_each(&messages).ok_or(error)?;
+            template.render(&split, &render)
+        })?)
+    }
+
+    /// Who reads the answer to `prompt`.
+    pub fn reader(&self, model: &Model, prompt: &[u32]) -> AnswerReader {
+        let Tools { list, parallel } = self.tools.clone();
+        let options = ReadOptions { tools: list, parallel, thinking: self.thinking };
+        let end = &prompt[prompt.len().saturating_sub(LAST_TOKENS)..];
+        AnswerReader::new(options, &model.tokenizer.decode(end, true))
+    }
+
+    /// Has the marks spelled out that the reader looks for.
+    pub fn spell(model: &Model, options: &mut GenerateOptions) {
+        let control = CONTROL.iter().filter_map(|mark| model.tokenizer.id(mark));
+        options.spelled = control.filter(|&id| model.tokenizer.is_control(id)).collect();
+    }
+}
+
+/// The names that two tools have.
+pub fn doubled(tools: &[Tool]) -> Option<&str> {
+    let names = tools.iter().map(|tool| tool.name.as_str()).enumerate();
+    names.clone().find(|(i, name)| names.clone().any(|(j, other)| i > &j && *name == other)).map(|(_, name)| name)
+}
+
+/// Arguments as the object that templates print, and not as the text that clients send.
+pub fn arguments(arguments: &Json) -> Json {
+    let object = arguments.as_str().and_then(|text| serde_json::from_str(text).ok()).filter(Json::is_object);
+    object.unwrap_or_else(|| arguments.clone())
+}

@@ -1,0 +1,94 @@
+//! The tools that a request declares, in the forms of chat completions, of their older functions, and of responses.
+
+use quipu_runtime::chat::answer::Tool;
+use serde_json::Value as Json;
+
+use crate::conversation::{Tools, doubled};
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::options::Limits;
+
+/// Bytes of a name.
+const LONGEST_NAME: usize = 128;
+
+/// Reads `tools`, `tool_choice` and `parallel_tool_calls`, or `functions` and `function_call`. Tools of other kinds than
+/// functions are left out: clients offer what their makers' own servers can do.
+///
+/// # Errors
+/// 400 with the name of the field.
+pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<Tools, ApiError> {
+    let mut list = Vec::new();
+    for (i, tool) in fields.array("tools", limits.tools)?.unwrap_or_default().iter().enumerate() {
+        let tool = Fields::of(tool, format!("tools[{i}]"))?;
+        if tool.str("type")?.unwrap_or("function") == "function" {
+            // Responses have it flat.
+            list.push(function(&tool.object("function")?.unwrap_or(tool), "parameters")?);
+        }
+    }
+    for (i, function_) in fields.array("functions", limits.tools)?.unwrap_or_default().iter().enumerate() {
+        list.push(function(&Fields::of(function_, format!("functions[{i}]"))?, "parameters")?);
+    }
+    let choice = if fields.get("tool_choice").is_some() { "tool_choice" } else { "function_call" };
+    let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
+    let choice = match fields.get(choice) {
+        None => Choice::Auto,
+        Some(Json::String(word)) => match word.as_str() {
+            "none" => Choice::None,
+            "auto" => Choice::Auto,
+            "required" => Choice::Forced,
+            _ => return Err(fields.wrong(choice, "`none`, `auto`, `required` or a function")),
+        },
+        Some(_) => Choice::Forced,
+    };
+    chosen(list, choice, parallel, fields)
+}
+
+/// What a request says of whether tools are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The model does not even know of them.
+    None,
+    /// The model decides.
+    Auto,
+    /// One is called in any case.
+    Forced,
+}
+
+/// The tools, as the request has chosen. A call that is demanded is refused, since nothing stands behind it yet: the
+/// model might answer without one.
+///
+/// # Errors
+/// 400 with the name of the field.
+pub fn chosen(list: Vec<Tool>, choice: Choice, parallel: bool, fields: &Fields<'_>) -> Result<Tools, ApiError> {
+    if let Some(name) = doubled(&list) {
+        return Err(ApiError::field(fields.name("tools"), format!("has two tools called `{name}`")));
+    }
+    match choice {
+        Choice::None => Ok(Tools::default()),
+        Choice::Auto => Ok(Tools { list: list.into(), parallel }),
+        Choice::Forced => {
+            let message = "is not supported but for `none` and `auto`; the answer might not keep to it";
+            Err(ApiError::field(fields.name("tool_choice"), message))
+        }
+    }
+}
+
+/// A function, whose arguments' schema is the field `schema`.
+///
+/// # Errors
+/// 400 with the name of the field.
+pub fn function(fields: &Fields<'_>, schema: &str) -> Result<Tool, ApiError> {
+    let name = fields.str("name")?.ok_or_else(|| fields.missing("name"))?;
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
+        let message = format!("must be letters, digits, `_`, `-` and `.`, at most {LONGEST_NAME} bytes");
+        return Err(ApiError::field(fields.name("name"), message));
+    }
+    let parameters = fields.object(schema)?.map_or(Json::Null, |schema| schema.map().clone().into());
+    Ok(Tool {
+        name: name.into(),
+        description: fields.str("description")?.map(str::to_string),
+        parameters,
+        strict: fields.bool("strict")?.unwrap_or(false),
+    })
+}
