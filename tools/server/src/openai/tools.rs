@@ -17,17 +17,6 @@ const LONGEST_NAME: usize = 128;
 /// # Errors
 /// 400 with the name of the field.
 pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<Tools, ApiError> {
-    let mut list = Vec::new();
-    for (i, tool) in fields.array("tools", limits.tools)?.unwrap_or_default().iter().enumerate() {
-        let tool = Fields::of(tool, format!("tools[{i}]"))?;
-        if tool.str("type")?.unwrap_or("function") == "function" {
-            // Responses have it flat.
-            list.push(function(&tool.object("function")?.unwrap_or(tool), "parameters")?);
-        }
-    }
-    for (i, function_) in fields.array("functions", limits.tools)?.unwrap_or_default().iter().enumerate() {
-        list.push(function(&Fields::of(function_, format!("functions[{i}]"))?, "parameters")?);
-    }
     let choice = if fields.get("tool_choice").is_some() { "tool_choice" } else { "function_call" };
     let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
     let choice = match fields.get(choice) {
@@ -40,6 +29,21 @@ pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<Tools, ApiError> {
         },
         Some(_) => Choice::Forced,
     };
+    // Of tools that are not to be called nothing need be known.
+    if choice == Choice::None {
+        return Ok(Tools::default());
+    }
+    let mut list = Vec::new();
+    for (i, tool) in fields.array("tools", limits.tools)?.unwrap_or_default().iter().enumerate() {
+        let tool = Fields::of(tool, format!("tools[{i}]"))?;
+        if tool.str("type")?.unwrap_or("function") == "function" {
+            // Responses have it flat.
+            list.push(function(&tool.object("function")?.unwrap_or(tool), "parameters")?);
+        }
+    }
+    for (i, function_) in fields.array("functions", limits.tools)?.unwrap_or_default().iter().enumerate() {
+        list.push(function(&Fields::of(function_, format!("functions[{i}]"))?, "parameters")?);
+    }
     chosen(list, choice, parallel, fields)
 }
 

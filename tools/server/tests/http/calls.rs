@@ -60,6 +60,8 @@ fn stream(endpoint: Endpoint, body: &Json, text: &str, stop: StopReason) -> Vec<
 }
 
 const WEATHER: &str = "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Lima\", \"days\": \"3\"}}";
+/// Where it breaks off, after `Li`.
+const CUT: usize = 50;
 const ARGUMENTS: &str = "{\"city\":\"Lima\",\"days\":3}";
 
 /// Thoughts, text, and two calls.
@@ -116,10 +118,10 @@ fn openai() {
     // Nothing but a call: there is no text. And what broke off says so.
     let choice = whole(chat, &body(), WEATHER, StopReason::End)["choices"][0].clone();
     assert!(choice["message"].as_object().unwrap().contains_key("content") && choice["message"]["content"].is_null());
-    let choice = whole(chat, &body(), &WEATHER[..50], StopReason::Limit)["choices"][0].clone();
+    let choice = whole(chat, &body(), &WEATHER[..CUT], StopReason::Limit)["choices"][0].clone();
     assert_eq!(
         (&choice["finish_reason"], &choice["message"]["tool_calls"][0]["function"]["arguments"]),
-        (&json!("length"), &json!("{\"city\":\"L"))
+        (&json!("length"), &json!("{\"city\":\"Li"))
     );
     // Not declared, or none to be called: it is text.
     for (name, value) in [("tools", json!(null)), ("tool_choice", json!("none"))] {
@@ -202,8 +204,8 @@ fn anthropic() {
 
     // Without a block there is an empty one, and a call that broke off is text.
     assert_eq!(whole(messages, &body, "", StopReason::End)["content"], json!([{"type": "text", "text": ""}]));
-    let cut = whole(messages, &body, &WEATHER[..50], StopReason::Limit);
-    assert_eq!(cut["content"], json!([{"type": "text", "text": "get_weather{\"city\":\"L"}]));
+    let cut = whole(messages, &body, &WEATHER[..CUT], StopReason::Limit);
+    assert_eq!(cut["content"], json!([{"type": "text", "text": "get_weather{\"city\":\"Li"}]));
     assert_eq!(cut["stop_reason"], "max_tokens");
 }
 
