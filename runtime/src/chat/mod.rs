@@ -3,8 +3,9 @@
 //! [`ChatTemplate`] is a Jinja program that came with the model. It is rendered as Hugging Face's `apply_chat_template`
 //! renders it, by an interpreter of our own (`jinja`); `tests/chat.rs` and `tests/jinja.rs` compare the two. What comes
 //! of a message is marked on its way through the template, so that it cannot become a control token (`prompt.rs`).
-//! [`answer`] reads what a model has written: thoughts, text, calls of tools. [`history`] fits calls into templates that
-//! have no place for them. [`Conversation`] holds what was said, forgets the oldest turns when the context is full, and reads nothing twice.
+//! [`answer`] reads what a model has written: thoughts, text, calls of tools. [`history`] fits calls into templates
+//! that have no place for them. [`Conversation`] holds what was said, forgets the oldest turns when the context is
+//! full, and reads nothing twice.
 //!
 //! ```
 //! use quipu_runtime::chat::{ChatTemplate, Message, RenderOptions};

@@ -13,8 +13,8 @@ pub struct GenerateOptions {
     pub stops: Vec<String>,
     /// Tokens that end the text, besides those that the model ends texts with.
     pub stop_tokens: Vec<u32>,
-    /// Never to draw a token that the model ends texts with, so that the text goes on to its limit. It counts as a bias of −∞
-    /// in [`SamplerOptions::logit_bias`].
+    /// Never to draw a token that the model ends texts with, so that the text goes on to its limit. It counts as a bias
+    /// of −∞ in [`SamplerOptions::logit_bias`].
     pub ignore_end: bool,
     /// Control tokens that are spelled out in the text, for whoever reads it to see them: `<|python_tag|>`. The others
     /// put nothing into it.

@@ -8,7 +8,8 @@
 //! - [`options`]: how a server behaves, and every limit. [`keys`]: API keys. [`error`]: what clients are told.
 //! - [`fields`]: how bodies are read: null is absent, unknown is ignored, wrong is refused by name.
 //! - `page`: the web page, whose files lie in `src/page`.
-//! - [`conversation`]: what a model is asked for in a chat; [`said`]: its answer in parts: text, thoughts, calls of tools.
+//! - [`conversation`]: what a model is asked for in a chat; [`said`]: its answer in parts: text, thoughts, calls of
+//!   tools.
 //! - [`model`], [`context`]: what requests may look at. [`counters`]: what a model has done.
 //!
 //! ```no_run

@@ -11,8 +11,8 @@ use crate::options::Limits;
 /// Bytes of a name.
 const LONGEST_NAME: usize = 128;
 
-/// Reads `tools`, `tool_choice` and `parallel_tool_calls`, or `functions` and `function_call`. Tools of other kinds than
-/// functions are left out: clients offer what their makers' own servers can do.
+/// Reads `tools`, `tool_choice` and `parallel_tool_calls`, or `functions` and `function_call`. Tools of other kinds
+/// than functions are left out: clients offer what their makers' own servers can do.
 ///
 /// # Errors
 /// 400 with the name of the field.
