@@ -232,7 +232,8 @@ impl Engine {
         self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::InOrder(logits)), None))
     }
 
-    /// As [`Engine::forward`], but the workers call `logits`: for several tokens at once, in any order.
+    /// As [`Engine::forward`], but the workers call `logits`: for several sequences at once, in any order; for the tokens of
+    /// one sequence in theirs, if the batch has them side by side.
     ///
     /// # Errors
     /// See [`EngineError`]; then no sequence has changed.
@@ -243,7 +244,7 @@ impl Engine {
         logits: &(dyn Fn(usize, &[f32]) + Sync),
     ) -> Result<(), EngineError> {
         self.check(batch, sequences)?;
-        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::SideBySide(logits)), None))
+        self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::BySequence(logits)), None))
     }
 
     /// As [`Engine::forward`], and shows `observer` the inputs of all matrices; those of the output matrix only for the

@@ -32,5 +32,5 @@ pub use error::GenerateError;
 pub use generation::{Checkpoint, Generation, Token};
 pub use options::{GenerateOptions, StopReason};
 pub use prompt::{one_bos, prompt_tokens};
-pub use request::{Event, Failed, Finished, Request, RequestId, Timing};
-pub use scheduler::{Scheduler, SchedulerOptions, Stats};
+pub use request::{Drafted, Event, Failed, Finished, Request, RequestId, Timing};
+pub use scheduler::{Draft, Scheduler, SchedulerOptions, Stats};

@@ -59,6 +59,15 @@ pub struct Timing {
     pub time: Duration,
 }
 
+/// Tokens of a text that were guessed and read ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drafted {
+    /// All of them.
+    pub tokens: usize,
+    /// Those that were right: each has saved a step.
+    pub accepted: usize,
+}
+
 /// What has happened to a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -107,6 +116,8 @@ pub struct Finished {
     pub decode: Timing,
     /// What was read once more, since its pages had been taken for others meanwhile.
     pub recomputed: Timing,
+    /// Tokens that were guessed and read ahead: those that were right are in `decode`, too.
+    pub drafted: Drafted,
     /// What was read, for a later request that goes on from here.
     pub sequence: Sequence,
 }

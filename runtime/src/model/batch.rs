@@ -90,4 +90,6 @@ pub(crate) enum Logits<'a> {
     InOrder(&'a mut dyn FnMut(usize, &[f32])),
     /// Called by the workers, for several tokens at once.
     SideBySide(&'a (dyn Fn(usize, &[f32]) + Sync)),
+    /// Called by the workers, for several sequences at once, but for the tokens of one of them in order.
+    BySequence(&'a (dyn Fn(usize, &[f32]) + Sync)),
 }

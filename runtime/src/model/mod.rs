@@ -169,6 +169,7 @@ impl<W: LayerSource> Model<W> {
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
             let row = |r: usize| &out[r * width..][..head.matrix.rows()];
             let is_good = |r: usize| kernels.within(row(r), f32::INFINITY);
+            let in_order = matches!(logits, Logits::BySequence(_));
             match logits {
                 Logits::InOrder(see) => {
                     for (r, &i) in wanted.iter().enumerate() {
@@ -179,11 +180,19 @@ impl<W: LayerSource> Model<W> {
                         see(i, row(r));
                     }
                 }
-                Logits::SideBySide(see) => {
+                Logits::SideBySide(see) | Logits::BySequence(see) => {
                     let look = |r: usize| if is_good(r) { see(wanted[r], row(r)) } else { noticed.add(wanted[r]) };
+                    let sequence = |r: usize| batch[wanted[r]].sequence;
+                    // Who has the first row of a sequence has all of them.
+                    let look_in_order = |first: usize| {
+                        if first == 0 || sequence(first - 1) != sequence(first) {
+                            (first..rows).take_while(|&r| sequence(r) == sequence(first)).for_each(look);
+                        }
+                    };
                     // One row takes less time than waking the others.
                     match rows {
                         1 => look(0),
+                        _ if in_order => team.pool.for_each(team.locals, rows, |_, r| look_in_order(r)),
                         _ => team.pool.for_each(team.locals, rows, |_, r| look(r)),
                     }
                 }

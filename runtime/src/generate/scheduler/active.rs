@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::draft::Drafter;
 use crate::cancel::Cancel;
 use crate::generate::error::GenerateError;
 use crate::generate::generation::{Generation, Token};
@@ -18,9 +19,14 @@ pub(super) struct Active {
     deadline: Option<Instant>,
     /// Tokens of the prompt that did not have to be read; `None` before it was begun.
     pub(super) cached: Option<usize>,
-    /// How many of its tokens the current batch has, and the bytes that were set aside for them.
+    /// How many of its tokens the current batch has, guesses included, and the bytes that were set aside for them.
     pub(super) planned: usize,
     pub(super) promised: u64,
+    /// What comes next is guessed by this, and so many guesses are in the current batch.
+    pub(super) drafter: Drafter,
+    pub(super) guesses: usize,
+    /// The place in the batch of its first token that shows logits.
+    pub(super) first_logits: usize,
     in_prompt: bool,
     prefill: Timing,
     decode: Timing,
@@ -38,8 +44,8 @@ pub(super) struct Active {
 
 pub(super) struct Writing {
     pub(super) generation: Generation,
-    /// What was drawn in the current batch.
-    pub(super) drawn: Option<Result<Option<Token>, SamplerError>>,
+    /// What was drawn in the current batch: a token, and more for guesses that were right.
+    pub(super) drawn: Vec<Result<Option<Token>, SamplerError>>,
 }
 
 impl Active {
@@ -51,7 +57,7 @@ impl Active {
         came: u64,
     ) -> Active {
         let (prefill, decode, recomputed) = Default::default();
-        let writing = Mutex::new(Writing { generation, drawn: None });
+        let writing = Mutex::new(Writing { generation, drawn: Vec::new() });
         Active {
             id,
             cancel,
@@ -59,6 +65,9 @@ impl Active {
             cached: None,
             planned: 0,
             promised: 0,
+            drafter: Drafter::default(),
+            guesses: 0,
+            first_logits: 0,
             in_prompt: true,
             prefill,
             decode,
@@ -85,12 +94,19 @@ impl Active {
         self.writing.is_poisoned()
     }
 
-    /// Draws its next token by `take`, from a worker's thread.
-    pub(super) fn draw(&self, take: impl FnOnce(&mut Generation) -> Result<Option<Token>, SamplerError>) {
+    /// Draws its next token by `take` from the logits at place `place` of the batch, from a worker's thread; places come in
+    /// their order. Logits after a wrong guess are none of its text.
+    pub(super) fn draw(&self, place: usize, take: impl FnOnce(&mut Generation) -> Result<Option<Token>, SamplerError>) {
         // Never waits: each request is drawn for by one worker.
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        writing.generation.advance(self.planned);
-        writing.drawn = Some(take(&mut writing.generation));
+        let read = match place - self.first_logits {
+            0 => self.planned - self.guesses,
+            guess if writing.was_right(guess, self.drafter.draft()[guess - 1]) => 1,
+            _ => return,
+        };
+        writing.generation.advance(read);
+        let drawn = take(&mut writing.generation);
+        writing.drawn.push(drawn);
     }
 
     /// Why it has to end now, if it has to: `now` is the time, where anybody has a deadline.
@@ -133,18 +149,38 @@ impl Active {
 
     /// Plans nothing.
     pub(super) fn rest(&mut self) {
-        (self.planned, self.promised) = (0, 0);
+        (self.planned, self.promised, self.guesses) = (0, 0, 0);
     }
 
-    /// Counts the current batch, which took `time`, and returns what has happened to this request in it.
-    pub(super) fn after_batch(&mut self, time: Duration) -> Result<Option<Event>, GenerateError> {
-        let n = self.planned;
-        if n == 0 {
-            return Ok(None);
+    /// Guesses up to `most` tokens after the one that it reads next.
+    pub(super) fn guess(&mut self, most: usize, chance: impl FnMut(f64)) {
+        let Active { writing, drafter, .. } = self;
+        let writing = writing.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drafter.guess(writing.generation.tokens(), most, chance);
+    }
+
+    /// Plans to read one guess more.
+    pub(super) fn plan_guess(&mut self) {
+        self.planned += 1;
+        self.guesses += 1;
+    }
+
+    /// Counts the current batch, which took `time`, and returns the tokens written, or how far the prompt was read.
+    /// After them comes the error, if it failed.
+    pub(super) fn after_batch(&mut self, time: Duration) -> (Vec<Event>, Option<GenerateError>) {
+        let mut events = Vec::new();
+        if self.planned == 0 {
+            return (events, None);
         }
-        let drawn = self.writing().drawn.take();
-        if drawn.is_none() {
+        let drawn = std::mem::take(&mut self.writing().drawn);
+        let mut n = self.planned;
+        if drawn.is_empty() {
             self.generation().advance(n);
+        } else {
+            let right = drawn.len() - 1;
+            n = n - self.guesses + right;
+            let ended = self.generation().stop().is_some();
+            self.drafter.learn(self.guesses, right, ended);
         }
         // What was read again is counted apart.
         let read = self.generation().read();
@@ -154,14 +190,20 @@ impl Active {
             timing.tokens += tokens;
             timing.time += time.mul_f64(tokens as f64 / n as f64);
         }
-        if n > 1 {
+        if self.planned > self.guesses + 1 {
             self.own += n as u64;
         }
-        if let Some(drawn) = drawn {
-            return Ok(drawn?.map(Event::Token));
+        for drawn in drawn {
+            match drawn {
+                Ok(token) => events.extend(token.map(Event::Token)),
+                Err(error) => return (events, Some(error.into())),
+            }
         }
         let total = self.generation().prompt_len();
-        Ok((read < total && read > self.redo).then_some(Event::Prefill { read, total }))
+        if read < total && read > self.redo {
+            events.push(Event::Prefill { read, total });
+        }
+        (events, None)
     }
 
     /// Notes that a page of it need not be read. Returns how many tokens that has saved for the first time.
@@ -177,7 +219,8 @@ impl Active {
     pub(super) fn put_back(&mut self) {
         self.redo = self.redo.max(self.generation().read());
         self.generation().rewind();
-        (self.planned, self.promised, self.kept) = (0, 0, 0);
+        self.rest();
+        self.kept = 0;
     }
 
     /// Tokens read again.
@@ -201,9 +244,20 @@ impl Active {
             prefill: self.prefill,
             decode: self.decode,
             recomputed: self.recomputed,
+            drafted: self.drafter.total,
             sequence,
         };
         (self.id, Event::Finished(finished))
+    }
+}
+
+impl Writing {
+    /// Whether the last token drawn is the guess `token`, number `guess`, and the text goes on after it.
+    fn was_right(&self, guess: usize, token: u32) -> bool {
+        self.drawn.len() == guess
+            && matches!(&self.drawn[guess - 1], Ok(Some(drawn)) if drawn.id == token)
+            && self.generation.unread() == [token]
+            && self.generation.wants_logits()
     }
 }
 

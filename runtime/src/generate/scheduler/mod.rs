@@ -1,13 +1,17 @@
 //! Many requests, one engine.
 //!
 //! - `texts`: the requests that are served or wait; `active`: one of them; `pages`: the memory of keys and values.
+//! - `draft`: tokens that are guessed and read ahead.
 //! - `pace`: how much of a prompt fits into a step; `options`, `stats`: what goes in and what can be seen.
 
 mod active;
+mod draft;
 mod options;
 mod pace;
 mod pages;
 mod stats;
+#[cfg(all(test, feature = "demo"))]
+mod tests;
 mod texts;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -23,7 +27,8 @@ use crate::kv::{CacheDirError, PAGE, Sequence, Store};
 use crate::model::BatchToken;
 use crate::sampler::SamplerError;
 use active::{Active, failed};
-pub use options::SchedulerOptions;
+use draft::Costs;
+pub use options::{Draft, SchedulerOptions};
 use pace::Pace;
 pub use stats::Stats;
 use texts::{Restored, Texts};
@@ -38,11 +43,17 @@ use texts::{Restored, Texts};
 /// Where [`SchedulerOptions::kv_memory`] is not enough for all, requests wait; and when texts have grown so that it no
 /// longer is, the youngest is put back and read again later. What was read is kept for later requests as long as
 /// there is room: they share its pages.
+///
+/// What a text may go on with is guessed ([`SchedulerOptions::draft`]) where that is worth it: a step then brings several
+/// tokens of a text.
 pub struct Scheduler {
     engine: Engine,
     options: SchedulerOptions,
     texts: Texts,
     pace: Pace,
+    costs: Costs,
+    /// How likely the guesses for a batch are right, and whose they are.
+    chances: Vec<(f64, usize)>,
     /// The next request's number.
     next: u64,
     batch: Vec<BatchToken>,
@@ -71,6 +82,8 @@ impl Scheduler {
             most: options.piece.min(engine.batch()),
             engine,
             options,
+            costs: Costs::new(),
+            chances: Vec::new(),
             next: 0,
             batch: Vec::new(),
             events: Vec::new(),
@@ -173,7 +186,7 @@ impl Scheduler {
         let started = Instant::now();
         let (running, batch) = (&self.texts.running, &self.batch);
         let draw = |i: usize, logits: &[f32]| {
-            running[batch[i].sequence].draw(|generation| take_logits(generation, logits));
+            running[batch[i].sequence].draw(i, |generation| take_logits(generation, logits));
         };
         let mut sequences: Vec<&mut Sequence> = self.texts.sequences.iter_mut().collect();
         let engine = &mut self.engine;
@@ -280,15 +293,43 @@ impl Scheduler {
                 break;
             }
         }
+        if most == self.most && self.options.draft == Draft::Text {
+            self.guess();
+        }
         for (sequence, request) in self.texts.running.iter_mut().enumerate() {
-            let planned = request.planned;
+            let own = request.planned - request.guesses;
             let generation = request.generation();
             let unread = generation.unread();
             let last = unread.len().checked_sub(1).filter(|_| generation.wants_logits());
-            let tokens = unread[..planned].iter().enumerate();
+            let tokens = unread[..own].iter().enumerate();
             self.batch.extend(tokens.map(|(i, &token)| BatchToken { token, sequence, logits: Some(i) == last }));
+            request.first_logits = self.batch.len().saturating_sub(1);
+            let guesses = &request.drafter.draft()[..request.guesses];
+            self.batch.extend(guesses.iter().map(|&token| BatchToken { token, sequence, logits: true }));
         }
         work
+    }
+
+    /// Adds guesses to a batch of decodes, as many as are worth it. They cost no memory, so nobody gives way to them.
+    fn guess(&mut self) {
+        let Scheduler { engine, texts, chances, .. } = self;
+        chances.clear();
+        for (i, request) in texts.running.iter_mut().enumerate().filter(|(_, r)| r.planned == 1) {
+            // Up to the end of a page.
+            let read = texts.sequences[i].len() + 1;
+            let mut most = (read.next_multiple_of(PAGE) - read).min(engine.context_length() - read);
+            let generation = request.generation();
+            if let Some(left) = generation.left() {
+                most = most.min(left.saturating_sub(1));
+            }
+            if !generation.in_prompt() {
+                request.guess(most, |chance| chances.push((chance, i)));
+            }
+        }
+        chances.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let rows = texts.running.iter().map(|r| r.planned).sum();
+        let worth = self.costs.worth(rows, chances.iter().map(|&(chance, _)| chance));
+        chances[..worth].iter().for_each(|&(_, i)| texts.running[i].plan_guess());
     }
 
     /// How long a step may read pages from the disk beside so many texts.
@@ -305,10 +346,12 @@ impl Scheduler {
         let (mut decodes, mut tokens) = (0, 0);
         for request in &self.texts.running {
             match request.planned {
-                0 => {}
-                1 => decodes += 1,
+                n if n <= request.guesses + 1 => decodes += n,
                 n => tokens += n,
             }
+        }
+        if tokens == 0 {
+            self.costs.observe(decodes, time);
         }
         self.texts.read += tokens as u64;
         self.pace.observe(decodes, tokens, work, time);
@@ -324,8 +367,19 @@ impl Scheduler {
     fn after_error(&mut self, error: EngineError, time: Duration, events: &mut Vec<(RequestId, Event)>) {
         match error {
             EngineError::NotFinite { sequence, .. } => {
-                let id = self.texts.running[sequence].id;
-                self.after_abort(Some((id, error.into())), time, events);
+                let request = &mut self.texts.running[sequence];
+                // A guess may be what the text would never have said: it is read again without.
+                let culprit = if request.guesses > 0 {
+                    request.drafter.off = true;
+                    None
+                } else {
+                    Some((request.id, error.into()))
+                };
+                self.after_abort(culprit, time, events);
+            }
+            EngineError::Memory(_) if self.texts.running.iter().any(|r| r.guesses > 0) => {
+                self.options.draft = Draft::None;
+                self.after_abort(None, time, events);
             }
             EngineError::Memory(_) if self.batch.len() > self.texts.running.len() && self.most > 1 => {
                 // The activations of so many tokens.
@@ -365,7 +419,7 @@ impl Scheduler {
             }
             let sequence = &mut self.texts.sequences[i];
             let writing = self.texts.running[i].writing();
-            if writing.drawn.is_none() {
+            if writing.drawn.is_empty() {
                 sequence.truncate(writing.generation.read());
                 self.texts.running[i].rest();
             } else {
@@ -382,82 +436,34 @@ impl Scheduler {
     fn after_batch(&mut self, time: Duration, events: &mut Vec<(RequestId, Event)>) {
         let mut i = 0;
         while i < self.texts.running.len() {
-            let request = &mut self.texts.running[i];
-            match request.after_batch(time) {
-                Ok(event) => {
-                    let id = request.id;
-                    self.texts.stats.written_tokens += u64::from(matches!(event, Some(Event::Token(_))));
-                    events.extend(event.map(|event| (id, event)));
-                    if request.generation().stop().is_some() {
-                        // It has a reason of its own.
-                        events.push(self.texts.finish(i, StopReason::Cancelled));
-                        continue;
-                    }
-                    let full = self.texts.sequences[i].len() / PAGE;
-                    if full > request.kept {
-                        request.kept = full;
-                        self.texts.pages.keep(&mut self.texts.sequences[i], false);
-                    }
-                    i += 1;
-                }
-                Err(error) => events.push(self.texts.fail(i, error)),
+            let Texts { running, sequences, pages, stats, .. } = &mut self.texts;
+            let (request, sequence) = (&mut running[i], &mut sequences[i]);
+            let (id, before) = (request.id, request.drafter.total);
+            let (happened, error) = request.after_batch(time);
+            stats.drafted_tokens += (request.drafter.total.tokens - before.tokens) as u64;
+            stats.accepted_tokens += (request.drafter.total.accepted - before.accepted) as u64;
+            stats.written_tokens += happened.iter().filter(|event| matches!(event, Event::Token(_))).count() as u64;
+            events.extend(happened.into_iter().map(|event| (id, event)));
+            // Wrong guesses are in it, too.
+            let read = request.generation().read();
+            if read < sequence.len() {
+                sequence.truncate(read);
             }
-        }
-    }
-}
-
-#[cfg(all(test, feature = "demo"))]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-    use crate::engine::LoadOptions;
-    use crate::generate::options::GenerateOptions;
-    use crate::generate::prompt::prompt_tokens;
-
-    /// Three texts side by side. When the second has `panics_at` tokens, drawing its next one panics.
-    fn texts(panics_at: Option<usize>) -> HashMap<RequestId, (Vec<u32>, bool)> {
-        let model = crate::open::open("demo").unwrap();
-        let engine = Engine::load(model, &LoadOptions::default().threads(Some(2)), &|_, _| {}).unwrap();
-        let mut scheduler = Scheduler::new(engine);
-        for text in ["Once upon a time", "The old king of the mountain", "A miller"] {
-            let tokens = prompt_tokens(scheduler.engine().tokenizer(), text, true);
-            scheduler.submit(Request::new(tokens, GenerateOptions::default().max_tokens(12)));
-        }
-        let panics = |generation: &Generation| {
-            let written = generation.tokens().len() - generation.prompt_len();
-            generation.prompt_len() > 5 && Some(written) == panics_at
-        };
-        let mut heard: HashMap<RequestId, (Vec<u32>, bool)> = HashMap::new();
-        while scheduler.is_busy() {
-            let step = AssertUnwindSafe(|| {
-                scheduler.step_with(&|generation, logits| {
-                    assert!(!panics(generation), "a test");
-                    generation.take_logits(logits)
-                })
-            });
-            for (id, event) in catch_unwind(step).unwrap_or_default() {
-                let (tokens, failed) = heard.entry(id).or_default();
-                match event {
-                    Event::Token(token) => tokens.push(token.id),
-                    Event::Failed(Failed { error, .. }) => *failed = error == GenerateError::Panicked,
-                    _ => {}
-                }
+            if let Some(error) = error {
+                events.push(self.texts.fail(i, error));
+                continue;
             }
-        }
-        heard
-    }
-
-    /// A panic while one text is drawn takes nothing from the others.
-    #[test]
-    fn a_panic_ends_one_text_and_loses_nothing_of_the_others() {
-        let whole = texts(None);
-        for panics_at in [0, 1, 5] {
-            let found = texts(Some(panics_at));
-            assert_eq!(found[&RequestId(0)], whole[&RequestId(0)]);
-            assert_eq!(found[&RequestId(2)], whole[&RequestId(2)]);
-            let (tokens, failed) = &found[&RequestId(1)];
-            assert!(*failed && tokens[..] == whole[&RequestId(1)].0[..panics_at], "{panics_at}: {tokens:?}");
+            if request.generation().stop().is_some() {
+                // It has a reason of its own.
+                events.push(self.texts.finish(i, StopReason::Cancelled));
+                continue;
+            }
+            let full = sequence.len() / PAGE;
+            if full > request.kept {
+                request.kept = full;
+                pages.keep(sequence, false);
+            }
+            i += 1;
         }
     }
 }

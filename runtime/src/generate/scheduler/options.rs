@@ -4,6 +4,31 @@ use std::time::Duration;
 
 use crate::setters::setters;
 
+/// What a text may go on with, so that several of its tokens are read in one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Draft {
+    /// Nothing is guessed.
+    None,
+    /// What followed the last time, where the text has said the same few tokens before: quotations, code, JSON. Only as many
+    /// as are worth it, by what they have been worth in this text and what steps have cost here.
+    #[default]
+    Text,
+}
+
+impl Draft {
+    /// All of them.
+    pub const ALL: [Draft; 2] = [Draft::None, Draft::Text];
+
+    /// Its name, as for an option.
+    pub fn name(self) -> &'static str {
+        match self {
+            Draft::None => "none",
+            Draft::Text => "text",
+        }
+    }
+}
+
 /// How batches are formed, and what memory they may take. No text depends on it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -22,6 +47,8 @@ pub struct SchedulerOptions {
     pub kv_memory: Option<u64>,
     /// Whether what was read is kept for later requests, as far as [`SchedulerOptions::kv_memory`] has room.
     pub prefix_cache: bool,
+    /// What is guessed ahead.
+    pub draft: Draft,
 }
 
 impl Default for SchedulerOptions {
@@ -32,6 +59,7 @@ impl Default for SchedulerOptions {
             sequences: 64,
             kv_memory: None,
             prefix_cache: true,
+            draft: Draft::default(),
         }
     }
 }
@@ -42,4 +70,5 @@ setters!(SchedulerOptions {
     sequences: usize,
     kv_memory: impl Into<Option<u64>>,
     prefix_cache: bool,
+    draft: Draft,
 });

@@ -18,20 +18,20 @@ const ATTENTION_COST: f64 = 4.0;
 
 /// The last few measurements, of which the median counts: a step that the machine held up changes nothing.
 #[derive(Clone, Debug, Default)]
-struct Recent {
+pub(super) struct Recent {
     values: [f64; 7],
     len: usize,
     next: usize,
 }
 
 impl Recent {
-    fn push(&mut self, value: f64) {
+    pub(super) fn push(&mut self, value: f64) {
         self.values[self.next] = value;
         self.next = (self.next + 1) % self.values.len();
         self.len = (self.len + 1).min(self.values.len());
     }
 
-    fn median(&self) -> Option<f64> {
+    pub(super) fn median(&self) -> Option<f64> {
         let mut values = self.values;
         let values = &mut values[..self.len];
         values.sort_by(f64::total_cmp);

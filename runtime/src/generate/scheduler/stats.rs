@@ -28,6 +28,10 @@ pub struct Stats {
     pub restored_tokens: u64,
     /// Tokens written.
     pub written_tokens: u64,
+    /// Guesses that were read ([`SchedulerOptions::draft`](super::SchedulerOptions::draft)).
+    pub drafted_tokens: u64,
+    /// Those of them that were right: each has saved a text a step.
+    pub accepted_tokens: u64,
     /// How often a text was put back, so that others could go on.
     pub preempted: u64,
     /// Tokens that were read again after that.
