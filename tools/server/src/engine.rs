@@ -14,7 +14,7 @@ use std::time::Instant;
 use quipu_runtime::Cancel;
 use quipu_runtime::embedding::EmbedOptions;
 use quipu_runtime::generate::{
-    Event, Finished, GenerateError, NearMiss, Request, RequestId, Scheduler, StopReason, Timing, Token,
+    Drafted, Event, Finished, GenerateError, NearMiss, Request, RequestId, Scheduler, StopReason, Timing, Token,
 };
 use quipu_runtime::tokenizer::Tokenizer;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -65,12 +65,14 @@ pub struct End {
     pub prefill: Timing,
     /// All that came after it.
     pub decode: Timing,
+    /// Tokens that were guessed.
+    pub drafted: Drafted,
 }
 
 impl From<Finished> for End {
     fn from(finished: Finished) -> End {
-        let Finished { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode, .. } = finished;
-        End { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode }
+        let Finished { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode, drafted, .. } = finished;
+        End { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode, drafted }
     }
 }
 

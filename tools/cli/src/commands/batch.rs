@@ -23,7 +23,7 @@ use quipu_server::openai::completions::{self, CompletionBody};
 use quipu_server::options::{Defaults, Limits};
 use serde_json::{Value as Json, json};
 
-use crate::args::{ContextArgs, ModelArgs, SamplingArgs, byte_count};
+use crate::args::{ContextArgs, DraftArgs, ModelArgs, SamplingArgs, byte_count};
 use crate::{interrupt, model, out, talk};
 
 /// Answer a file of requests, one a line, as OpenAI's batches have them
@@ -54,6 +54,8 @@ pub struct Args {
     kv_memory: Option<u64>,
     #[command(flatten)]
     context: ContextArgs,
+    #[command(flatten)]
+    draft: DraftArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
 }
@@ -301,8 +303,11 @@ pub fn run(args: Args) -> Result<()> {
     let (engine, _) = model::load(&args.model, args.context.context)?;
     let about = Model::of(&engine, vec![model::name(&args.model.model)?.to_string()]);
     let kv_memory = args.kv_memory.or_else(|| Memory::here().map(|memory| memory.available / 2));
-    let scheduling =
-        SchedulerOptions::default().sequences(args.parallel).itl_target(Duration::ZERO).kv_memory(kv_memory);
+    let scheduling = SchedulerOptions::default()
+        .draft(args.draft.draft)
+        .sequences(args.parallel)
+        .itl_target(Duration::ZERO)
+        .kv_memory(kv_memory);
     let options = GenerateOptions::new(args.sampling.options())
         .stops(args.sampling.stop.clone())
         .stop_tokens(args.sampling.stop_token.clone())

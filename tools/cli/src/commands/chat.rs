@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use quipu_formats::output::{self, Inputs};
 use quipu_runtime::Engine;
 use quipu_runtime::chat::{ChatTemplate, Conversation, Message};
-use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, StopReason};
+use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, SchedulerOptions, StopReason};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::args::{ContextArgs, Limit, ModelArgs, SamplingArgs, token_limit};
+use crate::args::{ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, token_limit};
 use crate::commands::run::speeds;
 use crate::{hints, interrupt, model, out, talk};
 
@@ -48,6 +48,8 @@ pub struct Args {
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
+    draft: DraftArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
 }
 
@@ -62,7 +64,8 @@ pub fn run(args: Args) -> Result<()> {
         .stop_tokens(args.sampling.stop_token.clone())
         .ignore_end(args.sampling.ignore_eos)
         .max_tokens(args.number);
-    let mut chat = Chat { scheduler: Scheduler::new(engine), conversation, options };
+    let scheduling = SchedulerOptions::default().draft(args.draft.draft);
+    let mut chat = Chat { scheduler: Scheduler::with_options(engine, scheduling), conversation, options };
     let mut input = Input::new()?;
     talk::note(&format!("loaded in {:.2} s; /help for help", load_time.as_secs_f64()));
     while let Some(line) = input.next_turn()? {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 use quipu_runtime::Engine;
 use quipu_runtime::generate::{
-    Event, Finished, GenerateOptions, Request, Scheduler, StopReason, Timing, prompt_tokens,
+    Drafted, Event, Finished, GenerateOptions, Request, Scheduler, SchedulerOptions, StopReason, Timing, prompt_tokens,
 };
 use quipu_runtime::host::memory;
 use serde_json::{Value as Json, json};
 
-use crate::args::{self, ContextArgs, Limit, ModelArgs, SamplingArgs, token_limit};
+use crate::args::{self, ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, token_limit};
 use crate::{interrupt, model, out, talk};
 
 /// Continue a text
@@ -48,6 +48,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    draft: DraftArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
 }
 
@@ -69,7 +71,7 @@ pub fn run(args: Args) -> Result<()> {
     }
 
     let interrupt = interrupt::listen();
-    let mut scheduler = Scheduler::new(engine);
+    let mut scheduler = Scheduler::with_options(engine, SchedulerOptions::default().draft(args.draft.draft));
     let request = Request::new(tokens, options).cancel(interrupt.cancel().clone());
     let (mut text, mut written, mut shown) = (String::new(), Vec::new(), Ok(()));
     let end = scheduler.stream(request, |event| {
@@ -120,7 +122,12 @@ fn describe(stop: StopReason) -> &'static str {
 fn timings(load: Duration, end: &Finished) -> Json {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let timing = |timing: Timing| json!({"tokens": timing.tokens, "ms": ms(timing.time)});
-    json!({"load_ms": ms(load), "prefill": timing(end.prefill), "decode": timing(end.decode)})
+    json!({
+        "load_ms": ms(load),
+        "prefill": timing(end.prefill),
+        "decode": timing(end.decode),
+        "drafted": {"tokens": end.drafted.tokens, "accepted": end.drafted.accepted},
+    })
 }
 
 /// A line about speed, for a person.
@@ -131,5 +138,9 @@ pub fn speeds(engine: &Engine, end: &Finished) -> String {
         format!("{name} {} tokens in {seconds:.2} s ({per_second:.1}/s)", timing.tokens)
     };
     let (prefill, decode) = (rate("prefill", end.prefill), rate("decode", end.decode));
-    format!("{prefill}, {decode}; {} threads, {}", engine.threads(), engine.isa().name())
+    let guesses = match end.drafted {
+        Drafted { tokens: 0, .. } => String::new(),
+        Drafted { tokens, accepted } => format!(", {accepted} of {tokens} guesses right"),
+    };
+    format!("{prefill}, {decode}{guesses}; {} threads, {}", engine.threads(), engine.isa().name())
 }

@@ -15,7 +15,7 @@ use quipu_server::model::Model;
 use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::{Loaded, Server};
 
-use crate::args::{ContextArgs, Limit, ModelArgs, SamplingArgs, byte_count, token_limit};
+use crate::args::{ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, byte_count, token_limit};
 use crate::{interrupt, model, out, talk};
 
 /// Serve a model over HTTP, in OpenAI's dialect and others
@@ -86,6 +86,8 @@ pub struct Args {
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
+    draft: DraftArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
 }
 
@@ -119,6 +121,7 @@ fn load(args: &Args) -> Result<Vec<Loaded>> {
     let scheduling = SchedulerOptions::default()
         .sequences(args.parallel)
         .itl_target(Duration::from_millis(args.itl_target))
+        .draft(args.draft.draft)
         .kv_memory(kv_memory);
     let mut model = Model::of(&engine, names);
     let mut scheduler = Scheduler::with_options(engine, scheduling);

@@ -1,6 +1,6 @@
 //! Parts that several answers have.
 
-use quipu_runtime::generate::{StopReason, Timing, Token};
+use quipu_runtime::generate::{Drafted, StopReason, Timing, Token};
 use quipu_runtime::tokenizer::Tokenizer;
 use serde_json::{Map, Value as Json, json};
 
@@ -32,12 +32,15 @@ pub fn finish_reason(choice: &Choice) -> Option<&'static str> {
 /// llama.cpp's account of time.
 pub fn timings(choices: &[Choice]) -> Json {
     let (mut prompt, mut written, mut cached) = (Timing::default(), Timing::default(), 0);
+    let mut drafted = Drafted::default();
     for end in choices.iter().filter_map(|choice| choice.end.as_ref()) {
         prompt.tokens += end.prefill.tokens;
         prompt.time += end.prefill.time;
         written.tokens += end.decode.tokens;
         written.time += end.decode.time;
         cached += end.cached_tokens;
+        drafted.tokens += end.drafted.tokens;
+        drafted.accepted += end.drafted.accepted;
     }
     let mut timings = Map::new();
     timings.insert("cache_n".into(), cached.into());
@@ -49,6 +52,10 @@ pub fn timings(choices: &[Choice]) -> Json {
         timings.insert(format!("{name}_ms"), json!(ms));
         timings.insert(format!("{name}_per_token_ms"), json!(per_token));
         timings.insert(format!("{name}_per_second"), json!(if per_token == 0.0 { 0.0 } else { 1e3 / per_token }));
+    }
+    if drafted.tokens > 0 {
+        timings.insert("draft_n".into(), drafted.tokens.into());
+        timings.insert("draft_n_accepted".into(), drafted.accepted.into());
     }
     timings.into()
 }
