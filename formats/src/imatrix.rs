@@ -179,6 +179,12 @@ impl Imatrix {
             .or_else(shared)
     }
 
+    /// The first matrix whose sums are too large for f32, if there is one.
+    pub fn overflow(&self) -> Option<&str> {
+        let finite = |s: &Statistics| s.squares.iter().chain(&s.products).all(|sum| sum.is_finite());
+        self.entries.iter().find(|(_, statistics)| !finite(statistics)).map(|(name, _)| name.as_str())
+    }
+
     /// Reads a file.
     ///
     /// # Errors
@@ -236,9 +242,12 @@ impl Imatrix {
             let Some(Some(&[count])) = counts.as_ref().map(|c| c.as_deref()) else {
                 return fault(&info.name, "has no single F32 number in the tensor of its counts");
             };
-            if !(count > 0.0 && count.is_finite()) {
-                // llama.cpp writes matrices that no input ever reached.
+            // llama.cpp writes matrices that no input ever reached.
+            if count == 0.0 {
                 continue;
+            }
+            if !(count > 0.0 && count.is_finite()) {
+                return fault(&info.name, "has no number of inputs in the tensor of its counts");
             }
             if !squares.iter().all(|s| s.is_finite() && *s >= 0.0) {
                 return fault(&info.name, "has numbers that are no sums of squares");

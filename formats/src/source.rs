@@ -146,7 +146,7 @@ impl TensorInfo {
     }
 
     /// The bytes of `rows`, where each row lies by itself.
-    fn bytes_of<'a>(&self, data: &'a [u8], rows: Range<usize>) -> &'a [u8] {
+    pub(crate) fn bytes_of<'a>(&self, data: &'a [u8], rows: Range<usize>) -> &'a [u8] {
         let row_bytes = data.len() / self.rows();
         &data[rows.start * row_bytes..rows.end * row_bytes]
     }

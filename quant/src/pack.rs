@@ -26,7 +26,7 @@
 
 use std::ops::Range;
 
-use crate::blocks::{self, Block, SUB, join_nibbles, split_nibbles, with_block};
+use crate::blocks::{self, Block, SUB, float, join_nibbles, split_nibbles, with_block};
 use crate::types::TensorType;
 
 /// Rows that stand side by side.
@@ -135,11 +135,19 @@ impl PackedLayout {
     /// # Panics
     /// When there is no such group or `packed` is shorter than [`PackedLayout::total_bytes`].
     pub fn group<'a>(&self, packed: &'a [u8], group: usize) -> (&'a [u8], &'a [u8]) {
-        assert!(group < self.groups(), "group {group} of {}", self.groups());
+        self.groups_of(packed, group..group + 1)
+    }
+
+    /// The parts `(quants, scales)` of neighbouring groups in the packed tensor.
+    ///
+    /// # Panics
+    /// When there are no such groups or `packed` is shorter than [`PackedLayout::total_bytes`].
+    pub fn groups_of<'a>(&self, packed: &'a [u8], groups: Range<usize>) -> (&'a [u8], &'a [u8]) {
+        assert!(groups.end <= self.groups(), "groups {groups:?} of {}", self.groups());
         let (quants, scales) = packed[..self.total_bytes].split_at(self.scales_offset);
         (
-            &quants[group * self.group_quant_bytes..][..self.group_quant_bytes],
-            &scales[group * self.group_scale_bytes..][..self.group_scale_bytes],
+            &quants[groups.start * self.group_quant_bytes..groups.end * self.group_quant_bytes],
+            &scales[groups.start * self.group_scale_bytes..groups.end * self.group_scale_bytes],
         )
     }
 
@@ -179,20 +187,11 @@ pub fn pack_group(layout: &PackedLayout, rows: &[u8], quants: &mut [u8], scales:
 /// When the parts are not as long as the layout says.
 pub fn group_is_finite(layout: &PackedLayout, quants: &[u8], scales: &[u8]) -> bool {
     layout.check_group(0, quants.len(), scales.len());
-    fn all_below(bytes: &[u8], exponent: u16) -> bool {
-        // All ones in the exponent are NaN or infinity. Without an early exit this is one pass at full speed.
-        let words = bytes.as_chunks::<2>().0.iter();
-        words.fold(true, |all, &word| all & (u16::from_le_bytes(word) & exponent != exponent))
-    }
     match layout.ty {
-        TensorType::F32 => {
-            quants.as_chunks().0.iter().fold(true, |all, &word| all & f32::from_le_bytes(word).is_finite())
-        }
-        TensorType::F16 => all_below(quants, 0x7c00),
-        TensorType::BF16 => all_below(quants, 0x7f80),
+        ty if ty.is_float() => float::all_finite(ty, quants),
         ty => {
             let halves = GROUP_ROWS * 2 * ty.f16_scales();
-            scales.chunks_exact(scale_bytes(ty)).all(|block| all_below(&block[..halves], 0x7c00))
+            scales.chunks_exact(scale_bytes(ty)).all(|block| float::all_finite(TensorType::F16, &block[..halves]))
         }
     }
 }

@@ -18,7 +18,8 @@
 //!
 //! A tensor that keeps its type keeps its bytes; interleaved rows become plain. One that changes it goes through f32;
 //! from one quantised type to another that loses more than the new type alone would, which is worth a warning. A type
-//! without kernels is packed as the one that runs in its place, without that detour ([`quipu_quant::stored`]).
+//! without kernels is packed as the one that runs in its place, without that detour ([`quipu_quant::stored`]). A weight
+//! that is NaN or infinite ends the conversion, in whatever tensor and whether or not its type changes.
 //!
 //! Everything streams: a few chunks of rows for each thread are in memory at a time, and the pages of the source are
 //! given back as they are used up. The one thing that has to wait is the scales of a packed matrix, which stand behind
@@ -26,6 +27,7 @@
 
 mod llama_cpp;
 pub mod mix;
+mod numbers;
 mod options;
 mod order;
 mod outcome;

@@ -136,7 +136,24 @@ pub enum ConvertError {
         /// Its columns in the importance matrix.
         found: usize,
     },
-    /// A weight that would spoil all weights of its block: NaN, infinite, or beyond what an f16 scale can reach.
+    /// A weight that is NaN or infinite.
+    #[error(
+        "{}: tensor {tensor:?}, row {row}, column {col}: the weight is {value}, not a finite number (a damaged file?)",
+        .path.display()
+    )]
+    NotFinite {
+        /// The source.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The row, from 0.
+        row: usize,
+        /// The element in the row, from 0.
+        col: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// A weight that would spoil all weights of its block: beyond what an f16 scale can reach.
     #[error(
         "{}: tensor {tensor:?}, row {row}, column {col}: the weight is {value}, which {ty} cannot hold (a damaged checkpoint?)",
         .path.display()

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use quipu_quant::blocks;
 use quipu_quant::pack::{GROUP_ROWS, pack_group};
+use quipu_quant::search;
 use quipu_quant::search::Calibration;
-use quipu_quant::{TensorType, search};
 use rayon::prelude::*;
 
+use super::numbers::{Written, check_values, check_written};
 use super::options::Rounding;
 use super::outcome::{ConvertError, ConvertProgress};
 use super::plan::Plan;
@@ -29,22 +30,16 @@ const RELEASE_EVERY: usize = 128;
 struct Job {
     /// The number of the tensor in the output.
     tensor: usize,
-    work: Work,
+    /// Whole groups of 16 but for the tensor's end.
+    rows: Range<usize>,
     last: bool,
-}
-
-enum Work {
-    /// These bytes of the tensor go over as they are.
-    Copy(Range<usize>),
-    /// These rows are converted; whole groups of 16 but for the tensor's end.
-    Rows(Range<usize>),
 }
 
 /// The result of a job.
 struct Output<'a> {
     bytes: Cow<'a, [u8]>,
     /// For a packed matrix: the scales of these rows, which have to wait for the end of the quants.
-    scales: Vec<u8>,
+    scales: Cow<'a, [u8]>,
 }
 
 /// Writes all tensors of the plan to `writer`.
@@ -59,7 +54,7 @@ pub(super) fn write_tensors(
     let total_bytes = plan.tensors.iter().filter_map(TensorInfo::byte_len).map(|b| b as u64).sum();
     let rounder = Rounder { rounding, calibrations: plan.tensors.iter().map(|_| Mutex::default()).collect() };
     let mut sink = Sink { source, plan, writer, progress, scales: Vec::new(), unreleased: 0, bytes: 0, total_bytes };
-    let jobs: Vec<Job> = (0..plan.tensors.len()).flat_map(|tensor| jobs(source, plan, tensor)).collect();
+    let jobs: Vec<Job> = (0..plan.tensors.len()).flat_map(|tensor| jobs(plan, tensor)).collect();
     // One window is computed while the one before is written.
     let mut computed = (&jobs[..0], Vec::new());
     for window in jobs.chunks(2 * rayon::current_num_threads()).chain([&jobs[..0]]) {
@@ -78,38 +73,48 @@ pub(super) fn write_tensors(
     Ok(sink.writer)
 }
 
-fn jobs(source: &dyn Source, plan: &Plan, tensor: usize) -> impl Iterator<Item = Job> {
-    let (to, origin) = (&plan.tensors[tensor], plan.origins[tensor]);
-    let from = &source.tensors()[origin];
-    let copied = to.encoding == from.encoding && !matches!(to.encoding, Encoding::Plain(_));
-    let (end, step) = if copied {
-        (to.byte_len().unwrap_or(0), 4 * CHUNK_WEIGHTS)
-    } else {
-        (to.rows(), (CHUNK_WEIGHTS / to.cols() / GROUP_ROWS * GROUP_ROWS).max(GROUP_ROWS))
-    };
+fn jobs(plan: &Plan, tensor: usize) -> impl Iterator<Item = Job> {
+    let to = &plan.tensors[tensor];
+    let (end, step) = (to.rows(), (CHUNK_WEIGHTS / to.cols() / GROUP_ROWS * GROUP_ROWS).max(GROUP_ROWS));
     (0..end).step_by(step).map(move |start| {
-        let range = start..end.min(start + step);
-        Job { tensor, last: range.end == end, work: if copied { Work::Copy(range) } else { Work::Rows(range) } }
+        let rows = start..end.min(start + step);
+        Job { tensor, last: rows.end == end, rows }
     })
 }
 
 fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job) -> Result<Output<'a>, ConvertError> {
-    let (to, origin) = (&plan.tensors[job.tensor], plan.origins[job.tensor]);
-    let rows = match &job.work {
-        Work::Copy(range) => {
-            let data = source.mapped(origin).expect("what is not plain lies in its file as it is");
-            return Ok(Output { bytes: Cow::Borrowed(&data[range.clone()]), scales: Vec::new() });
-        }
-        Work::Rows(rows) => rows.clone(),
-    };
-    let bytes = if to.ty() == source.tensors()[origin].ty() {
-        source.rows(origin, rows)
+    let (to, origin, rows) = (&plan.tensors[job.tensor], plan.origins[job.tensor], job.rows.clone());
+    let from = &source.tensors()[origin];
+    let copied = to.encoding == from.encoding && !matches!(to.encoding, Encoding::Plain(_));
+    let output = if copied {
+        let data = source.mapped(origin).expect("what is not plain lies in its file as it is");
+        copied_rows(to, data, rows.clone())
     } else {
-        let values = source.values(origin, rows.clone());
-        check_range(source, origin, to.ty(), rows.start, &values)?;
-        Cow::Owned(rounder.round(plan, job.tensor, &values))
+        let bytes = if to.ty() == from.ty() {
+            source.rows(origin, rows.clone())
+        } else {
+            let values = source.values(origin, rows.clone());
+            check_values(source, origin, to.ty(), rows.start, &values)?;
+            Cow::Owned(rounder.round(plan, job.tensor, &values))
+        };
+        if to.encoding.is_packed() { packed_rows(to, &bytes) } else { Output { bytes, scales: Cow::Borrowed(&[]) } }
     };
-    if to.encoding.is_packed() { Ok(packed_rows(to, &bytes)) } else { Ok(Output { bytes, scales: Vec::new() }) }
+    let written = match to.encoding {
+        Encoding::Packed(_) => Written::Packed(&output.bytes, &output.scales),
+        _ => Written::Plain(&output.bytes),
+    };
+    check_written(source, origin, to, rows, written)?;
+    Ok(output)
+}
+
+/// Whole rows, starting with a group, as they lie in their file, whose bytes are `data`.
+fn copied_rows<'a>(info: &TensorInfo, data: &'a [u8], rows: Range<usize>) -> Output<'a> {
+    if !info.encoding.is_packed() {
+        return Output { bytes: Cow::Borrowed(info.bytes_of(data, rows)), scales: Cow::Borrowed(&[]) };
+    }
+    let groups = rows.start / GROUP_ROWS..rows.end.div_ceil(GROUP_ROWS);
+    let (quants, scales) = info.packed_layout().groups_of(data, groups);
+    Output { bytes: Cow::Borrowed(quants), scales: Cow::Borrowed(scales) }
 }
 
 /// Whole rows, starting with a group, as the output of a packed tensor.
@@ -123,7 +128,7 @@ fn packed_rows(info: &TensorInfo, plain: &[u8]) -> Output<'static> {
         let scales = &mut scales[i * layout.group_scale_bytes()..][..layout.group_scale_bytes()];
         pack_group(&layout, rows, quants, scales);
     }
-    Output { bytes: Cow::Owned(quants), scales }
+    Output { bytes: Cow::Owned(quants), scales: Cow::Owned(scales) }
 }
 
 /// From values to blocks.
@@ -163,42 +168,6 @@ impl Rounder {
     }
 }
 
-/// Refuses values that type `ty` cannot hold; they are those of whole rows, the first of them number `first_row`.
-pub(super) fn check_range(
-    source: &dyn Source,
-    origin: usize,
-    ty: TensorType,
-    first_row: usize,
-    values: &[f32],
-) -> Result<(), ConvertError> {
-    let from = &source.tensors()[origin];
-    match out_of_range(ty, values) {
-        None => Ok(()),
-        Some(i) => Err(ConvertError::WeightOutOfRange {
-            path: source.path().to_owned(),
-            tensor: from.name.clone(),
-            row: first_row + i / from.cols(),
-            col: i % from.cols(),
-            value: values[i],
-            ty,
-        }),
-    }
-}
-
-/// The first value that F16, or the f16 scale of a block, could not hold. F32 and BF16 have the range of f32, so
-/// nothing is refused for them; infinities and NaN stay what they are.
-fn out_of_range(ty: TensorType, values: &[f32]) -> Option<usize> {
-    if matches!(ty, TensorType::F32 | TensorType::BF16) {
-        return None;
-    }
-    // From here on f16 rounds to infinity. Scales are no larger than the largest weight. Written so that NaN is found
-    // too.
-    const LIMIT: f32 = 65520.0;
-    let fits = |v: &f32| v.abs() < LIMIT;
-    // Without an early exit the common case is one pass at full speed.
-    if values.iter().fold(true, |all, v| all & fits(v)) { None } else { values.iter().position(|v| !fits(v)) }
-}
-
 /// Takes the outputs of the jobs in order.
 struct Sink<'a> {
     source: &'a dyn Source,
@@ -217,8 +186,8 @@ impl Sink<'_> {
     fn write(&mut self, job: &Job, output: Output) -> Result<(), ConvertError> {
         let to = &self.plan.tensors[job.tensor];
         self.put(&output.bytes)?;
-        self.scales.extend(&output.scales);
-        if job.last && to.encoding.is_packed() && matches!(job.work, Work::Rows(_)) {
+        self.scales.extend_from_slice(&output.scales);
+        if job.last && to.encoding.is_packed() {
             let layout = to.packed_layout();
             let gap = layout.scales_offset() - layout.groups() * layout.group_quant_bytes();
             self.put(&vec![0; gap])?;

@@ -4,11 +4,11 @@
 use quipu_quant::TensorType::{self, *};
 use rayon::prelude::*;
 
+use super::numbers::check_values;
 use super::options::{ConvertOptions, TypeRule};
 use super::outcome::ConvertError;
 use super::plan::{Plan, is_calibrated, is_weight};
 use super::rounded::rounded;
-use super::stream::check_range;
 use crate::imatrix::Statistics;
 use crate::source::{Encoding, Source, TensorInfo};
 
@@ -151,7 +151,7 @@ fn sample(source: &dyn Source, index: usize) -> Result<Vec<Vec<f32>>, ConvertErr
     let group = |i| {
         let start = (2 * i + 1) * groups / (2 * count) * GROUP;
         let values = source.values(index, start..(start + GROUP).min(from.rows()));
-        check_range(source, index, Q8_0, start, &values)?;
+        check_values(source, index, Q8_0, start, &values)?;
         Ok(values)
     };
     (0..count).map(group).collect()

@@ -80,7 +80,17 @@ fn importance_matrices_that_lie_are_refused() {
     assert!(read(&[sums, ("a.weight.counts", &[1, 1], &[0.0])]).is_err(), "nothing counted");
     for bad in [-1.0, f32::NAN, f32::INFINITY] {
         assert!(read(&[("a.weight.in_sum2", &[2, 1], &[1.0, bad]), ("a.weight.counts", &[1, 1], &[5.0])]).is_err());
+        // Passed over as one that no input reached, it would be missing in silence.
+        let other: (&str, &[usize], &[f32]) = ("b.weight.in_sum2", &[2, 1], &[1.0, 2.0]);
+        let counts: (&str, &[usize], &[f32]) = ("a.weight.counts", &[1, 1], &[5.0]);
+        let error = read(&[sums, counts, other, ("b.weight.counts", &[1, 1], &[bad])]).unwrap_err().to_string();
+        assert!(error.contains("b.weight.in_sum2") && error.contains("no number of inputs"), "{error}");
     }
+    let mut huge = Imatrix::new(Vec::new(), 1, 1);
+    huge.entry("a.weight", 2).add(&[1.0, 1e19], 1, 2);
+    assert_eq!(huge.overflow(), None);
+    huge.entry("a.weight", 2).add(&[1.0, 2e19], 1, 2);
+    assert_eq!(huge.overflow(), Some("a.weight"));
     let products = ("a.weight.in_products", &[256, 1][..], &[0.0; 256][..]);
     assert!(read(&[sums, ("a.weight.counts", &[1, 1], &[5.0]), products]).is_err(), "products of one column, not two");
     for bad in [f32::NAN, f32::NEG_INFINITY] {

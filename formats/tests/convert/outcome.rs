@@ -27,30 +27,78 @@ fn a_weight_that_would_spoil_its_block_is_found() {
     for bad in [f32::NAN, f32::NEG_INFINITY, 1e6, 65519.0] {
         let mut values = weights(1, 64 * 3000);
         values[64 * 2500 + 9] = bad;
-        let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let source =
             bench.source_of(&[(infos[0].clone(), bytes(&weights(0, 64 * 8))), (infos[1].clone(), bytes(&values))]);
         std::fs::write(bench.path("out.gguf"), "precious").unwrap();
-        for ty in [F16, Q8_0, Q4_1] {
-            if bad == 65519.0 {
+        for ty in [F16, Q8_0, Q4_1, BF16, F32] {
+            if bad == 65519.0 || (bad.is_finite() && matches!(ty, BF16 | F32)) {
                 bench.convert(&source, TypeRule::To(ty), false, "fits.gguf");
                 std::fs::remove_file(bench.path("fits.gguf")).unwrap();
                 continue;
             }
             match bench.fail(&source, TypeRule::To(ty), &bench.path("out.gguf")) {
                 ConvertError::WeightOutOfRange { tensor, row: 2500, col: 9, value, ty: t, .. } => {
-                    assert_eq!((tensor.as_str(), t, value.to_bits()), ("blk.0.attn_q.weight", ty, bad.to_bits()));
+                    assert_eq!((tensor.as_str(), t, value), ("blk.0.attn_q.weight", ty, 1e6));
+                }
+                ConvertError::NotFinite { tensor, row: 2500, col: 9, value, .. } => {
+                    assert_eq!((tensor.as_str(), value.to_bits()), ("blk.0.attn_q.weight", bad.to_bits()));
                 }
                 error => panic!("{bad} to {ty}: {error}"),
             }
         }
         assert_eq!(std::fs::read(bench.path("out.gguf")).unwrap(), b"precious", "a failed run replaced the output");
         assert_eq!(bench.names(), ["out.gguf", "source.gguf"], "a failed run left something behind");
-        // F32 holds everything.
-        let (file, _) = bench.convert(&source, TypeRule::To(F32), false, "f32.gguf");
-        assert_eq!(data(&file, "blk.0.attn_q.weight"), source.data(1));
-        std::fs::remove_file(bench.path("f32.gguf")).unwrap();
     }
+}
+
+/// Whatever a tensor is for and however it lies in its file: where its bytes go over as they are, they are looked at.
+#[test]
+fn what_is_no_number_is_not_copied() {
+    let bench = Bench::new();
+    let names = ["output_norm.weight", "rope_freqs.weight", "blk.0.attn_q.bias", "blk.0.ffn_norm.scale"];
+    for (i, name) in names.into_iter().enumerate() {
+        let mut values = weights(2, 32);
+        values[20 + i] = [f32::NAN, f32::INFINITY][i % 2];
+        let source = bench.source_of(&[
+            (info("blk.0.attn_q.weight", F32, &[32, 32]), bytes(&weights(0, 32 * 32))),
+            (info(name, F32, &[32]), bytes(&values)),
+        ]);
+        for (rule, packed) in [(TypeRule::Keep, false), (TypeRule::Keep, true), (TypeRule::To(Q8_0), false)] {
+            let options = ConvertOptions::new(rule).packed(packed);
+            match bench.fail_with(&source, &options, &bench.path("out.gguf")) {
+                ConvertError::NotFinite { tensor, row: 0, col, .. } => {
+                    assert_eq!((tensor.as_str(), col), (name, 20 + i))
+                }
+                error => panic!("{name}: {error}"),
+            }
+        }
+    }
+    // Every type with kernels: the last scale of the last row, or the last number of it.
+    for ty in TensorType::ALL {
+        let shape = [256, 40];
+        let mut data = bytes_of(3, ty, shape.iter().product());
+        let block = data.len() - ty.block_bytes();
+        let nan = if ty == BF16 { 0x7fc0_u16 } else { 0x7e00 };
+        match (ty, f16_scales(ty).last()) {
+            (F32, _) => data[block..].copy_from_slice(&f32::NAN.to_le_bytes()),
+            (_, at) => data[block + at.unwrap_or(&0)..][..2].copy_from_slice(&nan.to_le_bytes()),
+        }
+        let name = "blk.0.attn_q.weight";
+        let source = bench.source_of(&[(info(name, ty, &shape), data)]);
+        for packed in [false, true] {
+            let options = ConvertOptions::new(TypeRule::Keep).packed(packed);
+            let error = bench.fail_with(&source, &options, &bench.path("out.gguf"));
+            assert!(
+                matches!(&error, ConvertError::NotFinite { tensor, row: 39, .. } if tensor == name),
+                "{ty}: {error}"
+            );
+        }
+    }
+    assert_eq!(bench.names(), ["source.gguf"], "a failed run left something behind");
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
 /// What was written is opened before it gets its name, in one file or in parts; whoever finds fault with it keeps what

@@ -9,7 +9,7 @@
 mod block;
 mod blocks256;
 mod blocks32;
-mod float;
+pub(crate) mod float;
 mod iq4;
 
 use thiserror::Error;
@@ -128,6 +128,17 @@ pub fn f16_scales(ty: TensorType) -> &'static [usize] {
         B::F16_SCALES
     }
     with_block!(ty, of(), float: &[])
+}
+
+/// Whether all weights of `src`, any number of whole blocks of type `ty`, are numbers: no float is NaN or infinite, and
+/// no f16 scale is.
+pub fn all_finite(ty: TensorType, src: &[u8]) -> bool {
+    if ty.is_float() {
+        return float::all_finite(ty, src);
+    }
+    let scales = f16_scales(ty);
+    let finite = |block: &[u8]| scales.iter().all(|&at| float::all_finite(TensorType::F16, &block[at..at + 2]));
+    src.chunks_exact(ty.block_bytes()).all(finite)
 }
 
 /// Checks that `values` weights are whole blocks, and that these blocks have exactly `bytes` bytes.
