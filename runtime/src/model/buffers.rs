@@ -41,7 +41,7 @@ pub(super) struct Buffers {
 }
 
 /// Bytes that the activations of `tokens` tokens take, but for the logits, which are computed a few at a time.
-pub(crate) fn activation_bytes(c: &Config, tokens: usize) -> u64 {
+pub fn activation_bytes(c: &Config, tokens: usize) -> u64 {
     let padded = |n: usize| n.saturating_add(15) as u64 / 16 * 16;
     let (hidden, feed_forward) = (padded(c.hidden), padded(c.feed_forward));
     let (queries, keys) = (padded(c.heads.saturating_mul(c.head_dim)), padded(c.kv_heads.saturating_mul(c.head_dim)));

@@ -33,6 +33,7 @@ use quipu_kernels::{Kernels, MatMut, padded_rows};
 
 pub(crate) use batch::Logits;
 pub use batch::{BatchToken, EngineError, Observer, Rows};
+pub use buffers::activation_bytes;
 pub(crate) use finite::{NotFinite, broken_weight};
 pub(crate) use layers::{LayerSource, StreamError, Streamed};
 pub(crate) use load::{check, load};
@@ -47,7 +48,6 @@ use crate::kv::Sequence;
 use crate::pool::Pool;
 use block::Block;
 use buffers::Buffers;
-pub(crate) use buffers::activation_bytes;
 use finite::Noticed;
 use rope::Rope;
 use team::{Local, room};

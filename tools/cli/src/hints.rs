@@ -124,9 +124,12 @@ fn measure(error: &MeasureError) -> Option<String> {
         MeasureError::Convert(error) => convert(error)?.into(),
         MeasureError::ShortChunk { .. } => " (-c)".into(),
         MeasureError::ShortText { .. } => "; give a longer text, or smaller chunks where the command has -c".into(),
-        MeasureError::Shortage(_) => "; --no-calibrate takes none of it".into(),
+        MeasureError::Shortage(shortage) if shortage.what.contains("calibration") => {
+            "; --no-calibrate takes none of it".into()
+        }
+        MeasureError::Shortage(shortage) if shortage.what.contains("chunk") => "; smaller chunks (-c) take less".into(),
         MeasureError::NoChunks => " (--chunks 0)".into(),
-        MeasureError::Memory { .. } => "; smaller -d, -p, -n or --sequences take less".into(),
+        MeasureError::Memory { .. } => "; smaller -b, -d, -p, -n or --sequences take less".into(),
         MeasureError::NothingToCalibrate => "; add `--type` or `--tensor`, or leave out `--calibrate`".into(),
         MeasureError::Temporary { .. } => "; TMPDIR may name another place".into(),
         MeasureError::TooFewBits { bits: b, some_types_given, .. }

@@ -70,7 +70,8 @@ pub(crate) struct Calibrated {
 /// weights make good the error of one.
 ///
 /// # Errors
-/// When the text has no whole chunk ([`MeasureError::ShortText`]), or when the engine can't read a chunk.
+/// When the text has no whole chunk ([`MeasureError::ShortText`]), when the engine can't read a chunk, or when the sums
+/// are too large ([`MeasureError::Overflow`]).
 ///
 /// # Examples
 /// ```
@@ -95,7 +96,10 @@ pub fn imatrix(
 ) -> Result<Imatrix, MeasureError> {
     let mut imatrix = on_text(engine, text, options.context, options.chunks, monitor)?.imatrix;
     imatrix.datasets.clone_from(&options.datasets);
-    Ok(imatrix)
+    match imatrix.overflow() {
+        None => Ok(imatrix),
+        Some(tensor) => Err(MeasureError::Overflow { path: engine.source().path().into(), tensor: tensor.into() }),
+    }
 }
 
 /// The inputs of the model's matrices while it reads `text` in chunks of `len` tokens, at most `most` of them.

@@ -179,6 +179,7 @@ impl Reference {
     fn new(base: &Engine, file: &ModelFile, text: &str, options: &CompareOptions) -> Result<Reference, MeasureError> {
         let chunks = Chunks::new(base.tokenizer(), text, options.context, Some(options.chunks))?;
         let (tokenizer, vocabulary) = (base.tokenizer().clone(), base.vocabulary());
+        chunks.check_memory(vocabulary)?;
         let logits = tempfile::tempfile().map_err(|error| temporary(&chunks, vocabulary, error))?;
         Ok(Reference { chunks, path: file.path.clone(), tokenizer, vocabulary, logits })
     }

@@ -8,6 +8,7 @@ use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
 use quipu_runtime::config::Config;
 use quipu_runtime::kv::{KvType, bytes_per_position};
+use quipu_runtime::model::activation_bytes;
 
 /// What some of a model's matrices ask of the machine for one token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Cost {
     pub resident_bytes: u64,
     /// Bytes of keys and values that one position adds, and that every later token reads.
     pub position_bytes: u64,
+    /// Bytes of the activations of each token of a batch.
+    pub token_bytes: u64,
     /// The type of the weights that most multiplications are with.
     pub ty: TensorType,
 }
@@ -65,6 +68,7 @@ impl Cost {
             head,
             resident_bytes,
             position_bytes: bytes_per_position(config, kv_type) as u64,
+            token_bytes: activation_bytes(config, 1),
             ty: most.map_or(TensorType::F32, |(_, ty)| ty),
         }
     }

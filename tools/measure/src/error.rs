@@ -94,14 +94,16 @@ pub enum MeasureError {
     },
     /// Weights and contexts do not fit into the memory that is available.
     #[error(
-        "this takes {} of memory, {} of it for keys and values, and {} are available",
-        gigabytes(*needed), gigabytes(*keys_and_values), gigabytes(*available)
+        "this takes {} of memory, {} of it for keys and values and {} for the tokens of a batch, and {} are available",
+        gigabytes(*needed), gigabytes(*keys_and_values), gigabytes(*batch), gigabytes(*available)
     )]
     Memory {
         /// Bytes of all.
         needed: u64,
         /// Bytes of keys and values.
         keys_and_values: u64,
+        /// Bytes of the activations of the largest batch.
+        batch: u64,
         /// Bytes that are available.
         available: u64,
     },
@@ -118,6 +120,14 @@ pub enum MeasureError {
         path: PathBuf,
         /// The number of the chunk, from 1.
         chunk: usize,
+    },
+    /// The inputs of a matrix are numbers whose squares add up to more than f32 holds.
+    #[error("{path}: the inputs of {tensor} are too large: the sum of their squares is infinite (a damaged file?)")]
+    Overflow {
+        /// The model file.
+        path: PathBuf,
+        /// The matrix.
+        tensor: String,
     },
     /// Predictions over different vocabularies do not compare.
     #[error("{path}: its vocabulary is not that of {base}, so their predictions do not compare")]

@@ -135,6 +135,7 @@ pub fn kl_divergence(
         return Err(MeasureError::OtherVocabulary { path: path(engine), base: path(base) });
     }
     let chunks = Chunks::new(engine.tokenizer(), text, options.context, options.chunks)?;
+    chunks.check_memory(base.vocabulary())?;
     let (mut base_nll, mut divergences, mut number) = (Mean::default(), Divergences::default(), 0);
     let nll = read(engine, &chunks, monitor, |engine, chunk, nll| {
         let expected = predict(base, chunk, &mut base_nll, |_, logits| logits.to_vec())?;

@@ -1,6 +1,7 @@
 //! A model's predictions of a text that is cut into chunks by llama.cpp's method.
 
 use quipu_runtime::Engine;
+use quipu_runtime::host::memory;
 use quipu_runtime::softmax::log_probability;
 use quipu_runtime::tokenizer::Tokenizer;
 
@@ -40,6 +41,12 @@ impl Chunks {
         tokens.truncate(count * len);
         begin_with_bos(tokenizer, &mut tokens, len);
         Ok(Chunks { tokens, len })
+    }
+
+    /// Whether there is memory for all that is predicted in a chunk over a vocabulary of so many tokens.
+    pub(crate) fn check_memory(&self, vocabulary: usize) -> Result<(), MeasureError> {
+        let needed = (self.places() as u64).saturating_mul(vocabulary as u64).saturating_mul(size_of::<f32>() as u64);
+        Ok(memory::check(needed, || format!("what is predicted in a chunk of {} tokens", self.len))?)
     }
 
     /// The chunks.

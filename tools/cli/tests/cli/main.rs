@@ -25,6 +25,8 @@ mod score;
 mod serve;
 #[cfg(unix)]
 mod signals;
+#[cfg(target_os = "linux")]
+mod sizes;
 mod smollm2;
 mod split;
 mod tuning;

@@ -75,8 +75,9 @@ impl BenchOptions {
     /// Positions of the longest sequence.
     ///
     /// # Errors
-    /// When there are more than can be counted, or the keys and values of all sequences at once take more memory than
-    /// is available, beside the weights unless these are `packed`: then they stay in the file.
+    /// When there are more than can be counted, or the keys and values of all sequences at once, with the activations
+    /// of the largest batch, take more memory than is available, beside the weights unless these are `packed`: then
+    /// they stay in the file.
     pub(super) fn context(&self, cost: &Cost, packed: bool) -> Result<usize, MeasureError> {
         let available = Memory::here().map_or(u64::MAX, |memory| memory.available);
         self.context_within(cost, if packed { 0 } else { cost.resident_bytes }, available)
@@ -95,9 +96,11 @@ impl BenchOptions {
         let together = deepest.checked_add(self.decode).and_then(|each| bytes(each, self.most_sequences()));
         let keys_and_values = bytes(context, 1).zip(together).and_then(|(a, b)| a.checked_add(b));
         let Some(keys_and_values) = keys_and_values else { return Err(many) };
-        let needed = weights.saturating_add(keys_and_values);
+        let tokens = self.load.batch.min(longest.max(deepest)).max(self.most_sequences());
+        let batch = cost.token_bytes.saturating_mul(tokens as u64);
+        let needed = weights.saturating_add(keys_and_values).saturating_add(batch);
         if needed > available {
-            return Err(MeasureError::Memory { needed, keys_and_values, available });
+            return Err(MeasureError::Memory { needed, keys_and_values, batch, available });
         }
         Ok(context)
     }
@@ -133,19 +136,32 @@ mod tests {
             head: Work::default(),
             resident_bytes: 1000,
             position_bytes: 1000,
+            token_bytes: 10,
             ty: TensorType::Q8_0,
         };
-        let with = |prompt, decode, depth, sequences: &[usize], available| {
+        let with_batch = |batch, prompt, decode, depth, sequences: &[usize], available| {
             let (prompts, sequences, depths) = (vec![0, prompt], sequences.to_vec(), vec![0, depth]);
-            let options = BenchOptions { prompts, decode, sequences, depths, ..BenchOptions::default() };
+            let load = LoadOptions::default().batch(batch);
+            let options = BenchOptions { prompts, decode, sequences, depths, load, ..BenchOptions::default() };
             options.context_within(&cost, 1000, available)
+        };
+        let with = |prompt, decode, depth, sequences: &[usize], available| {
+            with_batch(1, prompt, decode, depth, sequences, available)
         };
         assert_eq!(with(100, 20, 900, &[], 2_000_000).unwrap(), 1000);
         // 1024 positions, with the rest of the last page; 13 sequences of 1024 positions more.
-        assert_eq!(with(100, 20, 900, &[1, 13], 1000 + 14 * 1_024_000).unwrap(), 1000);
+        assert_eq!(with(100, 20, 900, &[1, 13], 1130 + 14 * 1_024_000).unwrap(), 1000);
         let error = with(100, 20, 900, &[1, 13], 14 * 1_024_000).unwrap_err();
-        let MeasureError::Memory { needed, keys_and_values, available } = error else { panic!("{error}") };
-        assert_eq!((needed, keys_and_values, available), (1000 + 14 * 1_024_000, 14 * 1_024_000, 14 * 1_024_000));
+        let MeasureError::Memory { needed, keys_and_values, batch, available } = error else { panic!("{error}") };
+        assert_eq!((needed, keys_and_values, batch), (1130 + available, 14 * 1_024_000, 130));
+        // A batch has no more tokens than there are to read, before the tests or in them.
+        for (size, prompt, depth, tokens) in
+            [(700, 100, 800, 700), (usize::MAX, 100, 800, 800), (usize::MAX, 800, 100, 800)]
+        {
+            let room = 1000 + 1_024_000 + 10 * tokens;
+            assert_eq!(with_batch(size, prompt, 20, depth, &[], room).unwrap(), 900);
+            assert!(matches!(with_batch(size, prompt, 20, depth, &[], room - 1), Err(MeasureError::Memory { .. })));
+        }
         const MOST: usize = usize::MAX;
         for (prompt, decode, depth, sequences) in
             [(MOST, 1, 1, 1), (1, MOST, 1, 1), (0, 1, MOST, 1), (0, 1, MOST - 40, 1), (0, 1, 1, MOST)]

@@ -239,6 +239,7 @@ mod tests {
         head: Work { bytes: 100, macs: 200 },
         resident_bytes: 1000,
         position_bytes: 10,
+        token_bytes: 10,
         ty: TensorType::Q4_0,
     };
 

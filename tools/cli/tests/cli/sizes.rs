@@ -1,0 +1,101 @@
+//! Numbers that no machine has room for, for every option that takes one: refused, or of no consequence, and in both
+//! cases before memory is taken.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{alone, quipu};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/stories260K/stories260K-f32.gguf");
+const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
+
+/// What each command does in no time, in a directory that has `m.gguf`, `text` and `lines`. An option that is tried
+/// stands behind all others, and the last one counts.
+const COMMANDS: &[&str] = &[
+    "run m.gguf Once -n 2",
+    "score m.gguf Once",
+    "embed m.gguf Once",
+    "batch m.gguf lines -o out",
+    "imatrix m.gguf -f text -o out -c 64 --chunks 1",
+    "convert m.gguf -o out",
+    "quantize m.gguf out --type q8_0",
+    "perplexity m.gguf -f text -c 64 --chunks 1",
+    "compare m.gguf -f text -c 64 --chunks 1 -p 8 -n 2 -r 1",
+    "bench m.gguf -p 8 -n 2 -r 1",
+    "bench m.gguf -p 8 -n 2 -r 1 -b 100000000000",
+    "bench m.gguf -p 100000000 -n 2 -r 1 -b 100000000000",
+];
+
+/// The values of options that are numbers, as `--help` calls them.
+const NUMBERS: &[&str] = &["<N>", "<N,…>", "<K>", "<BYTES>", "<SIZE>", "<MS>", "<ID>"];
+
+/// What is asked for so many times takes so much time, and no memory.
+const TIMES: &[&str] = &["--repetitions"];
+
+/// Long names of the options of a command that take a number.
+fn options(command: &str) -> Vec<String> {
+    let help = quipu([command, "--help"]).ok();
+    let option = |line: &str| {
+        let (names, value) = line.trim_start().strip_prefix('-')?.split_once(" <")?;
+        let value = format!("<{}", value.split_whitespace().next()?);
+        let name = format!("--{}", names.rsplit_once("--")?.1);
+        (NUMBERS.contains(&value.as_str()) && !TIMES.contains(&name.as_str())).then_some(name)
+    };
+    // As if every line began with two hyphens: the long name is what stands behind the last two.
+    help.lines().filter_map(|line| option(&line.replacen("--", "---", 1))).collect()
+}
+
+#[test]
+fn numbers_that_are_too_large_are_refused_or_do_nothing() {
+    if !Command::new("bash").args(["-c", ":"]).status().is_ok_and(|status| status.success()) {
+        return eprintln!("SKIPPED: no bash, which sets the limit");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(MODEL, dir.path().join("m.gguf")).unwrap();
+    std::fs::write(dir.path().join("text"), &std::fs::read(TEXT).unwrap()[..3000]).unwrap();
+    let line = r#"{"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "Once", "max_tokens": 2}}"#;
+    std::fs::write(dir.path().join("lines"), line).unwrap();
+    let (mut tried, mut refused) = (0, 0);
+    for line in COMMANDS {
+        let name = line.split(' ').next().unwrap();
+        let options = options(name);
+        assert!(!options.is_empty(), "{name}");
+        let given = options
+            .iter()
+            .flat_map(|option| ["1000000000", "1000000000000", "18446744073709551615"].map(|n| (option, n)));
+        for (option, number) in given {
+            // Addresses for what such a model takes, and no more.
+            let script = r#"ulimit -v 2000000; exec "$@""#;
+            // An option that is given twice is an error of usage; the number takes the place of what was there.
+            let short = quipu([name, "--help"]).stdout.lines().find_map(|help| {
+                let (short, long) = help.trim_start().split_once(", ")?;
+                (long.split(' ').next() == Some(option)).then(|| short.to_string())
+            });
+            let mut words: Vec<&str> = line.split(' ').collect();
+            let same = |word: &&str| Some(*word) == short.as_deref() || word == option;
+            match words.iter().position(same) {
+                Some(at) => words[at + 1] = number,
+                None => words.extend([option.as_str(), number]),
+            }
+            let mut bash = Command::new("bash");
+            bash.args(["-c", script, "bash", env!("CARGO_BIN_EXE_quipu")]);
+            let start = Instant::now();
+            let ended = alone(bash, &words).current_dir(dir.path()).stdin(Stdio::null()).output().unwrap();
+            let message = String::from_utf8_lossy(&ended.stderr);
+            let last = message.lines().last().unwrap_or_default();
+            match ended.status.code() {
+                Some(0) => {}
+                Some(1) => {
+                    assert!(last.starts_with("error: "), "{words:?}: {message}");
+                    refused += 1;
+                }
+                Some(2) => refused += 1,
+                code => panic!("{words:?}: {code:?} {message}"),
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "{words:?} took {:?}", start.elapsed());
+            let _ = std::fs::remove_file(dir.path().join("out"));
+            tried += 1;
+        }
+    }
+    assert!(tried > 120 && refused > 40, "{refused} of {tried} were refused");
+}
