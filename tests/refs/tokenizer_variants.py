@@ -88,7 +88,7 @@ def variant(rng, texts):
         tokenizer = tokenizers.Tokenizer.from_str(json.dumps(whole | parts | {"post_processor": None}))
     except Exception:
         return None  # a component that this version does not have
-    normalized = (t["content"] for t in parts["added_tokens"] if t["normalized"])
+    normalized = [t["content"] for t in parts["added_tokens"] if t["normalized"]]
     if parts["normalizer"] and not all(tokenizer.normalizer.normalize_str(content) for content in normalized):
         return None  # an empty token stands everywhere, and fills the memory
     found = []
@@ -104,6 +104,9 @@ def variant(rng, texts):
                 raise
             continue
         found.append([text, ids, None if plain == ids else plain])
+    spelled = [tokenizer.normalizer.normalize_str(content) if parts["normalizer"] else content for content in normalized]
+    if len(set(spelled)) < len(spelled):
+        return None  # which of two equal ones it finds is up to a hash table
     return {"base": base, **parts, "texts": found}
 
 

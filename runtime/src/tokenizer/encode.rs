@@ -170,12 +170,15 @@ impl Tokenizer {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
         let AddedTokens { verbatim, normalized } = &self.added;
         let mut first = true;
-        verbatim.partition(text, parse_special, |span| match span {
-            Span::Text(part) => {
-                let text = self.algorithm.pretokenizer().normalize(&text[part]);
-                normalized.partition(&text, parse_special, |span| self.encode_span(&text, span, &mut first, &mut ids));
+        verbatim.partition(text, parse_special, |span| {
+            match span {
+                Span::Text(part) => {
+                    let (text, begins) = self.algorithm.pretokenizer().normalize_beginning(&text[part], first);
+                    normalized.partition(&text, parse_special, |span| self.encode_span(&text, begins, span, &mut ids));
+                }
+                Span::Token(id) => ids.push(id),
             }
-            Span::Token(_) => self.encode_span(text, span, &mut first, &mut ids),
+            first = false;
         });
         if let Some(bos) = self.bos
             && add_special
@@ -228,29 +231,37 @@ impl Tokenizer {
     /// Appends the tokens of `text`, whose `trusted` parts may have control tokens in them.
     fn encode_trusted(&self, text: &str, trusted: &[Range<usize>], first: &mut bool, ids: &mut Vec<u32>) {
         let AddedTokens { verbatim, normalized } = &self.added;
-        verbatim.partition_trusted(text, trusted, |span| match span {
-            // Nearly all models have no control tokens in normalised text.
-            Span::Text(part) if !normalized.has_special() => {
-                let text = self.algorithm.pretokenizer().normalize(&text[part]);
-                normalized.partition(&text, false, |span| self.encode_span(&text, span, first, ids));
+        verbatim.partition_trusted(text, trusted, |span| {
+            match span {
+                // Nearly all models have no control tokens in normalised text.
+                Span::Text(part) if !normalized.has_special() => {
+                    let (text, begins) = self.algorithm.pretokenizer().normalize_beginning(&text[part], *first);
+                    normalized.partition(&text, false, |span| self.encode_span(&text, begins, span, ids));
+                }
+                Span::Text(part) => {
+                    let within = Trusted::within(text, part, trusted);
+                    let (within, begins) = self.algorithm.pretokenizer().normalize_trusted(within, *first);
+                    let Trusted { text, parts } = within;
+                    normalized.partition_trusted(&text, &parts, |span| self.encode_span(&text, begins, span, ids));
+                }
+                Span::Token(id) => ids.push(id),
             }
-            Span::Text(part) => {
-                let within = Trusted::within(text, part, trusted);
-                let Trusted { text, parts } = self.algorithm.pretokenizer().normalize_trusted(within);
-                normalized.partition_trusted(&text, &parts, |span| self.encode_span(&text, span, first, ids));
-            }
-            Span::Token(_) => self.encode_span(text, span, first, ids),
+            *first = false;
         });
     }
 
-    /// Appends the tokens of `span` of the normalised `text`; `first` says whether everything begins with it.
-    fn encode_span(&self, text: &str, span: Span, first: &mut bool, ids: &mut Vec<u32>) {
-        match (span, &self.algorithm) {
-            (Span::Token(id), _) => ids.push(id),
-            (Span::Text(part), Algorithm::Bpe(bpe)) => bpe.encode(&self.vocab, &text[part], *first, ids),
-            (Span::Text(part), Algorithm::Spm(spm)) => spm.encode(&self.vocab, &text[part], *first, ids),
+    /// Appends the tokens of `span` of the normalised `text`, whose first `begins` bytes come of the first character of
+    /// everything.
+    fn encode_span(&self, text: &str, begins: usize, span: Span, ids: &mut Vec<u32>) {
+        let part = match span {
+            Span::Token(id) => return ids.push(id),
+            Span::Text(part) => part,
+        };
+        let (text, begins) = (&text[part.clone()], begins.saturating_sub(part.start).min(part.len()));
+        match &self.algorithm {
+            Algorithm::Bpe(bpe) => bpe.encode(&self.vocab, text, begins, ids),
+            Algorithm::Spm(spm) => spm.encode(&self.vocab, text, begins, ids),
         }
-        *first = false;
     }
 
     /// Whether `text` begins with the piece of a control or user-defined token.

@@ -84,9 +84,10 @@ impl Spm {
         &self.pretokenizer
     }
 
-    /// Appends the tokens of the normalised `text` to `ids`; `first` says whether the whole text begins with it.
-    pub(super) fn encode(&self, vocab: &Vocab, text: &str, first: bool, ids: &mut Vec<u32>) {
-        let pieces = self.pretokenizer.pieces(text, first);
+    /// Appends the tokens of the normalised `text` to `ids`; its first `begins` bytes come of the first character of
+    /// everything.
+    pub(super) fn encode(&self, vocab: &Vocab, text: &str, begins: usize, ids: &mut Vec<u32>) {
+        let pieces = self.pretokenizer.pieces(text, begins);
         // Words repeat: where the tokens of a word already stand in `ids`.
         let mut seen: HashMap<&str, (usize, usize), Seed> = HashMap::default();
         let mut symbols = Vec::new();

@@ -132,15 +132,20 @@ pub(super) fn exact_alone(pieces: &[Entry], beside: &[AddedToken]) -> Option<Val
 
 /// The value of `quipu.tokenizer.added_tokens`, if there are tokens that do what GGUF's keys cannot say: take white
 /// space, ask for the neighbours, stand in normalised text, have a `▁`, for which a reader takes a space, or
-/// are special and text at once.
-pub(super) fn exact(json: &TokenizerJson) -> Option<Value> {
-    let normalizer = &json.normalizer;
-    let has_normalizer = !normalizer.is_null() && normalizer["normalizers"].as_array().is_none_or(|n| !n.is_empty());
+/// are special and text at once. Where `merging_reads` texts (in SentencePiece's BPE, any two pieces that make a
+/// third), also tokens that a normalizer may spell: they stand in texts as they are alone.
+pub(super) fn exact(json: &TokenizerJson, merging_reads: bool) -> Option<Value> {
+    let one = std::slice::from_ref(&json.normalizer);
+    let normalizers = json.normalizer["normalizers"].as_array().map_or(one, Vec::as_slice);
+    let has_normalizer = normalizers.iter().any(|n| !n.is_null());
+    let puts_spaces = |n: &Value| n.is_null() || n["type"] == "Prepend" || n["pattern"]["String"] == " ";
+    let spells = merging_reads && !normalizers.iter().all(puts_spaces);
     let says_more = |t: &AddedToken| {
         t.single_word
             || t.lstrip
             || t.rstrip
             || (t.normalized && has_normalizer)
+            || (spells && !t.special && !t.normalized && !t.in_text)
             || if t.special { t.in_text } else { t.content.contains('▁') }
     };
     let tokens = &json.added_tokens;

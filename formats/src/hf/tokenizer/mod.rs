@@ -114,7 +114,7 @@ pub(super) fn read_into(
             let in_json = |fault| HfError::tokenizer(&json_path, fault);
             json.check().map_err(in_json)?;
             oddities = added::resolve(&mut json, beside, &texts);
-            exact_added = added::exact(&json);
+            exact_added = added::exact(&json, !pre::is_byte_level(&json));
             let mut vocabulary = if pre::is_byte_level(&json) {
                 bpe::read(&mut json, vocab_size).map_err(in_json)?
             } else if json.model.byte_fallback {

@@ -81,12 +81,34 @@ impl Edit {
         }
     }
 
-    /// Whether the first character that is left always comes of the first that was there.
-    pub(in crate::tokenizer) fn keeps_beginning(&self) -> bool {
+    /// Of the first `begins` bytes of `text`, which come of the first character of everything, what comes of them: so
+    /// many bytes at the beginning of the changed text.
+    ///
+    /// As `tokenizers` keeps track of it: what takes the place of several characters comes of the last of them, so that
+    /// a text may have lost its beginning, and then no byte comes of it.
+    pub(super) fn beginning(&self, text: &str, begins: usize) -> usize {
+        let own = &text[..begins];
+        // Marks that follow may become one with the last of these characters.
+        fn composed(chars: usize, whole: impl Iterator<Item = char>) -> usize {
+            whole.take(chars).map(char::len_utf8).sum()
+        }
         match self {
-            Edit::Replace { from, to } => from.chars().count() == 1 && !to.is_empty(),
-            Edit::ReplaceMatches { .. } | Edit::Strip { .. } | Edit::StripAccents => false,
-            _ => true,
+            _ if begins == 0 => 0,
+            Edit::Nfc => composed(own.nfc().count(), text.nfc()),
+            Edit::Nfkc => composed(own.nfkc().count(), text.nfkc()),
+            Edit::Nfd | Edit::Nfkd | Edit::Lowercase | Edit::StripAccents => self.apply(own.into(), true).len(),
+            Edit::Replace { from, to } => {
+                replaced(begins, text.match_indices(from.as_str()).map(|(at, found)| at..at + found.len()), to)
+            }
+            Edit::ReplaceMatches { pattern, to } => {
+                replaced(begins, pattern.find_iter(text).filter(|found| !found.is_empty()), to)
+            }
+            Edit::Strip { left, right } => {
+                let stripped = Edit::stripped(text, *left, *right);
+                begins.clamp(stripped.start, stripped.end) - stripped.start
+            }
+            Edit::Prepend(prefix) => prefix.len() + begins,
+            Edit::Lead { with, .. } => begins + if text.starts_with(*with) { 0 } else { with.len_utf8() },
         }
     }
 
@@ -133,9 +155,54 @@ impl Edit {
     }
 }
 
+/// [`Edit::beginning`] where `to` takes the place of these matches.
+fn replaced(begins: usize, matches: impl Iterator<Item = Range<usize>>, to: &str) -> usize {
+    let (mut bytes, mut at) = (0, 0);
+    for found in matches.take_while(|found| found.start < begins) {
+        bytes += found.start - at + if found.end <= begins { to.len() } else { 0 };
+        at = found.end;
+    }
+    bytes + begins.saturating_sub(at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `tokenizers` says with `offsets_original` of each character.
+    #[test]
+    fn beginnings() {
+        let replace = |from: &str, to: &str| Edit::Replace { from: from.into(), to: to.into() };
+        let matches =
+            |pattern, to: &str| Edit::ReplaceMatches { pattern: Pattern::new(pattern).unwrap(), to: to.into() };
+        let left = || Edit::Strip { left: true, right: false };
+        let cases = [
+            (vec![], "ab", 1),
+            (vec![left()], " ab", 0),
+            (vec![left()], "ab", 1),
+            (vec![Edit::StripAccents], "\u{301}ab", 0),
+            (vec![Edit::Nfd, Edit::StripAccents], "éb", 1),
+            (vec![Edit::Nfc], "e\u{301}b", 2),
+            (vec![Edit::Nfkc], "ﬁb", 2),
+            (vec![Edit::Nfkc, replace("fi", "x")], "ﬁb", 1),
+            (vec![replace("ab", "x")], "abc", 0),
+            (vec![replace("a", "xyz")], "aa", 3),
+            (vec![replace("a", "")], "aab", 0),
+            (vec![matches(r"\s{2,}", " ")], "  a", 0),
+            (vec![Edit::Prepend("▁".into())], "ab", 4),
+            (vec![Edit::Prepend("▁".into()), replace("▁a", "x")], "ab", 1),
+            (vec![left(), Edit::Prepend("▁".into())], " ab", 0),
+            (vec![Edit::Lowercase], "İb", 3),
+        ];
+        for (edits, text, expected) in cases {
+            let first = text.chars().next().unwrap().len_utf8();
+            let (_, begins) = edits.iter().fold((Cow::Borrowed(text), first), |(text, begins), edit| {
+                let still = edit.beginning(&text, begins);
+                (edit.apply(text, begins > 0), still)
+            });
+            assert_eq!(begins, expected, "{edits:?} of {text:?}");
+        }
+    }
 
     #[test]
     fn edits() {

@@ -181,32 +181,43 @@ impl Pretokenizer {
 
     /// The text as normalizers leave it.
     pub(super) fn normalize<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        apply(&self.normalizers, Cow::Borrowed(text), true)
+        self.normalize_beginning(text, false).0
+    }
+
+    /// The text as normalizers leave it, and how many bytes at its beginning come of the first character of everything;
+    /// `first` says whether that is the first of `text`.
+    pub(super) fn normalize_beginning<'t>(&self, text: &'t str, first: bool) -> (Cow<'t, str>, usize) {
+        let begins = text.chars().next().filter(|_| first).map_or(0, char::len_utf8);
+        apply(&self.normalizers, Cow::Borrowed(text), begins)
     }
 
     /// The same of a text of which parts are trusted.
-    pub(super) fn normalize_trusted(&self, text: Trusted) -> Trusted {
-        text.edited(&self.normalizers)
+    pub(super) fn normalize_trusted(&self, text: Trusted, first: bool) -> (Trusted, usize) {
+        let begins = self.normalize_beginning(&text.text, first).1;
+        let text = text.edited(&self.normalizers);
+        // Its normal forms are of every stretch for itself, so that there may be other characters here.
+        let begins = text.text.floor_char_boundary(begins);
+        (text, begins)
     }
 
     /// The pieces of the normalised `text` that [`Pretokenizer::split`] cuts into words: what all but the last cuts
-    /// leave. `first` says whether `text` is where everything begins.
-    pub(super) fn pieces<'t>(&self, text: &'t str, first: bool) -> Vec<Cow<'t, str>> {
-        // Each with whether everything begins with its first character: what was dropped before it counts.
-        let mut pieces = vec![(Cow::Borrowed(text), first)];
+    /// leave. Its first `begins` bytes come of the first character of everything.
+    pub(super) fn pieces<'t>(&self, text: &'t str, begins: usize) -> Vec<Cow<'t, str>> {
+        // Each with as much: what was dropped before it counts.
+        let mut pieces = vec![(Cow::Borrowed(text), begins)];
         let mut cuts: &[Step] = &[];
         for stage in &self.stages {
             if !cuts.is_empty() {
-                let mut cut: Vec<(Cow<'t, str>, bool)> = Vec::new();
+                let mut cut: Vec<(Cow<'t, str>, usize)> = Vec::new();
                 for (piece, begins) in &pieces {
                     run(cuts, piece, &mut |part| {
-                        let begins = *begins && part.as_ptr() == piece.as_ptr();
-                        cut.push((Cow::Owned(part.to_string()), begins));
+                        let start = part.as_ptr() as usize - piece.as_ptr() as usize;
+                        cut.push((Cow::Owned(part.to_string()), begins.saturating_sub(start).min(part.len())));
                     });
                 }
                 pieces = cut;
             }
-            pieces = pieces.into_iter().map(|(piece, begins)| (apply(&stage.edits, piece, begins), begins)).collect();
+            pieces = pieces.into_iter().map(|(piece, begins)| apply(&stage.edits, piece, begins)).collect();
             cuts = &stage.steps;
         }
         pieces.into_iter().map(|(piece, _)| piece).collect()
@@ -218,8 +229,12 @@ impl Pretokenizer {
     }
 }
 
-fn apply<'t>(edits: &[Edit], text: Cow<'t, str>, first: bool) -> Cow<'t, str> {
-    edits.iter().fold(text, |text, edit| edit.apply(text, first))
+/// What `edits` make of a text, and of its first `begins` bytes, which come of the first character of everything.
+fn apply<'t>(edits: &[Edit], text: Cow<'t, str>, begins: usize) -> (Cow<'t, str>, usize) {
+    edits.iter().fold((text, begins), |(text, begins), edit| {
+        let still = edit.beginning(&text, begins);
+        (edit.apply(text, begins > 0), still)
+    })
 }
 
 fn run<'t>(steps: &[Step], text: &'t str, word: &mut dyn FnMut(&'t str)) {
