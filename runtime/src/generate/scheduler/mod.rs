@@ -9,6 +9,8 @@ mod draft;
 mod options;
 mod pace;
 mod pages;
+#[cfg(test)]
+mod race_tests;
 mod stats;
 #[cfg(all(test, feature = "demo"))]
 mod tests;

@@ -16,12 +16,23 @@ pub(super) struct Pages {
     cache: Option<PrefixCache>,
     /// Pages that were given up.
     pub(super) evicted: u64,
+    /// What the writer of files does just before it is asked for its pages.
+    #[cfg(test)]
+    pub(super) meanwhile: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Pages {
     pub(super) fn new(budget: Option<u64>, page_bytes: u64, keep: bool) -> Pages {
         let cache = (keep && budget.is_some()).then(PrefixCache::default);
-        Pages { budget, page_bytes, cache, store: None, evicted: 0 }
+        Pages {
+            budget,
+            page_bytes,
+            cache,
+            store: None,
+            evicted: 0,
+            #[cfg(test)]
+            meanwhile: None,
+        }
     }
 
     /// The error of a text of so many tokens that can't be held, where `elsewhere` is what is not to be had.
@@ -92,6 +103,10 @@ impl Pages {
 
     /// Waits for pages that are being written to disk and can't be given up meanwhile. Returns whether there were any.
     pub(super) fn wait(&mut self) -> bool {
+        #[cfg(test)]
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile();
+        }
         self.store.as_mut().is_some_and(|store| store.wait())
     }
 
