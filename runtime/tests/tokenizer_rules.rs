@@ -297,6 +297,10 @@ fn the_space_in_front() {
     let ids = tokenizer.encode("a", true, true);
     assert_eq!(tokenizer.decode(&ids, false), "a");
     assert_eq!(TextStream::continuing(&tokenizer, false).push(ids[1]), " a");
+    // Marks put nothing into a text, but for those that somebody wants to see.
+    let marks = tokenizer.encode("<s></s>", false, true);
+    let mut stream = TextStream::continuing(&tokenizer, false).spelling([marks[1]]);
+    assert_eq!([stream.push(marks[0]), stream.push(marks[1]), stream.push(ids[1])], ["", "</s>", " a"]);
     // A token that is nothing but the space.
     let ids = tokenizer.encode("b", false, true);
     let mut stream = TextStream::new(&tokenizer, false);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::answer::Tool;
 use super::error::ChatError;
+use super::history;
 use super::message::Message;
 use super::options::RenderOptions;
 use super::template::ChatTemplate;
@@ -29,6 +31,7 @@ pub struct Conversation {
     /// Tokens of the prompt that was asked for last.
     asked: usize,
     parse_special: bool,
+    tools: Arc<[Tool]>,
 }
 
 /// A request for the next answer.
@@ -53,6 +56,7 @@ impl Conversation {
             sequence: None,
             asked: 0,
             parse_special: false,
+            tools: Arc::new([]),
         }
     }
 
@@ -69,6 +73,11 @@ impl Conversation {
     /// text: who writes a message cannot end it and begin another in somebody else's name.
     pub fn parse_special(self, parse_special: bool) -> Conversation {
         Conversation { parse_special, ..self }
+    }
+
+    /// With tools that the model may call.
+    pub fn tools(self, tools: impl Into<Arc<[Tool]>>) -> Conversation {
+        Conversation { tools: tools.into(), ..self }
     }
 
     /// What was said.
@@ -96,18 +105,19 @@ impl Conversation {
     /// See [`ChatError`]; then nothing was said and nothing forgotten.
     pub fn ask(&mut self, text: impl Into<String>, options: GenerateOptions) -> Result<Turn, ChatError> {
         self.messages.push(Message::new("user", text));
-        match self.prompt() {
-            Ok((tokens, forgotten)) => {
-                let first = self.system_messages();
-                self.messages.drain(first..first + forgotten);
-                self.asked = tokens.len();
-                Ok(Turn { request: Request::new(tokens, options).sequence(self.sequence.take()), forgotten })
-            }
-            Err(error) => {
-                self.messages.pop();
-                Err(error)
-            }
-        }
+        self.go_on(options).inspect_err(|_| drop(self.messages.pop()))
+    }
+
+    /// The request for the answer to what was said last, when that is not the user's: results of calls.
+    ///
+    /// # Errors
+    /// See [`ChatError`]; then nothing is forgotten.
+    pub fn go_on(&mut self, options: GenerateOptions) -> Result<Turn, ChatError> {
+        let (tokens, forgotten) = self.prompt()?;
+        let first = self.system_messages();
+        self.messages.drain(first..first + forgotten);
+        self.asked = tokens.len();
+        Ok(Turn { request: Request::new(tokens, options).sequence(self.sequence.take()), forgotten })
     }
 
     /// The tokens of the conversation up to the answer, and how many messages after the system's are left out: the
@@ -148,8 +158,14 @@ impl Conversation {
     }
 
     fn tokens(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
-        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-        self.template.prompt(&self.tokenizer, messages, &options, self.parse_special)
+        let (messages, tools) = history::fitted(&self.template, messages, &self.tools);
+        let options = RenderOptions::default().add_generation_prompt(true).tools(tools);
+        let prompt =
+            |messages: &[Message]| self.template.prompt(&self.tokenizer, messages, &options, self.parse_special);
+        prompt(&messages).or_else(|error| match history::one_call_each(&messages) {
+            Some(split) => prompt(&split),
+            None => Err(error),
+        })
     }
 
     /// The model has answered `text`, in the sequence that the request had. Later prompts have the tokens that it has
@@ -157,6 +173,13 @@ impl Conversation {
     pub fn answer(&mut self, text: impl Into<String>, sequence: Sequence) {
         let written = sequence.tokens().get(self.asked..).unwrap_or_default().to_vec();
         self.messages.push(Message::answer(text, written));
+        self.sequence = Some(sequence);
+    }
+
+    /// The model has said `message`, which calls tools, in the sequence that the request had. Their results are to be
+    /// pushed; [`Conversation::go_on`] asks for what it makes of them.
+    pub fn called(&mut self, message: Message, sequence: Sequence) {
+        self.messages.push(message);
         self.sequence = Some(sequence);
     }
 

@@ -7,6 +7,18 @@ use serde_json::{Value as Json, json};
 
 use super::answer::Tool;
 use super::message::Message;
+use super::template::ChatTemplate;
+
+/// A conversation with these tools as `template` can take it, and what it is told of them (`tools` of
+/// [`RenderOptions`](super::RenderOptions)): [`in_words`] if it knows no tools.
+pub fn fitted(template: &ChatTemplate, messages: &[Message], tools: &[Tool]) -> (Vec<Message>, Option<Json>) {
+    let has_calls = messages.iter().any(|message| message.role == "tool" || !calls(message).is_empty());
+    if (has_calls || !tools.is_empty()) && !template.source().contains("tools") {
+        return (in_words(messages, tools), None);
+    }
+    let told = (!tools.is_empty()).then(|| tools.iter().map(Tool::to_json).collect());
+    (messages.to_vec(), told)
+}
 
 /// The same conversation with one call in each message, and each result right after its call; none if there is no
 /// message with several.

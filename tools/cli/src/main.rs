@@ -5,6 +5,7 @@
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
 //!   work is; [`visible`]: names from files without what a terminal would obey; [`hints`]: what to do about an error.
+//!   [`input`]: turns of a conversation; [`tools`]: what a model may call in one.
 //!   [`interrupt`]: Ctrl-C and other requests to end; `fatal`: what ends the process without asking.
 //!
 //! `quipu-measure` measures and chooses, `quipu-runtime` runs the models; here are arguments, progress and printing.
@@ -20,11 +21,13 @@ mod commands;
 #[allow(unsafe_code)]
 mod fatal;
 mod hints;
+mod input;
 mod interrupt;
 mod model;
 mod out;
 mod plot;
 mod talk;
+mod tools;
 mod visible;
 mod watch;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quipu_runtime::chat::answer::{AnswerReader, CONTROL, ReadOptions, Tool};
+use quipu_runtime::chat::answer::{AnswerReader, ReadOptions, Tool, control_tokens};
 use quipu_runtime::chat::{Message, RenderOptions, history};
 use quipu_runtime::generate::GenerateOptions;
 use serde_json::Value as Json;
@@ -65,17 +65,8 @@ impl Conversation {
     /// # Errors
     /// When there is no template.
     pub fn rendered(&self, model: &Model) -> Result<(Vec<Message>, RenderOptions), ApiError> {
-        let tools = &self.tools.list;
-        let has_calls =
-            self.messages.iter().any(|message| message.role == "tool" || message.extra.contains_key("tool_calls"));
-        let mut render = self.render.clone();
-        if (has_calls || !tools.is_empty()) && !model.template()?.source().contains("tools") {
-            return Ok((history::in_words(&self.messages, tools), render));
-        }
-        if !tools.is_empty() {
-            render.tools = Some(tools.iter().map(Tool::to_json).collect());
-        }
-        Ok((self.messages.clone(), render))
+        let (messages, tools) = history::fitted(model.template()?, &self.messages, &self.tools.list);
+        Ok((messages, self.render.clone().tools(tools)))
     }
 
     /// The tokens of the prompt.
@@ -113,8 +104,7 @@ impl Conversation {
 
     /// Has the marks spelled out that the reader looks for.
     pub fn spell(model: &Model, options: &mut GenerateOptions) {
-        let control = CONTROL.iter().filter_map(|mark| model.tokenizer.id(mark));
-        options.spelled = control.filter(|&id| model.tokenizer.is_control(id)).collect();
+        options.spelled = control_tokens(&model.tokenizer);
     }
 }
 

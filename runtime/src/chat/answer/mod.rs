@@ -25,6 +25,7 @@ mod coerce;
 mod cursor;
 mod delta;
 mod literal;
+mod marks;
 mod opening;
 mod reader;
 mod tail;
@@ -33,6 +34,6 @@ mod tool;
 
 pub use coerce::coerce;
 pub use delta::{Delta, Piece};
-pub use opening::CONTROL;
+pub use marks::control_tokens;
 pub use reader::{AnswerReader, ReadOptions};
 pub use tool::Tool;

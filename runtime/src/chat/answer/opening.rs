@@ -6,21 +6,6 @@ use super::cursor::{Cursor, Scan, Stop};
 use super::literal::{items, string, value};
 use super::tool::Tool;
 
-/// Control tokens by which models mark calls and thoughts. Whoever reads an answer needs their text
-/// ([`GenerateOptions::spelled`](crate::generate::GenerateOptions::spelled)).
-pub const CONTROL: &[&str] = &[
-    "<|python_tag|>",
-    "<tool_call>",
-    "</tool_call>",
-    "[TOOL_CALLS]",
-    "[CALL_ID]",
-    "[ARGS]",
-    "<think>",
-    "</think>",
-    "[THINK]",
-    "[/THINK]",
-];
-
 /// What Llama 3.1 calls a tool that takes Python as it is, and what others call it.
 const INTERPRETERS: [&str; 3] = ["code_interpreter", "python", "ipython"];
 

@@ -1,18 +1,21 @@
 //! `quipu chat`: a conversation.
 
-use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use quipu_formats::output::{self, Inputs};
+use quipu_formats::output::Inputs;
 use quipu_runtime::Engine;
-use quipu_runtime::chat::{ChatTemplate, Conversation, Message};
+use quipu_runtime::chat::answer::{AnswerReader, Delta, ReadOptions, control_tokens};
+use quipu_runtime::chat::{ChatTemplate, Conversation, Message, Turn};
 use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, SchedulerOptions, StopReason};
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
+use quipu_server::said::{Call, Change, Said};
+use serde_json::{Value as Json, json};
 
 use crate::args::{ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, token_limit};
 use crate::commands::run::speeds;
+use crate::input::Input;
+use crate::tools::{ToolArgs, Toolbox};
+use crate::visible::visible;
 use crate::{hints, interrupt, model, out, talk};
 
 const HELP: &str = "\
@@ -23,12 +26,16 @@ A line that ends with \\ goes on in the next. Ctrl-C stops an answer.";
 
 /// Talk with a model
 ///
+/// With --tools the model may call functions; --tool-command says what runs then. Each call is shown, and nothing runs
+/// without your consent.
+///
 /// On a terminal with line editing and a history. When the input is a pipe, each line of it is one turn, and only the
 /// answers are printed.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   quipu chat llama-3.2-1b-instruct.gguf --system \"Answer in rhymes.\"
+  quipu chat llama.gguf --tools tools.json --tool-command 'get_weather = ./weather.py --json'
   printf 'What is a quipu?\\nWho made them?\\n' | quipu chat llama.gguf --temp 0")]
 pub struct Args {
     #[command(flatten)]
@@ -46,6 +53,8 @@ pub struct Args {
     #[arg(short, long, value_name = "N", default_value = "-1", allow_hyphen_values = true, value_parser = token_limit)]
     number: Limit,
     #[command(flatten)]
+    tools: ToolArgs,
+    #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
     draft: DraftArgs,
@@ -54,8 +63,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let toolbox = args.tools.open()?;
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
     let mut conversation = conversation(&engine, args.template.as_deref())?.parse_special(args.parse_special);
+    conversation = conversation.tools(toolbox.list.clone());
     if let Some(text) = args.system {
         conversation.push(Message::new("system", text));
     }
@@ -63,9 +74,10 @@ pub fn run(args: Args) -> Result<()> {
         .stops(args.sampling.stop.clone())
         .stop_tokens(args.sampling.stop_token.clone())
         .ignore_end(args.sampling.ignore_eos)
+        .spelled(if toolbox.list.is_empty() { Vec::new() } else { control_tokens(engine.tokenizer()) })
         .max_tokens(args.number);
     let scheduling = SchedulerOptions::default().draft(args.draft.draft);
-    let mut chat = Chat { scheduler: Scheduler::with_options(engine, scheduling), conversation, options };
+    let mut chat = Chat { scheduler: Scheduler::with_options(engine, scheduling), conversation, options, toolbox };
     let mut input = Input::new()?;
     talk::note(&format!("loaded in {:.2} s; /help for help", load_time.as_secs_f64()));
     while let Some(line) = input.next_turn()? {
@@ -80,11 +92,12 @@ pub fn run(args: Args) -> Result<()> {
             command if command.starts_with('/') && input.is_terminal() => {
                 talk::note(&format!("{command} is no command; /help shows all"));
             }
-            _ => chat.turn(line, input.is_terminal())?,
+            _ => chat.turn(line, &mut input)?,
         }
     }
     let mut inputs = Inputs::of(chat.scheduler.engine().source().files());
     inputs.extend(&Inputs::of(args.template.as_deref()));
+    inputs.extend(&Inputs::of(args.tools.file()));
     input.save(&inputs);
     Ok(())
 }
@@ -100,14 +113,18 @@ struct Chat {
     scheduler: Scheduler,
     conversation: Conversation,
     options: GenerateOptions,
+    toolbox: Toolbox,
 }
+
+/// Calls and their results before somebody has a say again: a small model may go round in circles.
+const MOST_ROUNDS: usize = 16;
 
 impl Chat {
     /// Answers `text`. What one turn does wrong (a template that refuses, a text too long) does not end a conversation
     /// on a terminal.
-    fn turn(&mut self, text: String, forgiving: bool) -> Result<()> {
-        match self.answer(text) {
-            Err(error) if forgiving && !error.is::<out::Closed>() => talk::error(&hints::message(&error)),
+    fn turn(&mut self, text: String, input: &mut Input) -> Result<()> {
+        match self.answer(text, input) {
+            Err(error) if input.is_terminal() && !error.is::<out::Closed>() => talk::error(&hints::message(&error)),
             answered => answered?,
         }
         // Another answer, another draw; still the same conversation for the same seed.
@@ -115,19 +132,67 @@ impl Chat {
         Ok(())
     }
 
-    fn answer(&mut self, text: String) -> Result<()> {
-        let turn = self.conversation.ask(text, self.options.clone())?;
+    fn answer(&mut self, text: String, input: &mut Input) -> Result<()> {
+        let mut turn = self.conversation.ask(text, self.options.clone())?;
+        for _ in 0..MOST_ROUNDS {
+            let mut results = Vec::new();
+            for call in self.write(turn)? {
+                if let Some(result) = self.result(&call, input) {
+                    let mut message = Message::new("tool", result);
+                    message.extra.insert("name".into(), call.name.into());
+                    message.extra.insert("tool_call_id".into(), call.id.into());
+                    results.push(message);
+                }
+            }
+            if results.is_empty() {
+                return Ok(());
+            }
+            results.into_iter().for_each(|result| self.conversation.push(result));
+            turn = self.conversation.go_on(self.options.clone())?;
+        }
+        talk::warning("the model calls and calls; say something to go on");
+        Ok(())
+    }
+
+    /// What comes of a call, for the model to know; nothing if there is nothing to run for it.
+    fn result(&mut self, call: &Call, input: &mut Input) -> Option<String> {
+        talk::note(&format!("calls {}({})", call.name, visible(&call.arguments)));
+        if !self.toolbox.has_command(&call.name) {
+            talk::note(&format!("nothing runs for it; --tool-command {}=… says what is to", call.name));
+            return None;
+        }
+        if !self.toolbox.is_allowed(&call.name) {
+            match input.ask("run it? [y]es, [n]o, [a]lways: ").as_deref() {
+                Some("y" | "yes") => {}
+                Some("a" | "always") => self.toolbox.allow(&call.name),
+                _ => {
+                    talk::note(&format!("it did not run; --allow-tool {} lets it run without asking", call.name));
+                    return Some("The user did not allow this call.".into());
+                }
+            }
+        }
+        // Ctrl-C ends the command, not the conversation.
+        let _interrupt = interrupt::listen_to_ctrl_c();
+        Some(self.toolbox.run(&call.name, &call.arguments).unwrap_or_else(|error| {
+            let message = format!("{error:#}");
+            talk::warning(&message);
+            format!("error: {message}")
+        }))
+    }
+
+    /// Writes an answer; returns what it calls.
+    fn write(&mut self, turn: Turn) -> Result<Vec<Call>> {
         if turn.forgotten > 0 {
             talk::warning(&format!("the context is full: the oldest {} messages are forgotten", turn.forgotten));
         }
         let interrupt = interrupt::listen_to_ctrl_c();
-        let (mut answer, mut shown) = (String::new(), Ok(()));
+        let reading = ReadOptions { tools: self.toolbox.list.clone(), thinking: false, ..ReadOptions::default() };
+        let (mut said, mut shown) = (Said::new(AnswerReader::new(reading, "")), Ok(()));
         let end = self.scheduler.stream(turn.request.cancel(interrupt.cancel().clone()), |event| {
             if let Event::Token(token) = event
                 && shown.is_ok()
             {
-                answer.push_str(&token.text);
-                shown = out::print(&token.text);
+                shown = out::print(&text_of(said.hear(&token.text)));
                 if shown.is_err() {
                     // Nobody reads the rest.
                     interrupt.cancel().cancel();
@@ -142,127 +207,38 @@ impl Chat {
             }
         };
         shown?;
-        answer.push_str(&end.text);
-        out::line(&end.text)?;
+        let mut last = said.hear(&end.text);
+        last.extend(said.end(end.stop));
+        let last = text_of(last);
+        let calls: Vec<Call> = said.calls().cloned().collect();
+        let text = said.text();
+        // A call alone is no line.
+        if calls.is_empty() || !text.is_empty() {
+            out::line(&last)?;
+        }
         talk::note(&speeds(self.scheduler.engine(), &end));
         if end.stop == StopReason::ContextFull {
             talk::warning("the context is full; /clear starts a new conversation, -c N makes more room");
         }
-        self.conversation.answer(answer, end.sequence);
-        Ok(())
+        if calls.is_empty() {
+            self.conversation.answer(text, end.sequence);
+        } else {
+            let mut message = Message::new("assistant", text);
+            message.extra.insert("tool_calls".into(), calls.iter().map(written).collect());
+            self.conversation.called(message, end.sequence);
+        }
+        Ok(calls)
     }
 }
 
-/// Where turns come from.
-enum Input {
-    Terminal { editor: Box<DefaultEditor>, history: Option<PathBuf> },
-    Pipe,
+/// The text that is new.
+fn text_of(changes: Vec<Change>) -> String {
+    let text = |change| if let Change { delta: Delta::Content(text), .. } = change { Some(text) } else { None };
+    changes.into_iter().filter_map(text).collect()
 }
 
-impl Input {
-    fn new() -> Result<Input> {
-        if !std::io::stdin().is_terminal() {
-            return Ok(Input::Pipe);
-        }
-        let mut editor = DefaultEditor::new().context("cannot set up line editing")?;
-        let history = history_file();
-        if let Some(path) = &history {
-            // No history yet is no error.
-            let _ = editor.load_history(path);
-        }
-        Ok(Input::Terminal { editor: Box::new(editor), history })
-    }
-
-    fn is_terminal(&self) -> bool {
-        matches!(self, Input::Terminal { .. })
-    }
-
-    /// The next turn, or nothing at the end.
-    fn next_turn(&mut self) -> Result<Option<String>> {
-        let Input::Terminal { editor, .. } = self else {
-            let mut line = String::new();
-            let n = std::io::stdin().lock().read_line(&mut line).context("cannot read stdin")?;
-            return Ok((n > 0).then(|| line.trim_end_matches(['\n', '\r']).to_string()));
-        };
-        let mut turn = String::new();
-        loop {
-            match editor.readline(if turn.is_empty() { "> " } else { ". " }) {
-                Ok(line) => match line.strip_suffix('\\') {
-                    Some(line) => turn = turn + line + "\n",
-                    None => {
-                        turn.push_str(&line);
-                        if !turn.trim().is_empty() {
-                            let _ = editor.add_history_entry(turn.as_str());
-                        }
-                        return Ok(Some(turn));
-                    }
-                },
-                Err(ReadlineError::Interrupted) => {
-                    turn.clear();
-                    talk::note("Ctrl-D or /exit leaves");
-                }
-                Err(ReadlineError::Eof) => return Ok(None),
-                Err(error) => return Err(error).context("cannot read a line"),
-            }
-        }
-    }
-
-    /// Keeps the turns for the next conversation, in a file that is none of `inputs`.
-    fn save(self, inputs: &Inputs) {
-        if let Input::Terminal { mut editor, history: Some(path) } = self
-            && let Err(error) = save_history(&mut editor, &path, inputs)
-        {
-            talk::warning(&format!("cannot save the history: {error:#}"));
-        }
-    }
-}
-
-fn save_history(editor: &mut DefaultEditor, path: &Path, inputs: &Inputs) -> Result<()> {
-    let shown = || path.display().to_string();
-    path.parent().map_or(Ok(()), std::fs::create_dir_all).with_context(shown)?;
-    output::check(path, inputs)?;
-    editor.save_history(path).with_context(shown)
-}
-
-/// `$XDG_STATE_HOME/quipu/history`, by default in ~/.local/state; on Windows in %LOCALAPPDATA%.
-fn history_file() -> Option<PathBuf> {
-    let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    let state = if cfg!(windows) {
-        dir("LOCALAPPDATA")?
-    } else {
-        dir("XDG_STATE_HOME").or_else(|| Some(dir("HOME")?.join(".local/state")))?
-    };
-    Some(state.join("quipu").join("history"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whatever leads from the history's name to the model.
-    #[cfg(unix)]
-    #[test]
-    fn the_history_is_not_written_onto_the_model() {
-        let dir = tempfile::tempdir().unwrap();
-        let (model, state) = (dir.path().join("model.gguf"), dir.path().join("quipu"));
-        std::fs::write(&model, "weights").unwrap();
-        std::fs::create_dir(&state).unwrap();
-        let mut editor = DefaultEditor::new().unwrap();
-        editor.add_history_entry("a turn").unwrap();
-        let inputs = Inputs::of([&model]);
-        let history = state.join("history");
-        for hard in [false, true] {
-            match hard {
-                true => std::fs::hard_link(&model, &history).unwrap(),
-                false => std::os::unix::fs::symlink(&model, &history).unwrap(),
-            }
-            let error = save_history(&mut editor, &history, &inputs).unwrap_err().to_string();
-            assert!(error.contains("history"), "{error}");
-            assert_eq!(std::fs::read(&model).unwrap(), b"weights");
-            std::fs::remove_file(&history).unwrap();
-        }
-        save_history(&mut editor, &history, &inputs).unwrap();
-        assert!(std::fs::read_to_string(&history).unwrap().contains("a turn"));
-        assert_eq!(std::fs::read_dir(&state).unwrap().count(), 1, "nothing else is there");
-    }
+/// A call as templates have it.
+fn written(call: &Call) -> Json {
+    let arguments: Json = serde_json::from_str(&call.arguments).unwrap_or_default();
+    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
 }

@@ -121,3 +121,27 @@ fn what_is_said_becomes_no_control_token() {
     let told = |system: &str| prefill(plain, &["--system", system]);
     assert!(told("Be kind.<|eot_id|><|eot_id|>") > told("Be kind.") + 6);
 }
+
+/// What is wrong with tools is said before the model is loaded.
+#[test]
+fn tools_that_cannot_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tools.json");
+    let chat = |json: &str, more: &[&str]| {
+        std::fs::write(&file, json).unwrap();
+        quipu_with_input(["chat", "no-such-model.gguf", "--tools", file.to_str().unwrap()].iter().chain(more), "")
+    };
+    let now = r#"[{"type": "function", "function": {"name": "now"}}]"#;
+    for (json, more, word) in [
+        ("{", &[][..], "no JSON"),
+        ("{}", &[], "expected a list"),
+        (r#"[{"function": {}}]"#, &[], "tools[0].function.name"),
+        (r#"[{"name": "f"}, {"name": "f"}]"#, &[], "two tools are called f"),
+        (now, &["--tool-command", "later=date"], "no tool is called later: --tools declares now"),
+        (now, &["--allow-tool", "later"], "no tool is called later"),
+        (now, &[], "no-such-model.gguf"),
+    ] {
+        let error = chat(json, more).error();
+        assert!(error.contains(word), "{json}: {error}");
+    }
+}
