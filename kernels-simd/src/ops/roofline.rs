@@ -78,6 +78,10 @@ fn sum<S: Simd, const PLACES: usize, const PREFETCH: bool>(s: S, x: &[i32], ahea
 
 /// An instruction set with a loop that multiplies bytes as fast as it can.
 pub(crate) trait Roofline: Gemm {
+    /// Whether an instruction multiplies bytes and adds to a sum at once. Then a loop has to do all of its products
+    /// even when activations stay the same.
+    const MULTIPLIES_AND_ADDS: bool = false;
+
     /// [`int8`], or a loop of what is faster.
     #[inline(always)]
     fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
@@ -98,27 +102,37 @@ pub enum Int8Loop {
     Lines4Rows10,
     /// Four lines of codes, twenty rows of activations.
     Lines4Rows20,
+    /// Activations are in registers, too, the same for every sum: nothing is loaded. Only for instruction sets that
+    /// multiply and add in one instruction; for others it is [`Int8Loop::Lines4Rows20`].
+    Registers,
 }
 
 impl Int8Loop {
     /// All of them.
-    pub const ALL: [Int8Loop; 4] =
-        [Int8Loop::Lines8Rows4, Int8Loop::Lines8Rows16, Int8Loop::Lines4Rows10, Int8Loop::Lines4Rows20];
+    pub const ALL: [Int8Loop; 5] = [
+        Int8Loop::Lines8Rows4,
+        Int8Loop::Lines8Rows16,
+        Int8Loop::Lines4Rows10,
+        Int8Loop::Lines4Rows20,
+        Int8Loop::Registers,
+    ];
 }
 
-/// `rounds` times the products of codes in registers, of 4 or 8 bits, with activations in the first-level cache;
-/// returns how many multiplications that were.
+/// `rounds` times the products of codes in registers, of 4 or 8 bits, with activations in the first-level cache or in
+/// registers; returns how many multiplications that were.
 #[inline(always)]
-pub(crate) fn int8<S: Gemm>(s: S, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+pub(crate) fn int8<S: Roofline>(s: S, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
     match (bits, how) {
+        (_, Int8Loop::Registers) if S::MULTIPLIES_AND_ADDS && S::REGISTERS >= 32 => held::<S, 4, 20>(s, rounds),
+        (_, Int8Loop::Registers) if S::MULTIPLIES_AND_ADDS => held::<S, 2, 10>(s, rounds),
         (4, Int8Loop::Lines8Rows4) => dots::<S, 8, 4, 4>(s, rounds),
         (4, Int8Loop::Lines8Rows16) => dots::<S, 8, 4, 16>(s, rounds),
         (4, Int8Loop::Lines4Rows10) => dots::<S, 4, 4, 10>(s, rounds),
-        (4, Int8Loop::Lines4Rows20) => dots::<S, 4, 4, 20>(s, rounds),
+        (4, Int8Loop::Lines4Rows20 | Int8Loop::Registers) => dots::<S, 4, 4, 20>(s, rounds),
         (_, Int8Loop::Lines8Rows4) => dots::<S, 8, 8, 4>(s, rounds),
         (_, Int8Loop::Lines8Rows16) => dots::<S, 8, 8, 16>(s, rounds),
         (_, Int8Loop::Lines4Rows10) => dots::<S, 4, 8, 10>(s, rounds),
-        (_, Int8Loop::Lines4Rows20) => dots::<S, 4, 8, 20>(s, rounds),
+        (_, Int8Loop::Lines4Rows20 | Int8Loop::Registers) => dots::<S, 4, 8, 20>(s, rounds),
     }
 }
 
@@ -133,6 +147,27 @@ fn dots<S: Gemm, const N: usize, const BITS: u32, const SUMS: usize>(s: S, round
         let acts = black_box(&acts);
         for (sum, acts) in sums.iter_mut().zip(acts) {
             *sum = s.dot::<N, BITS>(*sum, &lines, acts);
+        }
+    }
+    for sum in sums {
+        let mut lanes = [0; 16];
+        s.store_i32(sum, &mut lanes);
+        black_box(lanes);
+    }
+    (rounds * SUMS * N * 4 * S::LANES) as u64
+}
+
+/// Products of `N` lines of codes with as many fours of activations, all of it in registers.
+#[inline(always)]
+fn held<S: Roofline, const N: usize, const SUMS: usize>(s: S, rounds: usize) -> u64 {
+    let (codes, acts) = (black_box([1; 8 * LINE]), black_box([1; 32]));
+    let lines: [S::Line; N] = std::array::from_fn(|j| s.line(&codes[LINE * j..], 0));
+    // Sums that begin alike would all be one.
+    let start = black_box([0; SUMS]);
+    let mut sums: [S::I; SUMS] = std::array::from_fn(|i| s.splat_i32(start[i]));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = s.dot::<N, 8>(*sum, &lines, &acts);
         }
     }
     for sum in sums {

@@ -94,6 +94,7 @@ impl Products for Maddubs {
     const ADDED_FROM: usize = 4;
     // Smaller ones have no activations in 16 bits.
     const ADDED_TILE: usize = 4;
+    const MULTIPLIES_AND_ADDS: bool = false;
 
     #[inline(always)]
     fn bytes(_: Avx2, line: __m256i) -> __m256i {

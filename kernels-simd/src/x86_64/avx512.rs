@@ -301,6 +301,8 @@ impl<T: Tiles> Gemm for Avx512<T> {
 }
 
 impl<T: Tiles> Roofline for Avx512<T> {
+    const MULTIPLIES_AND_ADDS: bool = true;
+
     #[inline(always)]
     fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
         T::int8_loop(self, bits, how, rounds)

@@ -23,6 +23,7 @@ impl Products for Dpbusd {
     const WIDENED_WORK: usize = 4;
     const ADDED_FROM: usize = 3;
     const ADDED_TILE: usize = 1;
+    const MULTIPLIES_AND_ADDS: bool = true;
 
     #[inline(always)]
     fn bytes(_: AvxVnni, line: __m256i) -> __m256i {

@@ -32,6 +32,8 @@ pub(crate) trait Products: Copy {
     const ADDED_FROM: usize;
     /// See [`Gemm::ADDED_TILE`].
     const ADDED_TILE: usize;
+    /// See [`Roofline::MULTIPLIES_AND_ADDS`].
+    const MULTIPLIES_AND_ADDS: bool;
 
     /// See [`Gemm::bytes`].
     fn bytes(cpu: Avx<Self>, line: __m256i) -> __m256i;
@@ -112,6 +114,8 @@ impl<P: Products> Gemm for Avx<P> {
 }
 
 impl<P: Products> Roofline for Avx<P> {
+    const MULTIPLIES_AND_ADDS: bool = P::MULTIPLIES_AND_ADDS;
+
     #[inline(always)]
     fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
         P::int8_loop(self, bits, how, rounds)
