@@ -29,9 +29,9 @@ pub(crate) trait Codes {
 pub(crate) trait Gemm: Simd {
     /// Rows of activations in a full tile: a power of two, [`TILE_ROWS`] or more.
     const FULL_TILE: usize = TILE_ROWS;
-    /// Whether weights can be widened on the way for full tiles, too, as for a few rows, and not only first. Up to how
-    /// many rows that pays, `Tuning` says.
-    const STREAMS_TILES: bool = false;
+    /// Weights whose codes take less work than this ([`Codes::WORK`]) can be widened on the way for full tiles, too, as
+    /// for a few rows, and not only first. Up to how many rows that pays, `Tuning` says.
+    const STREAMED_WORK: usize = 0;
     /// Whether tiles can have 5, 6 or 7 rows, so that none of these numbers takes as long as a larger one.
     const ANY_ROWS: bool = false;
     /// The most rows of a tile whose sums stay in registers as weights stream by. A larger tile is for

@@ -48,7 +48,7 @@ macro_rules! instruction_sets {
                 AVX512F "avx512f", AVX512DQ "avx512dq", AVX512BW "avx512bw", AVX512VL "avx512vl",
                 AVX512_VNNI "avx512vnni",
                 AMX_TILE, AMX_INT8, XTILEDATA_PERM
-            } crate::x86_64::amx::Amx => Tuning::X86;
+            } crate::x86_64::amx::Amx => Tuning::AMX;
 
             /// NEON of ARMv8.0.
             Neon neon [target_arch = "aarch64"] {

@@ -109,6 +109,10 @@ impl Tuning {
     pub(crate) const ARM: Tuning =
         Tuning { kv_ahead: 2 << 10, ..Tuning::ANY.all_ahead(Ahead { codes: 2 << 10, scales: 256 }) };
 
+    /// Measured on Emerald Rapids, all 16 threads of 8 cores, Q4_0: streamed by AVX-512, a step of 16, 24 and 32 texts
+    /// takes 0.71, 0.77 and 0.84 times what it takes by tiles, and a prompt of 64 tokens 1.05 times.
+    pub(crate) const AMX: Tuning = Tuning { streamed_rows: 32, ..Tuning::X86 };
+
     const fn all_ahead(self, ahead: Ahead) -> Tuning {
         Tuning { ahead: [ahead; TensorType::ALL.len()], ..self }
     }

@@ -183,7 +183,7 @@ fn product<S: Gemm + Call, C: Codes, K: Scaling, F: Form>(
 ) {
     const { assert!(C::BITS == F::BITS && K::SCALES == F::SCALES && K::MINS == F::MINS) };
     let full = tiles.iter().take_while(|tile| S::UNROLL && tile.rows == S::FULL_TILE).count();
-    let streamed = S::STREAMS_TILES && full * S::FULL_TILE <= tuning.streamed_rows as usize;
+    let streamed = C::WORK < S::STREAMED_WORK && full * S::FULL_TILE <= tuning.streamed_rows as usize;
     let (full, ahead) = (if streamed { 0 } else { full }, tuning.ahead(w.ty()));
     let (full, rest) = tiles.split_at(full);
     full_tiles::<S, C, K, F>(s, tuning, w, groups.clone(), full, &mut scratch.groups, out);

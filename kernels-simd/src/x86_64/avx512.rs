@@ -19,12 +19,10 @@ use super::{pairs, rounding};
 pub(crate) trait Tiles: Copy {
     /// See [`Gemm::FULL_TILE`].
     const FULL_TILE: usize;
-    /// See [`Gemm::STREAMS_TILES`].
-    const STREAMS_TILES: bool;
-    /// See [`Gemm::added_from`].
-    const ADDS_FROM: Option<usize>;
-    /// See [`Gemm::GROUPS`].
-    const GROUPS: usize;
+    /// See [`Gemm::STREAMED_WORK`].
+    const STREAMED_WORK: usize;
+    /// See [`Gemm::WIDENED_WORK`].
+    const WIDENED_WORK: usize;
 
     /// See [`Gemm::store_codes`].
     fn codes(cpu: Avx512<Self>, line: __m512i, offset: i32) -> __m512i;
@@ -49,10 +47,8 @@ pub(crate) struct NoTiles;
 
 impl Tiles for NoTiles {
     const FULL_TILE: usize = TILE_ROWS;
-    const STREAMS_TILES: bool = true;
-    // Measured on Zen 5: 9 rows would take 7 % longer, 12 and 16 as long, and 32 take 3 % less, with Q8_0 12 %.
-    const ADDS_FROM: Option<usize> = Some(12);
-    const GROUPS: usize = 2;
+    const STREAMED_WORK: usize = usize::MAX;
+    const WIDENED_WORK: usize = 4;
 
     #[inline(always)]
     fn codes(_: Avx512Vnni, line: __m512i, _offset: i32) -> __m512i {
@@ -237,8 +233,9 @@ impl<T: Copy> Simd for Avx512<T> {
 
 impl<T: Tiles> Gemm for Avx512<T> {
     const FULL_TILE: usize = T::FULL_TILE;
-    const STREAMS_TILES: bool = T::STREAMS_TILES;
-    const GROUPS: usize = T::GROUPS;
+    const STREAMED_WORK: usize = T::STREAMED_WORK;
+    const WIDENED_WORK: usize = T::WIDENED_WORK;
+    const GROUPS: usize = 2;
     const ANY_ROWS: bool = true;
     const STREAMED_ROWS: usize = TILE_ROWS;
     // `vpdpbusd` multiplies unsigned by signed, so signed weights are moved up by 128.
@@ -280,11 +277,10 @@ impl<T: Tiles> Gemm for Avx512<T> {
     }
     #[inline(always)]
     fn added_from<F: Form>() -> Option<usize> {
-        // Measured on Zen 5: with minima and unusual codes eight rows at once are faster for longer.
-        match T::ADDS_FROM {
-            Some(_) if F::MINS > 0 && F::BITS != 4 => Some(32),
-            from => from,
-        }
+        // Measured on Zen 5: with minima and unusual codes eight rows at once are faster for longer. Of other codes 9
+        // rows would take 7 % longer, 12 and 16 as long, and 32 take 3 % less, with Q8_0 12 %.
+        let eights = F::MINS > 0 && F::BITS != 4 && T::FULL_TILE == TILE_ROWS;
+        Some(if eights { 32 } else { 12 })
     }
     #[inline(always)]
     fn add_rows<C: Codes, Stored: Codes, F: Form, const R: usize>(

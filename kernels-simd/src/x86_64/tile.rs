@@ -65,7 +65,7 @@ pub(crate) trait Products: Copy {
 impl<P: Products> Gemm for Avx<P> {
     const WIDE: bool = P::WIDE;
     const BYTE_OFFSET: i32 = P::BYTE_OFFSET;
-    const STREAMS_TILES: bool = true;
+    const STREAMED_WORK: usize = usize::MAX;
     const WIDENED_WORK: usize = P::WIDENED_WORK;
     const ADDED_TILE: usize = P::ADDED_TILE;
     const ANY_ROWS: bool = true;
