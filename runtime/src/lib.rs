@@ -28,6 +28,7 @@
 //! - [`host`]: what the system says about the machine: cores, caches, memory.
 //! - [`tuning`]: kernels that tune themselves to the machine.
 //! - [`embedding`]: a text as one vector.
+//! - [`constraint`]: what a text may be, token by token.
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits
 //!   to probabilities.
 //!
@@ -39,6 +40,7 @@ pub mod calibration;
 pub mod cancel;
 pub mod chat;
 pub mod config;
+pub mod constraint;
 pub mod embedding;
 pub mod engine;
 pub mod generate;

@@ -1,5 +1,6 @@
 //! Why a text could not be continued.
 
+use crate::constraint::ConstraintError;
 use crate::engine::EngineError;
 use crate::sampler::SamplerError;
 
@@ -13,6 +14,9 @@ pub enum GenerateError {
     /// The sampler's options, or the logits, are bad.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    /// The text cannot go on in its grammar.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// The code that draws a token panicked while it drew one of this text.
     #[error("drawing a token of this text panicked")]
     Panicked,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::error::GenerateError;
 use super::options::{GenerateOptions, StopReason};
-use crate::sampler::{Sampler, SamplerError, StopMatcher, log_probability, top_log_probabilities};
+use crate::constraint::{Ahead, Next};
+use crate::sampler::{Sampler, StopMatcher, log_probability, top_log_probabilities};
 use crate::tokenizer::{TextStream, Tokenizer};
 
 /// One token written.
@@ -38,7 +39,7 @@ impl Token {
 /// ([`Generation::take_logits`]).
 ///
 /// Everything that writing changes can be kept and restored ([`Generation::checkpoint`]): the random numbers, what the
-/// penalties have seen, held-back text, limits. So what is written after a rollback is what would have been written if
+/// penalties have seen, the place in the grammar, held-back text, limits. So what is written after a rollback is what would have been written if
 /// the tokens rolled back had never been drawn.
 #[derive(Clone, Debug)]
 pub struct Generation {
@@ -48,7 +49,8 @@ pub struct Generation {
     read: usize,
     prompt: usize,
     context: usize,
-    stop_tokens: Arc<[u32]>,
+    /// The tokens that end it.
+    ends: Arc<[u32]>,
     logprobs: bool,
     top_logprobs: usize,
     writer: Writer,
@@ -58,6 +60,8 @@ pub struct Generation {
 #[derive(Clone, Debug)]
 struct Writer {
     sampler: Sampler,
+    /// Its place in the grammar, if it has one.
+    grammar: Option<Ahead>,
     stops: StopMatcher,
     stream: TextStream<Arc<Tokenizer>>,
     /// Tokens that may still be written.
@@ -89,7 +93,8 @@ impl Generation {
             return Err(GenerateError::PromptTooLong { tokens: prompt.len(), context });
         }
         let mut sampler = options.sampler.clone();
-        if options.ignore_end {
+        // Where a grammar has come to its end, nothing else is left.
+        if options.ignore_end && options.grammar.is_none() {
             sampler.logit_bias.extend(tokenizer.ends().map(|id| (id, f32::NEG_INFINITY)));
         }
         let mut sampler = Sampler::new(sampler)?;
@@ -98,16 +103,19 @@ impl Generation {
             return Err(GenerateError::EmptyPrompt);
         }
         prompt.iter().for_each(|&token| sampler.accept(token));
+        let ends: Arc<[u32]> = tokenizer.ends().chain(options.stop_tokens.iter().copied()).collect();
+        let grammar = options.grammar.as_deref();
+        let grammar = grammar.map(|grammar| Ahead::new(grammar, tokenizer.vocab_size(), ends.clone())).transpose()?;
         let stream = TextStream::continuing(tokenizer, false).spelling(options.spelled.as_slice());
         Ok(Generation {
             read: 0,
             prompt: prompt.len(),
             tokens: prompt,
             context,
-            stop_tokens: options.stop_tokens.as_slice().into(),
+            ends,
             logprobs: options.logprobs,
             top_logprobs: options.top_logprobs,
-            writer: Writer { sampler, stops, stream, left: options.max_tokens, stop: None },
+            writer: Writer { sampler, grammar, stops, stream, left: options.max_tokens, stop: None },
         })
     }
 
@@ -160,23 +168,52 @@ impl Generation {
         }
     }
 
+    /// The place in the grammar where the next token is drawn, if there is one and it is wanted.
+    pub(super) fn grammar(&self) -> Option<&Ahead> {
+        self.writer.grammar.as_ref().filter(|_| self.wants_logits())
+    }
+
     /// Takes the logits after all tokens so far and writes the next one. `None` for a token that ends the text, such as
     /// `<|eot_id|>`, which is not part of it.
     ///
     /// # Errors
-    /// [`SamplerError::Logit`] and [`SamplerError::NoCandidate`]: the logits are no good.
-    pub fn take_logits(&mut self, logits: &[f32]) -> Result<Option<Token>, SamplerError> {
-        let writer = &mut self.writer;
-        let id = writer.sampler.sample(logits)?;
-        if writer.stream.tokenizer().is_end_of_generation(id) || self.stop_tokens.contains(&id) {
-            writer.stop = Some(StopReason::End);
+    /// [`GenerateError::Sampler`]: the logits are no good. [`GenerateError::Constraint`]: nothing can follow in the
+    /// grammar.
+    pub fn take_logits(&mut self, logits: &[f32]) -> Result<Option<Token>, GenerateError> {
+        let Writer { sampler, grammar, .. } = &mut self.writer;
+        let id = match grammar {
+            None => Some(sampler.sample(logits)?),
+            Some(grammar) => grammar.draw(|next| match next {
+                Next::Forced(token) => Ok::<_, GenerateError>(Some(sampler.force(token).map(|()| token)?)),
+                Next::Among(mask) => Ok(Some(sampler.sample_among(logits, mask)?)),
+                Next::End => Ok(None),
+            })?,
+        };
+        let Some(id) = id.filter(|id| !self.ends.contains(id)) else {
+            self.writer.stop = Some(StopReason::End);
             return Ok(None);
-        }
+        };
         let logprob = self.logprobs.then(|| log_probability(logits, id));
         let top_logprobs = match self.top_logprobs {
             0 => Vec::new(),
             n => top_log_probabilities(logits, n),
         };
+        Ok(Some(self.write(id, logprob, top_logprobs)))
+    }
+
+    /// Writes the next token without logits, if the grammar lets no other come next and nobody wants to know how likely
+    /// it is. It is the token that [`Generation::take_logits`] would have written, with the same random numbers.
+    pub fn take_forced(&mut self) -> Option<Token> {
+        let wants_logits = self.logprobs || self.top_logprobs > 0;
+        let Writer { sampler, grammar, stop, .. } = &mut self.writer;
+        let grammar = grammar.as_ref().filter(|_| !wants_logits && stop.is_none())?;
+        let id = grammar.draw_forced(|token| sampler.force(token))?;
+        Some(self.write(id, None, Vec::new()))
+    }
+
+    /// Adds a token to the text.
+    fn write(&mut self, id: u32, logprob: Option<f64>, top_logprobs: Vec<(u32, f64)>) -> Token {
+        let writer = &mut self.writer;
         writer.sampler.accept(id);
         self.tokens.push(id);
         let (text, stopped) = writer.stops.push(&writer.stream.push(id));
@@ -189,7 +226,7 @@ impl Generation {
         } else if self.tokens.len() > self.context {
             writer.stop = Some(StopReason::ContextFull);
         }
-        Ok(Some(Token { id, text, logprob, top_logprobs }))
+        Token { id, text, logprob, top_logprobs }
     }
 
     /// Why the text has ended, if it has.

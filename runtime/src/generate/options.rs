@@ -1,5 +1,8 @@
 //! How a text is continued, and why it ends.
 
+use std::sync::Arc;
+
+use crate::constraint::Grammar;
 use crate::sampler::SamplerOptions;
 use crate::setters::setters;
 
@@ -14,7 +17,7 @@ pub struct GenerateOptions {
     /// Tokens that end the text, besides those that the model ends texts with.
     pub stop_tokens: Vec<u32>,
     /// Never to draw a token that the model ends texts with, so that the text goes on to its limit. It counts as a bias
-    /// of −∞ in [`SamplerOptions::logit_bias`].
+    /// of −∞ in [`SamplerOptions::logit_bias`]; a text with a grammar ends with it all the same.
     pub ignore_end: bool,
     /// Control tokens that are spelled out in the text, for whoever reads it to see them: `<|python_tag|>`. The others
     /// put nothing into it.
@@ -26,6 +29,10 @@ pub struct GenerateOptions {
     pub logprobs: bool,
     /// How many of the likeliest tokens to tell in each place; 0 for none.
     pub top_logprobs: usize,
+    /// What the text may be; `None` for anything. Tokens that end a text are drawn only where the grammar lets it end,
+    /// so a text that ends with [`StopReason::End`] is one of the grammar's. The probabilities that are told remain
+    /// those of the model.
+    pub grammar: Option<Arc<dyn Grammar>>,
 }
 
 impl GenerateOptions {
@@ -44,6 +51,7 @@ setters!(GenerateOptions {
     max_tokens: impl Into<Option<usize>>,
     logprobs: bool,
     top_logprobs: usize,
+    grammar: impl Into<Option<Arc<dyn Grammar>>>,
 });
 
 /// Why a text ended.

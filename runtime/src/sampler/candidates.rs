@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use crate::constraint::TokenMask;
 use crate::softmax::log_sum_exp;
 
 /// A token and its logit.
@@ -57,6 +58,30 @@ impl<'a> Candidates<'a> {
     /// All tokens. The logits are neither NaN nor +∞.
     pub(super) fn new(logits: &'a [f32], buffers: &'a mut Buffers) -> Candidates<'a> {
         Candidates { logits, buffers, form: Form::Logits }
+    }
+
+    /// The tokens of `mask` alone.
+    pub(super) fn among(logits: &'a [f32], mask: &TokenMask, buffers: &'a mut Buffers) -> Candidates<'a> {
+        let Buffers { changed, list } = &mut *buffers;
+        // Either form gives the same. A list is quick as long as it is short.
+        let form = if mask.len() <= logits.len() / 16 {
+            list.clear();
+            list.extend(mask.iter().filter_map(|id| Some(Candidate { logit: *logits.get(id as usize)?, id })));
+            list.retain(|c| c.logit > f32::NEG_INFINITY);
+            Form::List
+        } else {
+            changed.clear();
+            mask.apply(logits, changed);
+            Form::Changed
+        };
+        Candidates { logits, buffers, form }
+    }
+
+    /// One token. What its logit is does not matter when there is no other.
+    pub(super) fn only(id: u32, buffers: &'a mut Buffers) -> Candidates<'a> {
+        buffers.list.clear();
+        buffers.list.push(Candidate { logit: 0.0, id });
+        Candidates { logits: &[], buffers, form: Form::List }
     }
 
     /// Replaces the logit `l` of each token of `known` by `f(l, what is known of it)`, which may be -∞ but neither NaN

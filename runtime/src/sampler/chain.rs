@@ -7,6 +7,7 @@ use super::options::SamplerOptions;
 use super::random::Xoshiro256PlusPlus;
 use super::step::Step;
 use super::{logit_bias, min_p, penalties, top_k, top_p};
+use crate::constraint::TokenMask;
 
 /// Makes a step from the options: none if they leave it nothing to do.
 type MakeStep = fn(&SamplerOptions) -> Result<Option<Box<dyn Step>>, SamplerError>;
@@ -54,18 +55,54 @@ impl Sampler {
     /// # Errors
     /// [`SamplerError::Logit`] for NaN or +∞, [`SamplerError::NoCandidate`] when nothing is possible.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SamplerError> {
-        // Without a branch per element, so that the compiler can use vectors: there may be 128 k of them.
-        if !logits.iter().fold(true, |good, &l| good & is_possible(l)) {
-            let id = logits.iter().position(|&l| !is_possible(l)).unwrap_or(0);
-            return Err(SamplerError::Logit { id: id as u32, value: logits[id] });
-        }
-        let mut candidates = Candidates::new(logits, &mut self.buffers);
-        for step in &mut self.steps {
-            step.apply(&mut candidates, &mut self.random);
-        }
-        let token = self.draw.draw(&mut candidates, &mut self.random);
-        token.ok_or(SamplerError::NoCandidate { count: logits.len() })
+        check_logits(logits)?;
+        let Sampler { random, steps, draw, buffers, .. } = self;
+        choose(steps, draw, random, Candidates::new(logits, buffers), logits.len())
     }
+
+    /// As [`Sampler::sample`], but one of the tokens of `mask`: what it would be if the logits of the others were -∞.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`].
+    pub fn sample_among(&mut self, logits: &[f32], mask: &TokenMask) -> Result<u32, SamplerError> {
+        check_logits(logits)?;
+        let Sampler { random, steps, draw, buffers, .. } = self;
+        choose(steps, draw, random, Candidates::among(logits, mask, buffers), logits.len())
+    }
+
+    /// Takes a token beside which no other is possible, whatever the logits: the random numbers go on as if it had been
+    /// sampled.
+    ///
+    /// # Errors
+    /// [`SamplerError::NoCandidate`] when the options exclude it.
+    pub fn force(&mut self, token: u32) -> Result<(), SamplerError> {
+        let Sampler { random, steps, draw, buffers, .. } = self;
+        choose(steps, draw, random, Candidates::only(token, buffers), 1).map(|_| ())
+    }
+}
+
+/// The steps, and the draw.
+fn choose(
+    steps: &mut [Box<dyn Step>],
+    draw: &Draw,
+    random: &mut Xoshiro256PlusPlus,
+    mut candidates: Candidates<'_>,
+    count: usize,
+) -> Result<u32, SamplerError> {
+    for step in steps {
+        step.apply(&mut candidates, random);
+    }
+    draw.draw(&mut candidates, random).ok_or(SamplerError::NoCandidate { count })
+}
+
+/// Refuses logits that are NaN or +∞.
+fn check_logits(logits: &[f32]) -> Result<(), SamplerError> {
+    // Without a branch per element, so that the compiler can use vectors: there may be 128 k of them.
+    if logits.iter().fold(true, |good, &l| good & is_possible(l)) {
+        return Ok(());
+    }
+    let id = logits.iter().position(|&l| !is_possible(l)).unwrap_or(0);
+    Err(SamplerError::Logit { id: id as u32, value: logits[id] })
 }
 
 /// False for +∞ and, as every comparison with it, for NaN.

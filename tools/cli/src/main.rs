@@ -26,6 +26,7 @@ mod interrupt;
 mod model;
 mod out;
 mod plot;
+mod shape;
 mod talk;
 mod tools;
 mod visible;

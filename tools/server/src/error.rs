@@ -198,6 +198,7 @@ impl From<GenerateError> for ApiError {
             }
             GenerateError::EmptyPrompt => ApiError::bad_request(error.to_string()),
             GenerateError::Sampler(error) => error.into(),
+            GenerateError::Constraint(_) => ApiError::bad_request(error.to_string()),
             _ => ApiError::internal(error.to_string()),
         }
     }

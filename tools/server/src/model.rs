@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quipu_constrain::Grammars;
 use quipu_runtime::Engine;
 use quipu_runtime::chat::{ChatError, ChatTemplate, Message, RenderOptions};
 use quipu_runtime::generate::prompt_tokens;
@@ -19,6 +20,8 @@ pub struct Model {
     pub path: String,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// The grammars that answers are kept to.
+    pub grammars: Arc<Grammars>,
     /// The most tokens of a prompt and its answer together.
     pub context: usize,
     /// The context that it was trained with.
@@ -61,6 +64,7 @@ impl Model {
             architecture: engine.config().family.architecture.to_string(),
             quantisation: main_type(engine),
             loaded: random::now(),
+            grammars: Grammars::new(tokenizer.clone()).into(),
             tokenizer,
             template,
             longest_token,

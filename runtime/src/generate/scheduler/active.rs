@@ -10,7 +10,6 @@ use crate::generate::generation::{Generation, Token};
 use crate::generate::options::StopReason;
 use crate::generate::request::{Event, Failed, Finished, RequestId, Timing};
 use crate::kv::{PAGE, Sequence};
-use crate::sampler::SamplerError;
 
 /// A request that is being served, or waits for its turn.
 pub(super) struct Active {
@@ -45,7 +44,7 @@ pub(super) struct Active {
 pub(super) struct Writing {
     pub(super) generation: Generation,
     /// What was drawn in the current batch: a token, and more for guesses that were right.
-    pub(super) drawn: Vec<Result<Option<Token>, SamplerError>>,
+    pub(super) drawn: Vec<Result<Option<Token>, GenerateError>>,
 }
 
 impl Active {
@@ -96,7 +95,11 @@ impl Active {
 
     /// Draws its next token by `take` from the logits at place `place` of the batch, from a worker's thread; places come in
     /// their order. Logits after a wrong guess are none of its text.
-    pub(super) fn draw(&self, place: usize, take: impl FnOnce(&mut Generation) -> Result<Option<Token>, SamplerError>) {
+    pub(super) fn draw(
+        &self,
+        place: usize,
+        take: impl FnOnce(&mut Generation) -> Result<Option<Token>, GenerateError>,
+    ) {
         // Never waits: each request is drawn for by one worker.
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let read = match place - self.first_logits {
@@ -193,11 +196,16 @@ impl Active {
         if self.planned > self.guesses + 1 {
             self.own += n as u64;
         }
+        let writes = matches!(drawn.last(), Some(Ok(Some(_))));
         for drawn in drawn {
             match drawn {
                 Ok(token) => events.extend(token.map(Event::Token)),
                 Err(error) => return (events, Some(error.into())),
             }
+        }
+        if writes {
+            // What nobody need draw.
+            events.extend(std::iter::from_fn(|| self.generation().take_forced()).map(Event::Token));
         }
         let total = self.generation().prompt_len();
         if read < total && read > self.redo {

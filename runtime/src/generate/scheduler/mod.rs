@@ -1,11 +1,12 @@
 //! Many requests, one engine.
 //!
 //! - `texts`: the requests that are served or wait; `active`: one of them; `pages`: the memory of keys and values.
-//! - `draft`: tokens that are guessed and read ahead.
+//! - `draft`: tokens that are guessed and read ahead; `masks`: the thread that follows grammars while the model reads.
 //! - `pace`: how much of a prompt fits into a step; `options`, `stats`: what goes in and what can be seen.
 
 mod active;
 mod draft;
+mod masks;
 mod options;
 mod pace;
 mod pages;
@@ -27,9 +28,9 @@ use super::request::{Event, Failed, Finished, Request, RequestId};
 use crate::engine::{Engine, EngineError};
 use crate::kv::{CacheDirError, PAGE, Sequence, Store};
 use crate::model::BatchToken;
-use crate::sampler::SamplerError;
 use active::{Active, failed};
 use draft::Costs;
+use masks::Masks;
 pub use options::{Draft, SchedulerOptions};
 use pace::Pace;
 pub use stats::Stats;
@@ -56,6 +57,7 @@ pub struct Scheduler {
     costs: Costs,
     /// How likely the guesses for a batch are right, and whose they are.
     chances: Vec<(f64, usize)>,
+    masks: Masks,
     /// The next request's number.
     next: u64,
     batch: Vec<BatchToken>,
@@ -66,7 +68,7 @@ pub struct Scheduler {
 }
 
 /// Takes the logits for a text.
-type Draw<'a> = dyn Fn(&mut Generation, &[f32]) -> Result<Option<Token>, SamplerError> + Sync + 'a;
+type Draw<'a> = dyn Fn(&mut Generation, &[f32]) -> Result<Option<Token>, GenerateError> + Sync + 'a;
 
 impl Scheduler {
     /// A scheduler with nothing to do.
@@ -81,6 +83,7 @@ impl Scheduler {
         Scheduler {
             texts: Texts::new(&options, engine.page_bytes()),
             pace: Pace::new(engine.config(), options.itl_target),
+            masks: Masks::default(),
             most: options.piece.min(engine.batch()),
             engine,
             options,
@@ -303,6 +306,9 @@ impl Scheduler {
             let generation = request.generation();
             let unread = generation.unread();
             let last = unread.len().checked_sub(1).filter(|_| generation.wants_logits());
+            if let Some(grammar) = generation.grammar().filter(|_| own > 0) {
+                self.masks.ask(grammar);
+            }
             let tokens = unread[..own].iter().enumerate();
             self.batch.extend(tokens.map(|(i, &token)| BatchToken { token, sequence, logits: Some(i) == last }));
             request.first_logits = self.batch.len().saturating_sub(1);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use quipu_constrain::Shape;
 use quipu_formats::output::Inputs;
 use quipu_runtime::Engine;
 use quipu_runtime::chat::answer::{AnswerReader, Delta, ReadOptions, control_tokens};
@@ -14,6 +15,7 @@ use serde_json::{Value as Json, json};
 use crate::args::{ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, token_limit};
 use crate::commands::run::speeds;
 use crate::input::Input;
+use crate::shape::{self, ShapeArgs};
 use crate::tools::{ToolArgs, Toolbox};
 use crate::visible::visible;
 use crate::{hints, interrupt, model, out, talk};
@@ -36,7 +38,8 @@ A line that ends with \\ goes on in the next. Ctrl-C stops an answer.";
 Examples:
   quipu chat llama-3.2-1b-instruct.gguf --system \"Answer in rhymes.\"
   quipu chat llama.gguf --tools tools.json --tool-command 'get_weather = ./weather.py --json'
-  printf 'What is a quipu?\\nWho made them?\\n' | quipu chat llama.gguf --temp 0")]
+  printf 'What is a quipu?\\nWho made them?\\n' | quipu chat llama.gguf --temp 0
+  echo 'Is a llama a bird?' | quipu chat llama.gguf --schema '{\"type\": \"boolean\"}'")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -60,10 +63,13 @@ pub struct Args {
     draft: DraftArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    shape: ShapeArgs,
 }
 
 pub fn run(args: Args) -> Result<()> {
     let toolbox = args.tools.open()?;
+    let shape = args.shape.read()?;
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
     let mut conversation = conversation(&engine, args.template.as_deref())?.parse_special(args.parse_special);
     conversation = conversation.tools(toolbox.list.clone());
@@ -75,9 +81,11 @@ pub fn run(args: Args) -> Result<()> {
         .stop_tokens(args.sampling.stop_token.clone())
         .ignore_end(args.sampling.ignore_eos)
         .spelled(if toolbox.list.is_empty() { Vec::new() } else { control_tokens(engine.tokenizer()) })
-        .max_tokens(args.number);
+        .max_tokens(args.number)
+        .grammar(shape::grammar(shape.as_ref(), engine.tokenizer())?);
     let scheduling = SchedulerOptions::default().draft(args.draft.draft);
-    let mut chat = Chat { scheduler: Scheduler::with_options(engine, scheduling), conversation, options, toolbox };
+    let mut chat =
+        Chat { scheduler: Scheduler::with_options(engine, scheduling), conversation, options, toolbox, shape };
     let mut input = Input::new()?;
     talk::note(&format!("loaded in {:.2} s; /help for help", load_time.as_secs_f64()));
     while let Some(line) = input.next_turn()? {
@@ -114,6 +122,7 @@ struct Chat {
     conversation: Conversation,
     options: GenerateOptions,
     toolbox: Toolbox,
+    shape: Option<Shape>,
 }
 
 /// Calls and their results before somebody has a say again: a small model may go round in circles.
@@ -217,6 +226,7 @@ impl Chat {
             out::line(&last)?;
         }
         talk::note(&speeds(self.scheduler.engine(), &end));
+        shape::warn_unfinished(self.shape.as_ref(), &end);
         if end.stop == StopReason::ContextFull {
             talk::warning("the context is full; /clear starts a new conversation, -c N makes more room");
         }

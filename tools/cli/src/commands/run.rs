@@ -12,6 +12,7 @@ use quipu_runtime::host::memory;
 use serde_json::{Value as Json, json};
 
 use crate::args::{self, ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, token_limit};
+use crate::shape::{self, ShapeArgs};
 use crate::{interrupt, model, out, talk};
 
 /// Continue a text
@@ -24,7 +25,9 @@ Examples:
   quipu run demo \"Once upon a time\"
   quipu run llama.gguf \"The capital of Peru is\" -n 20 --temp 0
   quipu run llama.gguf -f letter.txt --json --seed 7
-  git log -5 | quipu run llama.gguf --no-echo")]
+  git log -5 | quipu run llama.gguf --no-echo
+  quipu run llama.gguf -f mail.txt --no-echo --schema order.json
+  quipu run llama.gguf \"The capital of Peru is\" --regex \" [A-Z][a-z]+\\.\"")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -51,9 +54,12 @@ pub struct Args {
     draft: DraftArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    shape: ShapeArgs,
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let shape = args.shape.read()?;
     let prompt = args::prompt(args.prompt, args.file.as_deref())?;
     let options = GenerateOptions::new(args.sampling.options())
         .stops(args.sampling.stop.clone())
@@ -64,6 +70,7 @@ pub fn run(args: Args) -> Result<()> {
     let seed = options.sampler.seed;
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
     let tokenizer = engine.tokenizer().clone();
+    let options = options.grammar(shape::grammar(shape.as_ref(), &tokenizer)?);
     let tokens = prompt_tokens(&tokenizer, &prompt, !args.plain);
     let show = |text: &str| if args.json { Ok(()) } else { out::print(text) };
     if !args.no_echo {
@@ -103,6 +110,7 @@ pub fn run(args: Args) -> Result<()> {
             "peak_rss_bytes": memory::peak(),
         }))?;
     }
+    shape::warn_unfinished(shape.as_ref(), &end);
     talk::note(&format!("load {:.2} s, {}", load_time.as_secs_f64(), speeds(scheduler.engine(), &end)));
     talk::note(&format!("seed {seed}; ended by {}", describe(end.stop)));
     if end.stop == StopReason::Cancelled { Err(interrupt::Interrupted.into()) } else { Ok(()) }

@@ -19,7 +19,7 @@ pub fn messages(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let model = served.model.clone();
     let prompt = body.prompt(&model)?;
     let tokens = prompt.len();
-    let (requests, answer) = body.requests(&model, prompt);
+    let (requests, answer) = body.requests(&model, prompt)?;
     let form = if body.stream {
         Form::Live(Box::new(MessageStream::new(model, body, answer, tokens)))
     } else {

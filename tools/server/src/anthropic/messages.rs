@@ -13,6 +13,7 @@ use crate::model::Model;
 use crate::openai::sampling::{Sampling, strings};
 use crate::options::{Defaults, Limits};
 use crate::said::{Part, Said};
+use crate::shape;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -39,6 +40,12 @@ impl MessagesBody {
         let fields = Fields::of_body(body)?;
         let mut sampling = Sampling::read(&fields, limits, defaults, &["max_tokens"])?;
         sampling.choices = 1;
+        let config = fields.object("output_config")?.map(|config| config.object("format")).transpose()?.flatten();
+        if let Some(format) = config.or(fields.object("output_format")?)
+            && let Some(asked) = shape::of_format(&format)?
+        {
+            sampling.shape = Some(asked);
+        }
         if fields.get("max_tokens").is_none() {
             sampling.options.max_tokens = Some(MAX_TOKENS);
         }
@@ -80,11 +87,14 @@ impl MessagesBody {
     }
 
     /// What the scheduler is asked for, and where the answer is put together.
-    pub fn requests(&self, model: &Model, prompt: Vec<u32>) -> (Vec<Request>, Answer) {
+    ///
+    /// # Errors
+    /// 400 if the answer cannot be kept to its shape.
+    pub fn requests(&self, model: &Model, prompt: Vec<u32>) -> Result<(Vec<Request>, Answer), ApiError> {
         let reader = self.conversation.reader(model, &prompt);
-        let mut requests: Vec<Request> = self.sampling.requests(prompt).collect();
+        let mut requests = self.sampling.requests(model, prompt)?;
         requests.iter_mut().for_each(|request| Conversation::spell(model, &mut request.options));
-        (requests, Answer::new(1, 1, false).read_by(&reader))
+        Ok((requests, Answer::new(1, 1, false).read_by(&reader)))
     }
 
     /// The message, as far as it has come.

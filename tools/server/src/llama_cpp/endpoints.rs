@@ -18,7 +18,7 @@ pub fn plan(body: CompletionBody, context: &Context) -> Result<Plan, ApiError> {
     let model = served.model.clone();
     let mut requests: Vec<Request> = Vec::new();
     for prompt in &body.prompts {
-        requests.extend(body.sampling.requests(prompt.tokens(&model)?));
+        requests.extend(body.sampling.requests(&model, prompt.tokens(&model)?)?);
     }
     let form = match body.stream {
         Some(options) => Form::Live(Box::new(CompletionStream::new(model, body, options, requests.len()))),

@@ -46,7 +46,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     think(&fields, &served.model, &mut conversation)?;
     let prompt = conversation.prompt(&served.model)?;
     let lines = lines.read_by(&conversation.reader(&served.model, &prompt));
-    let mut requests: Vec<Request> = sampling.requests(prompt).collect();
+    let mut requests = sampling.requests(&served.model, prompt)?;
     requests.iter_mut().for_each(|request| Conversation::spell(&served.model, &mut request.options));
     Ok(Plan { served, requests, form: form(&fields, lines)? })
 }

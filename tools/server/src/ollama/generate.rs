@@ -60,6 +60,6 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         let reader = conversation.reader(model, &tokens);
         (tokens, reader)
     };
-    let requests = sampling.requests(tokens).collect();
+    let requests = sampling.requests(model, tokens)?;
     Ok(Plan { served, requests, form: form(&fields, lines.read_by(&reader))? })
 }

@@ -8,6 +8,7 @@ use crate::fields::Fields;
 use crate::model::Model;
 use crate::openai::sampling::Sampling;
 use crate::options::{Defaults, Limits};
+use crate::shape;
 
 /// How a text is written: the field `options`. What belongs to the machine (`num_thread`, `num_batch`) and `num_ctx`
 /// are the server's business: the context is as long as it was started with, for everybody, and no request loads the
@@ -25,8 +26,8 @@ pub fn sampling(fields: &Fields<'_>, limits: &Limits, defaults: &Defaults) -> Re
     if options.integer("num_predict", -2..=i64::from(u32::MAX))?.is_some_and(|n| n < 0) {
         sampling.options.max_tokens = None;
     }
-    if fields.get("format").is_some_and(|format| format != "") {
-        return Err(ApiError::field("format", "is not supported; the answer would not keep to it"));
+    if let Some(asked) = shape::of_ollama(fields)? {
+        sampling.shape = Some(asked);
     }
     if fields.bool("logprobs")? == Some(true) {
         return Err(ApiError::field("logprobs", "are told by /v1/completions and /v1/chat/completions"));

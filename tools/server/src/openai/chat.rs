@@ -118,7 +118,7 @@ impl ChatBody {
     pub fn requests(&self, model: &Model) -> Result<(Vec<Request>, Answer), ApiError> {
         let prompt = self.prompt(model)?;
         let reader = self.conversation.reader(model, &prompt);
-        let mut requests: Vec<Request> = self.sampling.requests(prompt).collect();
+        let mut requests = self.sampling.requests(model, prompt)?;
         requests.iter_mut().for_each(|request| Conversation::spell(model, &mut request.options));
         let keep_tokens = self.sampling.options.logprobs && self.stream.is_none();
         let answer = Answer::new(self.sampling.choices, self.sampling.choices, keep_tokens).read_by(&reader);

@@ -157,7 +157,7 @@ impl CompletionBody {
     pub fn requests(&self, model: &Model) -> Result<Vec<Request>, ApiError> {
         let mut requests = Vec::new();
         for prompt in &self.prompts {
-            requests.extend(self.sampling.requests(prompt.tokens(model)?));
+            requests.extend(self.sampling.requests(model, prompt.tokens(model)?)?);
         }
         Ok(requests)
     }

@@ -15,6 +15,7 @@ use crate::fields::Fields;
 use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
+use crate::shape;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -51,14 +52,15 @@ impl ResponseBody {
         if fields.bool("background")? == Some(true) {
             return Err(ApiError::field("background", "is not supported"));
         }
-        if let Some(text) = fields.object("text")?
-            && let Some(format) = text.object("format")?
-            && format.str("type")?.is_some_and(|kind| kind != "text")
-        {
-            return Err(ApiError::field("text.format", "is not supported but for `text`"));
-        }
         let mut sampling = Sampling::read(&fields, limits, defaults, &["max_output_tokens"])?;
         sampling.choices = 1;
+        let format = fields.object("text")?.map(|text| text.object("format")).transpose()?.flatten();
+        if let Some(format) = &format
+            && let Some(asked) = shape::of_format(format)?
+        {
+            sampling.shape = Some(asked);
+        }
+        let format = format.map_or_else(|| json!({"type": "text"}), |format| format.map().clone().into());
         if let Some(n) = fields.count("top_logprobs", limits.top_logprobs)?.filter(|&n| n > 0) {
             (sampling.options.logprobs, sampling.options.top_logprobs) = (true, n);
         }
@@ -93,6 +95,7 @@ impl ResponseBody {
             or("top_p", sampler.top_p.into()),
             or("top_logprobs", 0.into()),
             or("user", Json::Null),
+            ("text".to_string(), json!({ "format": format })),
         ];
         let mut conversation = Conversation::new(messages).tools(tools::read(&fields, limits)?);
         if let Some(reasoning) = fields.object("reasoning")?
@@ -126,7 +129,7 @@ impl ResponseBody {
     pub fn requests(&self, model: &Model) -> Result<(Vec<Request>, Answer), ApiError> {
         let prompt = self.prompt(model)?;
         let reader = self.conversation.reader(model, &prompt);
-        let mut requests: Vec<Request> = self.sampling.requests(prompt).collect();
+        let mut requests = self.sampling.requests(model, prompt)?;
         requests.iter_mut().for_each(|request| Conversation::spell(model, &mut request.options));
         Ok((requests, Answer::new(1, 1, self.sampling.options.logprobs).read_by(&reader)))
     }
@@ -147,7 +150,6 @@ impl ResponseBody {
             "reasoning": {"effort": null, "summary": null},
             "service_tier": "default",
             "store": false,
-            "text": {"format": {"type": "text"}},
             "truncation": "disabled",
             "usage": usage.map(usage_of),
         });

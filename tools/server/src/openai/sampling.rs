@@ -7,8 +7,10 @@ use serde_json::Value as Json;
 use super::unsupported;
 use crate::error::ApiError;
 use crate::fields::{Fields, token_id, wrong};
+use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
+use crate::shape::{self, Asked};
 
 /// How texts are written, and how many.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct Sampling {
     pub options: GenerateOptions,
     /// Texts for each prompt.
     pub choices: usize,
+    /// What they are to be.
+    pub shape: Option<Asked>,
 }
 
 /// What is no number of tokens or of anything else that a model has.
@@ -67,16 +71,24 @@ impl Sampling {
         }
         Sampler::new(options.sampler.clone())?;
         let choices = fields.integer("n", 1..=limits.choices as i64)?.unwrap_or(1) as usize;
-        Ok(Sampling { options, choices })
+        Ok(Sampling { options, choices, shape: shape::read(fields)? })
     }
 
     /// A request for each text that `prompt` is continued with.
-    pub fn requests(&self, prompt: Vec<u32>) -> impl Iterator<Item = Request> + '_ {
-        (0..self.choices as u64).map(move |i| {
-            let mut options = self.options.clone();
+    ///
+    /// # Errors
+    /// 400 if the texts cannot be kept to their shape.
+    pub fn requests(&self, model: &Model, prompt: Vec<u32>) -> Result<Vec<Request>, ApiError> {
+        let mut options = self.options.clone();
+        if let Some(shape) = &self.shape {
+            options.grammar = Some(shape.grammar(model)?);
+        }
+        let request = |i: u64| {
+            let mut options = options.clone();
             options.sampler.seed = options.sampler.seed.wrapping_add(i);
             Request::new(prompt.clone(), options)
-        })
+        };
+        Ok((0..self.choices as u64).map(request).collect())
     }
 }
 

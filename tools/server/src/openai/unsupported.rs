@@ -29,24 +29,9 @@ pub fn check(fields: &Fields<'_>) -> Result<(), ApiError> {
             return Err(refused(fields, name, "is a sampler that is not supported; leave it out"));
         }
     }
-    for name in ["grammar", "json_schema", "lora"] {
-        let empty = |value: &Json| [json!(""), json!([]), json!({})].contains(value);
-        if fields.get(name).is_some_and(|value| !empty(value)) {
-            return Err(refused(fields, name, "is not supported; the answer would not keep to it"));
-        }
-    }
-    if let Some(format) = fields.object("response_format")? {
-        match format.str("type")? {
-            Some("text") | None => {}
-            Some("json_object" | "json_schema") => {
-                return Err(refused(
-                    &format,
-                    "type",
-                    "is not supported but for `text`; the answer would not keep to it",
-                ));
-            }
-            Some(_) => return Err(format.wrong("type", "`text`")),
-        }
+    let empty = |value: &Json| [json!(""), json!([]), json!({})].contains(value);
+    if fields.get("lora").is_some_and(|value| !empty(value)) {
+        return Err(refused(fields, "lora", "is not supported"));
     }
     Ok(())
 }

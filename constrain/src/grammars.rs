@@ -1,0 +1,157 @@
+//! The grammars of one model: compiled, and kept.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::toktrie::{InferenceCapabilities, TokEnv};
+use llguidance::{Matcher, ParserFactory};
+use quipu_runtime::constraint::Grammar;
+use quipu_runtime::tokenizer::Tokenizer;
+use serde_json::Value as Json;
+
+use crate::compiled::{Compiled, first_line};
+use crate::environment::Environment;
+use crate::error::ShapeError;
+use crate::shape::Shape;
+use crate::{lark, limits, schema};
+
+/// Makes grammars for the tokens of one model, and keeps those that were asked for lately.
+pub struct Grammars {
+    tokenizer: Arc<Tokenizer>,
+    factory: OnceLock<Result<ParserFactory, String>>,
+    kept: Mutex<VecDeque<(String, Arc<Compiled>)>>,
+}
+
+impl fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grammars").finish_non_exhaustive()
+    }
+}
+
+impl Grammars {
+    /// For a model with this tokenizer. Nothing is done before it is needed.
+    pub fn new(tokenizer: Arc<Tokenizer>) -> Grammars {
+        Grammars { tokenizer, factory: OnceLock::new(), kept: Mutex::default() }
+    }
+
+    /// Looks at all tokens now, so that the first grammar need not wait for that: half a second for 128,000 tokens.
+    pub fn prepare(&self) {
+        let _ = self.factory();
+    }
+
+    fn factory(&self) -> Result<&ParserFactory, ShapeError> {
+        let make = || {
+            let environment: TokEnv = Arc::new(Environment::new(self.tokenizer.clone()));
+            let slices = SlicedBiasComputer::general_slices();
+            let mut factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &slices)
+                .map_err(|error| error.to_string())?;
+            factory.quiet();
+            let given = factory.limits_mut();
+            given.max_grammar_size = limits::SYMBOLS;
+            given.max_lexer_states = limits::LEXER_STATES;
+            given.initial_lexer_fuel = limits::COMPILE_FUEL;
+            given.step_lexer_fuel = limits::MASK_FUEL;
+            given.step_max_items = limits::MASK_ITEMS;
+            // Errors would have the text in them.
+            given.verbose_errors = false;
+            Ok(factory)
+        };
+        let factory = self.factory.get_or_init(make).as_ref();
+        factory.map_err(|problem| ShapeError::Grammar { kind: "vocabulary", problem: problem.clone() })
+    }
+
+    /// The grammar of a shape; from memory if it was asked for lately.
+    ///
+    /// # Errors
+    /// [`ShapeError`]: whatever cannot be enforced is refused.
+    pub fn compile(&self, shape: &Shape) -> Result<Arc<dyn Grammar>, ShapeError> {
+        let key = shape.key();
+        if key.len() > limits::TEXT {
+            let (kind, found, most) = (shape.kind(), key.len(), limits::TEXT);
+            return Err(ShapeError::TooLarge { kind, what: "bytes", found, most });
+        }
+        if let Some(found) = self.find(&key) {
+            return Ok(found);
+        }
+        let factory = self.factory()?;
+        let work = || compile(factory, shape);
+        // By a thread of its own, since what is nested is read by functions that call themselves.
+        let compiled = std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().name("quipu-grammar".into()).stack_size(limits::STACK);
+            let thread = builder.spawn_scoped(scope, work).map_err(|error| ShapeError::Thread(error.to_string()))?;
+            let problem = || ShapeError::Grammar { kind: shape.kind(), problem: "compiling it panicked".into() };
+            thread.join().unwrap_or_else(|_| Err(problem()))
+        })?;
+        let compiled = Arc::new(compiled);
+        self.keep(key, compiled.clone());
+        Ok(compiled)
+    }
+
+    fn find(&self, key: &str) -> Option<Arc<Compiled>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|(kept, _)| kept == key)?;
+        let entry = kept.remove(at)?;
+        let found = entry.1.clone();
+        kept.push_front(entry);
+        Some(found)
+    }
+
+    fn keep(&self, key: String, compiled: Arc<Compiled>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_front((key, compiled));
+        while kept.len() > limits::KEPT || kept.iter().map(|(key, _)| key.len()).sum::<usize>() > limits::KEPT_TEXT {
+            kept.pop_back();
+        }
+    }
+}
+
+fn compile(factory: &ParserFactory, shape: &Shape) -> Result<Compiled, ShapeError> {
+    let grammar = match shape {
+        Shape::JsonObject => TopLevelGrammar::from_json_schema(schema::object()),
+        Shape::JsonSchema(asked) => {
+            let prepared = schema::prepare(asked)?;
+            let compiled = matcher(factory, TopLevelGrammar::from_json_schema(prepared));
+            return compiled.map_err(|problem| schema_error(factory, asked, problem));
+        }
+        Shape::Regex(regex) => {
+            lark::check_depth(regex, shape.kind())?;
+            TopLevelGrammar::from_regex(regex)
+        }
+        Shape::Choice(texts) => TopLevelGrammar::from_lark(choice(texts)?),
+        Shape::Lark(lark) => TopLevelGrammar::from_lark(lark::check(lark)?),
+        Shape::Gbnf(_) => {
+            return Err(ShapeError::Grammar { kind: shape.kind(), problem: "is not supported yet".into() });
+        }
+    };
+    matcher(factory, grammar).map_err(|problem| ShapeError::Grammar { kind: shape.kind(), problem })
+}
+
+fn matcher(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<Compiled, String> {
+    let parser = factory.create_parser(grammar).map_err(|error| first_line(&error.to_string()).to_string())?;
+    Compiled::new(Matcher::new(Ok(parser))).map_err(|error| first_line(&error).to_string())
+}
+
+/// One of some texts, as Lark.
+fn choice(texts: &[String]) -> Result<String, ShapeError> {
+    if texts.is_empty() {
+        return Err(ShapeError::Grammar { kind: "list of choices", problem: "it is empty".into() });
+    }
+    let texts: Vec<String> = texts.iter().map(|text| Json::from(text.as_str()).to_string()).collect();
+    Ok(format!("start: CHOICE\nCHOICE: {}\n", texts.join(" | ")))
+}
+
+/// What llguidance does not compile, with its place. Only for `oneOf` it takes a compiler to find out.
+fn schema_error(factory: &ParserFactory, schema: &Json, problem: String) -> ShapeError {
+    if problem.contains("oneOf") {
+        let fails = |one: &Json| matcher(factory, TopLevelGrammar::from_json_schema(one.clone())).is_err();
+        if let Some(pointer) = schema::find_one_of(schema, fails) {
+            let problem = "its alternatives may be valid at once, and that just one of them is cannot be enforced; \
+                           tell them apart by a property with a `const`, or use `anyOf`";
+            return ShapeError::Schema { pointer, problem: problem.into() };
+        }
+    }
+    ShapeError::Schema { pointer: "#".into(), problem }
+}

@@ -1,0 +1,8 @@
+//! What may be written, and what is refused.
+
+mod check;
+mod property;
+mod schemas;
+mod shapes;
+mod suite;
+mod walk;

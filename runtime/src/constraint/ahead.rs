@@ -1,0 +1,155 @@
+//! What may come next in a text, worked out before it is asked for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::error::ConstraintError;
+use super::grammar::{Constraint, Grammar};
+use super::mask::TokenMask;
+
+/// How many forced tokens go through the model as one piece at most.
+const PIECE: usize = 64;
+
+/// Where a text stands in its grammar, and what may come next.
+///
+/// Handles are shared: whoever comes first works, the thread of the scheduler or the one that draws, and the other
+/// waits or finds it done. So nobody depends on how fast anybody is.
+#[derive(Debug)]
+pub(crate) struct Ahead(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// Behind the forced tokens.
+    constraint: Box<dyn Constraint>,
+    /// Tokens that come next because no others may.
+    forced: VecDeque<u32>,
+    /// What may come after them.
+    next: Option<Result<Options, ConstraintError>>,
+    vocabulary: usize,
+    /// Tokens that end a text.
+    ends: Arc<[u32]>,
+}
+
+#[derive(Clone, Debug)]
+struct Options {
+    mask: TokenMask,
+    may_end: bool,
+}
+
+/// What may come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next<'a> {
+    /// This token and no other.
+    Forced(u32),
+    /// One of these; those that end a text are among them if it may end.
+    Among(&'a TokenMask),
+    /// Nothing, and the vocabulary has no token that says so.
+    End,
+}
+
+impl Ahead {
+    /// The beginning of a text in `grammar`. `ends` are the tokens that end it, in a vocabulary of so many.
+    pub(crate) fn new(grammar: &dyn Grammar, vocabulary: usize, ends: Arc<[u32]>) -> Result<Ahead, ConstraintError> {
+        let constraint = grammar.begin()?;
+        let state = State { constraint, forced: VecDeque::new(), next: None, vocabulary, ends };
+        Ok(Ahead(Arc::new(Mutex::new(state))))
+    }
+
+    /// Another handle to the same place.
+    pub(crate) fn handle(&self) -> Ahead {
+        Ahead(self.0.clone())
+    }
+
+    /// Whether there is something left to be worked out, and nobody is at it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.try_lock().is_ok_and(|state| state.next.is_none())
+    }
+
+    /// Works out what may come next, unless that is known.
+    pub(crate) fn work(&self) {
+        // A panic in a grammar leaves the lock poisoned, and who draws then says so.
+        if let Ok(mut state) = self.0.lock() {
+            state.work();
+        }
+    }
+
+    /// Calls `draw` with what may come next, and goes on with the token that it returns, if that does not end the text.
+    pub(crate) fn draw<E: From<ConstraintError>>(
+        &self,
+        draw: impl FnOnce(Next<'_>) -> Result<Option<u32>, E>,
+    ) -> Result<Option<u32>, E> {
+        let mut state = self.lock()?;
+        state.work();
+        let state = &mut *state;
+        if let Some(&token) = state.forced.front() {
+            let drawn = draw(Next::Forced(token))?;
+            state.forced.pop_front();
+            return Ok(drawn);
+        }
+        let options = match state.next.as_ref() {
+            Some(Ok(options)) => options,
+            Some(Err(error)) => return Err(error.clone().into()),
+            None => return Err(ConstraintError::Panicked.into()),
+        };
+        let drawn = match options {
+            Options { mask, may_end: false } if mask.is_empty() => return Err(ConstraintError::DeadEnd.into()),
+            Options { mask, .. } if mask.is_empty() => draw(Next::End)?,
+            Options { mask, .. } => draw(Next::Among(mask))?,
+        };
+        if let Some(token) = drawn.filter(|token| !state.ends.contains(token)) {
+            state.constraint.advance(token)?;
+            state.next = None;
+        }
+        Ok(drawn)
+    }
+
+    /// As [`Ahead::draw`], if it is known that no other token may come next.
+    pub(crate) fn draw_forced<E>(&self, draw: impl FnOnce(u32) -> Result<(), E>) -> Option<u32> {
+        let mut state = self.lock().ok()?;
+        let token = *state.forced.front()?;
+        draw(token).ok()?;
+        state.forced.pop_front()
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, State>, ConstraintError> {
+        self.0.lock().map_err(|_| ConstraintError::Panicked)
+    }
+}
+
+/// The same place, from which both go on by themselves.
+impl Clone for Ahead {
+    fn clone(&self) -> Ahead {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (constraint, forced, next) = (state.constraint.copy(), state.forced.clone(), state.next.clone());
+        let state = State { constraint, forced, next, vocabulary: state.vocabulary, ends: state.ends.clone() };
+        Ahead(Arc::new(Mutex::new(state)))
+    }
+}
+
+impl State {
+    fn work(&mut self) {
+        while self.next.is_none() {
+            match self.options() {
+                Ok(Options { mask, may_end: false })
+                    if self.forced.len() < PIECE
+                        && let Some(token) = mask.only() =>
+                {
+                    match self.constraint.advance(token) {
+                        Ok(()) => self.forced.push_back(token),
+                        Err(error) => self.next = Some(Err(error)),
+                    }
+                }
+                options => self.next = Some(options),
+            }
+        }
+    }
+
+    fn options(&mut self) -> Result<Options, ConstraintError> {
+        let mut mask = TokenMask::new(self.vocabulary);
+        let may_end = self.constraint.allow(&mut mask)?;
+        for &end in &*self.ends {
+            if may_end { mask.insert(end) } else { mask.remove(end) }
+        }
+        Ok(Options { mask, may_end })
+    }
+}
