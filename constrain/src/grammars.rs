@@ -16,7 +16,7 @@ use crate::compiled::{Compiled, first_line};
 use crate::environment::Environment;
 use crate::error::ShapeError;
 use crate::shape::Shape;
-use crate::{lark, limits, schema};
+use crate::{gbnf, lark, limits, schema, size};
 
 /// Makes grammars for the tokens of one model, and keeps those that were asked for lately.
 pub struct Grammars {
@@ -118,13 +118,12 @@ fn compile(factory: &ParserFactory, shape: &Shape) -> Result<Compiled, ShapeErro
         }
         Shape::Regex(regex) => {
             lark::check_depth(regex, shape.kind())?;
+            size::check(regex).map_err(|problem| ShapeError::Grammar { kind: shape.kind(), problem })?;
             TopLevelGrammar::from_regex(regex)
         }
         Shape::Choice(texts) => TopLevelGrammar::from_lark(choice(texts)?),
         Shape::Lark(lark) => TopLevelGrammar::from_lark(lark::check(lark)?),
-        Shape::Gbnf(_) => {
-            return Err(ShapeError::Grammar { kind: shape.kind(), problem: "is not supported yet".into() });
-        }
+        Shape::Gbnf(text) => TopLevelGrammar::from_lark(gbnf::to_lark(text)?),
     };
     matcher(factory, grammar).map_err(|problem| ShapeError::Grammar { kind: shape.kind(), problem })
 }

@@ -26,7 +26,7 @@
 //!
 //! - `shape`, `error`: what is asked for, and why it is refused. `grammars`: what is compiled, and kept.
 //! - `schema`: JSON schemas, checked and brought into the form that is enforced exactly. `gbnf`: llama.cpp's grammars
-//!   as Lark. `lark`: Lark from outside. `limits`: what all of this may cost.
+//!   as Lark. `lark`: Lark from outside. `limits`: what all of this may cost; `size`: how large a regular expression is.
 //! - `environment`: a model's tokens as `llguidance` wants to see them; `compiled`: a grammar of `llguidance` as one of
 //!   the runtime.
 //!
@@ -45,11 +45,13 @@
 mod compiled;
 mod environment;
 mod error;
+mod gbnf;
 mod grammars;
 mod lark;
 mod limits;
 mod schema;
 mod shape;
+mod size;
 
 pub use error::ShapeError;
 pub use grammars::Grammars;

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::error::ShapeError;
-use crate::{lark, limits, schema};
+use crate::{gbnf, lark, limits, schema};
 
 /// What an answer is to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +77,8 @@ impl Shape {
         match self {
             Shape::JsonSchema(asked) => schema::prepare(asked).map(|_| ()),
             Shape::Lark(text) => lark::check(text).map(|_| ()),
-            Shape::JsonObject | Shape::Regex(_) | Shape::Choice(_) | Shape::Gbnf(_) => Ok(()),
+            Shape::Gbnf(text) => gbnf::to_lark(text).map(|_| ()),
+            Shape::JsonObject | Shape::Regex(_) | Shape::Choice(_) => Ok(()),
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value as Json};
 use super::pointer::Pointer;
 use super::{formats, pattern};
 use crate::error::ShapeError;
-use crate::limits;
+use crate::{limits, size};
 
 const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "string", "integer"];
 
@@ -105,7 +105,8 @@ pub fn count(value: &Json, at: &Pointer) -> Result<u64, ShapeError> {
 /// A pattern, translated.
 pub fn translate(value: &Json, at: &Pointer) -> Result<String, ShapeError> {
     let Some(text) = value.as_str() else { return refuse(at, "must be a string") };
-    pattern::translate(text).or_else(|problem| refuse(at, problem))
+    let translated = pattern::translate(text).and_then(|regex| size::check(&regex).map(|()| regex));
+    translated.or_else(|problem| refuse(at, problem))
 }
 
 /// The pattern that a format is, translated.

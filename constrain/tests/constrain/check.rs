@@ -78,7 +78,7 @@ pub fn invalid(root: &Json, schema: &Json, instance: &Json) -> Option<String> {
                 let patterns = map.get("patternProperties").is_some();
                 let (schema, applies): (&Json, &dyn Fn(&str) -> bool) = match key.as_str() {
                     "patternProperties" => (&value["^k\\d"], &is_k),
-                    _ => (value, &|name: &str| !named(name) && !(patterns && is_k(name))),
+                    _ => (value, &|name: &str| !(named(name) || patterns && is_k(name))),
                 };
                 let problem =
                     has.iter().filter(|(name, _)| applies(name)).find_map(|(_, value)| invalid(root, schema, value));

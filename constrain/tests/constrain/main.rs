@@ -1,6 +1,7 @@
 //! What may be written, and what is refused.
 
 mod check;
+mod gbnf;
 mod property;
 mod schemas;
 mod shapes;

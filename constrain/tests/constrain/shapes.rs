@@ -140,7 +140,8 @@ fn monsters_are_refused_or_harmless() {
         (Shape::Lark(deep_lark), true),
         (Shape::Lark(format!("start: r0\n{chain}r5000: \"b\"\n")), true),
         (Shape::Regex("(".repeat(3000) + &")".repeat(3000)), true),
-        (Shape::Regex("((a{1000}){1000}){1000}".into()), false),
+        (Shape::Regex("((a{1000}){1000}){1000}".into()), true),
+        (Shape::Regex("(a{200}b){200}".into()), false),
         (Shape::JsonSchema(json!({ "enum": wide })), true),
         (Shape::JsonSchema(json!({"$ref": "#"})), true),
         (Shape::Lark("start: start".into()), true),
@@ -149,7 +150,6 @@ fn monsters_are_refused_or_harmless() {
     ] {
         let begun = std::time::Instant::now();
         let found = compile(&shape);
-        println!("{:?} {:?}", begun.elapsed(), format!("{shape:?}").chars().take(40).collect::<String>());
         assert!(begun.elapsed().as_secs() < 20);
         assert_eq!(
             found.is_err(),

@@ -324,11 +324,6 @@ impl Tokenizer {
         matches!(&self.algorithm, Algorithm::Spm(spm) if spm.adds_space_prefix())
     }
 
-    /// The tokens with which a model says that it has finished: EOS, the end of a turn or of a message.
-    pub fn ends(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ends.iter().copied()
-    }
-
     /// Whether a model that writes `id` has finished: EOS, the end of a turn or of a message.
     pub fn is_end_of_generation(&self, id: u32) -> bool {
         self.ends.contains(&id)

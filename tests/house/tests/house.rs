@@ -15,6 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["quipu-quant", "quipu-demo"],
     &["quipu-formats", "quipu-kernels"],
     &["quipu-runtime"],
+    &["quipu-constrain"],
     &["quipu-measure", "quipu-server"],
     &["quipu", "quipu-embed"],
     &["quipu-bench", "quipu-tests", "quipu-house", "quipu-fuzz-targets"],

@@ -49,14 +49,13 @@ pub fn read(fields: &Fields<'_>) -> Result<Option<Asked>, ApiError> {
             "is not supported: a grammar holds from the first token",
         ));
     }
-    let is_empty = |value: &&Json| **value == Json::from("") || **value == Json::Object(Default::default());
+    let is_empty = |value: &Json| value == "" || value.as_object().is_some_and(|map| map.is_empty());
     let mut found: Option<Asked> =
         fields.object("response_format")?.map(|format| of_format(&format)).transpose()?.flatten();
     // llama.cpp's and vLLM's.
     for (name, read) in FIELDS {
-        let Some(value) = fields.get(name).filter(|value| !(name.starts_with(['g', 'j']) && is_empty(value))) else {
-            continue;
-        };
+        // llama.cpp takes an empty one for none.
+        let Some(value) = fields.get(name).filter(|value| !is_empty(value)) else { continue };
         let shape = read(value).ok_or_else(|| fields.wrong(name, "a schema, a text or a list of texts"))??;
         join(&mut found, Asked::new(shape, fields.name(name))?)?;
     }

@@ -197,3 +197,33 @@ fn talk_is_for_those_who_watch() {
         assert!(said.contains(word), "{word} is missing: {said}");
     }
 }
+
+#[test]
+fn an_answer_has_the_shape_that_is_asked_for() {
+    let run = |options: &[&str]| {
+        let arguments = ["run", "demo", PROMPT, "--no-echo", "--seed", "4", "-n", "200"];
+        quipu(arguments.iter().chain(options).copied())
+    };
+    let schema = r#"{"type": "array", "items": {"type": "integer", "maximum": 99, "minimum": 10}, "minItems": 2, "maxItems": 3}"#;
+    let list: Vec<u8> = serde_json::from_str(&run(&["--schema", schema]).ok()).unwrap();
+    assert!((2..=3).contains(&list.len()) && list.iter().all(|n| (10..=99).contains(n)), "{list:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let (file, grammar) = (dir.path().join("schema.json"), dir.path().join("a.gbnf"));
+    std::fs::write(&file, schema).unwrap();
+    std::fs::write(&grammar, "root ::= \"so\" \" so\"{2}").unwrap();
+    assert_eq!(run(&["--schema", file.to_str().unwrap()]).ok().trim().as_bytes()[0], b'[');
+    assert_eq!(run(&["--grammar", grammar.to_str().unwrap()]).ok(), "so so so\n");
+    let text = run(&["--regex", "[a-z]{3}(, [a-z]{3}){2}"]).ok();
+    assert!(text.trim_end().split(", ").all(|word| word.len() == 3), "{text}");
+    // What is wrong with it is said before anything is written; two shapes are one too many.
+    for (options, words) in [
+        (&["--schema", r#"{"uniqueItems": true}"#][..], "#/uniqueItems"),
+        (&["--schema", "{"], "no JSON"),
+        (&["--schema", "/no/such/file"], "/no/such/file"),
+        (&["--regex", "("], "regular expression"),
+        (&["--regex", "a", "--schema", "true"], "cannot be used with"),
+    ] {
+        let error = run(options).error();
+        assert!(error.contains(words), "{options:?}: {error}");
+    }
+}

@@ -1,7 +1,6 @@
 //! `POST /api/chat`.
 
 use quipu_runtime::chat::Message;
-use quipu_runtime::generate::Request;
 use serde_json::{Map, Value as Json, json};
 
 use super::lines::{Lines, New};

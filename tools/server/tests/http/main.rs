@@ -10,3 +10,4 @@ mod page;
 mod queue;
 mod security;
 mod server;
+mod shapes;

@@ -169,7 +169,7 @@ fn what_is_wrong_is_named() {
         ("prompt", json!([1e30])),
         ("prompt", json!(vec!["x"; 257])),
         ("prompt", Json::Null),
-        ("grammar", json!("root ::= \"a\"")),
+        ("grammar", json!("root ::= a")),
         ("mirostat", json!(2)),
         ("stream_options", json!(1)),
     ] {
