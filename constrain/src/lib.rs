@@ -26,13 +26,14 @@
 //!
 //! - `shape`, `error`: what is asked for, and why it is refused. `grammars`: what is compiled, and kept.
 //! - `schema`: JSON schemas, checked and brought into the form that is enforced exactly. `gbnf`: llama.cpp's grammars
-//!   as Lark. `lark`: Lark from outside. `limits`: what all of this may cost; `size`: how large a regular expression is.
+//!   as Lark. `lark`: Lark from outside. `limits`: what all of this may cost; `size`: how large a regular
+//!   expression is.
 //! - `environment`: a model's tokens as `llguidance` wants to see them; `compiled`: a grammar of `llguidance` as one of
 //!   the runtime.
 //!
-//! **A grammar from some place on**, as for a tool that a model may call or not: with Lark, as free text followed by the
-//! grammar, where the text stops at what begins the call. The tokens may be cut anywhere, also within the beginning.
-//! [`Shape::after`] writes such a grammar:
+//! **A grammar from some place on**, as for a tool that a model may call or not: with Lark, as free text followed by
+//! the grammar, where the text stops at what begins the call. The tokens may be cut anywhere, also within the
+//! beginning. [`Shape::after`] writes such a grammar:
 //!
 //! ```
 //! use quipu_constrain::Shape;

@@ -43,8 +43,8 @@ impl Shape {
         if is_lark { Shape::Lark(text.into()) } else { Shape::Gbnf(text.into()) }
     }
 
-    /// Any text until a trigger occurs in it, and then what the rule beside the trigger says, one of those in `lark`; the
-    /// text may end without a trigger, too. A trigger `<[128010]>` is the token with that id.
+    /// Any text until a trigger occurs in it, and then what the rule beside the trigger says, one of those in `lark`;
+    /// the text may end without a trigger, too. A trigger `<[128010]>` is the token with that id.
     ///
     /// After that rule the text ends. (It may of course be a list of calls.)
     pub fn after(triggers: &[(&str, &str)], lark: &str) -> Shape {

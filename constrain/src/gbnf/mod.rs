@@ -1,10 +1,10 @@
 //! GBNF, llama.cpp's notation of grammars, as Lark.
 //!
-//! GBNF knows no words: its rules go on letter by letter. Lark has terminals, which a lexer reads, the longest first. So
-//! whatever in a grammar does not lead back to itself becomes one terminal, as large as it can be, and means the same as
-//! before; only what is recursive stays a rule. Where two terminals meet at the edge of a recursive rule and the first
-//! could take letters of the second, the longer reading alone is left: then fewer texts may be written than the grammar
-//! has, never others.
+//! GBNF knows no words: its rules go on letter by letter. Lark has terminals, which a lexer reads, the longest first.
+//! So whatever in a grammar does not lead back to itself becomes one terminal, as large as it can be, and means the
+//! same as before; only what is recursive stays a rule. Where two terminals meet at the edge of a recursive rule and
+//! the first could take letters of the second, the longer reading alone is left: then fewer texts may be written than
+//! the grammar has, never others.
 //!
 //! - `syntax`: what a grammar is made of; `read`: from text to that; `write`: from that to Lark.
 

@@ -3,7 +3,8 @@
 /// Characters that some engine takes for white space (`\s`) and others do not.
 const WIDE_SPACE: &str = r"\s\x{1c}-\x{1f}\x{feff}";
 /// Control characters that JSON writes by their numbers alone: no string has them here. To take them out of every class
-/// is more than thrift: llguidance takes a class with all control characters for one with every escape, `\"` among them.
+/// is more than thrift: llguidance takes a class with all control characters for one with every escape, `\"` among
+/// them.
 const UNWRITTEN: &str = r"&&[^\x00-\x07\x0b\x0e-\x1f\x7f]";
 /// Characters that all engines take for white space.
 const NARROW_SPACE: &str = r" \t\n\r\x{0b}\x{0c}";

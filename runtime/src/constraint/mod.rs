@@ -37,7 +37,8 @@
 //! # Ok::<(), ConstraintError>(())
 //! ```
 //!
-//! - `grammar`: the two traits; `mask`: a set of tokens. `ahead`: what may come next in a text, worked out before it is asked for.
+//! - `grammar`: the two traits; `mask`: a set of tokens. `ahead`: what may come next in a text, worked out before it
+//!   is asked for.
 
 mod ahead;
 mod error;

@@ -39,8 +39,8 @@ impl Token {
 /// ([`Generation::take_logits`]).
 ///
 /// Everything that writing changes can be kept and restored ([`Generation::checkpoint`]): the random numbers, what the
-/// penalties have seen, the place in the grammar, held-back text, limits. So what is written after a rollback is what would have been written if
-/// the tokens rolled back had never been drawn.
+/// penalties have seen, the place in the grammar, held-back text, limits. So what is written after a rollback is what
+/// would have been written if the tokens rolled back had never been drawn.
 #[derive(Clone, Debug)]
 pub struct Generation {
     /// The prompt, and what was written after it.
