@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use quipu_runtime::constraint::{Constraint, ConstraintError, Grammar, TokenMask};
 use quipu_runtime::generate::{
-    Event, GenerateError, GenerateOptions, Generation, Request, RequestId, Scheduler, SchedulerOptions, StopReason,
-    prompt_tokens,
+    Draft, Event, GenerateError, GenerateOptions, Generation, Request, RequestId, Scheduler, SchedulerOptions,
+    StopReason, prompt_tokens,
 };
 use quipu_runtime::sampler::{Sampler, SamplerError, SamplerOptions};
 use quipu_runtime::{Engine, LoadOptions};
@@ -196,6 +196,13 @@ fn a_grammar_gives_what_sampling_among_its_tokens_gives() {
     assert!(steps < before * 2 / 3, "pieces save steps: {steps} and {before}");
     let batch = serve(&mut scheduler, cases.iter().map(|case| request(case, false)).collect());
     check(&batch, "side by side");
+    let guessing = SchedulerOptions::default().draft(Draft::Text);
+    let mut scheduler = Scheduler::with_options(scheduler.into_engine(), guessing);
+    let guessed = serve(&mut scheduler, cases.iter().map(|case| request(case, true)).collect());
+    check(&guessed, "with guesses, one at a time");
+    let guessed = serve(&mut scheduler, cases.iter().map(|case| request(case, false)).collect());
+    check(&guessed, "with guesses, in pieces");
+    assert!(scheduler.stats().accepted_tokens > 0);
     // Beside texts without a grammar, in little memory and small pieces: texts are put back and read again.
     let options = SchedulerOptions::default().piece(7).itl_target(Duration::from_millis(1)).sequences(5);
     let kv_memory = 3 * scheduler.engine().page_bytes();

@@ -200,7 +200,7 @@ impl Active {
         for drawn in drawn {
             match drawn {
                 Ok(token) => events.extend(token.map(Event::Token)),
-                Err(error) => return (events, Some(error.into())),
+                Err(error) => return (events, Some(error)),
             }
         }
         if writes {

@@ -33,7 +33,16 @@ fn heard(text: &str, stop: StopReason) -> Vec<Heard> {
     let tokens = chars.chunks(3).map(|piece| Heard::Token(Token::new(0, piece.iter().collect::<String>())));
     let (prefill, decode) = Default::default();
     let (text, stop_string) = (String::new(), None);
-    let end = End { text, stop, stop_string, prompt_tokens: 9, cached_tokens: 0, prefill, decode };
+    let end = End {
+        text,
+        stop,
+        stop_string,
+        prompt_tokens: 9,
+        cached_tokens: 0,
+        prefill,
+        decode,
+        drafted: Default::default(),
+    };
     tokens.chain([Heard::End(end)]).collect()
 }
 
