@@ -107,7 +107,7 @@ mod tests {
             let mut mask = TokenMask::new(vocabulary);
             assert!(mask.is_empty() && mask.only().is_none());
             let last = vocabulary as u32 - 1;
-            [last, last + 1, u32::MAX].map(|token| mask.insert(token));
+            [last, last + 1, u32::MAX].iter().for_each(|&token| mask.insert(token));
             assert_eq!(mask.only(), Some(last));
             mask.insert_words(&[u32::MAX; 9]);
             assert_eq!((mask.len(), mask.iter().count()), (vocabulary, vocabulary));
@@ -123,7 +123,7 @@ mod tests {
         let logits: Vec<f32> = (0..100).map(|i| i as f32).collect();
         let mut mask = TokenMask::new(70);
         (32..64).for_each(|token| mask.insert(token));
-        [1, 69, 70].map(|token| mask.insert(token));
+        [1, 69, 70].iter().for_each(|&token| mask.insert(token));
         let mut kept = Vec::new();
         mask.apply(&logits, &mut kept);
         let expected = logits.iter().map(|&l| if mask.contains(l as u32) { l } else { f32::NEG_INFINITY });
