@@ -13,6 +13,7 @@ pub(crate) trait Codes {
     /// Bytes of a block of 16 rows × 32 columns.
     const BYTES: usize;
     /// Whether they are what [`Gemm::store_codes`] stored.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const WIDENED: bool = false;
     /// How much work it is to make a line: about so many instructions.
     const WORK: usize;
