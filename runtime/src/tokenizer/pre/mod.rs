@@ -193,7 +193,7 @@ impl Pretokenizer {
 
     /// The same of a text of which parts are trusted.
     pub(super) fn normalize_trusted(&self, text: Trusted, first: bool) -> (Trusted, usize) {
-        let begins = self.normalize_beginning(&text.text, first).1;
+        let begins = if first { self.normalize_beginning(&text.text, true).1 } else { 0 };
         let text = text.edited(&self.normalizers);
         // Its normal forms are of every stretch for itself, so that there may be other characters here.
         let begins = text.text.floor_char_boundary(begins);
