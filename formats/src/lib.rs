@@ -12,6 +12,7 @@
 //! - [`threads`]: the threads that converting takes.
 //! - [`output`]: files that appear when they are complete, and never in the place of what is being read;
 //!   [`mapped`]: the files that are mapped at the moment; [`shared_text`]: what of both a signal handler can read.
+//! - [`stores`]: models that ollama or Hugging Face's programs have fetched, by name and in place.
 //! - [`oddity`]: what is odd about a model's files and changes nothing that it computes.
 //!
 //! The tensors of a file, whatever it is:
@@ -47,5 +48,6 @@ pub mod output;
 pub mod safetensors;
 pub mod shared_text;
 pub mod source;
+pub mod stores;
 pub mod threads;
 pub mod torch;

@@ -94,6 +94,11 @@ pub enum Oddity {
         /// The one that has the key.
         other: String,
     },
+    /// ollama has more for a model than its GGUF, which is not used.
+    OllamaLayers {
+        /// The kinds of what there is.
+        unused: Vec<&'static str>,
+    },
     /// The class that wrote the checkpoint is not the one that writes texts.
     Class {
         /// Its name.
@@ -150,6 +155,11 @@ impl fmt::Display for Oddity {
             Oddity::TemplateName { name, other } => {
                 write!(f, "the chat template {name:?} is left out: {other:?} has the same key in a GGUF")
             }
+            Oddity::OllamaLayers { unused } => write!(
+                f,
+                "what ollama has for this model besides ({}) is not used: the chat template is the GGUF's own",
+                unused.join(", ")
+            ),
             Oddity::Class { found } => {
                 write!(f, "`architectures` says {found}: only what writes texts is read, as transformers does")
             }

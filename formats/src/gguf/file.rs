@@ -50,6 +50,12 @@ impl GgufFile {
         Ok(file)
     }
 
+    /// The same, with more that is odd about it.
+    pub fn with_oddities(mut self, more: impl IntoIterator<Item = Oddity>) -> GgufFile {
+        self.header.oddities.extend(more);
+        self
+    }
+
     /// Opens the `files` of a model that do not have their names yet; messages call it `path`.
     pub(super) fn open_unplaced(path: &Path, files: &[&Path]) -> Result<Option<GgufFile>, GgufError> {
         let Some((first, others)) = files.split_first() else { return Ok(None) };

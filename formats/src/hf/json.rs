@@ -135,7 +135,7 @@ fn something_else(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// The text of the file at `path`; `None` when there is no such file.
-pub(super) fn read_text(path: &Path, limit: u64) -> Result<Option<String>, FileError> {
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<Option<String>, FileError> {
     let Some(bytes) = read_bytes(path, limit)? else { return Ok(None) };
     String::from_utf8(bytes)
         .map(Some)
@@ -143,7 +143,7 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<Option<String>, FileE
 }
 
 /// The JSON file at `path` as a `T`; `None` when there is no such file.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, FileError> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, FileError> {
     let Some(bytes) = read_bytes(path, limit)? else { return Ok(None) };
     serde_json::from_slice(&bytes)
         .map(Some)

@@ -15,7 +15,7 @@
 mod config;
 mod elsewhere;
 mod error;
-mod json;
+pub(crate) mod json;
 mod metadata;
 mod native;
 mod params;

@@ -67,7 +67,7 @@ pub fn run(args: Args) -> Result<()> {
         model::warn_oddities(&args.file, source.oddities());
         let format = match source.tensors().iter().any(|t| t.encoding.is_packed()) {
             true => "GGUF, packed",
-            false if args.file.is_dir() => "Hugging Face directory",
+            false if source.path().is_dir() => "Hugging Face directory",
             false => "GGUF",
         };
         gguf(source.as_ref(), format, limit)
