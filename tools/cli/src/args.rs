@@ -101,8 +101,15 @@ impl ResidenceArgs {
 /// Which model, and what it may use of the machine.
 #[derive(Clone, clap::Args)]
 pub struct ModelArgs {
-    /// A GGUF file, a packed file, a Hugging Face directory, or `demo`
+    /// A GGUF file, a packed file, a Hugging Face directory, `ollama:NAME`, `hf:ORG/REPO[:TYPE]`, or `demo`
     pub model: PathBuf,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// What a model may use of the machine.
+#[derive(Clone, clap::Args)]
+pub struct MachineArgs {
     /// Threads [default: one for each fast core; `quipu doctor` tells which]
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
@@ -114,7 +121,7 @@ pub struct ModelArgs {
     tuning: TuningArgs,
 }
 
-impl ModelArgs {
+impl MachineArgs {
     /// Where the weights stay.
     pub fn residence(&self) -> Residence {
         self.residence.get()

@@ -38,8 +38,8 @@ use clap::Parser;
 
 /// Runs quantised Llama models on CPUs.
 ///
-/// MODEL is a GGUF file, a packed file, a Hugging Face directory, or the word `demo` for the small model inside this
-/// program.
+/// MODEL is a GGUF file, a packed file, a Hugging Face directory, a model that ollama or Hugging Face's programs have
+/// fetched (`ollama:NAME`, `hf:ORG/REPO[:TYPE]`), or the word `demo` for the small model inside this program.
 #[derive(Parser)]
 #[command(
     name = "quipu",

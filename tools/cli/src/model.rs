@@ -11,7 +11,7 @@ use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, LoadOptions};
 use serde_json::{Value as Json, json};
 
-use crate::args::{self, ModelArgs};
+use crate::args::{self, MachineArgs, ModelArgs};
 use crate::{out, talk};
 
 /// Opens a model without loading its weights.
@@ -33,16 +33,21 @@ pub fn warn_recoded(types: &[Recoded]) {
 
 /// Loads a model. Returns how long that took, too.
 pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duration)> {
+    load_on(&args.machine, &args.model, context)
+}
+
+/// Loads `model`, which may use so much of the machine. Returns how long that took, too.
+pub fn load_on(args: &MachineArgs, model: &Path, context: Option<usize>) -> Result<(Engine, Duration)> {
     let started = Instant::now();
     let (threads, isa, residence) = (args::threads(args.threads), args.isa()?, args.residence());
     let context = context.filter(|&n| n > 0);
     let options = LoadOptions::default().threads(threads).isa(isa).context(context).residence(residence);
     let options = options.tuning(args.tuning()?);
-    let source = open_path(&args.model)?;
+    let source = open_path(model)?;
     warn_recoded(&recoded_types(&*source));
     let bar = talk::Bar::new("loading");
     let engine = Engine::load(source, &options, &|done, total| bar.update(done, total, ""))?;
-    warn_oddities(&args.model, &engine.oddities());
+    warn_oddities(model, &engine.oddities());
     Ok((engine, started.elapsed()))
 }
 

@@ -7,49 +7,19 @@ use quipu_runtime::generate::Request;
 use serde_json::Value as Json;
 
 use crate::answer::Answer;
-use crate::engine::Handle;
-use crate::error::ApiError;
-use crate::model::Model;
+use crate::models::state::Served;
 use crate::options::{Defaults, Limits};
 use crate::stream::Writer;
 
-/// A model that is served.
+/// What a request may look at.
 #[derive(Clone, Debug)]
-pub struct Served {
-    /// What is known of it.
-    pub model: Arc<Model>,
-    /// By which it is asked.
-    pub handle: Handle,
-}
-
-/// What every request may look at.
-#[derive(Debug)]
 pub struct Context {
-    /// The models that are served; one at least.
-    pub models: Vec<Served>,
+    /// The model that it names.
+    pub served: Served,
     /// What the server takes at most.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// How texts are written where a request does not say.
-    pub defaults: Defaults,
-}
-
-impl Context {
-    /// The model that is called `name`. A server with one model has it answer to any name, since clients send the name
-    /// of whatever they were written for.
-    ///
-    /// # Errors
-    /// 404.
-    pub fn model(&self, name: Option<&str>) -> Result<&Served, ApiError> {
-        match (&self.models[..], name) {
-            ([only], _) => Ok(only),
-            ([first, ..], None) => Ok(first),
-            (models, name) => {
-                let name = name.unwrap_or_default();
-                let is_called = |served: &&Served| served.model.names.iter().any(|own| own == name);
-                models.iter().find(is_called).ok_or_else(|| ApiError::no_model(name))
-            }
-        }
-    }
+    pub defaults: Arc<Defaults>,
 }
 
 /// What becomes of a request that asks for texts.

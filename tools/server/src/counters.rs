@@ -124,6 +124,11 @@ impl Counters {
         self.open.0.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// The model is unloaded: what tells of this moment is nothing.
+    pub(crate) fn rest(&self) {
+        [&self.running, &self.pages].into_iter().for_each(|now| now.set(0));
+    }
+
     /// A token was written, for a text that was asked for at `since` and had the token before at `last`.
     pub(crate) fn token(&self, since: Instant, last: Option<Instant>) {
         match last {

@@ -109,6 +109,7 @@ pub type Vectors = Result<Vec<Vec<f32>>, GenerateError>;
 enum Job {
     Texts(Vec<Request>, UnboundedSender<(usize, Heard)>),
     Embed(Vec<Vec<u32>>, EmbedOptions, oneshot::Sender<Vectors>),
+    KvMemory(Option<u64>),
 }
 
 /// By which a model is asked for texts. Its thread ends when all clones are gone.
@@ -120,13 +121,18 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts a thread for the model. It ends, and gives up the model, when all clones of the handle are gone.
+    /// Starts a thread for the model, which counts what it does on `counters`. It ends, and gives up the model, when all
+    /// clones of the handle are gone.
     ///
     /// # Errors
     /// When the system gives none.
-    pub fn start(scheduler: Scheduler, room: Room, tell: Tell) -> std::io::Result<(Handle, JoinHandle<()>)> {
+    pub fn start(
+        scheduler: Scheduler,
+        room: Room,
+        tell: Tell,
+        counters: Arc<Counters>,
+    ) -> std::io::Result<(Handle, JoinHandle<()>)> {
         let (jobs, inbox) = channel();
-        let counters = Arc::new(Counters::default());
         let thread = Thread { scheduler, listeners: HashMap::new(), counters: counters.clone(), tell };
         let builder = std::thread::Builder::new().name("quipu-engine".into());
         let thread = builder.spawn(move || thread.run(&inbox))?;
@@ -167,6 +173,11 @@ impl Handle {
         Ok(found)
     }
 
+    /// Sets the bytes that keys and values may take, from the next step on.
+    pub fn set_kv_memory(&self, bytes: Option<u64>) {
+        let _ = self.jobs.send(Job::KvMemory(bytes));
+    }
+
     /// Counts `more` texts in, if there is room for them.
     fn enter(&self, more: usize) -> Result<(), Busy> {
         let room = self.room.running + self.room.waiting;
@@ -200,7 +211,7 @@ impl Thread {
             if !self.scheduler.is_busy() {
                 match inbox.recv() {
                     Ok(job) => self.take(job),
-                    Err(_) => return,
+                    Err(_) => return self.counters.rest(),
                 }
             }
             while let Ok(job) = inbox.try_recv() {
@@ -227,6 +238,7 @@ impl Thread {
                 let _ = to.send(vectors.map_err(GenerateError::from));
                 self.counters.leave();
             }
+            Job::KvMemory(bytes) => self.scheduler.set_kv_memory(bytes),
         }
     }
 

@@ -69,11 +69,37 @@ impl ApiError {
         ApiError::new(404, "not_found_error", format!("there is nothing at {path}"))
     }
 
-    /// 404: no such model. What exists elsewhere on this machine is not told.
-    pub fn no_model(name: &str) -> ApiError {
-        let message = format!("there is no model {name:?} here; `GET /v1/models` lists those that are");
+    /// 404: no such model; these are there. What exists elsewhere on this machine is not told.
+    pub fn no_model(name: &str, names: &[&str]) -> ApiError {
+        let message = format!("there is no model {name:?} here; {}", list(names));
         let error = ApiError::new(404, "not_found_error", message);
         ApiError { param: Some("model".into()), code: Some("model_not_found"), ..error }
+    }
+
+    /// 400: no model is named, and any of these could be meant.
+    pub fn which_model(names: &[&str]) -> ApiError {
+        ApiError::field("model", format!("is needed; {}", list(names)))
+    }
+
+    /// 500: a model that can't be loaded.
+    pub fn not_loaded(name: &str, why: &str) -> ApiError {
+        ApiError::internal(format!("the model {name:?} cannot be loaded: {why}"))
+    }
+
+    /// 503: other models are in use, and there is no memory for one more.
+    pub fn no_room(name: &str) -> ApiError {
+        let message = format!(
+            "there is no memory for the model {name:?} beside those that are being used at the moment; try again later"
+        );
+        let error = ApiError::new(503, "unavailable_error", message);
+        ApiError { code: Some("overloaded"), retry_after: Some(5), ..error }
+    }
+
+    /// 500: a model that is larger than what all together may have.
+    pub fn never_fits(name: &str, bytes: u64, limit: u64) -> ApiError {
+        let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+        let (needs, has) = (megabytes(bytes), megabytes(limit));
+        ApiError::not_loaded(name, &format!("its weights take {needs} MB, and those of all models may take {has} MB"))
     }
 
     /// 405: a path, but another method.
@@ -109,6 +135,13 @@ impl ApiError {
     /// 501: nothing stands behind it.
     pub fn unsupported(message: impl Into<String>) -> ApiError {
         ApiError::new(501, "not_supported_error", message)
+    }
+
+    /// 501: a field with pictures.
+    pub fn images(name: impl Into<String>) -> ApiError {
+        let name = name.into();
+        let message = format!("`{name}`: the models here read text; images are not supported");
+        ApiError { param: Some(name), ..ApiError::unsupported(message) }
     }
 
     /// 503: too many wait already.
@@ -162,6 +195,16 @@ impl ApiError {
             500 => "api_error",
             _ => "invalid_request_error",
         }
+    }
+}
+
+/// The names of models, as many as one reads.
+fn list(names: &[&str]) -> String {
+    const SHOWN: usize = 20;
+    match names {
+        [] => "there are none".into(),
+        names if names.len() <= SHOWN => format!("there are: {}", names.join(", ")),
+        names => format!("`GET /v1/models` lists all {}", names.len()),
     }
 }
 

@@ -11,27 +11,32 @@
 //! - `page`: the web page, whose files lie in `src/page`.
 //! - [`conversation`]: what a model is asked for in a chat; [`said`]: its answer in parts: text, thoughts, calls of
 //!   tools.
-//! - [`model`], [`context`]: what requests may look at. [`counters`]: what a model has done.
+//! - [`models`]: several of them, loaded when they are asked for. [`model`], [`card`], [`context`]: what requests may
+//!   look at. [`counters`]: what a model has done.
 //!
 //! ```no_run
 //! use quipu_runtime::generate::Scheduler;
 //! use quipu_runtime::{Engine, LoadOptions};
 //! use quipu_server::model::Model;
+//! use quipu_server::models::library::{Library, Loaded};
+//! use quipu_server::models::offer::Offer;
 //! use quipu_server::options::{Address, ServerOptions};
-//! use quipu_server::server::{Loaded, Server};
+//! use quipu_server::server::Server;
 //!
 //! let server = Server::bind(ServerOptions::new(Address::Tcp([127, 0, 0, 1].into(), 8080)))?;
-//! server.run(|| {
-//!     let engine = Engine::load(quipu_runtime::open("model.gguf")?, &LoadOptions::default(), &|_, _| {})?;
-//!     let model = Model::of(&engine, vec!["model".into()]);
-//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(vec![Loaded { model, scheduler: Scheduler::new(engine) }])
-//! })?;
+//! let models = ["small", "large"].map(|name| Offer::new(vec![name.into()], format!("{name}.gguf")));
+//! server.run(Library::new(models, |offer| {
+//!     let engine = Engine::load(quipu_runtime::open(&offer.model)?, &LoadOptions::default(), &|_, _| {})?;
+//!     let model = Model::of(&engine, offer.names.clone());
+//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Loaded { model, scheduler: Scheduler::new(engine) })
+//! }))?;
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod answer;
 pub mod anthropic;
+pub mod card;
 pub mod context;
 pub mod conversation;
 pub mod counters;
@@ -42,6 +47,7 @@ mod http;
 pub mod keys;
 pub mod llama_cpp;
 pub mod model;
+pub mod models;
 pub mod ollama;
 pub mod openai;
 pub mod options;

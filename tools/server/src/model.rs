@@ -1,4 +1,4 @@
-//! What the server knows of a model without asking its thread: names, tokenizer, template, sizes.
+//! What the server knows of a model without asking its thread: names, tokenizer, template.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use quipu_runtime::chat::{ChatError, ChatTemplate, Message, RenderOptions};
 use quipu_runtime::generate::prompt_tokens;
 use quipu_runtime::tokenizer::Tokenizer;
 
+use crate::card::Card;
 use crate::error::ApiError;
 use crate::random;
 
@@ -16,26 +17,14 @@ use crate::random;
 pub struct Model {
     /// What it is called; the first is its id.
     pub names: Vec<String>,
-    /// The file or directory that it came from.
-    pub path: String,
+    /// What its files say of it.
+    pub card: Arc<Card>,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// The grammars that answers are kept to.
     pub grammars: Arc<Grammars>,
     /// The most tokens of a prompt and its answer together.
     pub context: usize,
-    /// The context that it was trained with.
-    pub trained_context: usize,
-    /// Elements of a hidden state.
-    pub hidden: usize,
-    /// Weights.
-    pub parameters: u64,
-    /// Bytes of the weights in the file.
-    pub bytes: u64,
-    /// What GGUF calls its architecture.
-    pub architecture: String,
-    /// What most of its weights are quantised to.
-    pub quantisation: String,
     /// When it was loaded, in seconds since 1970.
     pub loaded: u64,
     template: Result<ChatTemplate, ChatError>,
@@ -52,17 +41,10 @@ impl Model {
         };
         let ids = 0..tokenizer.vocab_size() as u32;
         let longest_token = ids.map(|id| tokenizer.token_bytes(id, true).len()).max().unwrap_or(1).max(1);
-        let tensors = engine.source().tensors();
         Model {
             names,
-            path: engine.source().path().display().to_string(),
+            card: Card::of(engine.source(), engine.config()).into(),
             context: engine.context_length(),
-            trained_context: engine.config().context,
-            hidden: engine.config().hidden,
-            parameters: tensors.iter().map(|tensor| (tensor.rows() * tensor.cols()) as u64).sum(),
-            bytes: tensors.iter().filter_map(|tensor| tensor.byte_len()).sum::<usize>() as u64,
-            architecture: engine.config().family.architecture.to_string(),
-            quantisation: main_type(engine),
             loaded: random::now(),
             grammars: Grammars::new(tokenizer.clone()).into(),
             tokenizer,
@@ -147,13 +129,4 @@ impl Model {
         let least = bytes / (self.longest_token * 4);
         if least > self.context { Err(ApiError::exceeds_context(least, self.context)) } else { Ok(()) }
     }
-}
-
-/// The type that most of the weights have.
-fn main_type(engine: &Engine) -> String {
-    let mut weights = std::collections::BTreeMap::new();
-    for tensor in engine.source().tensors() {
-        *weights.entry(tensor.encoding.name()).or_insert(0) += tensor.rows() * tensor.cols();
-    }
-    weights.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_string()).unwrap_or_default()
 }

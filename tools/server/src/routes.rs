@@ -5,24 +5,32 @@ use serde_json::Value as Json;
 use crate::anthropic;
 use crate::context::{Context, Embedding, Plan};
 use crate::error::{ApiError, Dialect};
-use crate::llama_cpp::{endpoints, infill, state, text};
+use crate::llama_cpp::{endpoints, infill, router, state, text};
+use crate::models::host::Host;
 use crate::{ollama, openai};
+
+/// What a request is answered with before it is known which model it names, if that is all that it asks for.
+pub type Early = fn(&Host, &Json) -> Result<Option<Json>, ApiError>;
 
 /// What stands behind a path.
 #[derive(Clone, Copy)]
 pub enum Action {
-    /// Says whether there is a model yet.
+    /// Says whether requests are answered yet.
     Health,
     /// Tells something, of what the rest of the path names, or its query.
-    Tell(fn(&Context, &str) -> Result<Json, ApiError>),
+    Tell(fn(&Host, &str) -> Result<Json, ApiError>),
+    /// Does something with the list of models, or tells of one, as the body says.
+    Manage(fn(&Host, &Json) -> Result<Json, ApiError>),
     /// Tells all numbers, as text.
     Metrics,
     /// Says this.
     Say(&'static str),
-    /// Works something out, without the model.
+    /// Works something out, without the model's thread.
     Compute(fn(&Context, &Json) -> Result<Json, ApiError>),
     /// Has a text written.
     Write(fn(&Context, &Json) -> Result<Plan, ApiError>),
+    /// Has a text written, or something done with the model instead.
+    WriteUnless(Early, fn(&Context, &Json) -> Result<Plan, ApiError>),
     /// Has vectors made.
     Embed(fn(&Context, &Json) -> Result<Embedding, ApiError>),
     /// Is not done here, and says why.
@@ -70,15 +78,18 @@ const fn messages(path: &'static str, action: Action) -> Route {
 
 const NO_PULL: &str = "models are neither fetched nor changed by requests; the server is started with them";
 const NO_RERANK: &str = "reranking needs a model that was trained for it, which is not supported";
+const NO_IMAGES: &str = "the models here read and write text; images are neither made nor changed";
 
 /// All paths. Those without `/v1` are for clients whose base URL lacks it.
 const ROUTES: &[Route] = &[
     get("/health", Action::Health),
     get("/v1/health", Action::Health),
-    get("/v1/models", Action::Tell(|context, _| Ok(openai::models::list(context)))),
-    get("/models", Action::Tell(|context, _| Ok(openai::models::list(context)))),
+    get("/v1/models", Action::Tell(openai::models::list)),
+    get("/models", Action::Tell(openai::models::list)),
     get("/v1/models/", Action::Tell(openai::models::one)),
     get("/models/", Action::Tell(openai::models::one)),
+    post("/models/load", Action::Manage(router::load)),
+    post("/models/unload", Action::Manage(router::unload)),
     post("/v1/chat/completions", Action::Write(openai::endpoints::chat)),
     post("/chat/completions", Action::Write(openai::endpoints::chat)),
     post("/v1/completions", Action::Write(openai::endpoints::completions)),
@@ -105,19 +116,24 @@ const ROUTES: &[Route] = &[
     post("/rerank", Action::Refuse(NO_RERANK)),
     post("/v1/rerank", Action::Refuse(NO_RERANK)),
     post("/reranking", Action::Refuse(NO_RERANK)),
+    post("/v1/reranking", Action::Refuse(NO_RERANK)),
+    post("/v1/images/generations", Action::Refuse(NO_IMAGES)),
+    post("/v1/images/edits", Action::Refuse(NO_IMAGES)),
+    post("/v1/images/variations", Action::Refuse(NO_IMAGES)),
     ollama_get("/", Action::Say("Ollama is running")),
     ollama_get("/api/version", Action::Tell(ollama::models::version)),
     ollama_get("/api/tags", Action::Tell(ollama::models::tags)),
     ollama_get("/api/ps", Action::Tell(ollama::models::ps)),
-    ollama_post("/api/show", Action::Compute(ollama::models::show)),
-    ollama_post("/api/chat", Action::Write(ollama::chat::chat)),
-    ollama_post("/api/generate", Action::Write(ollama::generate::generate)),
+    ollama_post("/api/show", Action::Manage(ollama::models::show)),
+    ollama_post("/api/chat", Action::WriteUnless(ollama::keep::unload, ollama::chat::chat)),
+    ollama_post("/api/generate", Action::WriteUnless(ollama::keep::unload, ollama::generate::generate)),
     ollama_post("/api/embed", Action::Embed(ollama::embed::embed)),
     ollama_post("/api/embeddings", Action::Embed(ollama::embed::embeddings)),
     ollama_post("/api/pull", Action::Refuse(NO_PULL)),
     ollama_post("/api/push", Action::Refuse(NO_PULL)),
     ollama_post("/api/create", Action::Refuse(NO_PULL)),
     ollama_post("/api/copy", Action::Refuse(NO_PULL)),
+    Route { method: "DELETE", path: "/api/delete", dialect: Dialect::Ollama, action: Action::Refuse(NO_PULL) },
 ];
 
 /// The route of a request, and what its path has behind the route's.

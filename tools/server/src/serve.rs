@@ -1,7 +1,7 @@
 //! From a request to its answer, whatever the dialect.
 
 use std::panic::resume_unwind;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{
@@ -9,28 +9,29 @@ use hyper::header::{
 };
 use hyper::{Method, Request};
 use serde_json::{Value as Json, json};
+use tokio::sync::oneshot;
 
 use crate::answer::Answer;
 use crate::context::{Context, Embedding, Form, Plan};
 use crate::engine::Running;
 use crate::error::ApiError;
+use crate::fields::Fields;
 use crate::http::body;
 use crate::http::guard::{Arrival, Guard};
 use crate::http::reply::{self, Reply};
 use crate::llama_cpp::metrics;
+use crate::models::host::{Found, Host};
+use crate::models::state::Served;
 use crate::options::Limits;
 use crate::page;
 use crate::routes::{self, Action, Route};
 
 /// What all connections share.
-#[derive(Debug)]
 pub struct Shared {
     /// Who may ask.
     pub guard: Guard,
-    /// What is taken at most.
-    pub limits: Limits,
-    /// The models, once they are loaded.
-    pub context: OnceLock<Arc<Context>>,
+    /// The models.
+    pub host: Arc<Host>,
 }
 
 /// Answers a request.
@@ -88,23 +89,37 @@ async fn route_answer(
     if !route.is_public() {
         shared.guard.check_key(request.headers())?;
     }
-    let context = shared.context.get().ok_or_else(ApiError::loading)?.clone();
+    let host = &shared.host;
+    if !host.is_ready() {
+        return Err(ApiError::loading());
+    }
     match route.action {
         Action::Health => Ok(reply::json(&json!({"status": "ok"}))),
         Action::Tell(tell) => {
             let query = request.uri().query().unwrap_or_default();
-            Ok(reply::json(&tell(&context, if rest.is_empty() { query } else { rest })?))
+            let about = if rest.is_empty() { query } else { rest }.to_string();
+            let host = host.clone();
+            Ok(reply::json(&aside(move || tell(&host, &about)).await?))
         }
-        Action::Metrics => Ok(reply::whole(200, metrics::TYPE, metrics::text(&context))),
+        Action::Manage(manage) => {
+            let (bytes, host) = (read(request, &host.limits).await?, host.clone());
+            Ok(reply::json(&aside(move || manage(&host, &parse(&bytes)?)).await?))
+        }
+        Action::Metrics => Ok(reply::whole(200, metrics::TYPE, metrics::text(host))),
         Action::Say(text) => Ok(reply::whole(200, "text/plain; charset=utf-8", text)),
         Action::Refuse(why) => Err(ApiError::unsupported(why)),
-        Action::Compute(compute) => Ok(reply::json(&read(shared, request, move |body| compute(&context, body)).await?)),
-        Action::Write(plan) => {
-            write(read(shared, request, move |body| plan(&context, body)).await?, &shared.limits).await
+        Action::Compute(compute) => Ok(reply::json(&with_model(host, request, nothing, compute).await?)),
+        Action::Write(plan) => write(with_model(host, request, nothing, plan).await?, &host.limits).await,
+        Action::WriteUnless(early, plan) => {
+            let early = move |host: &Host, body: &Json| Ok(early(host, body)?.map(Err));
+            let plan = move |context: &Context, body: &Json| plan(context, body).map(Ok);
+            match with_model(host, request, early, plan).await? {
+                Ok(plan) => write(plan, &host.limits).await,
+                Err(done) => Ok(reply::json(&done)),
+            }
         }
         Action::Embed(plan) => {
-            let Embedding { served, texts, options, tell } =
-                read(shared, request, move |body| plan(&context, body)).await?;
+            let Embedding { served, texts, options, tell } = with_model(host, request, nothing, plan).await?;
             let vectors = served.handle.embed(texts, options).map_err(|busy| ApiError::busy(busy.0))?;
             let vectors = vectors.await.map_err(|_| ApiError::internal("the thread that runs the model has ended"))?;
             Ok(reply::json(&tell(vectors?)))
@@ -112,15 +127,53 @@ async fn route_answer(
     }
 }
 
-/// What `read` makes of the body.
-async fn read<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    request: Request<Incoming>,
-    read: impl FnOnce(&Json) -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
+/// The body of a request.
+async fn read(request: Request<Incoming>, limits: &Limits) -> Result<Vec<u8>, ApiError> {
     let (head, incoming) = request.into_parts();
-    let bytes = body::read(&head.headers, incoming, &shared.limits).await?;
-    aside(move || read(&parse(&bytes)?)).await
+    body::read(&head.headers, incoming, limits).await
+}
+
+/// For requests that are never answered before their model is there.
+fn nothing<T>(_: &Host, _: &Json) -> Result<Option<T>, ApiError> {
+    Ok(None)
+}
+
+/// What `plan` makes of the body with the model that it names, once that is loaded; unless `early` has an answer.
+async fn with_model<T: Send + 'static>(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+    early: impl FnOnce(&Host, &Json) -> Result<Option<T>, ApiError> + Send + 'static,
+    plan: impl FnOnce(&Context, &Json) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    enum Step<T, P> {
+        Done(T),
+        Loads(oneshot::Receiver<Result<Served, ApiError>>, Json, P),
+    }
+    let bytes = read(request, &host.limits).await?;
+    let ours = host.clone();
+    let begin = move || {
+        let body = parse(&bytes)?;
+        if let Some(done) = early(&ours, &body)? {
+            return Ok(Step::Done(done));
+        }
+        match ours.find(Fields::of_body(&body)?.str("model")?)? {
+            Found::Ready(served) => plan(&context(&ours, served), &body).map(Step::Done),
+            Found::Loads(loaded) => Ok(Step::Loads(loaded, body, plan)),
+        }
+    };
+    match aside(begin).await? {
+        Step::Done(done) => Ok(done),
+        Step::Loads(loaded, body, plan) => {
+            // Whoever leaves meanwhile drops this, and the keeper sees that nobody waits.
+            let served = loaded.await.map_err(|_| ApiError::stopping())??;
+            let context = context(host, served);
+            aside(move || plan(&context, &body)).await
+        }
+    }
+}
+
+fn context(host: &Host, served: Served) -> Context {
+    Context { served, limits: host.limits.clone(), defaults: host.defaults.clone() }
 }
 
 /// Runs what may take some milliseconds, such as making tokens of a long text, where it holds up nobody else.
@@ -142,7 +195,7 @@ async fn write(plan: Plan, limits: &Limits) -> Result<Reply, ApiError> {
     match form {
         Form::Now(json) => Ok(reply::json(&json)),
         Form::Whole(answer, tell) => Ok(reply::json(&tell(&listen(submit(requests)?, answer).await?))),
-        Form::Live(writer) => Ok(reply::live(submit(requests)?, writer, served.handle, limits.ping)),
+        Form::Live(writer) => Ok(reply::live(submit(requests)?, writer, served, limits.ping)),
     }
 }
 

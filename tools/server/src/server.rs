@@ -1,10 +1,10 @@
 //! Sockets, connections, and how a server begins and ends.
 
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -17,13 +17,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use quipu_runtime::generate::Scheduler;
-
-use crate::context::{Context, Served};
-use crate::engine::Handle;
 use crate::http::guard::{Arrival, Guard};
 use crate::http::io::{Clock, Socket};
-use crate::model::Model;
+use crate::models::host::Host;
+use crate::models::keeper::Keeper;
+use crate::models::library::Library;
+use crate::models::state::Ready;
 use crate::options::{Address, ServerOptions};
 use crate::serve::{Shared, answer};
 
@@ -75,14 +74,6 @@ enum Listener {
     Unix(UnixListener, PathBuf),
 }
 
-/// A model and what writes with it.
-pub struct Loaded {
-    /// What is known of it.
-    pub model: Model,
-    /// What writes.
-    pub scheduler: Scheduler,
-}
-
 impl Server {
     /// Listens at all addresses.
     ///
@@ -111,62 +102,45 @@ impl Server {
         Stopper(self.stop.clone())
     }
 
-    /// Answers until it is stopped. While `load` loads the models, on a thread of its own, requests hear that.
+    /// Answers until it is stopped. Until the model that `library` names first is loaded, requests hear that.
     ///
     /// # Errors
-    /// Those of `load`, and what keeps threads from starting.
-    pub fn run<E: From<io::Error> + Send + 'static>(
-        self,
-        load: impl FnOnce() -> Result<Vec<Loaded>, E> + Send + 'static,
-    ) -> Result<(), E> {
+    /// What keeps that model from being loaded, and threads from starting.
+    pub fn run<E>(self, library: Library<E>) -> Result<(), E>
+    where
+        E: From<io::Error> + Display + Send + 'static,
+    {
         let Server { runtime, listeners, options, stop } = self;
         let guard =
             Guard { keys: options.keys.clone(), hosts: options.hosts.clone(), origins: options.origins.clone() };
-        let limits = options.limits.clone();
-        let shared = Arc::new(Shared { guard, limits, context: OnceLock::new() });
+        let host = Arc::new(Host::new(&library, &options));
+        let keeper = Keeper::new(host.clone(), library);
         let failed = Arc::new(Mutex::new(None));
-        let threads = Arc::new(Mutex::new(Vec::new()));
-        let loader = {
-            let (shared, failed, stop, options) = (shared.clone(), failed.clone(), stop.clone(), options.clone());
-            let threads = threads.clone();
-            move || match load().and_then(|loaded| Ok(start(loaded, &options)?)) {
-                Ok((context, started)) => {
-                    *threads.lock().expect("nothing panics with it") = started;
-                    let _ = shared.context.set(Arc::new(context));
-                    (options.tell)("ready");
-                }
-                Err(error) => {
+        let keep = {
+            let (failed, stop) = (failed.clone(), stop.clone());
+            move || {
+                if let Err(error) = keeper.run() {
                     *failed.lock().expect("nothing panics with it") = Some(error);
                     stop.send_replace(true);
                 }
             }
         };
-        std::thread::Builder::new().name("quipu-load".into()).spawn(loader)?;
-        runtime.block_on(serve(listeners, &options, shared.clone(), &stop));
+        let keeper = std::thread::Builder::new().name("quipu-models".into()).spawn(keep)?;
+        let shared = Arc::new(Shared { guard, host: host.clone() });
+        runtime.block_on(serve(listeners, &options, shared, &stop));
         // What is still open is dropped with the runtime, and its texts are cancelled.
         runtime.shutdown_timeout(Duration::from_secs(1));
-        // The last to know a model; its thread ends, and may have something to write down first.
-        drop(shared);
-        for thread in std::mem::take(&mut *threads.lock().expect("nothing panics with it")) {
-            let _ = thread.join();
+        let (models, loading) = host.close();
+        // Their threads may have something to write down first.
+        models.into_iter().for_each(Ready::end);
+        if !loading {
+            let _ = keeper.join();
         }
         match failed.lock().expect("nothing panics with it").take() {
             Some(error) => Err(error),
             None => Ok(()),
         }
     }
-}
-
-/// A thread for each model.
-fn start(loaded: Vec<Loaded>, options: &ServerOptions) -> io::Result<(Context, Vec<JoinHandle<()>>)> {
-    let (mut models, mut threads) = (Vec::new(), Vec::new());
-    for Loaded { model, scheduler } in loaded {
-        let (handle, thread) = Handle::start(scheduler, options.room, options.tell.clone())?;
-        models.push(Served { model: Arc::new(model), handle });
-        threads.push(thread);
-    }
-    let context = Context { models, limits: options.limits.clone(), defaults: options.defaults.clone() };
-    Ok((context, threads))
 }
 
 fn listen(address: &Address, options: &ServerOptions) -> Result<Listener, ServeError> {
@@ -221,8 +195,7 @@ async fn serve(listeners: Vec<Listener>, options: &ServerOptions, shared: Arc<Sh
     sockets.iter().for_each(|path: &PathBuf| {
         let _ = std::fs::remove_file(path);
     });
-    let open = |context: &Arc<Context>| context.models.iter().map(|served| served.handle.counters().open.get()).sum();
-    let texts: u64 = shared.context.get().map_or(0, open);
+    let texts = shared.host.open_texts();
     if texts > 0 {
         (options.tell)(&format!(
             "stopping: {texts} texts are being written and may go on for {} s; another signal ends them",
@@ -231,7 +204,7 @@ async fn serve(listeners: Vec<Listener>, options: &ServerOptions, shared: Arc<Sh
     }
     let all = u32::try_from(most).unwrap_or(u32::MAX);
     if timeout(options.drain, connections.acquire_many(all)).await.is_err() {
-        let cut: u64 = shared.context.get().map_or(0, open);
+        let cut = shared.host.open_texts();
         (options.tell)(&format!("stopped; {cut} texts were cut off"));
     } else {
         (options.tell)("stopped");
@@ -270,7 +243,7 @@ fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut stop: watch::Receiver<bool>,
     permit: OwnedSemaphorePermit,
 ) {
-    let limits = &shared.limits;
+    let limits = &shared.host.limits;
     let mut http = http1::Builder::new();
     http.timer(Clock)
         .header_read_timeout(limits.header_time)

@@ -16,6 +16,8 @@ pub(super) struct Active {
     pub(super) id: RequestId,
     cancel: Cancel,
     deadline: Option<Instant>,
+    /// The budget for keys and values under which it was submitted: how long it may become was decided by that.
+    pub(super) budget: Option<u64>,
     /// Tokens of the prompt that did not have to be read; `None` before it was begun.
     pub(super) cached: Option<usize>,
     /// How many of its tokens the current batch has, guesses included, and the bytes that were set aside for them.
@@ -61,6 +63,7 @@ impl Active {
             id,
             cancel,
             deadline,
+            budget: None,
             cached: None,
             planned: 0,
             promised: 0,
@@ -77,6 +80,11 @@ impl Active {
             own: 0,
             writing,
         }
+    }
+
+    /// The same, submitted under this budget.
+    pub(super) fn allowed(self, budget: Option<u64>) -> Active {
+        Active { budget, ..self }
     }
 
     pub(super) fn writing(&mut self) -> &mut Writing {

@@ -119,6 +119,15 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Sets [`SchedulerOptions::kv_memory`] anew, between two steps. What is kept for later requests gives way at once.
+    /// Requests that were submitted under a larger budget may still end as they would have: only when such a text is
+    /// alone and needs it, more than the new budget is taken for a while.
+    pub fn set_kv_memory(&mut self, bytes: Option<u64>) {
+        self.options.kv_memory = bytes;
+        let used = || self.engine.kv_bytes();
+        self.texts.pages.set_budget(bytes, self.options.prefix_cache, used);
+    }
+
     /// The engine. All requests are dropped.
     pub fn into_engine(self) -> Engine {
         self.engine
@@ -157,7 +166,8 @@ impl Scheduler {
         let tokenizer = self.engine.tokenizer().clone();
         match checked.and_then(|()| Generation::new(tokenizer, tokens, &options, context.min(positions))) {
             Ok(generation) => {
-                let active = Active::new(id, cancel, deadline, generation, self.texts.read);
+                let active =
+                    Active::new(id, cancel, deadline, generation, self.texts.read).allowed(self.options.kv_memory);
                 self.texts.add(active, sequence);
             }
             Err(error) => self.events.push(failed(id, error, sequence)),

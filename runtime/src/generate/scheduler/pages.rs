@@ -35,6 +35,15 @@ impl Pages {
         }
     }
 
+    /// Sets the budget anew, and frees what is kept beyond it; `used` says how many bytes are taken.
+    pub(super) fn set_budget(&mut self, budget: Option<u64>, keep: bool, used: impl Fn() -> u64) {
+        self.budget = budget;
+        if self.cache.is_none() {
+            self.cache = (keep && budget.is_some()).then(PrefixCache::default);
+        }
+        while self.lack(used()) && self.evict() {}
+    }
+
     /// The error of a text of so many tokens that can't be held, where `elsewhere` is what is not to be had.
     pub(super) fn too_large(&self, tokens: usize, elsewhere: u64) -> GenerateError {
         let needed = (tokens.div_ceil(PAGE) as u64).saturating_mul(self.page_bytes);

@@ -1,4 +1,4 @@
-//! Steps that end before their end, and guesses, at work.
+//! Steps that end before their end, guesses, and another budget, at work.
 
 use std::collections::HashMap;
 
@@ -194,4 +194,38 @@ fn a_guess_that_cannot_be_read_fails_no_text() {
         }
     }
     assert_eq!((failures, tokens), (1, expected[0].tokens.clone()));
+}
+
+/// What a text was promised when it came it gets, others get what there is by now.
+#[test]
+fn a_smaller_budget_takes_nothing_from_a_text_that_has_begun() {
+    let write = |smaller: bool| {
+        let model = crate::open::open("demo").unwrap();
+        let engine = Engine::load(model, &LoadOptions::default().threads(Some(2)), &|_, _| {}).unwrap();
+        let page = engine.page_bytes();
+        let mut scheduler = Scheduler::with_options(engine, SchedulerOptions::default().kv_memory(Some(8 * page)));
+        let request = || Request::new(vec![5; 2 * PAGE - 4], GenerateOptions::default().max_tokens(20));
+        // Kept for later requests: this goes at once.
+        scheduler.complete(Request::new(vec![7; PAGE + 1], GenerateOptions::default().max_tokens(1))).unwrap();
+        scheduler.submit(request());
+        let mut written = Vec::new();
+        while scheduler.is_busy() {
+            for (_, event) in scheduler.step() {
+                match event {
+                    Event::Token(token) => written.push(token.id),
+                    Event::Failed(failed) => panic!("{}", failed.error),
+                    _ => {}
+                }
+            }
+            if smaller && written.len() >= 2 {
+                scheduler.set_kv_memory(Some(page));
+                assert!(scheduler.stats().pages_used <= 3, "{:?}", scheduler.stats());
+            }
+        }
+        let next = scheduler.complete(request());
+        let refused = matches!(next, Err(Failed { error: GenerateError::KvMemory { .. }, .. }));
+        assert_eq!(refused, smaller);
+        written
+    };
+    assert_eq!(write(true), write(false));
 }

@@ -322,6 +322,9 @@ impl Texts {
                 if last == i {
                     return false;
                 }
+            } else if self.running[i].budget.is_none_or(|budget| engine.kv_bytes() + promised + needed <= budget) {
+                // It was promised more than there is by now, and nobody is left who could give way.
+                break needed;
             } else if !self.pages.clear() {
                 let tokens = self.sequences[i].len() + n;
                 let elsewhere = engine.kv_bytes().saturating_sub(self.sequences[i].bytes() as u64);

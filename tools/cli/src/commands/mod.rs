@@ -25,7 +25,7 @@ use clap::Subcommand;
 pub enum Command {
     Run(run::Args),
     Chat(chat::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     Batch(batch::Args),
     Convert(convert::Args),
     Quantize(quantize::Args),
@@ -45,7 +45,7 @@ pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::run(args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Batch(args) => batch::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Quantize(args) => quantize::run(args),

@@ -1,38 +1,54 @@
-//! `quipu serve`: a model over HTTP.
+//! `quipu serve`: models over HTTP.
+
+mod names;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use quipu_formats::output::Inputs;
 use quipu_runtime::generate::{GenerateOptions, Scheduler, SchedulerOptions};
-use quipu_runtime::host::memory::Memory;
 use quipu_server::engine::Room;
 use quipu_server::keys::Keys;
 use quipu_server::model::Model;
+use quipu_server::models::directory::Directory;
+use quipu_server::models::keep_alive::KeepAlive;
+use quipu_server::models::library::{Library, Loaded};
+use quipu_server::models::offer::Offer;
 use quipu_server::options::{Address, Defaults, ServerOptions};
-use quipu_server::server::{Loaded, Server};
+use quipu_server::server::Server;
 
-use crate::args::{ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, byte_count, token_limit};
+use crate::args::{ContextArgs, DraftArgs, Limit, MachineArgs, SamplingArgs, byte_count, token_limit};
 use crate::{interrupt, model, out, talk};
 
-/// Serve a model over HTTP, in OpenAI's dialect and others
+/// Serve models over HTTP, in OpenAI's dialect and others
 ///
-/// docs/server.md lists the endpoints. Whoever can reach the server can use it: it listens on this machine alone unless
-/// it is told otherwise, and then it wants an API key. Ctrl-C lets texts that are being written go on for 30 seconds; a
-/// second one ends them.
+/// docs/server.md lists the endpoints. With several models, requests name one; the first MODEL is loaded at once, the
+/// others when they are asked for, and where memory is short the one goes that nobody has used for longest.
+///
+/// Whoever can reach the server can use it: it listens on this machine alone unless it is told otherwise, and then it
+/// wants an API key. Ctrl-C lets texts that are being written go on for 30 seconds; a second one ends them.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   quipu serve demo
   quipu serve llama-3.2-1b-instruct.gguf -c 8192 --alias llama
+  quipu serve small.gguf large.gguf --alias gpt-4o=large --keep-alive 30m
+  quipu serve --models ~/models
+  quipu serve ollama:llama3.2
   QUIPU_API_KEY=secret quipu serve llama.gguf --host 0.0.0.0
   curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'")]
 pub struct Args {
+    /// GGUF files, packed files, Hugging Face directories, `ollama:NAME`, `hf:ORG/REPO[:TYPE]`, or `demo`
+    #[arg(value_name = "MODEL", required_unless_present = "models")]
+    model: Vec<PathBuf>,
+    /// Serve all models in a directory, too: GGUF files, packed files, and directories with a checkpoint
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelArgs,
+    machine: MachineArgs,
     /// The address to listen at; 0.0.0.0 and :: are all of this machine's
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: String,
@@ -55,9 +71,17 @@ pub struct Args {
     /// Web pages of this origin may call the server, such as https://chat.example; may be given several times
     #[arg(long, value_name = "ORIGIN")]
     cors_origin: Vec<String>,
-    /// What clients call the model [default: the file's name without its ending]; may be given several times
-    #[arg(long, value_name = "NAME")]
+    /// What clients call a model [default: the file's name without its ending]; may be given several times. With several
+    /// models NAME=MODEL, where MODEL is such a default name or what was given
+    #[arg(long, value_name = "NAME[=MODEL]")]
     alias: Vec<String>,
+    /// How long a model stays loaded when nobody uses it, such as 30m or 0; -1: for ever [default: -1 for the first
+    /// MODEL, 5m for all others]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = KeepAlive::parse)]
+    keep_alive: Option<KeepAlive>,
+    /// Bytes that the weights of all loaded models may take together [default: what the machine has free]
+    #[arg(long, value_name = "BYTES", value_parser = byte_count)]
+    model_memory: Option<u64>,
     /// A chat template (Jinja) instead of the model's own
     #[arg(long, value_name = "FILE")]
     template: Option<PathBuf>,
@@ -70,8 +94,8 @@ pub struct Args {
     /// Texts that may wait; more are refused for the moment (503)
     #[arg(long, value_name = "N", default_value_t = 64)]
     queue: usize,
-    /// Bytes for the keys and values of all texts, with what is kept for later requests: a number, or one with K, M or
-    /// G [default: half of the memory that is free]
+    /// Bytes for the keys and values of all texts of all models, with what is kept for later requests: a number, or one
+    /// with K, M or G [default: half of the memory that is free]
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     kv_memory: Option<u64>,
     /// Keep what was read in a directory, too, so that the next start need not read it again
@@ -93,6 +117,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.parallel > 0, "--parallel must be at least 1");
+    ensure!(args.template.is_none() || args.model.len() == 1 && args.models.is_none(), "--template is for one model");
+    let (offers, directory) = models(&args)?;
     let mut options = ServerOptions::new(address(&args)?);
     options.keys = keys(&args)?;
     options.insecure = args.insecure;
@@ -110,20 +136,37 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.socket {
         talk::note(&format!("listening at {}", path.display()));
     }
-    server.run(move || load(&args))
+    let (weights, kv_memory) = (args.model_memory, args.kv_memory);
+    let library = Library::new(offers, move |offer| load(&args, offer));
+    server.run(Library { directory, weights, kv_memory, ..library })
 }
 
-fn load(args: &Args) -> Result<Vec<Loaded>> {
-    let (engine, _) = model::load(&args.model, args.context.context)?;
-    let names = if args.alias.is_empty() { vec![stem(&args.model)?] } else { args.alias.clone() };
-    // Half of what is free once the weights are there; without a number from the system, there is no limit.
-    let kv_memory = args.kv_memory.or_else(|| Memory::here().map(|memory| memory.available / 2));
+/// Which models there are by name, and where there may be more. Nothing is loaded yet.
+fn models(args: &Args) -> Result<(Vec<Offer>, Option<Directory>)> {
+    const FIVE_MINUTES: KeepAlive = KeepAlive::For(Duration::from_secs(300));
+    let (mut offers, others) = names::offers(&args.model, &args.alias)?;
+    for (number, offer) in offers.iter_mut().enumerate() {
+        let default = if number == 0 { KeepAlive::Forever } else { FIVE_MINUTES };
+        offer.keep_alive = args.keep_alive.unwrap_or(default);
+    }
+    let Some(path) = &args.models else {
+        names::check(&others, &offers)?;
+        return Ok((offers, None));
+    };
+    let keep_alive = args.keep_alive.unwrap_or(FIVE_MINUTES);
+    let directory = Directory { path: path.clone(), keep_alive, aliases: others };
+    let found = directory.scan().with_context(|| format!("--models {}", path.display()))?;
+    names::check(&directory.aliases, &[&offers[..], &found].concat())?;
+    Ok((offers, Some(directory)))
+}
+
+fn load(args: &Args, offer: &Offer) -> Result<Loaded> {
+    let (engine, _) = model::load_on(&args.machine, Path::new(&offer.model), args.context.context)?;
     let scheduling = SchedulerOptions::default()
         .sequences(args.parallel)
         .itl_target(Duration::from_millis(args.itl_target))
-        .draft(args.draft.draft)
-        .kv_memory(kv_memory);
-    let mut model = Model::of(&engine, names);
+        .draft(args.draft.draft);
+    let mut model = Model::of(&engine, offer.names.clone());
     let mut scheduler = Scheduler::with_options(engine, scheduling);
     if let Some(directory) = &args.cache_dir {
         scheduler.keep_on_disk(directory, args.cache_dir_bytes)?;
@@ -133,14 +176,7 @@ fn load(args: &Args) -> Result<Vec<Loaded>> {
         let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         model = model.with_template(&source).with_context(|| path.display().to_string())?;
     }
-    Ok(vec![Loaded { model, scheduler }])
-}
-
-/// The file's name without its ending.
-fn stem(model: &ModelArgs) -> Result<String> {
-    let name = model::name(&model.model)?;
-    let stem = model.model.file_stem().and_then(|stem| stem.to_str());
-    Ok(stem.unwrap_or(name).to_string())
+    Ok(Loaded { model, scheduler })
 }
 
 fn address(args: &Args) -> Result<Address> {

@@ -29,6 +29,8 @@ mod signals;
 mod sizes;
 mod smollm2;
 mod split;
+#[cfg(unix)]
+mod stores;
 mod tuning;
 
 use std::ffi::OsStr;

@@ -22,7 +22,7 @@ impl Drop for Server {
 
 impl Server {
     fn start(args: &[&str]) -> Server {
-        let mut command = listening(["serve", "demo", "--port", "0", "-v", "-t", "1"].iter().chain(args));
+        let mut command = listening(["serve", "--port", "0", "-v", "-t", "1"].iter().chain(args));
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let mut server = Server { child, address: String::new(), stderr };
@@ -53,7 +53,7 @@ impl Server {
 
 #[test]
 fn the_server_writes_what_run_writes_and_ends_when_asked() {
-    let mut server = Server::start(&["--temp", "1.2"]);
+    let mut server = Server::start(&["demo", "--temp", "1.2"]);
     for seed in ["3", "4"] {
         let body =
             json!({"prompt": "The old king", "seed": seed.parse::<u64>().unwrap(), "max_tokens": 30, "logprobs": 0});
@@ -70,6 +70,42 @@ fn the_server_writes_what_run_writes_and_ends_when_asked() {
     let mut said = String::new();
     server.stderr.read_to_string(&mut said).unwrap();
     assert!(said.contains("stopped"), "{said}");
+}
+
+/// A directory, and a model besides that clients know by another name.
+#[test]
+fn several_models_are_served_and_unloaded() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["one.gguf", "two.gguf", "none.txt"] {
+        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tales.gguf"), directory.path().join(name))
+            .unwrap();
+    }
+    let path = directory.path().to_str().unwrap();
+    let args = ["demo", "--models", path, "--alias", "tales", "--alias", "uno=one", "--keep-alive", "0"];
+    let mut server = Server::start(&args);
+    let ask = |model: &str| {
+        let body = json!({"model": model, "prompt": "The old king", "seed": 3, "max_tokens": 8, "temperature": 0});
+        server.post("/v1/completions", &body)
+    };
+    let text = ask("tales")["choices"][0]["text"].clone();
+    for model in ["uno", "two"] {
+        assert_eq!(ask(model)["choices"][0]["text"], text, "{model}");
+    }
+    let missing = ask("one")["error"]["message"].as_str().unwrap().to_string();
+    assert!(missing.ends_with("there are: tales, two, uno"), "{missing}");
+    kill("-INT", &server.child);
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    server.stderr.read_to_string(&mut said).unwrap();
+    for line in ["two is loaded, in ", "two is unloaded: nobody has used it lately"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let wrong = quipu(["serve", "--models", path, "--port", "0", "--alias", "x=three"]).error();
+    assert!(wrong.contains("no model three; there are one, two"), "{wrong}");
+    assert!(quipu(["serve", "--models", "no-such-directory", "--port", "0"]).error().contains("no-such-directory"));
+    let time = quipu(["serve", "demo", "--keep-alive", "soon"]);
+    assert!(time.code == 2 && time.stderr.contains("such as `5m`"), "{}", time.stderr);
+    assert_eq!(quipu(["serve"]).code, 2);
 }
 
 #[test]

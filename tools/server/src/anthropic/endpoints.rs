@@ -15,7 +15,7 @@ use crate::random;
 /// What is wrong with the request.
 pub fn messages(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let body = MessagesBody::read(body, &context.limits, &context.defaults)?;
-    let served = context.model(body.model.as_deref())?.clone();
+    let served = context.served.clone();
     let model = served.model.clone();
     let prompt = body.prompt(&model)?;
     let tokens = prompt.len();
@@ -38,6 +38,6 @@ pub fn messages(context: &Context, body: &Json) -> Result<Plan, ApiError> {
 /// What is wrong with the request.
 pub fn count_tokens(context: &Context, body: &Json) -> Result<Json, ApiError> {
     let body = MessagesBody::read(body, &context.limits, &context.defaults)?;
-    let model = &context.model(body.model.as_deref())?.model;
+    let model = &context.served.model;
     Ok(json!({"input_tokens": body.prompt(model)?.len()}))
 }

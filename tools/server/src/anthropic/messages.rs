@@ -200,6 +200,7 @@ fn read_message(fields: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), 
             }
             // What a model has thought, it does not see again.
             "thinking" | "redacted_thinking" => {}
+            "image" => return Err(ApiError::images(block.name("type"))),
             _ => return Err(block.wrong("type", "`text`, `tool_use`, `tool_result` or `thinking`")),
         }
     }
@@ -218,6 +219,9 @@ fn text_of(blocks: &[Json], name: &str) -> Result<String, ApiError> {
     let mut texts = Vec::new();
     for (i, block) in blocks.iter().enumerate() {
         let block = Fields::of(block, format!("{name}[{i}]"))?;
+        if block.str("type")? == Some("image") {
+            return Err(ApiError::images(block.name("type")));
+        }
         if block.str("type")? != Some("text") {
             return Err(block.wrong("type", "`text`: this model reads nothing else"));
         }

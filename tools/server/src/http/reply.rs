@@ -13,8 +13,9 @@ use hyper::{Response, StatusCode};
 use serde_json::Value as Json;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::engine::{Handle, Running};
+use crate::engine::Running;
 use crate::error::{ApiError, Dialect};
+use crate::models::state::Served;
 use crate::stream::Writer;
 
 /// A response of ours.
@@ -51,10 +52,10 @@ pub fn error(error: &ApiError, dialect: Dialect) -> Reply {
 }
 
 /// What becomes of `running` as `writer` writes it, with a sign of life every `ping`.
-pub fn live(running: Running, writer: Box<dyn Writer>, model: Handle, ping: Duration) -> Reply {
+pub fn live(running: Running, writer: Box<dyn Writer>, served: Served, ping: Duration) -> Reply {
     let kind = writer.content_type();
-    let (steps, timer) = (model.counters().steps.get(), Box::pin(sleep(ping)));
-    let live = Live { running, writer, model, steps, ping, timer, state: State::New };
+    let (steps, timer) = (served.handle.counters().steps.get(), Box::pin(sleep(ping)));
+    let live = Live { running, writer, served, steps, ping, timer, state: State::New };
     let mut reply = Response::new(ReplyBody::Live(Box::new(live)));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -68,7 +69,7 @@ pub fn live(running: Running, writer: Box<dyn Writer>, model: Handle, ping: Dura
 pub struct Live {
     running: Running,
     writer: Box<dyn Writer>,
-    model: Handle,
+    served: Served,
     /// The model's steps when the last sign of life was given.
     steps: u64,
     ping: Duration,
@@ -112,7 +113,7 @@ impl Live {
             }
             self.timer.as_mut().reset(Instant::now() + self.ping);
             // Nobody should wait for a model that hangs: without a step there is no sign of life.
-            let steps = self.model.counters().steps.get();
+            let steps = self.served.handle.counters().steps.get();
             if std::mem::replace(&mut self.steps, steps) != steps {
                 self.writer.ping(&mut out);
             }

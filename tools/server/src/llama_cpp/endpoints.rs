@@ -14,7 +14,7 @@ use crate::error::ApiError;
 /// # Errors
 /// When there is no room for a prompt.
 pub fn plan(body: CompletionBody, context: &Context) -> Result<Plan, ApiError> {
-    let served = context.model(body.model.as_deref())?.clone();
+    let served = context.served.clone();
     let model = served.model.clone();
     let mut requests: Vec<Request> = Vec::new();
     for prompt in &body.prompts {

@@ -23,7 +23,7 @@ const MARKS: &[[&str; 3]] = &[
 /// What is wrong with the request; 501 for a model without such tokens.
 pub fn infill(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let fields = Fields::of_body(body)?;
-    let model = context.model(fields.str("model")?)?.model.clone();
+    let model = context.served.model.clone();
     let tokenizer = &model.tokenizer;
     let find = |marks: &[&str; 3]| Some([tokenizer.id(marks[0])?, tokenizer.id(marks[1])?, tokenizer.id(marks[2])?]);
     let Some([before, after, middle]) = MARKS.iter().find_map(find) else {

@@ -1,16 +1,18 @@
 //! `GET /metrics`: Prometheus's text, under llama.cpp's names, and the times under vLLM's.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use crate::context::Context;
 use crate::counters::{Counters, Histogram};
+use crate::models::host::Host;
 
 /// The type of the text.
 pub const TYPE: &str = "text/plain; version=0.0.4";
 
 /// All numbers; those of several models are told apart by a label.
-pub fn text(context: &Context) -> String {
-    let mut out = Text { context, text: String::new() };
+pub fn text(host: &Host) -> String {
+    let models = host.counters();
+    let mut out = Text { models: &models, several: host.has_several(), text: String::new() };
     let seconds = |micros: u64| micros as f64 / 1e6;
     let rate = |tokens: u64, micros: u64| if micros == 0 { 0.0 } else { tokens as f64 / seconds(micros) };
     out.counter("prompt_tokens_total", "Tokens of prompts that were read", |c| c.prompt_tokens.get() as f64);
@@ -48,8 +50,10 @@ pub fn text(context: &Context) -> String {
     out.text
 }
 
-struct Text<'c> {
-    context: &'c Context,
+struct Text<'m> {
+    /// What each has done, by its name.
+    models: &'m [(String, Arc<Counters>)],
+    several: bool,
     text: String,
 }
 
@@ -74,19 +78,18 @@ impl Text<'_> {
 
     fn number(&mut self, kind: &str, name: &str, help: &str, read: impl Fn(&Counters) -> f64) {
         self.head(kind, name, help);
-        let (models, several) = (&self.context.models, self.context.models.len() > 1);
-        for served in models {
-            let label = if several { format!("{{model={:?}}}", served.model.id()) } else { String::new() };
-            self.line(format_args!("{name}{label} {}", read(served.handle.counters())));
+        for (model, counters) in self.models {
+            let label = if self.several { format!("{{model={model:?}}}") } else { String::new() };
+            self.line(format_args!("{name}{label} {}", read(counters)));
         }
     }
 
     fn histogram(&mut self, name: &str, help: &str, read: impl Fn(&Counters) -> &Histogram) {
         let name = format!("vllm:{name}");
         self.head("histogram", &name, help);
-        for served in &self.context.models {
-            let model = format!("model_name={:?}", served.model.id());
-            let (buckets, count, sum) = read(served.handle.counters()).read();
+        for (model, counters) in self.models {
+            let model = format!("model_name={model:?}");
+            let (buckets, count, sum) = read(counters).read();
             for (bound, below) in Histogram::BOUNDS.iter().zip(buckets) {
                 self.line(format_args!("{name}_bucket{{{model},le=\"{bound}\"}} {below}"));
             }

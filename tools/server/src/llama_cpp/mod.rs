@@ -5,5 +5,6 @@ mod completion_stream;
 pub mod endpoints;
 pub mod infill;
 pub mod metrics;
+pub mod router;
 pub mod state;
 pub mod text;

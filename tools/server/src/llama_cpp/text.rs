@@ -14,7 +14,7 @@ use crate::openai::chat::ChatBody;
 /// What is wrong with the request; so it is with all of these.
 pub fn tokenize(context: &Context, body: &Json) -> Result<Json, ApiError> {
     let fields = Fields::of_body(body)?;
-    let model = &context.model(fields.str("model")?)?.model;
+    let model = &context.served.model;
     let text = fields.str("content")?.ok_or_else(|| fields.missing("content"))?;
     let (add, parse) = (fields.bool("add_special")?, fields.bool("parse_special")?);
     let tokens = model.tokenizer.encode(text, add.unwrap_or(false), parse.unwrap_or(true));
@@ -37,7 +37,7 @@ fn piece(tokenizer: &Tokenizer, id: u32) -> Json {
 /// See [`tokenize`].
 pub fn detokenize(context: &Context, body: &Json) -> Result<Json, ApiError> {
     let fields = Fields::of_body(body)?;
-    let model = &context.model(fields.str("model")?)?.model;
+    let model = &context.served.model;
     let list = fields.array("tokens", usize::MAX)?.ok_or_else(|| fields.missing("tokens"))?;
     let tokens = list.iter().map(token_id).collect::<Option<Vec<u32>>>();
     let tokens = tokens.ok_or_else(|| fields.wrong("tokens", "a list of token ids"))?;
@@ -52,7 +52,7 @@ pub fn detokenize(context: &Context, body: &Json) -> Result<Json, ApiError> {
 /// See [`tokenize`].
 pub fn apply_template(context: &Context, body: &Json) -> Result<Json, ApiError> {
     let body = ChatBody::read(body, &context.limits, &context.defaults)?;
-    let model = &context.model(body.model.as_deref())?.model;
+    let model = &context.served.model;
     Ok(json!({"prompt": body.conversation.text(model)?}))
 }
 
@@ -62,6 +62,6 @@ pub fn apply_template(context: &Context, body: &Json) -> Result<Json, ApiError> 
 /// See [`tokenize`].
 pub fn input_tokens(context: &Context, body: &Json) -> Result<Json, ApiError> {
     let body = ChatBody::read(body, &context.limits, &context.defaults)?;
-    let model = &context.model(body.model.as_deref())?.model;
+    let model = &context.served.model;
     Ok(json!({"object": "response.input_tokens", "input_tokens": body.prompt(model)?.len()}))
 }

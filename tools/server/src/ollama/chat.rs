@@ -3,6 +3,7 @@
 use quipu_runtime::chat::Message;
 use serde_json::{Map, Value as Json, json};
 
+use super::keep::keep;
 use super::lines::{Lines, New};
 use super::options::{no_images, sampling, think};
 use crate::answer::Answer;
@@ -32,8 +33,9 @@ fn put(line: &mut Json, new: New<'_>) {
 pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let fields = Fields::of_body(body)?;
     let name = fields.str("model")?;
-    let served = context.model(name)?.clone();
+    let served = context.served.clone();
     let sampling = sampling(&fields, &context.limits, &context.defaults)?;
+    keep(&fields, &served)?;
     let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
     let list = fields.array("messages", context.limits.messages)?.unwrap_or_default();
     if list.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use quipu_runtime::embedding::EmbedOptions;
 use serde_json::{Value as Json, json};
 
+use super::keep::keep;
 use crate::context::{Context, Embedding};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -18,9 +19,10 @@ use crate::openai::embeddings::{shortened, texts};
 pub fn embed(context: &Context, body: &Json) -> Result<Embedding, ApiError> {
     let fields = Fields::of_body(body)?;
     let name = fields.str("model")?;
-    let served = context.model(name)?.clone();
+    let served = context.served.clone();
     let model = served.model.clone();
-    let dimensions = fields.integer("dimensions", 1..=model.hidden as i64)?.map(|n| n as usize);
+    keep(&fields, &served)?;
+    let dimensions = fields.integer("dimensions", 1..=model.card.hidden as i64)?.map(|n| n as usize);
     let texts = texts(&prompts(&fields, "input", &context.limits)?, |prompt| prompt.tokens(&model))?;
     let (read, started) = (texts.iter().map(Vec::len).sum::<usize>(), Instant::now());
     let name = name.unwrap_or(model.id()).to_string();
@@ -44,7 +46,8 @@ pub fn embed(context: &Context, body: &Json) -> Result<Embedding, ApiError> {
 /// What is wrong with the request.
 pub fn embeddings(context: &Context, body: &Json) -> Result<Embedding, ApiError> {
     let fields = Fields::of_body(body)?;
-    let served = context.model(fields.str("model")?)?.clone();
+    let served = context.served.clone();
+    keep(&fields, &served)?;
     let text = fields.str("prompt")?.ok_or_else(|| fields.missing("prompt"))?;
     let texts = vec![served.model.text(text)?];
     let tell = |vectors: Vec<Vec<f32>>| json!({"embedding": vectors.into_iter().next()});

@@ -5,6 +5,7 @@ use quipu_runtime::chat::answer::{AnswerReader, ReadOptions};
 use serde_json::{Value as Json, json};
 
 use super::chat::form;
+use super::keep::keep;
 use super::lines::{Lines, New};
 use super::options::{no_images, sampling, think};
 use crate::context::{Context, Form, Plan};
@@ -32,7 +33,7 @@ fn put(line: &mut Json, new: New<'_>) {
 pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let fields = Fields::of_body(body)?;
     let name = fields.str("model")?;
-    let served = context.model(name)?.clone();
+    let served = context.served.clone();
     no_images(&fields)?;
     for (name, nothing) in [("suffix", json!("")), ("template", json!("")), ("context", json!([]))] {
         if fields.get(name).is_some_and(|value| *value != nothing) {
@@ -40,6 +41,7 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         }
     }
     let sampling = sampling(&fields, &context.limits, &context.defaults)?;
+    keep(&fields, &served)?;
     let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
     let Some(prompt) = fields.str("prompt")?.filter(|prompt| !prompt.is_empty()) else {
         return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()) });

@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod embed;
 pub mod generate;
+pub mod keep;
 mod lines;
 pub mod models;
 mod options;

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::context::Context;
+use crate::card::Card;
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::model::Model;
+use crate::models::host::Host;
+use crate::models::view::View;
 use crate::random;
 
 /// `GET /api/version`. Clients compare it with the first version of ollama that has what they need; this is the one
@@ -13,18 +14,18 @@ use crate::random;
 ///
 /// # Errors
 /// None.
-pub fn version(_: &Context, _: &str) -> Result<Json, ApiError> {
+pub fn version(_: &Host, _: &str) -> Result<Json, ApiError> {
     Ok(json!({"version": "0.17.0", "quipu": env!("CARGO_PKG_VERSION")}))
 }
 
-fn details(model: &Model) -> Json {
+fn details(card: &Card) -> Json {
     json!({
         "parent_model": "",
         "format": "gguf",
-        "family": model.architecture,
-        "families": [model.architecture],
-        "parameter_size": size(model.parameters),
-        "quantization_level": model.quantisation,
+        "family": card.architecture,
+        "families": [card.architecture],
+        "parameter_size": size(card.parameters),
+        "quantization_level": card.quantisation,
     })
 }
 
@@ -37,24 +38,26 @@ fn size(parameters: u64) -> String {
     }
 }
 
-fn entry(model: &Model) -> Json {
-    json!({
-        "name": model.id(),
-        "model": model.id(),
-        "modified_at": random::timestamp_of(model.loaded),
-        "size": model.bytes,
+/// Nothing for files that cannot be read: clients would offer them.
+fn entry(view: &View) -> Option<Json> {
+    let card = view.card.as_ref()?;
+    Some(json!({
+        "name": view.id(),
+        "model": view.id(),
+        "modified_at": random::timestamp_of(view.since),
+        "size": card.bytes,
         // No file is hashed for this; the name and the size tell models apart.
-        "digest": digest(model),
-        "details": details(model),
-    })
+        "digest": digest(view.id(), card),
+        "details": details(card),
+    }))
 }
 
 /// Sixty-four digits that are the same for the same model.
-fn digest(model: &Model) -> String {
+fn digest(name: &str, card: &Card) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let part = |salt: u8| {
         let mut hasher = DefaultHasher::new();
-        (salt, model.id(), model.bytes, model.parameters).hash(&mut hasher);
+        (salt, name, card.bytes, card.parameters).hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     };
     (0..4).map(part).collect()
@@ -64,51 +67,54 @@ fn digest(model: &Model) -> String {
 ///
 /// # Errors
 /// None.
-pub fn tags(context: &Context, _: &str) -> Result<Json, ApiError> {
-    Ok(json!({"models": context.models.iter().map(|served| entry(&served.model)).collect::<Json>()}))
+pub fn tags(host: &Host, _: &str) -> Result<Json, ApiError> {
+    Ok(json!({"models": host.views().iter().filter_map(entry).collect::<Json>()}))
 }
 
-/// `GET /api/ps`: all models are loaded, and stay so.
+/// `GET /api/ps`: the models that are loaded.
 ///
 /// # Errors
 /// None.
-pub fn ps(context: &Context, _: &str) -> Result<Json, ApiError> {
-    let one = |model: &Model| {
-        let mut entry = entry(model);
-        entry["expires_at"] = "2318-01-01T00:00:00Z".into();
+pub fn ps(host: &Host, _: &str) -> Result<Json, ApiError> {
+    let one = |view: &View| {
+        view.model()?;
+        let mut entry = entry(view)?;
+        // A year that nobody waits for, where ollama has one as well.
+        entry["expires_at"] = view.expires().map_or("2318-01-01T00:00:00Z".into(), random::timestamp_of).into();
         entry["size_vram"] = 0.into();
-        entry["context_length"] = model.context.into();
-        entry
+        entry["context_length"] = view.context().into();
+        Some(entry)
     };
-    Ok(json!({"models": context.models.iter().map(|served| one(&served.model)).collect::<Json>()}))
+    Ok(json!({"models": host.views().iter().filter_map(one).collect::<Json>()}))
 }
 
-/// `POST /api/show`: `model`, or `name` as it was before.
+/// `POST /api/show`: `model`, or `name` as it was before. No model is loaded for this.
 ///
 /// # Errors
-/// 404 for a model that is not there.
-pub fn show(context: &Context, body: &Json) -> Result<Json, ApiError> {
+/// 404 for a model that is not there, 500 for one that cannot be read.
+pub fn show(host: &Host, body: &Json) -> Result<Json, ApiError> {
     let fields = Fields::of_body(body)?;
     let name = match fields.str("model")? {
         Some(name) => Some(name),
         None => fields.str("name")?,
     };
-    let model = &context.model(name)?.model;
-    let family = &model.architecture;
+    let view = host.view(name)?;
+    let unread = || ApiError::not_loaded(view.id(), "its files cannot be read, or are no model that runs here");
+    let card = view.card.as_ref().ok_or_else(unread)?;
+    let family = &card.architecture;
     let mut info = Map::new();
     info.insert("general.architecture".into(), family.as_str().into());
-    info.insert("general.parameter_count".into(), model.parameters.into());
-    info.insert(format!("{family}.context_length"), model.context.into());
-    info.insert(format!("{family}.embedding_length"), model.hidden.into());
-    info.insert("tokenizer.ggml.tokens.length".into(), model.tokenizer.vocab_size().into());
-    let template = model.template().map_or("", |template| template.source());
+    info.insert("general.parameter_count".into(), card.parameters.into());
+    info.insert(format!("{family}.context_length"), view.context().into());
+    info.insert(format!("{family}.embedding_length"), card.hidden.into());
+    info.insert("tokenizer.ggml.tokens.length".into(), card.vocabulary.into());
     Ok(json!({
-        "modelfile": format!("FROM {}\n", model.id()),
+        "modelfile": format!("FROM {}\n", view.id()),
         "parameters": "",
-        "template": template,
-        "details": details(model),
+        "template": view.template(),
+        "details": details(card),
         "model_info": info,
         "capabilities": ["completion", "embedding"],
-        "modified_at": random::timestamp_of(model.loaded),
+        "modified_at": random::timestamp_of(view.since),
     }))
 }

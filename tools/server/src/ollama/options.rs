@@ -56,10 +56,10 @@ pub fn think(fields: &Fields<'_>, model: &Model, conversation: &mut Conversation
 /// Refuses pictures.
 ///
 /// # Errors
-/// 400 if there are any.
+/// 501 if there are any.
 pub fn no_images(fields: &Fields<'_>) -> Result<(), ApiError> {
     match fields.array("images", usize::MAX)? {
-        Some(images) if !images.is_empty() => Err(ApiError::field(fields.name("images"), "are not read by this model")),
+        Some(images) if !images.is_empty() => Err(ApiError::images(fields.name("images"))),
         _ => Ok(()),
     }
 }

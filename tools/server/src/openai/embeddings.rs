@@ -16,14 +16,14 @@ use crate::fields::Fields;
 pub fn embeddings(context: &Context, body: &Json) -> Result<Embedding, ApiError> {
     let fields = Fields::of_body(body)?;
     let name = fields.str("model")?.map(str::to_string);
-    let served = context.model(name.as_deref())?.clone();
+    let served = context.served.clone();
     let model = served.model.clone();
     let base64 = match fields.str("encoding_format")? {
         None | Some("float") => false,
         Some("base64") => true,
         Some(_) => return Err(fields.wrong("encoding_format", "`float` or `base64`")),
     };
-    let dimensions = fields.integer("dimensions", 1..=model.hidden as i64)?.map(|n| n as usize);
+    let dimensions = fields.integer("dimensions", 1..=model.card.hidden as i64)?.map(|n| n as usize);
     let input = if fields.get("input").is_some() { "input" } else { "content" };
     let texts = texts(&prompts(&fields, input, &context.limits)?, |prompt| prompt.tokens(&model))?;
     let read: usize = texts.iter().map(Vec::len).sum();

@@ -20,7 +20,7 @@ use crate::random;
 /// What is wrong with the request.
 pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let body = ChatBody::read(body, &context.limits, &context.defaults)?;
-    let served = context.model(body.model.as_deref())?.clone();
+    let served = context.served.clone();
     let model = served.model.clone();
     let (requests, answer) = body.requests(&model)?;
     let form = match body.stream {
@@ -36,7 +36,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
 /// What is wrong with the request.
 pub fn completions(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let body = CompletionBody::read(body, &context.limits, &context.defaults)?;
-    let served = context.model(body.model.as_deref())?.clone();
+    let served = context.served.clone();
     let model = served.model.clone();
     let requests = body.requests(&model)?;
     let form = match body.stream {
@@ -52,7 +52,7 @@ pub fn completions(context: &Context, body: &Json) -> Result<Plan, ApiError> {
 /// What is wrong with the request.
 pub fn responses(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let body = ResponseBody::read(body, &context.limits, &context.defaults)?;
-    let served = context.model(body.model.as_deref())?.clone();
+    let served = context.served.clone();
     let model = served.model.clone();
     let (requests, answer) = body.requests(&model)?;
     let form = if body.stream {
@@ -74,6 +74,6 @@ pub fn responses(context: &Context, body: &Json) -> Result<Plan, ApiError> {
 /// What is wrong with the request.
 pub fn response_tokens(context: &Context, body: &Json) -> Result<Json, ApiError> {
     let body = ResponseBody::read(body, &context.limits, &context.defaults)?;
-    let model = &context.model(body.model.as_deref())?.model;
+    let model = &context.served.model;
     Ok(json!({"object": "response.input_tokens", "input_tokens": body.prompt(model)?.len()}))
 }

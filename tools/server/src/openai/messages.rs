@@ -58,11 +58,14 @@ fn read_one(message: &Json, name: String) -> Result<Message, ApiError> {
 /// The text of parts, one below the other.
 ///
 /// # Errors
-/// 400 for a part that is no text.
+/// 400 for a part that is no text, 501 for an image.
 pub fn text_of(parts: &[Json], name: &str) -> Result<String, ApiError> {
     let mut text = String::new();
     for (i, part) in parts.iter().enumerate() {
         let fields = Fields::of(part, format!("{name}[{i}]"))?;
+        if matches!(fields.str("type")?, Some("image_url" | "input_image")) {
+            return Err(ApiError::images(fields.name("type")));
+        }
         if !matches!(fields.str("type")?, Some("text" | "input_text" | "output_text") | None) {
             return Err(wrong(fields.name("type"), "`text`: this model reads nothing else", &part["type"]));
         }

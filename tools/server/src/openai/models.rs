@@ -2,40 +2,53 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::context::Context;
 use crate::error::ApiError;
-use crate::model::Model;
+use crate::models::host::Host;
+use crate::models::view::{Status, View};
 
 /// All models, each under its first name.
-pub fn list(context: &Context) -> Json {
-    let models: Vec<Json> = context.models.iter().map(|served| describe(&served.model, served.model.id())).collect();
-    json!({"object": "list", "data": models})
+///
+/// # Errors
+/// None.
+pub fn list(host: &Host, _: &str) -> Result<Json, ApiError> {
+    let models: Json = host.views().iter().map(|view| describe(view, view.id())).collect();
+    Ok(json!({"object": "list", "data": models}))
 }
 
 /// One model, by any of its names.
 ///
 /// # Errors
 /// 404.
-pub fn one(context: &Context, name: &str) -> Result<Json, ApiError> {
-    let is_called = |model: &Model| model.names.iter().any(|own| own == name);
-    let served = context.models.iter().find(|served| is_called(&served.model));
-    served.map(|served| describe(&served.model, name)).ok_or_else(|| ApiError::no_model(name))
+pub fn one(host: &Host, name: &str) -> Result<Json, ApiError> {
+    let views = host.views();
+    let view = views.iter().find(|view| view.names.iter().any(|own| own == name));
+    let names: Vec<&str> = views.iter().map(View::id).collect();
+    view.map(|view| describe(view, name)).ok_or_else(|| ApiError::no_model(name, &names))
 }
 
-fn describe(model: &Model, name: &str) -> Json {
+/// `meta` and `status` are llama.cpp's.
+fn describe(view: &View, name: &str) -> Json {
+    let meta = view.card.as_ref().map(|card| {
+        json!({
+            "n_vocab": card.vocabulary,
+            "n_ctx": view.context(),
+            "n_ctx_train": card.trained_context,
+            "n_embd": card.hidden,
+            "n_params": card.parameters,
+            "size": card.bytes,
+        })
+    });
+    let mut status = json!({"value": view.word()});
+    if let Status::Unloaded { failed: true } = view.status {
+        status["failed"] = true.into();
+    }
     json!({
         "id": name,
         "object": "model",
-        "created": model.loaded,
+        "created": view.since,
         "owned_by": "quipu",
-        "aliases": model.names,
-        "meta": {
-            "n_vocab": model.tokenizer.vocab_size(),
-            "n_ctx": model.context,
-            "n_ctx_train": model.trained_context,
-            "n_embd": model.hidden,
-            "n_params": model.parameters,
-            "size": model.bytes,
-        },
+        "aliases": view.names,
+        "status": status,
+        "meta": meta,
     })
 }

@@ -4,13 +4,13 @@ use std::sync::{Arc, OnceLock};
 
 use quipu_runtime::generate::{Scheduler, StopReason, Token};
 use quipu_server::anthropic::endpoints::messages;
-use quipu_server::context::{Context, Form, Plan, Served};
+use quipu_server::context::{Context, Form, Plan};
 use quipu_server::engine::{End, Handle, Heard, Room};
 use quipu_server::error::ApiError;
 use quipu_server::model::Model;
+use quipu_server::models::state::Served;
 use quipu_server::ollama::chat::chat as ollama_chat;
 use quipu_server::openai::endpoints::{chat, responses};
-use quipu_server::options::{Defaults, Limits};
 use serde_json::{Value as Json, json};
 
 use crate::server::{TEMPLATE, engine, shared};
@@ -19,10 +19,10 @@ fn context() -> &'static Context {
     static CONTEXT: OnceLock<Context> = OnceLock::new();
     CONTEXT.get_or_init(|| {
         let engine = engine();
-        let model = Arc::new(Model::of(&engine, vec!["demo".into()]).with_template(TEMPLATE).unwrap());
+        let model = Model::of(&engine, vec!["demo".into()]).with_template(TEMPLATE).unwrap();
         let room = Room { running: 1, waiting: 1 };
-        let (handle, _) = Handle::start(Scheduler::new(engine), room, Arc::new(|_| {})).unwrap();
-        Context { models: vec![Served { model, handle }], limits: Limits::default(), defaults: Defaults::default() }
+        let (handle, _) = Handle::start(Scheduler::new(engine), room, Arc::new(|_| {}), Arc::default()).unwrap();
+        Context { served: Served::alone(model, handle), limits: Arc::default(), defaults: Arc::default() }
     })
 }
 

@@ -263,7 +263,7 @@ fn what_is_wrong_with_a_conversation_is_named() {
         (message(json!({"role": "pirate", "content": "x"})), "messages[0].role"),
         (message(json!({"role": "user"})), "messages[0].content"),
         (message(json!({"role": "user", "content": 1})), "messages[0].content"),
-        (message(json!({"role": "user", "content": [{"type": "image_url"}]})), "messages[0].content[0].type"),
+        (message(json!({"role": "user", "content": [{"type": "input_audio"}]})), "messages[0].content[0].type"),
         (message(json!({"role": "user", "content": [{"type": "text"}]})), "messages[0].content[0].text"),
     ] {
         let response = shared().post("/v1/chat/completions", &body);

@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use quipu_runtime::generate::{GenerateOptions, Request, Scheduler, SchedulerOptions, prompt_tokens};
 use quipu_runtime::{Engine, LoadOptions, TuningChoice};
 use quipu_server::model::Model;
+use quipu_server::models::library::{Library, Loaded};
+use quipu_server::models::offer::Offer;
 use quipu_server::options::{Address, ServerOptions};
-use quipu_server::server::{Loaded, Server, Stopper};
+use quipu_server::server::{Server, Stopper};
 
 /// Tokens that a text of the test servers may have.
 pub const CONTEXT: usize = 600;
@@ -25,6 +27,11 @@ pub fn engine() -> Engine {
     Engine::load(quipu_runtime::open("demo").unwrap(), &options, &|_, _| {}).unwrap()
 }
 
+/// What writes so many texts side by side.
+pub fn scheduler(engine: Engine, sequences: usize) -> Scheduler {
+    Scheduler::with_options(engine, SchedulerOptions::default().sequences(sequences))
+}
+
 /// A server that ends with the test.
 pub struct Running {
     pub address: SocketAddr,
@@ -38,16 +45,23 @@ impl Running {
         let mut options = ServerOptions::new(Address::Tcp([127, 0, 0, 1].into(), 0));
         options.drain = std::time::Duration::from_millis(200);
         set(&mut options);
-        let server = Server::bind(options.clone()).unwrap();
+        let running = options.room.running;
+        let load = move |offer: &Offer| {
+            let engine = engine();
+            let model = Model::of(&engine, offer.names.clone()).with_template(TEMPLATE).unwrap();
+            Ok(Loaded { model, scheduler: scheduler(engine, running) })
+        };
+        let offer = Offer::new(vec!["demo".into(), "other-name".into()], "demo");
+        Running::of(options, Library::new([offer], load))
+    }
+
+    /// With these models.
+    pub fn of(options: ServerOptions, mut library: Library<std::io::Error>) -> Running {
+        library.kv_memory = Some(64 << 20);
+        let server = Server::bind(options).unwrap();
         let address = server.addresses().first().copied().unwrap_or(([127, 0, 0, 1], 0).into());
         let stopper = server.stopper();
-        let scheduling = SchedulerOptions::default().sequences(options.room.running).kv_memory(Some(64 << 20));
-        let load = move || {
-            let engine = engine();
-            let model = Model::of(&engine, vec!["demo".into(), "other-name".into()]).with_template(TEMPLATE).unwrap();
-            Ok::<_, std::io::Error>(vec![Loaded { model, scheduler: Scheduler::with_options(engine, scheduling) }])
-        };
-        let thread = std::thread::spawn(move || server.run(load).unwrap());
+        let thread = std::thread::spawn(move || server.run(library).unwrap());
         let running = Running { address, stopper, thread: Some(thread) };
         if address.port() != 0 {
             while running.get("/health").status != 200 {
