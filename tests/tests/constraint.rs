@@ -83,10 +83,13 @@ impl Constraint for Form {
 /// What became of a request: its tokens, and why it ended or failed.
 type Outcome = (Vec<u32>, Result<StopReason, GenerateError>);
 
+/// The same while it may still go on.
+type Heard = (Vec<u32>, Option<Result<StopReason, GenerateError>>);
+
 /// Serves requests side by side.
 fn serve(scheduler: &mut Scheduler, requests: Vec<Request>) -> Vec<Outcome> {
     let ids: Vec<RequestId> = requests.into_iter().map(|request| scheduler.submit(request)).collect();
-    let mut heard: HashMap<RequestId, (Vec<u32>, Option<Result<StopReason, GenerateError>>)> = HashMap::new();
+    let mut heard: HashMap<RequestId, Heard> = HashMap::new();
     while scheduler.is_busy() {
         let events = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scheduler.step())).unwrap_or_default();
         for (id, event) in events {
@@ -287,7 +290,7 @@ fn a_checkpoint_has_the_place_in_the_grammar() {
     let grammar: std::sync::Arc<dyn Grammar> = std::sync::Arc::new(forms()[1].clone());
     let sampler = SamplerOptions::default().seed(9);
     let options = GenerateOptions::new(sampler).max_tokens(40).grammar(grammar);
-    let mut new = || {
+    let new = || {
         let sequence = engine.new_sequence();
         let tokenizer = engine.tokenizer().clone();
         (Generation::new(tokenizer, prompt.clone(), &options, engine.context_length()).expect("a text"), sequence)
