@@ -1,5 +1,5 @@
-//! ollama's store: `manifests/HOST/NAMESPACE/MODEL/TAG` names the layers of a model, `blobs/sha256-…` has them. The layer
-//! that is the model is a GGUF.
+//! ollama's store: `manifests/HOST/NAMESPACE/MODEL/TAG` names the layers of a model, `blobs/sha256-…` has them. The
+//! layer that is the model is a GGUF.
 
 use std::path::{Path, PathBuf};
 

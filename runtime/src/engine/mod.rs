@@ -232,8 +232,8 @@ impl Engine {
         self.pass(batch, |model| model.forward(batch, sequences, Some(Logits::InOrder(logits)), None))
     }
 
-    /// As [`Engine::forward`], but the workers call `logits`: for several sequences at once, in any order; for the tokens of
-    /// one sequence in theirs, if the batch has them side by side.
+    /// As [`Engine::forward`], but the workers call `logits`: for several sequences at once, in any order; for the
+    /// tokens of one sequence in theirs, if the batch has them side by side.
     ///
     /// # Errors
     /// See [`EngineError`]; then no sequence has changed.

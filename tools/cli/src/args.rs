@@ -141,8 +141,8 @@ impl MachineArgs {
 /// Whether tokens are guessed.
 #[derive(Clone, clap::Args)]
 pub struct DraftArgs {
-    /// Guess the next tokens from what the text has said before, and read several in one step where that is faster: `text`,
-    /// or `none`. The text is the same
+    /// Guess the next tokens from what the text has said before, and read several in one step where that is faster:
+    /// `text`, or `none`. The text is the same
     #[arg(long, value_name = "HOW", default_value = Draft::default().name(), value_parser = draft)]
     pub draft: Draft,
 }

@@ -121,8 +121,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts a thread for the model, which counts what it does on `counters`. It ends, and gives up the model, when all
-    /// clones of the handle are gone.
+    /// Starts a thread for the model, which counts what it does on `counters`. It ends, and gives up the model, when
+    /// all clones of the handle are gone.
     ///
     /// # Errors
     /// When the system gives none.

@@ -101,8 +101,8 @@ impl Active {
         self.writing.is_poisoned()
     }
 
-    /// Draws its next token by `take` from the logits at place `place` of the batch, from a worker's thread; places come in
-    /// their order. Logits after a wrong guess are none of its text.
+    /// Draws its next token by `take` from the logits at place `place` of the batch, from a worker's thread; places
+    /// come in their order. Logits after a wrong guess are none of its text.
     pub(super) fn draw(
         &self,
         place: usize,

@@ -47,8 +47,8 @@ use texts::{Restored, Texts};
 /// longer is, the youngest is put back and read again later. What was read is kept for later requests as long as
 /// there is room: they share its pages.
 ///
-/// What a text may go on with is guessed ([`SchedulerOptions::draft`]) where that is worth it: a step then brings several
-/// tokens of a text.
+/// What a text may go on with is guessed ([`SchedulerOptions::draft`]) where that is worth it: a step then brings
+/// several tokens of a text.
 pub struct Scheduler {
     engine: Engine,
     options: SchedulerOptions,

@@ -10,8 +10,8 @@ use crate::setters::setters;
 pub enum Draft {
     /// Nothing is guessed.
     None,
-    /// What followed the last time, where the text has said the same few tokens before: quotations, code, JSON. Only as many
-    /// as are worth it, by what they have been worth in this text and what steps have cost here.
+    /// What followed the last time, where the text has said the same few tokens before: quotations, code, JSON. Only as
+    /// many as are worth it, by what they have been worth in this text and what steps have cost here.
     #[default]
     Text,
 }

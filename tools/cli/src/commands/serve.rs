@@ -71,8 +71,8 @@ pub struct Args {
     /// Web pages of this origin may call the server, such as https://chat.example; may be given several times
     #[arg(long, value_name = "ORIGIN")]
     cors_origin: Vec<String>,
-    /// What clients call a model [default: the file's name without its ending]; may be given several times. With several
-    /// models NAME=MODEL, where MODEL is such a default name or what was given
+    /// What clients call a model [default: the file's name without its ending]; may be given several times. With
+    /// several models NAME=MODEL, where MODEL is such a default name or what was given
     #[arg(long, value_name = "NAME[=MODEL]")]
     alias: Vec<String>,
     /// How long a model stays loaded when nobody uses it, such as 30m or 0; -1: for ever [default: -1 for the first

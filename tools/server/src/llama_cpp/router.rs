@@ -1,5 +1,5 @@
-//! `POST /models/load` and `/models/unload`, as llama.cpp's server for several models has them. What `GET /models` tells
-//! says when it is done.
+//! `POST /models/load` and `/models/unload`, as llama.cpp's server for several models has them. What `GET /models`
+//! tells says when it is done.
 
 use serde_json::{Value as Json, json};
 

@@ -197,7 +197,8 @@ impl Host {
         }
     }
 
-    /// Does `act` with the number of the model that is called `name`; one that is not known may be new in the directory.
+    /// Does `act` with the number of the model that is called `name`; one that is not known may be new in the
+    /// directory.
     fn with<T>(
         &self,
         name: Option<&str>,

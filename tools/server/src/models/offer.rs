@@ -13,8 +13,8 @@ pub struct Offer {
     pub model: String,
     /// How long it stays when nobody uses it, unless a request says otherwise.
     pub keep_alive: KeepAlive,
-    /// When its file was changed last, and its size, where it was found in a directory: a file that has changed since is
-    /// another model.
+    /// When its file was changed last, and its size, where it was found in a directory: a file that has changed since
+    /// is another model.
     pub version: Option<(SystemTime, u64)>,
 }
 

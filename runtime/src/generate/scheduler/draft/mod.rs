@@ -3,8 +3,8 @@
 //! A step reads every weight once, for one token of a text or for several: more tokens cost little. So a text's next
 //! tokens are guessed (`lookup`), read together with the one before them, and drawn from the logits as ever, one after
 //! the other. While what is drawn is what was guessed, the logits after it are there already; what follows the first
-//! wrong guess is forgotten. Nothing but time depends on guesses: every token is drawn from the same logits, by the same
-//! random numbers, as without them.
+//! wrong guess is forgotten. Nothing but time depends on guesses: every token is drawn from the same logits, by the
+//! same random numbers, as without them.
 //!
 //! How many are worth a step is decided by what they have been worth in this text (`luck`) and by what steps have cost
 //! on this machine (`cost`).
@@ -58,7 +58,8 @@ impl Drafter {
         &self.draft
     }
 
-    /// Notes that `read` guesses were read, of which the first `right` ones were right; the text may have ended with them.
+    /// Notes that `read` guesses were read, of which the first `right` ones were right; the text may have ended with
+    /// them.
     pub(super) fn learn(&mut self, read: usize, right: usize, ended: bool) {
         for i in 0..read.min(right + usize::from(!ended)) {
             self.luck.note(self.matched + i, i < right);
