@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use quipu_runtime::chat::answer::{AnswerReader, ReadOptions, Tool, control_tokens};
+use quipu_runtime::chat::answer::{AnswerReader, ReadOptions, Tool, control_tokens, thoughts_opened_by};
 use quipu_runtime::chat::{Message, RenderOptions, history};
-use quipu_runtime::generate::GenerateOptions;
+use quipu_runtime::generate::Request;
 use serde_json::Value as Json;
 
+use crate::demand::{self, Demand};
 use crate::error::ApiError;
 use crate::model::Model;
 
@@ -35,11 +36,13 @@ pub struct Tools {
     pub list: Arc<[Tool]>,
     /// Whether there may be several calls.
     pub parallel: bool,
+    /// What has to be called, if anything has.
+    pub demand: Option<Demand>,
 }
 
 impl Default for Tools {
     fn default() -> Tools {
-        Tools { list: Arc::new([]), parallel: true }
+        Tools { list: Arc::new([]), parallel: true, demand: None }
     }
 }
 
@@ -96,16 +99,41 @@ impl Conversation {
 
     /// Who reads the answer to `prompt`.
     pub fn reader(&self, model: &Model, prompt: &[u32]) -> AnswerReader {
-        let Tools { list, parallel } = self.tools.clone();
+        let Tools { list, parallel, .. } = self.tools.clone();
         let options = ReadOptions { tools: list, parallel, thinking: self.thinking };
-        let end = &prompt[prompt.len().saturating_sub(LAST_TOKENS)..];
-        AnswerReader::new(options, &model.tokenizer.decode(end, true))
+        AnswerReader::new(options, &last_text(model, prompt))
     }
 
-    /// Has the marks spelled out that the reader looks for.
-    pub fn spell(model: &Model, options: &mut GenerateOptions) {
-        options.spelled = control_tokens(&model.tokenizer);
+    /// Has the marks spelled out that the reader looks for, and keeps answers to the calls that are demanded.
+    ///
+    /// # Errors
+    /// 400 if that cannot be done.
+    pub fn prepare(&self, model: &Model, requests: &mut [Request]) -> Result<(), ApiError> {
+        let spelled = control_tokens(&model.tokenizer);
+        let mut grammar = None;
+        if let (Some(demand), [first, ..]) = (&self.tools.demand, &requests[..]) {
+            if first.options.grammar.is_some() {
+                return Err(ApiError::field("tool_choice", "cannot demand a call of an answer that has another shape"));
+            }
+            let open = thoughts_opened_by(&last_text(model, &first.tokens));
+            let shape = demand::shape(demand, &self.tools.list, self.tools.parallel, model, open)?;
+            let compiled = model.grammars.compile(&shape);
+            let refused = |error| ApiError::field("tools", format!("cannot be kept to: {error}"));
+            grammar = Some(compiled.map_err(refused)?);
+        }
+        for request in requests {
+            request.options.spelled.clone_from(&spelled);
+            if let Some(grammar) = &grammar {
+                request.options.grammar = Some(grammar.clone());
+            }
+        }
+        Ok(())
     }
+}
+
+/// The end of a prompt as text.
+fn last_text(model: &Model, prompt: &[u32]) -> String {
+    model.tokenizer.decode(&prompt[prompt.len().saturating_sub(LAST_TOKENS)..], true)
 }
 
 /// The names that two tools have.

@@ -9,8 +9,8 @@
 //! - [`shape`]: what an answer is to be: JSON, a schema, a grammar.
 //! - [`fields`]: how bodies are read: null is absent, unknown is ignored, wrong is refused by name.
 //! - `page`: the web page, whose files lie in `src/page`.
-//! - [`conversation`]: what a model is asked for in a chat; [`said`]: its answer in parts: text, thoughts, calls of
-//!   tools.
+//! - [`conversation`]: what a model is asked for in a chat; [`demand`]: which calls it has to make; [`said`]: its
+//!   answer in parts: text, thoughts, calls of tools.
 //! - [`models`]: several of them, loaded when they are asked for. [`model`], [`card`], [`context`]: what requests may
 //!   look at. [`counters`]: what a model has done.
 //!
@@ -40,6 +40,7 @@ pub mod card;
 pub mod context;
 pub mod conversation;
 pub mod counters;
+pub mod demand;
 pub mod engine;
 pub mod error;
 pub mod fields;

@@ -36,4 +36,5 @@ pub use coerce::coerce;
 pub use delta::{Delta, Piece};
 pub use marks::control_tokens;
 pub use reader::{AnswerReader, ReadOptions};
+pub use thinking::thoughts_opened_by;
 pub use tool::Tool;

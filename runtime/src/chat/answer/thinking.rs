@@ -16,6 +16,11 @@ pub(super) fn opened_by(prompt: &str) -> Option<Marks> {
     MARKS.into_iter().find(|marks| prompt.trim_end().ends_with(marks.open))
 }
 
+/// What closes the thoughts that a prompt has opened at its end, if it has.
+pub fn thoughts_opened_by(prompt: &str) -> Option<&'static str> {
+    opened_by(prompt).map(|marks| marks.close)
+}
+
 /// Bytes at the beginning of `text` that are thoughts for certain: not the white space before a mark that closes them,
 /// nor what may be one.
 pub(super) fn certain(text: &str, close: &str) -> usize {

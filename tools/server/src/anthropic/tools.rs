@@ -1,6 +1,7 @@
 //! The tools that a request declares, in Anthropic's form.
 
 use crate::conversation::Tools;
+use crate::demand::Demand;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::openai::tools::{Choice, chosen, function};
@@ -20,10 +21,14 @@ pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<Tools, ApiError> {
     }
     let choice = fields.object("tool_choice")?;
     let single = choice.as_ref().map(|choice| choice.bool("disable_parallel_tool_use")).transpose()?.flatten();
-    let choice = match choice.map(|choice| choice.str("type")).transpose()?.flatten() {
+    let choice = match choice.as_ref().map(|choice| choice.str("type")).transpose()?.flatten() {
         None | Some("auto") => Choice::Auto,
         Some("none") => Choice::None,
-        Some("any" | "tool") => Choice::Forced,
+        Some("any") => Choice::Demand(Demand::Any),
+        Some("tool") => {
+            let name = choice.as_ref().map(|choice| choice.str("name")).transpose()?.flatten();
+            Choice::Demand(Demand::Named(name.ok_or_else(|| ApiError::field("tool_choice.name", "is needed"))?.into()))
+        }
         Some(_) => return Err(fields.wrong("tool_choice", "of type `auto`, `any`, `tool` or `none`")),
     };
     chosen(list, choice, single != Some(true), fields)

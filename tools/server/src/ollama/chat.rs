@@ -48,7 +48,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let prompt = conversation.prompt(&served.model)?;
     let lines = lines.read_by(&conversation.reader(&served.model, &prompt));
     let mut requests = sampling.requests(&served.model, prompt)?;
-    requests.iter_mut().for_each(|request| Conversation::spell(&served.model, &mut request.options));
+    conversation.prepare(&served.model, &mut requests)?;
     Ok(Plan { served, requests, form: form(&fields, lines)? })
 }
 

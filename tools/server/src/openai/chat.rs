@@ -119,7 +119,7 @@ impl ChatBody {
         let prompt = self.prompt(model)?;
         let reader = self.conversation.reader(model, &prompt);
         let mut requests = self.sampling.requests(model, prompt)?;
-        requests.iter_mut().for_each(|request| Conversation::spell(model, &mut request.options));
+        self.conversation.prepare(model, &mut requests)?;
         let keep_tokens = self.sampling.options.logprobs && self.stream.is_none();
         let answer = Answer::new(self.sampling.choices, self.sampling.choices, keep_tokens).read_by(&reader);
         Ok((requests, answer))

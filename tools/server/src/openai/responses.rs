@@ -130,7 +130,7 @@ impl ResponseBody {
         let prompt = self.prompt(model)?;
         let reader = self.conversation.reader(model, &prompt);
         let mut requests = self.sampling.requests(model, prompt)?;
-        requests.iter_mut().for_each(|request| Conversation::spell(model, &mut request.options));
+        self.conversation.prepare(model, &mut requests)?;
         Ok((requests, Answer::new(1, 1, self.sampling.options.logprobs).read_by(&reader)))
     }
 

@@ -4,6 +4,7 @@ use quipu_runtime::chat::answer::Tool;
 use serde_json::Value as Json;
 
 use crate::conversation::{Tools, doubled};
+use crate::demand::Demand;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::options::Limits;
@@ -24,10 +25,15 @@ pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<Tools, ApiError> {
         Some(Json::String(word)) => match word.as_str() {
             "none" => Choice::None,
             "auto" => Choice::Auto,
-            "required" => Choice::Forced,
+            "required" => Choice::Demand(Demand::Any),
             _ => return Err(fields.wrong(choice, "`none`, `auto`, `required` or a function")),
         },
-        Some(_) => Choice::Forced,
+        Some(_) => {
+            let named = fields.object(choice)?.ok_or_else(|| fields.missing(choice))?;
+            // Chat completions have it within, responses and functions flat.
+            let named = named.object("function")?.unwrap_or(named);
+            Choice::Demand(Demand::Named(named.str("name")?.ok_or_else(|| named.missing("name"))?.into()))
+        }
     };
     // Of tools that are not to be called nothing need be known.
     if choice == Choice::None {
@@ -48,18 +54,17 @@ pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<Tools, ApiError> {
 }
 
 /// What a request says of whether tools are called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// The model does not even know of them.
     None,
     /// The model decides.
     Auto,
     /// One is called in any case.
-    Forced,
+    Demand(Demand),
 }
 
-/// The tools, as the request has chosen. A call that is demanded is refused, since nothing stands behind it yet: the
-/// model might answer without one.
+/// The tools, as the request has chosen.
 ///
 /// # Errors
 /// 400 with the name of the field.
@@ -67,14 +72,20 @@ pub fn chosen(list: Vec<Tool>, choice: Choice, parallel: bool, fields: &Fields<'
     if let Some(name) = doubled(&list) {
         return Err(ApiError::field(fields.name("tools"), format!("has two tools called `{name}`")));
     }
-    match choice {
-        Choice::None => Ok(Tools::default()),
-        Choice::Auto => Ok(Tools { list: list.into(), parallel }),
-        Choice::Forced => {
-            let message = "is not supported but for `none` and `auto`; the answer might not keep to it";
-            Err(ApiError::field(fields.name("tool_choice"), message))
-        }
+    let demand = match choice {
+        Choice::None => return Ok(Tools::default()),
+        Choice::Auto => None,
+        Choice::Demand(demand) => Some(demand),
+    };
+    let is_there = match &demand {
+        Some(Demand::Named(name)) => list.iter().any(|tool| tool.name == *name),
+        Some(Demand::Any) => !list.is_empty(),
+        None => true,
+    };
+    if !is_there {
+        return Err(ApiError::field(fields.name("tool_choice"), "demands a call of a tool that is not declared"));
     }
+    Ok(Tools { list: list.into(), parallel, demand })
 }
 
 /// A function, whose arguments' schema is the field `schema`.

@@ -334,13 +334,12 @@ fn calls_of_before() {
     assert_eq!(shared().post("/v1/responses/input_tokens", &body).ok()["input_tokens"], count);
 }
 
-/// A call that is demanded is refused as long as nothing makes sure of it, and so is what is wrong.
 #[test]
 fn what_is_wrong_is_named() {
-    let named = json!({"type": "function", "function": {"name": "now"}});
+    let named = json!({"type": "function", "function": {"name": "later"}});
     for (name, value, param) in [
-        ("tool_choice", json!("required"), "tool_choice"),
         ("tool_choice", named, "tool_choice"),
+        ("tool_choice", json!({"type": "function"}), "tool_choice.name"),
         ("tool_choice", json!("maybe"), "tool_choice"),
         ("tools", json!("now"), "tools"),
         ("tools", json!([1]), "tools[0]"),
@@ -358,10 +357,84 @@ fn what_is_wrong_is_named() {
         assert_eq!((response.status, response.json()["error"]["param"].as_str()), (400, Some(param)), "{body}");
     }
     let mut body = json!({"max_tokens": 1, "messages": [{"role": "user", "content": "?"}], "tools": [{"name": "f"}]});
-    for kind in ["any", "tool", "maybe"] {
-        body["tool_choice"] = json!({"type": kind});
+    for choice in [json!({"type": "tool"}), json!({"type": "tool", "name": "g"}), json!({"type": "maybe"})] {
+        body["tool_choice"] = choice;
         assert_eq!(shared().post("/v1/messages", &body).status, 400);
     }
     let think = json!({"messages": [{"role": "user", "content": "?"}], "think": true});
     assert_eq!(shared().post("/api/chat", &think).status, 400);
+}
+
+/// The demo model knows nothing of tools, and calls them all the same: the grammar lets it do nothing else. The seeds
+/// are any.
+#[test]
+fn a_call_that_is_demanded() {
+    let schema = json!({
+        "type": "object", "required": ["city", "days"], "additionalProperties": false,
+        "properties": {"city": {"type": "string", "maxLength": 8}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    });
+    let fits = |arguments: &Json| {
+        let keys: Vec<&String> = arguments.as_object().unwrap().keys().collect();
+        let city = arguments["city"].as_str().unwrap();
+        keys == ["city", "days"] && city.chars().count() <= 8 && (1..=9).contains(&arguments["days"].as_i64().unwrap())
+    };
+    let parse = |text: &Json| serde_json::from_str::<Json>(text.as_str().unwrap()).unwrap();
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": schema}});
+    let ask = json!([{"role": "user", "content": "How is it?"}]);
+    let named = json!({"type": "function", "function": {"name": "two"}});
+    for seed in 0..4 {
+        let mut body =
+            json!({"messages": ask, "tools": [tool("one"), tool("two")], "seed": seed, "parallel_tool_calls": false});
+        for (choice, names) in [(json!("required"), &["one", "two"][..]), (named.clone(), &["two"])] {
+            body["tool_choice"] = choice;
+            body["stream"] = false.into();
+            let answer = shared().post("/v1/chat/completions", &body).ok()["choices"][0].clone();
+            let calls = answer["message"]["tool_calls"].as_array().unwrap();
+            assert_eq!((&answer["finish_reason"], calls.len()), (&json!("tool_calls"), 1), "{answer}");
+            let function = &calls[0]["function"];
+            assert!(
+                names.contains(&function["name"].as_str().unwrap()) && fits(&parse(&function["arguments"])),
+                "{answer}"
+            );
+            body["stream"] = true.into();
+            let events = shared().post("/v1/chat/completions", &body).events();
+            let pieces = events[..events.len() - 1].iter().map(|event| serde_json::from_str::<Json>(event).unwrap());
+            let text = |piece: Json| {
+                piece["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().map(str::to_string)
+            };
+            assert_eq!(Json::from(pieces.filter_map(text).collect::<String>()), function["arguments"]);
+        }
+    }
+    // As many as it likes, and in the other dialects.
+    let body = json!({"messages": ask, "tools": [tool("one")], "tool_choice": "required", "seed": 1});
+    let answer = shared().post("/v1/chat/completions", &body).ok()["choices"][0].clone();
+    assert!(answer["message"]["tool_calls"].as_array().unwrap().iter().all(|call| call["function"]["name"] == "one"));
+    let tools = json!([{"name": "one", "input_schema": schema}]);
+    let choice = json!({"type": "any", "disable_parallel_tool_use": true});
+    let body = json!({"messages": ask, "tools": tools, "tool_choice": choice, "max_tokens": 200, "seed": 1});
+    let message = shared().post("/v1/messages", &body).ok();
+    assert!(message["stop_reason"] == "tool_use" && fits(&message["content"][0]["input"]), "{message}");
+    let tools = json!([{"type": "function", "name": "one", "parameters": schema}]);
+    let choice = json!({"type": "function", "name": "one"});
+    let body =
+        json!({"input": "How is it?", "tools": tools, "tool_choice": choice, "parallel_tool_calls": false, "seed": 1});
+    let response = shared().post("/v1/responses", &body).ok();
+    assert!(response["status"] == "completed" && fits(&parse(&response["output"][0]["arguments"])), "{response}");
+    // Half a call is none that is complete.
+    let body = json!({"messages": ask, "tools": [tool("one")], "tool_choice": "required", "max_tokens": 20});
+    let answer = shared().post("/v1/chat/completions", &body).ok()["choices"][0].clone();
+    assert_eq!(answer["finish_reason"], "length");
+
+    // What cannot be enforced is refused if it is to be (`strict`), and otherwise left to the model.
+    let mut odd = tool("one");
+    odd["function"]["parameters"] = json!({"type": "object", "not": {"required": ["x"]}});
+    let mut body = json!({"messages": ask, "tools": [odd], "tool_choice": "required", "max_tokens": 5});
+    assert_eq!(shared().post("/v1/chat/completions", &body).status, 200);
+    body["tools"][0]["function"]["strict"] = true.into();
+    let refused = shared().post("/v1/chat/completions", &body);
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("tools")));
+    let body = json!({"messages": ask, "tools": [tool("one")], "tool_choice": "required", "response_format": {"type": "json_object"}});
+    assert_eq!(shared().post("/v1/chat/completions", &body).json()["error"]["param"], "tool_choice");
+    let body = json!({"messages": ask, "tools": [], "tool_choice": "required"});
+    assert_eq!(shared().post("/v1/chat/completions", &body).status, 400);
 }
