@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use quipu_runtime::sampler::{
-    Sampler, SamplerError, SamplerOptions, StopMatcher, log_probability, top_log_probabilities,
+    DryOptions, MirostatOptions, Sampler, SamplerError, SamplerOptions, SamplerStep, StopMatcher, log_probability,
+    top_log_probabilities,
 };
 
 /// Everything off: a plain draw from the softmax.
@@ -166,7 +167,20 @@ const GOLDEN_PENALTIES: [u32; 8] = [951, 852, 840, 667, 593, 383, 605, 25];
 
 #[test]
 fn bad_options_are_named() {
+    let dry = DryOptions::default;
+    let mirostat = MirostatOptions::default;
     let cases = [
+        ("dynatemp_range", plain().dynatemp_range(-1.0)),
+        ("dynatemp_exponent", plain().dynatemp_exponent(f32::NAN)),
+        ("typical_p", plain().typical_p(1.5)),
+        ("top_n_sigma", plain().top_n_sigma(f32::NAN)),
+        ("xtc_probability", plain().xtc_probability(1.1)),
+        ("xtc_threshold", plain().xtc_threshold(-0.1)),
+        ("dry_multiplier", plain().dry(dry().multiplier(f32::INFINITY))),
+        ("dry_base", plain().dry(dry().base(0.9))),
+        ("mirostat", plain().mirostat(mirostat().version(3))),
+        ("mirostat_tau", plain().mirostat(mirostat().tau(-1.0))),
+        ("mirostat_eta", plain().mirostat(mirostat().eta(f32::NAN))),
         ("temperature", plain().temperature(-0.1)),
         ("temperature", plain().temperature(f32::NAN)),
         ("temperature", plain().temperature(f32::INFINITY)),
@@ -182,6 +196,11 @@ fn bad_options_are_named() {
             other => panic!("{name}: {other:?}"),
         }
     }
+    let twice = plain().steps([SamplerStep::TopK, SamplerStep::Xtc, SamplerStep::TopK]);
+    assert_eq!(Sampler::new(twice).err(), Some(SamplerError::RepeatedStep("top_k")));
+    // Its sequence breakers are texts.
+    assert_eq!(Sampler::new(plain().dry(dry().multiplier(1.0))).err(), Some(SamplerError::NoTokenizer));
+    assert!(Sampler::new(plain().dry(dry().multiplier(1.0).breakers([]))).is_ok());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use quipu_runtime::generate::{
     SchedulerOptions, StopReason, Token, prompt_tokens,
 };
 use quipu_runtime::host::cores::Cores;
-use quipu_runtime::sampler::{SamplerError, SamplerOptions};
+use quipu_runtime::sampler::{DryOptions, MirostatOptions, SamplerError, SamplerOptions};
 use quipu_runtime::{Cancel, Engine, EngineError, Isa, LoadOptions, Sequence};
 use quipu_tests::{data, load, skipped};
 
@@ -95,11 +95,14 @@ fn requests(engine: &Engine) -> Vec<Request> {
                 2 => format!("{}In the end {i}", TALE.repeat(3)),
                 _ => TALE[i as usize * 7..i as usize * 11].to_string(),
             };
-            let sampler = match i % 5 {
+            let sampler = match i % 8 {
                 0 => SamplerOptions::greedy(),
                 1 => SamplerOptions::default().seed(i),
                 2 => SamplerOptions::default().seed(i).top_k(0).temperature(1.3),
                 3 => SamplerOptions::default().seed(i).repeat_penalty(1.3).repeat_last_n(20),
+                4 => SamplerOptions::default().seed(i).xtc_probability(0.5).typical_p(0.9).dynatemp_range(0.5),
+                5 => SamplerOptions::default().seed(i).dry(DryOptions::default().multiplier(0.8)).no_repeat_ngram(4),
+                6 => SamplerOptions::default().seed(i).mirostat(MirostatOptions::default().version(1)),
                 _ => SamplerOptions::default().seed(i).top_p(1.0).min_p(0.0).frequency_penalty(0.4),
             };
             let stops: &[&str] = match i % 3 {
@@ -282,7 +285,10 @@ fn write(engine: &mut Engine, sequence: &mut Sequence, generation: &mut Generati
 fn a_generation_goes_on_from_a_checkpoint_as_if_nothing_had_been() {
     let mut engine = demo(LoadOptions::default());
     let prompt = prompt_tokens(engine.tokenizer(), "The old king", true);
-    let sampler = SamplerOptions::default().seed(3).repeat_penalty(1.2).temperature(1.1);
+    // Everything that remembers something.
+    let sampler = SamplerOptions::default().seed(3).repeat_penalty(1.2).temperature(1.1).no_repeat_ngram(3);
+    let sampler = sampler.dry(DryOptions::default().multiplier(0.8)).xtc_probability(0.5);
+    let sampler = sampler.mirostat(MirostatOptions::default().version(2));
     // A stop string whose beginnings are held back now and then.
     let options = GenerateOptions::new(sampler).max_tokens(60).stops(["the never".into()]).logprobs(true);
     let new = |engine: &Engine| {

@@ -97,7 +97,7 @@ impl Generation {
         if options.ignore_end && options.grammar.is_none() {
             sampler.logit_bias.extend(tokenizer.ends().map(|id| (id, f32::NEG_INFINITY)));
         }
-        let mut sampler = Sampler::new(sampler)?;
+        let mut sampler = Sampler::for_tokenizer(sampler, &tokenizer)?;
         let stops = StopMatcher::new(options.stops.iter().cloned())?;
         if prompt.is_empty() {
             return Err(GenerateError::EmptyPrompt);

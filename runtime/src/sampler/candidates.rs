@@ -14,7 +14,7 @@ pub(super) struct Candidate {
 }
 
 /// (logit descending, id ascending). The logits are no NaN, so this is total; the zeros of either sign are equal.
-fn by_likelihood(a: &Candidate, b: &Candidate) -> Ordering {
+pub(super) fn by_likelihood(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.id.cmp(&b.id))
 }
 
@@ -52,12 +52,103 @@ pub(super) struct Candidates<'a> {
     logits: &'a [f32],
     buffers: &'a mut Buffers,
     form: Form,
+    /// What the logits are divided by before anything is made of their probabilities; 1 until a step sets it.
+    temperature: f64,
+    /// Whether the likeliest is taken, whatever the steps after this one would do.
+    decided: bool,
+}
+
+/// How logits become probabilities: `weight = exp((logit − max) / temperature)`, to be divided by the sum of all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Softmax {
+    max: f64,
+    temperature: f64,
+}
+
+impl Softmax {
+    /// The logarithm of a weight: 0 for the likeliest, else below.
+    pub(super) fn log_weight(&self, candidate: &Candidate) -> f64 {
+        (f64::from(candidate.logit) - self.max) / self.temperature
+    }
+
+    /// From 0 to 1.
+    pub(super) fn weight(&self, candidate: &Candidate) -> f64 {
+        libm::exp(self.log_weight(candidate))
+    }
+
+    /// The logit from which on weights are at least this, up to rounding.
+    pub(super) fn logit(&self, weight: f64) -> f64 {
+        self.max + libm::log(weight) * self.temperature
+    }
+
+    /// The sum of the weights, and the entropy `H = −Σ p·ln p` of the probabilities, in nats. The sums run in the order
+    /// of the list.
+    pub(super) fn entropy(&self, list: &[Candidate]) -> (f64, f64) {
+        let (mut total, mut product) = (0.0, 0.0);
+        for candidate in list {
+            let log = self.log_weight(candidate);
+            let weight = libm::exp(log);
+            total += weight;
+            // What is too small for a weight may be infinite as a logarithm.
+            product += if weight > 0.0 { weight * log } else { 0.0 };
+        }
+        (total, libm::log(total) - product / total)
+    }
 }
 
 impl<'a> Candidates<'a> {
     /// All tokens. The logits are neither NaN nor +∞.
     pub(super) fn new(logits: &'a [f32], buffers: &'a mut Buffers) -> Candidates<'a> {
-        Candidates { logits, buffers, form: Form::Logits }
+        Candidates { logits, buffers, form: Form::Logits, temperature: 1.0, decided: false }
+    }
+
+    /// How many tokens the vocabulary has.
+    pub(super) fn vocabulary(&self) -> usize {
+        self.logits.len()
+    }
+
+    /// What the logits are to be divided by.
+    pub(super) fn temperature(&self) -> f64 {
+        self.temperature
+    }
+
+    /// Divides the logits, as they are from here on, by `temperature`. At 0 the likeliest is taken.
+    pub(super) fn divide_by(&mut self, temperature: f64) {
+        if temperature > 0.0 {
+            self.temperature *= temperature;
+        } else {
+            self.decided = true;
+        }
+    }
+
+    /// Whether the likeliest is taken, and no step has anything left to do.
+    pub(super) fn is_decided(&self) -> bool {
+        self.decided
+    }
+
+    /// The probabilities of the list as it is now.
+    pub(super) fn softmax(&mut self) -> Softmax {
+        let temperature = self.temperature;
+        Softmax { max: self.largest().into(), temperature }
+    }
+
+    /// Leaves these tokens out, unless nothing would be left.
+    pub(super) fn exclude(&mut self, tokens: &HashMap<u32, ()>) {
+        let stays = |logit: f32, id: u32| logit > f32::NEG_INFINITY && !tokens.contains_key(&id);
+        let logits = match self.form {
+            Form::Logits => self.logits,
+            Form::Changed => &self.buffers.changed,
+            Form::List | Form::Sorted => {
+                let list = &mut self.buffers.list;
+                if list.iter().any(|c| stays(c.logit, c.id)) {
+                    list.retain(|c| stays(c.logit, c.id));
+                }
+                return;
+            }
+        };
+        if logits.iter().zip(0..).any(|(&logit, id)| stays(logit, id)) {
+            self.adjust(tokens, |_, ()| f32::NEG_INFINITY);
+        }
     }
 
     /// The tokens of `mask` alone.
@@ -74,14 +165,14 @@ impl<'a> Candidates<'a> {
             mask.apply(logits, changed);
             Form::Changed
         };
-        Candidates { logits, buffers, form }
+        Candidates { logits, buffers, form, temperature: 1.0, decided: false }
     }
 
     /// One token. What its logit is does not matter when there is no other.
     pub(super) fn only(id: u32, buffers: &'a mut Buffers) -> Candidates<'a> {
         buffers.list.clear();
         buffers.list.push(Candidate { logit: 0.0, id });
-        Candidates { logits: &[], buffers, form: Form::List }
+        Candidates { logits: &[], buffers, form: Form::List, temperature: 1.0, decided: false }
     }
 
     /// Replaces the logit `l` of each token of `known` by `f(l, what is known of it)`, which may be -∞ but neither NaN
@@ -132,6 +223,13 @@ impl<'a> Candidates<'a> {
         &mut self.buffers.list
     }
 
+    /// The list, to be brought into another order.
+    pub(super) fn reorder(&mut self) -> &mut Vec<Candidate> {
+        self.list();
+        self.form = Form::List;
+        &mut self.buffers.list
+    }
+
     /// Keeps the `k` likeliest, sorted; when there are no more than `k`, nothing changes.
     ///
     /// A vocabulary takes one pass with a threshold that rises: a token whose logit is not above that of the `k`-th
@@ -163,7 +261,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// The greatest logit; -∞ when there is no candidate.
-    pub(super) fn largest(&mut self) -> f32 {
+    fn largest(&mut self) -> f32 {
         self.list().iter().fold(f32::NEG_INFINITY, |max, c| max.max(c.logit))
     }
 

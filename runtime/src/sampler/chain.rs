@@ -1,30 +1,29 @@
 //! The sampler: its steps in order, and the draw.
 
+use std::sync::Arc;
+
 use super::candidates::{Buffers, Candidates};
-use super::draw::Draw;
+use super::draw::draw;
 use super::error::SamplerError;
 use super::options::SamplerOptions;
+use super::order::SamplerStep;
 use super::random::Xoshiro256PlusPlus;
 use super::step::Step;
-use super::{logit_bias, min_p, penalties, top_k, top_p};
+use super::{
+    dry, logit_bias, min_p, mirostat, no_repeat_ngram, penalties, temperature, top_k, top_n_sigma, top_p, typical, xtc,
+};
 use crate::constraint::TokenMask;
-
-/// Makes a step from the options: none if they leave it nothing to do.
-type MakeStep = fn(&SamplerOptions) -> Result<Option<Box<dyn Step>>, SamplerError>;
-
-/// All steps before the draw, in the order in which they are taken: llama.cpp's.
-const CHAIN: &[MakeStep] = &[logit_bias::step, penalties::step, top_k::step, top_p::step, min_p::step];
+use crate::tokenizer::Tokenizer;
 
 /// Chooses tokens; remembers what its steps must know of the text.
 ///
-/// A clone is the whole state: the place in the random numbers, and what the penalties have seen. It goes on exactly as
-/// this one would.
+/// A clone is the whole state: the place in the random numbers, and what the steps have seen of the text. It goes on
+/// exactly as this one would.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     options: SamplerOptions,
     random: Xoshiro256PlusPlus,
     steps: Vec<Box<dyn Step>>,
-    draw: Draw,
     buffers: Buffers,
 }
 
@@ -32,12 +31,25 @@ impl Sampler {
     /// A sampler at the start of its random sequence.
     ///
     /// # Errors
-    /// [`SamplerError::Option`] when an option lies outside its range.
+    /// [`SamplerError::Option`] when an option lies outside its range, and [`SamplerError::NoTokenizer`] when one needs
+    /// the texts of tokens.
     pub fn new(options: SamplerOptions) -> Result<Sampler, SamplerError> {
-        let draw = Draw::new(&options)?;
-        let steps = CHAIN.iter().filter_map(|step| step(&options).transpose()).collect::<Result<_, _>>()?;
+        Sampler::with(options, None)
+    }
+
+    /// As [`Sampler::new`], for the tokens of this tokenizer.
+    ///
+    /// # Errors
+    /// [`SamplerError::Option`] when an option lies outside its range.
+    pub fn for_tokenizer(options: SamplerOptions, tokenizer: &Arc<Tokenizer>) -> Result<Sampler, SamplerError> {
+        Sampler::with(options, Some(tokenizer))
+    }
+
+    fn with(options: SamplerOptions, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Sampler, SamplerError> {
+        options.check()?;
+        let steps = steps(&options, tokenizer)?;
         let random = Xoshiro256PlusPlus::new(options.seed);
-        Ok(Sampler { options, random, steps, draw, buffers: Buffers::default() })
+        Ok(Sampler { options, random, steps, buffers: Buffers::default() })
     }
 
     /// The options.
@@ -55,9 +67,9 @@ impl Sampler {
     /// # Errors
     /// [`SamplerError::Logit`] for NaN or +∞, [`SamplerError::NoCandidate`] when nothing is possible.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SamplerError> {
-        check_logits(logits)?;
-        let Sampler { random, steps, draw, buffers, .. } = self;
-        choose(steps, draw, random, Candidates::new(logits, buffers), logits.len())
+        check(logits)?;
+        let Sampler { random, steps, buffers, .. } = self;
+        choose(steps, random, Candidates::new(logits, buffers), logits.len())
     }
 
     /// As [`Sampler::sample`], but one of the tokens of `mask`: what it would be if the logits of the others were -∞.
@@ -65,9 +77,9 @@ impl Sampler {
     /// # Errors
     /// As [`Sampler::sample`].
     pub fn sample_among(&mut self, logits: &[f32], mask: &TokenMask) -> Result<u32, SamplerError> {
-        check_logits(logits)?;
-        let Sampler { random, steps, draw, buffers, .. } = self;
-        choose(steps, draw, random, Candidates::among(logits, mask, buffers), logits.len())
+        check(logits)?;
+        let Sampler { random, steps, buffers, .. } = self;
+        choose(steps, random, Candidates::among(logits, mask, buffers), logits.len())
     }
 
     /// Takes a token beside which no other is possible, whatever the logits: the random numbers go on as if it had been
@@ -76,27 +88,86 @@ impl Sampler {
     /// # Errors
     /// [`SamplerError::NoCandidate`] when the options exclude it.
     pub fn force(&mut self, token: u32) -> Result<(), SamplerError> {
-        let Sampler { random, steps, draw, buffers, .. } = self;
-        choose(steps, draw, random, Candidates::only(token, buffers), 1).map(|_| ())
+        let Sampler { random, steps, buffers, .. } = self;
+        choose(steps, random, Candidates::only(token, buffers), 1).map(|_| ())
+    }
+
+    /// What the next [`Sampler::sample`] would draw from: the tokens that the steps leave, each with its probability,
+    /// the likeliest first. The sampler stays as it is, its random numbers too.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`].
+    pub fn distribution(&self, logits: &[f32]) -> Result<Vec<(u32, f64)>, SamplerError> {
+        check(logits)?;
+        let Sampler { mut random, mut steps, mut buffers, .. } = self.clone();
+        let mut candidates = Candidates::new(logits, &mut buffers);
+        narrow(&mut steps, &mut candidates, &mut random);
+        if candidates.is_decided() {
+            let likeliest = candidates.likeliest().ok_or(SamplerError::NoCandidate { count: logits.len() })?;
+            return Ok(vec![(likeliest, 1.0)]);
+        }
+        let softmax = candidates.softmax();
+        let list = candidates.sorted();
+        let total: f64 = list.iter().map(|c| softmax.weight(c)).sum();
+        if list.is_empty() {
+            return Err(SamplerError::NoCandidate { count: logits.len() });
+        }
+        Ok(list.iter().map(|c| (c.id, softmax.weight(c) / total)).collect())
     }
 }
 
-/// The steps, and the draw.
+/// The steps that change anything, in the order in which they are taken. What excludes comes first.
+fn steps(options: &SamplerOptions, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Vec<Box<dyn Step>>, SamplerError> {
+    let mut steps = Vec::new();
+    steps.extend(logit_bias::step(options));
+    steps.extend(no_repeat_ngram::step(options));
+    let mirostat = mirostat::step(options);
+    for &step in &options.steps {
+        let truncates = !matches!(step, SamplerStep::Penalties | SamplerStep::Dry | SamplerStep::Temperature);
+        if truncates && mirostat.is_some() {
+            continue;
+        }
+        steps.extend(match step {
+            SamplerStep::Penalties => penalties::step(options),
+            SamplerStep::Dry => dry::step(options, tokenizer)?,
+            SamplerStep::TopNSigma => top_n_sigma::step(options),
+            SamplerStep::TopK => top_k::step(options),
+            SamplerStep::TypicalP => typical::step(options),
+            SamplerStep::TopP => top_p::step(options),
+            SamplerStep::MinP => min_p::step(options),
+            SamplerStep::Xtc => xtc::step(options),
+            SamplerStep::Temperature => temperature::step(options),
+        });
+    }
+    steps.extend(mirostat);
+    Ok(steps)
+}
+
+/// The steps, and the draw, which they hear of.
 fn choose(
     steps: &mut [Box<dyn Step>],
-    draw: &Draw,
     random: &mut Xoshiro256PlusPlus,
     mut candidates: Candidates<'_>,
     count: usize,
 ) -> Result<u32, SamplerError> {
+    narrow(steps, &mut candidates, random);
+    let drawn = draw(&mut candidates, random).ok_or(SamplerError::NoCandidate { count })?;
+    steps.iter_mut().for_each(|step| step.drawn(drawn.probability));
+    Ok(drawn.id)
+}
+
+/// Takes the steps, one after the other, until the token is known.
+fn narrow(steps: &mut [Box<dyn Step>], candidates: &mut Candidates<'_>, random: &mut Xoshiro256PlusPlus) {
     for step in steps {
-        step.apply(&mut candidates, random);
+        if candidates.is_decided() {
+            return;
+        }
+        step.apply(candidates, random);
     }
-    draw.draw(&mut candidates, random).ok_or(SamplerError::NoCandidate { count })
 }
 
 /// Refuses logits that are NaN or +∞.
-fn check_logits(logits: &[f32]) -> Result<(), SamplerError> {
+fn check(logits: &[f32]) -> Result<(), SamplerError> {
     // Without a branch per element, so that the compiler can use vectors: there may be 128 k of them.
     if logits.iter().fold(true, |good, &l| good & is_possible(l)) {
         return Ok(());

@@ -1,37 +1,32 @@
-//! The end of the chain: temperature and the draw.
+//! The end of the chain: the draw.
 
-use super::candidates::{Candidate, Candidates};
-use super::error::SamplerError;
-use super::options::{SamplerOptions, check};
+use super::candidates::Candidates;
 use super::random::Xoshiro256PlusPlus;
 
-/// Takes the likeliest token at temperature 0; otherwise draws one with probability ∝ exp(logit / temperature).
-#[derive(Clone, Debug)]
-pub(super) struct Draw {
-    temperature: f64,
+/// A token that was drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drawn {
+    pub(super) id: u32,
+    /// Its probability among the candidates.
+    pub(super) probability: f64,
 }
 
-impl Draw {
-    pub(super) fn new(options: &SamplerOptions) -> Result<Draw, SamplerError> {
-        check("temperature", options.temperature, 0.0..=f32::MAX, "0 (greedy) or more")?;
-        Ok(Draw { temperature: options.temperature.into() })
+/// One of the candidates, with its probability; `None` when there is none. A draw takes one random number; where the
+/// likeliest is taken, there is no draw.
+pub(super) fn draw(candidates: &mut Candidates<'_>, random: &mut Xoshiro256PlusPlus) -> Option<Drawn> {
+    if candidates.is_decided() {
+        return candidates.likeliest().map(|id| Drawn { id, probability: 1.0 });
     }
-
-    /// One of the candidates; `None` when there is none. A draw takes one random number.
-    pub(super) fn draw(&self, candidates: &mut Candidates<'_>, random: &mut Xoshiro256PlusPlus) -> Option<u32> {
-        if self.temperature == 0.0 {
-            return candidates.likeliest();
-        }
-        let list = candidates.sorted();
-        let max = f64::from(list.first()?.logit);
-        let weight = |c: &Candidate| libm::exp((f64::from(c.logit) - max) / self.temperature);
-        let target = random.uniform() * list.iter().map(weight).sum::<f64>();
-        let mut sum = 0.0;
-        let drawn = list.iter().find(|c| {
-            sum += weight(c);
-            sum > target
-        });
-        // Rounding may leave the sum a hair below the target; then it is the last one's turn.
-        drawn.or(list.last()).map(|c| c.id)
-    }
+    let softmax = candidates.softmax();
+    let list = candidates.sorted();
+    let total: f64 = list.iter().map(|c| softmax.weight(c)).sum();
+    let target = random.uniform() * total;
+    let mut sum = 0.0;
+    let drawn = list.iter().find(|c| {
+        sum += softmax.weight(c);
+        sum > target
+    });
+    // Rounding may leave the sum a hair below the target; then it is the last one's turn.
+    let drawn = drawn.or(list.last())?;
+    Some(Drawn { id: drawn.id, probability: softmax.weight(drawn) / total })
 }

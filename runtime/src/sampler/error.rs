@@ -30,6 +30,17 @@ pub enum SamplerError {
         /// How many logits there were.
         count: usize,
     },
+    /// A step that there is not.
+    #[error(
+        "there is no sampler {0:?}; there are penalties, dry, top_n_sigma, top_k, typ_p, top_p, min_p, xtc and temperature"
+    )]
+    UnknownStep(String),
+    /// A step stands twice in the order of steps.
+    #[error("the sampler {0} is named twice")]
+    RepeatedStep(&'static str),
+    /// DRY looks for its sequence breakers in the texts of tokens.
+    #[error("sequence breakers need a tokenizer: make the sampler with Sampler::for_tokenizer")]
+    NoTokenizer,
     /// A stop string is empty: every text contains it.
     #[error("a stop string must not be empty")]
     EmptyStop,

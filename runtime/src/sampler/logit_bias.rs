@@ -1,28 +1,21 @@
 //! What a caller adds to the logits of tokens, to have them more often, less often, or never.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::candidates::Candidates;
-use super::error::SamplerError;
 use super::options::SamplerOptions;
 use super::random::Xoshiro256PlusPlus;
 use super::step::Step;
 
 /// OpenAI's `logit_bias`: `l ← l + bias`.
 #[derive(Clone, Debug)]
-struct LogitBias(HashMap<u32, f32>);
+struct LogitBias(Arc<HashMap<u32, f32>>);
 
 /// The step, if it changes anything. Of several numbers for a token the last one counts.
-pub(super) fn step(options: &SamplerOptions) -> Result<Option<Box<dyn Step>>, SamplerError> {
-    for &(_, bias) in &options.logit_bias {
-        if bias.is_nan() || bias == f32::INFINITY {
-            return Err(SamplerError::Option {
-                option: "logit_bias", value: bias, expected: "a finite number or -∞"
-            });
-        }
-    }
+pub(super) fn step(options: &SamplerOptions) -> Option<Box<dyn Step>> {
     let biases: HashMap<u32, f32> = options.logit_bias.iter().copied().collect();
-    Ok((!biases.is_empty()).then(|| Box::new(LogitBias(biases)) as Box<dyn Step>))
+    (!biases.is_empty()).then(|| Box::new(LogitBias(biases.into())) as Box<dyn Step>)
 }
 
 impl Step for LogitBias {

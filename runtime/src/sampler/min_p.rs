@@ -1,8 +1,7 @@
 //! Min-p (Nguyen et al., 2024): the tokens that have at least a given share of the likeliest one's probability.
 
 use super::candidates::Candidates;
-use super::error::SamplerError;
-use super::options::{SamplerOptions, check};
+use super::options::SamplerOptions;
 use super::random::Xoshiro256PlusPlus;
 use super::step::Step;
 
@@ -10,15 +9,14 @@ use super::step::Step;
 struct MinP(f64);
 
 /// The step, if it changes anything.
-pub(super) fn step(options: &SamplerOptions) -> Result<Option<Box<dyn Step>>, SamplerError> {
-    check("min_p", options.min_p, 0.0..=1.0, "from 0 to 1")?;
-    let idle = options.min_p == 0.0 || options.is_greedy();
-    Ok(if idle { None } else { Some(Box::new(MinP(options.min_p.into()))) })
+pub(super) fn step(options: &SamplerOptions) -> Option<Box<dyn Step>> {
+    let idle = options.min_p == 0.0 || options.takes_likeliest();
+    if idle { None } else { Some(Box::new(MinP(options.min_p.into()))) }
 }
 
 impl Step for MinP {
     fn apply(&mut self, candidates: &mut Candidates<'_>, _: &mut Xoshiro256PlusPlus) {
-        let least = f64::from(candidates.largest()) + libm::log(self.0);
+        let least = candidates.softmax().logit(self.0);
         candidates.list().retain(|c| f64::from(c.logit) >= least);
     }
 

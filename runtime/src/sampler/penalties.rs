@@ -3,8 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::candidates::Candidates;
-use super::error::SamplerError;
-use super::options::{SamplerOptions, check};
+use super::options::SamplerOptions;
 use super::random::Xoshiro256PlusPlus;
 use super::step::Step;
 
@@ -23,17 +22,14 @@ struct Penalties {
 }
 
 /// The step, if it changes anything.
-pub(super) fn step(options: &SamplerOptions) -> Result<Option<Box<dyn Step>>, SamplerError> {
+pub(super) fn step(options: &SamplerOptions) -> Option<Box<dyn Step>> {
     let (repeat, frequency, presence) = (options.repeat_penalty, options.frequency_penalty, options.presence_penalty);
-    check("repeat_penalty", repeat, f32::MIN_POSITIVE..=f32::MAX, "above 0")?;
-    check("frequency_penalty", frequency, f32::MIN..=f32::MAX, "a finite number")?;
-    check("presence_penalty", presence, f32::MIN..=f32::MAX, "a finite number")?;
     let last_n = options.repeat_last_n;
     if last_n == 0 || (repeat == 1.0 && frequency == 0.0 && presence == 0.0) {
-        return Ok(None);
+        return None;
     }
     let (recent, counts) = (VecDeque::new(), HashMap::new());
-    Ok(Some(Box::new(Penalties { repeat, frequency, presence, last_n, recent, counts })))
+    Some(Box::new(Penalties { repeat, frequency, presence, last_n, recent, counts }))
 }
 
 impl Step for Penalties {
@@ -55,9 +51,11 @@ impl Step for Penalties {
         if self.counts.is_empty() {
             return;
         }
+        // Where the logits are to be divided by a temperature, what is taken from them must not be.
+        let temperature = candidates.temperature() as f32;
         candidates.adjust(&self.counts, |logit, count| {
             let scaled = if logit > 0.0 { logit / self.repeat } else { logit * self.repeat };
-            let penalised = scaled - (count as f32 * self.frequency + self.presence);
+            let penalised = scaled - (count as f32 * self.frequency + self.presence) * temperature;
             // Penalties at the edge of f32's range: a NaN or +∞ of our own making must not enter the sort.
             if penalised.is_nan() { f32::NEG_INFINITY } else { penalised.min(f32::MAX) }
         });

@@ -13,6 +13,10 @@ pub(super) trait Step: Debug + Send + Sync {
     /// Does its part. Steps that draw take their random numbers from `random`.
     fn apply(&mut self, candidates: &mut Candidates<'_>, random: &mut Xoshiro256PlusPlus);
 
+    /// Is told how likely the token was, among the candidates, that was drawn from what the steps left. It may yet be
+    /// discarded: what is accepted counts.
+    fn drawn(&mut self, _probability: f64) {}
+
     /// A copy with all that the step remembers.
     fn copy(&self) -> Box<dyn Step>;
 }

@@ -1,7 +1,6 @@
 //! Top-k (Fan et al., Hierarchical Neural Story Generation, 2018): the `k` likeliest tokens.
 
 use super::candidates::Candidates;
-use super::error::SamplerError;
 use super::options::SamplerOptions;
 use super::random::Xoshiro256PlusPlus;
 use super::step::Step;
@@ -10,9 +9,9 @@ use super::step::Step;
 struct TopK(usize);
 
 /// The step, if it changes anything.
-pub(super) fn step(options: &SamplerOptions) -> Result<Option<Box<dyn Step>>, SamplerError> {
-    let idle = options.top_k == 0 || options.is_greedy();
-    Ok(if idle { None } else { Some(Box::new(TopK(options.top_k))) })
+pub(super) fn step(options: &SamplerOptions) -> Option<Box<dyn Step>> {
+    let idle = options.top_k == 0 || options.takes_likeliest();
+    if idle { None } else { Some(Box::new(TopK(options.top_k))) }
 }
 
 impl Step for TopK {

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 use quipu_formats::output::Inputs;
 use quipu_runtime::generate::Draft;
 use quipu_runtime::host::cores::Cores;
-use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Isa, Residence, TuningChoice};
 
 use crate::{out, talk};
@@ -158,86 +157,6 @@ pub struct ContextArgs {
     /// Tokens that a sequence may have, prompt and answer together; 0: the model's own limit [default: 0]
     #[arg(short, long = "ctx", value_name = "N")]
     pub context: Option<usize>,
-}
-
-/// How tokens are chosen.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Sampling")]
-pub struct SamplingArgs {
-    /// 0 always takes the likeliest token; higher is wilder
-    #[arg(long, default_value_t = SamplerOptions::default().temperature, value_name = "T")]
-    temp: f32,
-    /// Draw among the K likeliest tokens; 0: all
-    #[arg(long, default_value_t = SamplerOptions::default().top_k, value_name = "K")]
-    top_k: usize,
-    /// Draw among the fewest tokens with this probability together; 1: all
-    #[arg(long, default_value_t = SamplerOptions::default().top_p, value_name = "P")]
-    top_p: f32,
-    /// Draw among tokens at least P times as likely as the likeliest; 0: all
-    #[arg(long, default_value_t = SamplerOptions::default().min_p, value_name = "P")]
-    min_p: f32,
-    /// Discourage tokens seen lately by this factor; 1: off
-    #[arg(long, default_value_t = SamplerOptions::default().repeat_penalty, value_name = "X")]
-    repeat_penalty: f32,
-    /// Discourage tokens seen lately by this much for each time; 0: off
-    #[arg(long, default_value_t = SamplerOptions::default().frequency_penalty, value_name = "X", allow_hyphen_values = true)]
-    frequency_penalty: f32,
-    /// Discourage tokens seen lately by this much; 0: off
-    #[arg(long, default_value_t = SamplerOptions::default().presence_penalty, value_name = "X", allow_hyphen_values = true)]
-    presence_penalty: f32,
-    /// How many tokens "lately" means for the penalties
-    #[arg(long, default_value_t = SamplerOptions::default().repeat_last_n, value_name = "N")]
-    repeat_last_n: usize,
-    /// The same seed gives the same text on every machine; -1: a new one each time
-    #[arg(long, value_name = "N", default_value = "-1", allow_hyphen_values = true, value_parser = seed)]
-    seed: Seed,
-    /// End the text before this string; may be given several times
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub stop: Vec<String>,
-    /// End the text before the token with this id; may be given several times
-    #[arg(long, value_name = "ID")]
-    pub stop_token: Vec<u32>,
-    /// Never draw a token with which the model ends texts: write on to the limit
-    #[arg(long)]
-    pub ignore_eos: bool,
-}
-
-impl SamplingArgs {
-    /// The seed, if one is given.
-    pub fn seed(&self) -> Option<u64> {
-        self.seed
-    }
-
-    /// The sampler's options, with a seed.
-    pub fn options(&self) -> SamplerOptions {
-        SamplerOptions::default()
-            .temperature(self.temp)
-            .top_k(self.top_k)
-            .top_p(self.top_p)
-            .min_p(self.min_p)
-            .repeat_penalty(self.repeat_penalty)
-            .frequency_penalty(self.frequency_penalty)
-            .presence_penalty(self.presence_penalty)
-            .repeat_last_n(self.repeat_last_n)
-            .seed(self.seed.unwrap_or_else(new_seed))
-    }
-}
-
-/// A number that no one knows beforehand, short enough to be typed again and to survive in any JSON reader.
-fn new_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish() >> 32
-}
-
-/// `None` for a new one. (An alias, or clap would take the option itself for optional.)
-type Seed = std::option::Option<u64>;
-
-/// Parses a seed: a number, or -1 for a new one.
-fn seed(text: &str) -> Result<Seed, String> {
-    match text {
-        "-1" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| "expected a number, or -1 for a new seed each time".into()),
-    }
 }
 
 /// A limit on tokens; `None` for none. (An alias, or clap would take the option itself for optional.)

@@ -1,7 +1,7 @@
 //! The `quipu` command: runs, converts and looks into quantised Llama models.
 //!
 //! - `commands`: one file for each subcommand; each begins with its options. Start with `commands/run.rs`.
-//! - [`args`]: options that several subcommands share.
+//! - [`args`]: options that several subcommands share; [`sampling`]: those for how tokens are chosen.
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
 //!   work is; [`visible`]: names from files without what a terminal would obey; [`hints`]: what to do about an error.
@@ -26,6 +26,7 @@ mod interrupt;
 mod model;
 mod out;
 mod plot;
+mod sampling;
 mod shape;
 mod talk;
 mod tools;

@@ -23,7 +23,8 @@ use quipu_server::openai::completions::{self, CompletionBody};
 use quipu_server::options::{Defaults, Limits};
 use serde_json::{Value as Json, json};
 
-use crate::args::{ContextArgs, DraftArgs, ModelArgs, SamplingArgs, byte_count};
+use crate::args::{ContextArgs, DraftArgs, ModelArgs, byte_count};
+use crate::sampling::SamplingArgs;
 use crate::{interrupt, model, out, talk};
 
 /// Answer a file of requests, one a line, as OpenAI's batches have them
@@ -308,10 +309,7 @@ pub fn run(args: Args) -> Result<()> {
         .sequences(args.parallel)
         .itl_target(Duration::ZERO)
         .kv_memory(kv_memory);
-    let options = GenerateOptions::new(args.sampling.options())
-        .stops(args.sampling.stop.clone())
-        .stop_tokens(args.sampling.stop_token.clone())
-        .ignore_end(args.sampling.ignore_eos);
+    let options = args.sampling.options();
     let interrupt = interrupt::listen();
     let mut batch = Batch {
         model: &about,

@@ -12,9 +12,10 @@ use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, SchedulerOption
 use quipu_server::said::{Call, Change, Said};
 use serde_json::{Value as Json, json};
 
-use crate::args::{ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, token_limit};
+use crate::args::{ContextArgs, DraftArgs, Limit, ModelArgs, token_limit};
 use crate::commands::run::speeds;
 use crate::input::Input;
+use crate::sampling::SamplingArgs;
 use crate::shape::{self, ShapeArgs};
 use crate::tools::{ToolArgs, Toolbox};
 use crate::visible::visible;
@@ -76,10 +77,9 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(text) = args.system {
         conversation.push(Message::new("system", text));
     }
-    let options = GenerateOptions::new(args.sampling.options())
-        .stops(args.sampling.stop.clone())
-        .stop_tokens(args.sampling.stop_token.clone())
-        .ignore_end(args.sampling.ignore_eos)
+    let options = args
+        .sampling
+        .options()
         .spelled(if toolbox.list.is_empty() { Vec::new() } else { control_tokens(engine.tokenizer()) })
         .max_tokens(args.number)
         .grammar(shape::grammar(shape.as_ref(), engine.tokenizer())?);

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use quipu_runtime::Engine;
 use quipu_runtime::generate::{
-    Drafted, Event, Finished, GenerateOptions, Request, Scheduler, SchedulerOptions, StopReason, Timing, prompt_tokens,
+    Drafted, Event, Finished, Request, Scheduler, SchedulerOptions, StopReason, Timing, prompt_tokens,
 };
 use quipu_runtime::host::memory;
 use serde_json::{Value as Json, json};
 
-use crate::args::{self, ContextArgs, DraftArgs, Limit, ModelArgs, SamplingArgs, token_limit};
+use crate::args::{self, ContextArgs, DraftArgs, Limit, ModelArgs, token_limit};
+use crate::sampling::SamplingArgs;
 use crate::shape::{self, ShapeArgs};
 use crate::{interrupt, model, out, talk};
 
@@ -61,12 +62,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let shape = args.shape.read()?;
     let prompt = args::prompt(args.prompt, args.file.as_deref())?;
-    let options = GenerateOptions::new(args.sampling.options())
-        .stops(args.sampling.stop.clone())
-        .stop_tokens(args.sampling.stop_token.clone())
-        .ignore_end(args.sampling.ignore_eos)
-        .max_tokens(args.number)
-        .logprobs(args.json);
+    let options = args.sampling.options().max_tokens(args.number).logprobs(args.json);
     let seed = options.sampler.seed;
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
     let tokenizer = engine.tokenizer().clone();

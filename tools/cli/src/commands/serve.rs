@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use quipu_formats::output::Inputs;
-use quipu_runtime::generate::{GenerateOptions, Scheduler, SchedulerOptions};
+use quipu_runtime::generate::{Scheduler, SchedulerOptions};
 use quipu_server::engine::Room;
 use quipu_server::keys::Keys;
 use quipu_server::model::Model;
@@ -20,7 +20,8 @@ use quipu_server::models::offer::Offer;
 use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::Server;
 
-use crate::args::{ContextArgs, DraftArgs, Limit, MachineArgs, SamplingArgs, byte_count, token_limit};
+use crate::args::{ContextArgs, DraftArgs, Limit, MachineArgs, byte_count, token_limit};
+use crate::sampling::SamplingArgs;
 use crate::{interrupt, model, out, talk};
 
 /// Serve models over HTTP, in OpenAI's dialect and others
@@ -206,10 +207,6 @@ fn keys(args: &Args) -> Result<Keys> {
 
 fn defaults(args: &Args) -> Defaults {
     let sampling = &args.sampling;
-    let options = GenerateOptions::new(sampling.options())
-        .stops(sampling.stop.clone())
-        .stop_tokens(sampling.stop_token.clone())
-        .ignore_end(sampling.ignore_eos)
-        .max_tokens(args.number);
+    let options = sampling.options().max_tokens(args.number);
     Defaults { options, seed: sampling.seed() }
 }

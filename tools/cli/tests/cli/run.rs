@@ -47,6 +47,32 @@ fn json_has_what_the_contract_says() {
 }
 
 #[test]
+fn samplers_are_off_until_they_are_asked_for() {
+    let run = |more: &[&str]| quipu(["run", "demo", PROMPT, "-n", "40", "--seed", "4"].iter().chain(more));
+    let plain = run(&[]).ok();
+    let default = "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature";
+    for off in [["--typical", "1"], ["--top-nsigma", "-1"], ["--mirostat", "0"], ["--samplers", default]] {
+        assert_eq!(run(&off).ok(), plain, "{off:?}");
+    }
+    for on in [
+        &["--typical", "0.3"][..],
+        &["--top-nsigma", "0.7"],
+        &["--xtc-probability", "1", "--xtc-threshold", "0.05"],
+        &["--dynatemp-range", "0.7", "--dynatemp-exp", "0.5"],
+        &["--dry-multiplier", "5", "--dry-base", "3", "--dry-allowed-length", "1", "--dry-penalty-last-n", "-1"],
+        &["--mirostat", "2", "--mirostat-ent", "2", "--mirostat-lr", "0.3"],
+        &["--no-repeat-ngram", "2"],
+        &["--samplers", "temperature"],
+    ] {
+        assert_ne!(run(on).ok(), plain, "{on:?}");
+    }
+    let wrong = run(&["--samplers", "top_k;warmth"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("warmth") && wrong.stderr.contains("typ_p"), "{}", wrong.stderr);
+    let wrong = run(&["--typical", "2"]);
+    assert!(wrong.code == 1 && wrong.stderr.contains("typical_p is 2, but must be from 0 to 1"), "{}", wrong.stderr);
+}
+
+#[test]
 fn the_prompt_may_come_from_anywhere() {
     let args = ["-n", "8", "--temp", "0", "--json"];
     let expected = quipu(["run", "demo", PROMPT].iter().chain(&args)).json();

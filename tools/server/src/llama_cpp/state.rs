@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use crate::error::ApiError;
 use crate::models::host::Host;
 use crate::openai::parts::FINGERPRINT;
+use crate::openai::samplers;
 
 /// The model that a query names (`model=…`).
 fn named(query: &str) -> Option<String> {
@@ -69,23 +70,19 @@ pub fn slots(host: &Host, query: &str) -> Result<Json, ApiError> {
 
 /// How texts are written, in llama.cpp's words.
 pub fn settings(options: &GenerateOptions) -> Json {
-    let sampler = &options.sampler;
-    json!({
-        "seed": sampler.seed,
-        "temperature": sampler.temperature,
-        "top_k": sampler.top_k,
-        "top_p": sampler.top_p,
-        "min_p": sampler.min_p,
-        "repeat_last_n": sampler.repeat_last_n,
-        "repeat_penalty": sampler.repeat_penalty,
-        "presence_penalty": sampler.presence_penalty,
-        "frequency_penalty": sampler.frequency_penalty,
-        "n_predict": options.max_tokens.map_or(-1, |n| n as i64),
-        "max_tokens": options.max_tokens.map_or(-1, |n| n as i64),
-        "n_probs": options.top_logprobs,
-        "stop": options.stops,
-        "samplers": ["logit_bias", "penalties", "top_k", "top_p", "min_p", "temperature"],
-    })
+    let mut settings = samplers::settings(&options.sampler);
+    let limit = options.max_tokens.map_or(-1, |n| n as i64);
+    for (name, value) in [
+        ("seed", json!(options.sampler.seed)),
+        ("ignore_eos", json!(options.ignore_end)),
+        ("n_predict", json!(limit)),
+        ("max_tokens", json!(limit)),
+        ("n_probs", json!(options.top_logprobs)),
+        ("stop", json!(options.stops)),
+    ] {
+        settings[name] = value;
+    }
+    settings
 }
 
 #[cfg(test)]

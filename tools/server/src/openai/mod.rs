@@ -14,6 +14,7 @@ pub mod models;
 pub mod parts;
 pub mod responses;
 mod responses_stream;
+pub mod samplers;
 pub mod sampling;
 pub mod tools;
 mod unsupported;

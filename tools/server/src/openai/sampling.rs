@@ -1,9 +1,9 @@
 //! How texts are written: the fields that chat and plain completions share.
 
 use quipu_runtime::generate::{GenerateOptions, Request};
-use quipu_runtime::sampler::Sampler;
 use serde_json::Value as Json;
 
+use super::samplers::{self, MANY};
 use super::unsupported;
 use crate::error::ApiError;
 use crate::fields::{Fields, token_id, wrong};
@@ -23,9 +23,6 @@ pub struct Sampling {
     pub shape: Option<Asked>,
 }
 
-/// What is no number of tokens or of anything else that a model has.
-const MANY: usize = 1 << 31;
-
 impl Sampling {
     /// Reads the fields; `defaults` are for those that are not there. The first of `most` that is there says how many
     /// tokens a text may have; −1 is no limit.
@@ -41,16 +38,10 @@ impl Sampling {
         unsupported::check(fields)?;
         let mut options = defaults.options.clone();
         let sampler = &mut options.sampler;
-        set(&mut sampler.temperature, fields.number("temperature", 0.0..=1000.0)?);
-        set(&mut sampler.top_p, fields.number("top_p", 0.0..=1.0)?);
-        set(&mut sampler.min_p, fields.number("min_p", 0.0..=1.0)?);
-        // To llama.cpp and others, −1 is all as well.
-        set(&mut sampler.top_k, fields.integer("top_k", -1..=MANY as i64)?.map(|k| k.max(0) as usize));
-        set(&mut sampler.repeat_penalty, fields.number("repeat_penalty", 1e-3..=1000.0)?);
-        set(&mut sampler.frequency_penalty, fields.number("frequency_penalty", -1000.0..=1000.0)?);
-        set(&mut sampler.presence_penalty, fields.number("presence_penalty", -1000.0..=1000.0)?);
-        let last_n = fields.integer("repeat_last_n", -1..=MANY as i64)?;
-        set(&mut sampler.repeat_last_n, last_n.map(|n| usize::try_from(n).unwrap_or(MANY)));
+        samplers::read(fields, sampler)?;
+        if let Some(breakers) = fields.get("dry_sequence_breakers") {
+            sampler.dry.breakers = strings(breakers, &fields.name("dry_sequence_breakers"), limits)?;
+        }
         sampler.seed = match fields.integer("seed", i64::MIN..=i64::MAX)? {
             Some(-1) => random::seed(),
             Some(seed) => seed as u64,
@@ -69,7 +60,7 @@ impl Sampling {
         if let Some(stops) = fields.get("stop") {
             options.stops = strings(stops, &fields.name("stop"), limits)?;
         }
-        Sampler::new(options.sampler.clone())?;
+        options.sampler.check()?;
         let choices = fields.integer("n", 1..=limits.choices as i64)?.unwrap_or(1) as usize;
         Ok(Sampling { options, choices, shape: shape::read(fields)? })
     }
@@ -89,12 +80,6 @@ impl Sampling {
             Request::new(prompt.clone(), options)
         };
         Ok((0..self.choices as u64).map(request).collect())
-    }
-}
-
-fn set<T>(option: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *option = given;
     }
 }
 

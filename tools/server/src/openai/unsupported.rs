@@ -6,28 +6,14 @@ use serde_json::{Value as Json, json};
 use crate::error::ApiError;
 use crate::fields::Fields;
 
-/// llama.cpp's samplers that this runtime does not have, and the values that turn them off.
-const SAMPLERS: &[(&str, &[f64])] = &[
-    ("mirostat", &[0.0]),
-    ("typical_p", &[1.0]),
-    ("top_n_sigma", &[-1.0, 0.0]),
-    ("xtc_probability", &[0.0]),
-    ("dry_multiplier", &[0.0]),
-    ("dynatemp_range", &[0.0]),
-    ("adaptive_target", &[-1.0]),
-];
-
 /// Refuses what would change the answer.
 ///
 /// # Errors
 /// 400 with the name of the field.
 pub fn check(fields: &Fields<'_>) -> Result<(), ApiError> {
-    for (name, off) in SAMPLERS {
-        if let Some(value) = fields.get(name)
-            && !value.as_f64().is_some_and(|value| off.contains(&value))
-        {
-            return Err(refused(fields, name, "is a sampler that is not supported; leave it out"));
-        }
+    // llama.cpp's adaptive-p; below 0 it is off.
+    if fields.get("adaptive_target").is_some_and(|target| !target.as_f64().is_some_and(|target| target < 0.0)) {
+        return Err(refused(fields, "adaptive_target", "is a sampler that is not supported; leave it out"));
     }
     let empty = |value: &Json| [json!(""), json!([]), json!({})].contains(value);
     if fields.get("lora").is_some_and(|value| !empty(value)) {

@@ -76,6 +76,15 @@ fn props_slots_and_metrics() {
     let props = server.get("/props").ok();
     assert_eq!((&props["total_slots"], &props["default_generation_settings"]["n_ctx"]), (&json!(3), &json!(CONTEXT)));
     assert_eq!((&props["chat_template"], &props["model_alias"]), (&json!(TEMPLATE), &json!("demo")));
+    let params = &props["default_generation_settings"]["params"];
+    assert_eq!(
+        params["samplers"],
+        json!(["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"])
+    );
+    assert_eq!(
+        (&params["typical_p"], &params["mirostat"], &params["dry_base"]),
+        (&json!(1.0), &json!(0), &json!(1.75))
+    );
     let slots = server.get("/slots?fail_on_no_slot=1").ok();
     assert_eq!(slots.as_array().unwrap().len(), 3);
     server.post("/completion", &json!({"prompt": "Once upon a time", "n_predict": 5})).ok();

@@ -1,7 +1,7 @@
 //! OpenAI's dialect: the same tokens as alone, streams byte for byte, errors by name.
 
 use quipu_runtime::generate::GenerateOptions;
-use quipu_runtime::sampler::SamplerOptions;
+use quipu_runtime::sampler::{DryOptions, MirostatOptions, SamplerOptions, SamplerStep};
 use serde_json::{Value as Json, json};
 
 use crate::server::{CONTEXT, alone, shared};
@@ -37,6 +37,47 @@ fn every_text_is_the_one_that_quipu_run_writes() {
             scope.spawn(move || ask(i));
         }
     });
+}
+
+/// The samplers have llama.cpp's names, and are the runtime's.
+#[test]
+fn samplers_are_those_of_the_runtime() {
+    let dry = DryOptions::default().multiplier(0.8).base(2.0).allowed_length(1).last_n(100).breakers([",".into()]);
+    let mirostat = MirostatOptions::default().version(2).tau(3.0).eta(0.2);
+    let order = [SamplerStep::TopK, SamplerStep::Dry, SamplerStep::Temperature, SamplerStep::TypicalP];
+    let base = || SamplerOptions::default().seed(11);
+    let cases = [
+        (json!({"typical_p": 0.5, "top_n_sigma": 1.5}), base().typical_p(0.5).top_n_sigma(1.5)),
+        (json!({"xtc_probability": 1, "xtc_threshold": 0.02}), base().xtc_probability(1.0).xtc_threshold(0.02)),
+        (json!({"dynatemp_range": 0.7, "dynatemp_exponent": 2}), base().dynatemp_range(0.7).dynatemp_exponent(2.0)),
+        (
+            json!({"dry_multiplier": 0.8, "dry_base": 2, "dry_allowed_length": 1, "dry_penalty_last_n": 100,
+                "dry_sequence_breakers": [","]}),
+            base().dry(dry),
+        ),
+        (json!({"mirostat": 2, "mirostat_tau": 3, "mirostat_eta": 0.2}), base().mirostat(mirostat)),
+        (json!({"no_repeat_ngram_size": 2}), base().no_repeat_ngram(2)),
+        (
+            json!({"samplers": ["top_k", "dry", "temperature", "typ_p"], "typical_p": 0.4}),
+            base().steps(order).typical_p(0.4),
+        ),
+        (json!({"samplers": "top-k;dry;temp;typical", "typical_p": 0.4}), base().steps(order).typical_p(0.4)),
+        (json!({"samplers": "kdty", "typical_p": 0.4}), base().steps(order).typical_p(0.4)),
+    ];
+    let plain = alone("Once upon a time", GenerateOptions::new(base()).max_tokens(60)).0;
+    for (mut body, sampler) in cases {
+        body["prompt"] = "Once upon a time".into();
+        body["seed"] = 11.into();
+        body["max_tokens"] = 60.into();
+        let (expected, _) = alone("Once upon a time", GenerateOptions::new(sampler).max_tokens(60));
+        assert_ne!(expected, plain, "{body}: it changes nothing");
+        assert_eq!(shared().post(COMPLETIONS, &body).ok()["choices"][0]["text"], expected, "{body}");
+        // ollama has them in `options`.
+        body["num_predict"] = 60.into();
+        let body =
+            json!({"model": "demo", "prompt": "Once upon a time", "raw": true, "stream": false, "options": body});
+        assert_eq!(shared().post("/api/generate", &body).ok()["response"], expected, "{body}");
+    }
 }
 
 /// The pieces of a stream but the last, which is `[DONE]`.
@@ -170,7 +211,20 @@ fn what_is_wrong_is_named() {
         ("prompt", json!(vec!["x"; 257])),
         ("prompt", Json::Null),
         ("grammar", json!("root ::= a")),
-        ("mirostat", json!(2)),
+        ("adaptive_target", json!(0.5)),
+        ("mirostat", json!(3)),
+        ("mirostat_tau", json!(-1)),
+        ("typical_p", json!(1.5)),
+        ("top_n_sigma", json!("wide")),
+        ("xtc_probability", json!(2)),
+        ("xtc_threshold", json!(-0.1)),
+        ("dynatemp_range", json!(-1)),
+        ("dry_base", json!(0.5)),
+        ("dry_allowed_length", json!(-1)),
+        ("dry_sequence_breakers", json!([1])),
+        ("samplers", json!(["top_k", "warmth"])),
+        ("samplers", json!("top_k;top_k")),
+        ("samplers", json!(1)),
         ("stream_options", json!(1)),
     ] {
         cases.push((name.into(), value));
