@@ -72,6 +72,14 @@ typedef struct {
   const char *const *stop;
   // How many stop strings there are.
   size_t stop_count;
+  // A JSON schema: the text is JSON that is valid against it. NULL: none. What cannot be enforced is refused
+  // (QUIPU_STATUS_ARGUMENT), and a text that ends with QUIPU_STOP_END is always complete. So it is with the next
+  // two, of which, and of this one, only one may be set.
+  const char *schema;
+  // A grammar in GBNF, or in Lark after the word %llguidance: the text is one that it allows. NULL: none.
+  const char *grammar;
+  // A regular expression, which the whole text matches. NULL: none.
+  const char *regex;
 } quipu_params;
 
 // How a model is to be loaded. Zeros are the defaults of all but struct_size.
@@ -157,7 +165,7 @@ const char *quipu_warnings(const quipu_model *model);
 //
 // # Safety
 // `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params` and `report` point to as
-// many bytes as their struct_size says (or are null), and the stop strings are what their type says. `callback` does
+// many bytes as their struct_size says (or are null), and the texts in it are what their type says. `callback` does
 // what its type asks.
 quipu_status quipu_generate(const quipu_model *model,
                             const char *prompt,

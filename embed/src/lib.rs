@@ -13,6 +13,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::mem::size_of;
 use std::sync::{Mutex, TryLockError};
 
+use quipu_constrain::{Grammars, Shape};
 use quipu_runtime::generate::{Event, GenerateError, GenerateOptions, Request, Scheduler, StopReason, prompt_tokens};
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Cancel, Engine, Isa, LoadOptions, Sequence, TuningChoice};
@@ -24,6 +25,7 @@ use types::{Callback, Options, Params, Report, Status, Stop};
 /// QUIPU_STATUS_BUSY.
 pub struct Model {
     state: Mutex<State>,
+    grammars: Grammars,
     warnings: CString,
 }
 
@@ -88,6 +90,9 @@ fn default_params() -> Params {
         plain: 0,
         stop: std::ptr::null(),
         stop_count: 0,
+        schema: std::ptr::null(),
+        grammar: std::ptr::null(),
+        regex: std::ptr::null(),
     }
 }
 
@@ -118,9 +123,10 @@ pub unsafe extern "C" fn quipu_open(path: *const c_char, options: *const Options
         let engine = Engine::load(source, &options, &|_, _| {}).map_err(|error| Failure::new(Status::Load, error))?;
         let warnings: Vec<String> = engine.recoded_types().iter().map(ToString::to_string).collect();
         let warnings = c_string(warnings.join("\n"));
+        let grammars = Grammars::new(engine.tokenizer().clone());
         let state = Mutex::new(State { scheduler: Scheduler::new(engine), sequence: None });
         // SAFETY: as above.
-        unsafe { model.write(Box::into_raw(Box::new(Model { state, warnings }))) };
+        unsafe { model.write(Box::into_raw(Box::new(Model { state, grammars, warnings }))) };
         Ok(())
     })
 }
@@ -178,7 +184,7 @@ unsafe fn load_options(options: *const Options) -> Result<LoadOptions, Failure> 
 ///
 /// # Safety
 /// `model` came from quipu_open() and has not been freed. `prompt` is a C string; `params` and `report` point to as
-/// many bytes as their struct_size says (or are null), and the stop strings are what their type says. `callback` does
+/// many bytes as their struct_size says (or are null), and the texts in it are what their type says. `callback` does
 /// what its type asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quipu_generate(
@@ -207,7 +213,12 @@ pub unsafe extern "C" fn quipu_generate(
             unsafe { sized::size(report, "report") }.map_err(Failure::argument)?;
         }
         // SAFETY: by this function's contract.
-        let options = unsafe { generate_options(&params) }?;
+        let mut options = unsafe { generate_options(&params) }?;
+        // SAFETY: by this function's contract.
+        if let Some(shape) = unsafe { shape(&params) }? {
+            let grammar = model.grammars.compile(&shape);
+            options.grammar = Some(grammar.map_err(|error| Failure::new(Status::Argument, error))?);
+        }
         let mut state = match model.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::WouldBlock) => {
@@ -257,6 +268,30 @@ unsafe fn generate_options(params: &Params) -> Result<GenerateOptions, Failure> 
         .seed(params.seed);
     let max_tokens = (params.max_tokens > 0).then_some(params.max_tokens as usize);
     Ok(GenerateOptions::new(sampler).stops(stops).max_tokens(max_tokens))
+}
+
+/// What the text is to be.
+///
+/// # Safety
+/// `params.schema`, `params.grammar` and `params.regex` are null or C strings.
+unsafe fn shape(params: &Params) -> Result<Option<Shape>, Failure> {
+    let mut shapes = Vec::new();
+    for (at, name) in [(params.schema, "schema"), (params.grammar, "grammar"), (params.regex, "regex")] {
+        if at.is_null() {
+            continue;
+        }
+        // SAFETY: by this function's contract; not null.
+        let text = unsafe { text(at, name) }?;
+        shapes.push(match name {
+            "schema" => Shape::schema(text).map_err(|error| Failure::new(Status::Argument, error))?,
+            "grammar" => Shape::grammar(text),
+            _ => Shape::Regex(text.to_string()),
+        });
+    }
+    match shapes.len() {
+        0 | 1 => Ok(shapes.pop()),
+        _ => Err(Failure::new(Status::Argument, "only one of schema, grammar and regex may be set")),
+    }
 }
 
 impl State {

@@ -90,6 +90,14 @@ pub struct Params {
     pub stop: *const *const c_char,
     /// How many stop strings there are.
     pub stop_count: usize,
+    /// A JSON schema: the text is JSON that is valid against it. NULL: none. What cannot be enforced is refused
+    /// (QUIPU_STATUS_ARGUMENT), and a text that ends with QUIPU_STOP_END is always complete. So it is with the next
+    /// two, of which, and of this one, only one may be set.
+    pub schema: *const c_char,
+    /// A grammar in GBNF, or in Lark after the word %llguidance: the text is one that it allows. NULL: none.
+    pub grammar: *const c_char,
+    /// A regular expression, which the whole text matches. NULL: none.
+    pub regex: *const c_char,
 }
 
 /// What quipu_generate() did.

@@ -152,6 +152,16 @@ static int errors(const char *path, const char *directory) {
 
     sizes(model);
 
+    quipu_params_default(&params);
+    params.schema = "{\"uniqueItems\": true}";
+    expect("a schema that is not enforced", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT,
+           "#/uniqueItems");
+    params.regex = "[a-c]";
+    expect("two shapes", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "only one");
+    params.schema = NULL;
+    if (quipu_generate(model, "x", &params, silent, NULL, &report) != QUIPU_STATUS_OK) unnoticed++;
+    if (report.stop != QUIPU_STOP_END || report.written_tokens != 1) unnoticed++;
+
     // After all that it still writes.
     quipu_params_default(&params);
     if (quipu_generate(model, "Once", &params, silent, NULL, &report) != QUIPU_STATUS_OK) unnoticed++;
