@@ -29,13 +29,6 @@ impl Default for EmbedOptions {
     }
 }
 
-impl EmbedOptions {
-    /// Whether the hidden state of token `i` of `n` counts.
-    pub(crate) fn wants(&self, i: usize, n: usize) -> bool {
-        self.pooling == Pooling::Mean || i + 1 == n
-    }
-}
-
 setters!(EmbedOptions { pooling: Pooling, normalize: bool });
 
 /// Takes hidden states token by token. Sums run in f64 and in the order of the tokens, so that the result does not
@@ -51,6 +44,11 @@ impl Pool {
     /// Of vectors of `size` numbers.
     pub(crate) fn new(options: EmbedOptions, size: usize) -> Pool {
         Pool { options, sum: vec![0.0; size], count: 0 }
+    }
+
+    /// Whether the hidden state of token `i` of `n` counts.
+    pub(crate) fn wants(&self, i: usize, n: usize) -> bool {
+        self.options.pooling == Pooling::Mean || i + 1 == n
     }
 
     /// Adds the hidden state of one token.
@@ -79,8 +77,11 @@ mod tests {
 
     fn pooled(options: EmbedOptions, rows: &[[f32; 2]]) -> Vec<f32> {
         let mut pool = Pool::new(options, 2);
-        let wanted = (0..rows.len()).filter(|&i| options.wants(i, rows.len()));
-        wanted.for_each(|i| pool.add(&rows[i]));
+        for (i, row) in rows.iter().enumerate() {
+            if pool.wants(i, rows.len()) {
+                pool.add(row);
+            }
+        }
         pool.finish()
     }
 

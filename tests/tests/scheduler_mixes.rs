@@ -1,4 +1,4 @@
-//! The scheduler under everything at once: hundreds of random mixes of requests, arrivals, cancellations, pieces,
+//! The scheduler under everything at once: hundreds of random mixes of requests, arrivals, cancellations, pieces, vectors,
 //! budgets of memory that are too small for all, and texts that were seen before. Each request gets exactly what it
 //! gets alone, and afterwards every page is accounted for.
 
@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use quipu_runtime::embedding::EmbedOptions;
 use quipu_runtime::generate::{
     Event, Finished, GenerateOptions, Request, RequestId, Scheduler, SchedulerOptions, Stats, StopReason, Token,
     prompt_tokens,
@@ -18,6 +19,8 @@ use quipu_tests::{Reference, data, load};
 /// What became of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Outcome {
+    /// Of the prompt, where their probabilities are wanted.
+    prompt: Vec<Token>,
     tokens: Vec<Token>,
     text: String,
     stop: Option<StopReason>,
@@ -27,16 +30,16 @@ struct Outcome {
 
 /// What the model reads, as often as it is read.
 fn alone(scheduler: &mut Scheduler, request: &Request) -> Outcome {
-    let mut tokens = Vec::new();
+    let (mut prompt, mut tokens) = (Vec::new(), Vec::new());
     let request = request.clone().cancel(Cancel::new());
-    let mut hear = |event: &Event| {
-        if let Event::Token(token) = event {
-            tokens.push(token.clone());
-        }
+    let mut hear = |event: &Event| match event {
+        Event::Prompt(scored) => prompt.extend_from_slice(scored),
+        Event::Token(token) => tokens.push(token.clone()),
+        _ => {}
     };
     let end = scheduler.stream(request, &mut hear).expect("every request of these tests can be served");
     let text = tokens.iter().map(|t| t.text.as_str()).chain([end.text.as_str()]).collect();
-    Outcome { tokens, text, stop: Some(end.stop), read: end.sequence.tokens().to_vec() }
+    Outcome { prompt, tokens, text, stop: Some(end.stop), read: end.sequence.tokens().to_vec() }
 }
 
 const TALE: &str = "Once upon a time, there was a little girl named Lily. She loved to play outside in the sunshine with \
@@ -67,6 +70,7 @@ fn requests(engine: &Engine) -> Vec<Request> {
             // Some write until the context is full: they outgrow what was foreseen.
             let max_tokens = if seed % 4 == 1 { None } else { Some(random.below(32)) };
             let options = GenerateOptions::new(sampler).max_tokens(max_tokens).stops(stops).logprobs(seed % 2 == 0);
+            let options = options.sampled_logprobs(seed % 4 == 2).prompt_logprobs(seed % 7 == 0);
             Request::new(tokens, options)
         })
         .collect()
@@ -82,6 +86,7 @@ struct Seen {
     late: usize,
     waited: usize,
     restored: u64,
+    vectors: usize,
 }
 
 /// One request of a mix.
@@ -100,7 +105,7 @@ struct Part {
 fn mix(
     scheduler: &mut Scheduler,
     requests: &[Request],
-    expected: &[Outcome],
+    expected: &[(Outcome, Vec<f32>)],
     random: &mut Random,
     kept: &mut Option<Vec<Sequence>>,
     seen: &mut Seen,
@@ -117,8 +122,10 @@ fn mix(
         })
         .collect();
     let mut whose: HashMap<RequestId, usize> = HashMap::new();
+    // Prompts that become vectors meanwhile, by whose they are.
+    let mut embedded: HashMap<RequestId, usize> = HashMap::new();
     let (mut step, mut ended) = (0, 0);
-    while ended < parts.len() {
+    while ended < parts.len() || !embedded.is_empty() {
         for (i, part) in parts.iter().enumerate().filter(|(_, part)| part.arrives == step) {
             let mut request = requests[part.which].clone().cancel(part.cancel.clone());
             request.deadline = part.late.then(Instant::now);
@@ -127,9 +134,21 @@ fn mix(
             }
             whose.insert(scheduler.submit(request), i);
         }
+        if step < 20 && random.below(20) == 0 {
+            let which = random.below(requests.len());
+            let texts = vec![requests[which].tokens.clone()];
+            embedded.insert(scheduler.embed(texts, EmbedOptions::default(), Cancel::new()), which);
+        }
         for (id, event) in scheduler.step() {
+            if let Some(which) = embedded.remove(&id) {
+                let Event::Embedded(vectors) = event else { panic!("{event:?}") };
+                assert_eq!(vectors, [expected[which].1.as_slice()], "the vector of prompt {which}");
+                seen.vectors += 1;
+                continue;
+            }
             let Part { outcome, .. } = &mut parts[whose[&id]];
             match event {
+                Event::Prompt(scored) => outcome.prompt.extend(scored),
                 Event::Token(token) => {
                     outcome.text.push_str(&token.text);
                     outcome.tokens.push(token);
@@ -156,7 +175,7 @@ fn mix(
         assert!(step < 200_000, "it never ends: {:?}", scheduler.stats());
     }
     for Part { which, outcome, cancelled, late, .. } in parts {
-        let expected = &expected[which];
+        let (expected, _) = &expected[which];
         match outcome.stop {
             Some(StopReason::Cancelled) if cancelled.is_some() => seen.cancelled += 1,
             Some(StopReason::Deadline) if late => seen.late += 1,
@@ -238,8 +257,11 @@ fn random_options(random: &mut Random, page: u64, context_pages: u64) -> Schedul
 /// So many mixes through schedulers that serve some of them each.
 fn mixes(mut engine: Engine, count: usize, seed: u64) -> Seen {
     let requests = requests(&engine);
+    let embed = |request: &Request| engine.embed(&request.tokens, &EmbedOptions::default()).unwrap();
+    let vectors: Vec<_> = requests.iter().map(embed).collect();
     let mut scheduler = Scheduler::new(engine);
-    let expected: Vec<_> = requests.iter().map(|request| alone(&mut scheduler, request)).collect();
+    let texts = requests.iter().map(|request| alone(&mut scheduler, request));
+    let expected: Vec<_> = texts.zip(vectors).collect();
     engine = scheduler.into_engine();
     let (page, context_pages) = (engine.page_bytes(), engine.context_length().div_ceil(128) as u64);
     let directory = tempfile::tempdir().unwrap();
@@ -281,16 +303,18 @@ fn mixes(mut engine: Engine, count: usize, seed: u64) -> Seen {
 }
 
 fn assert_everything_came_up(seen: &Seen) {
-    let Seen { preempted, cached, evicted, cancelled, late, waited, restored } = seen;
-    let all = [*preempted, *cached, *evicted, *cancelled as u64, *late as u64, *waited as u64, *restored];
-    assert!(all.iter().all(|&n| n > 50), "preempted, cached, evicted, cancelled, late, waited, restored: {all:?}");
+    let Seen { preempted, cached, evicted, cancelled, late, waited, restored, vectors } = seen;
+    let all =
+        [*preempted, *cached, *evicted, *cancelled as u64, *late as u64, *waited as u64, *restored, *vectors as u64];
+    let names = "preempted, cached, evicted, cancelled, late, waited, restored, vectors";
+    assert!(all.iter().all(|&n| n > 50), "{names}: {all:?}");
 }
 
 #[test]
-fn four_hundred_random_mixes_get_what_each_request_gets_alone() {
+fn five_hundred_random_mixes_get_what_each_request_gets_alone() {
     let options = LoadOptions::default().threads(Some(1));
     let engine = load(&data("stories260K/stories260K-f32.gguf"), &options);
-    assert_everything_came_up(&mixes(engine, 400, 11));
+    assert_everything_came_up(&mixes(engine, 500, 11));
 }
 
 /// Weights as they are in use: Q4, and keys in f16.

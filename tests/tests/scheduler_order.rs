@@ -151,10 +151,15 @@ fn a_text_that_was_read_is_not_read_again_and_a_near_miss_says_where_it_parts() 
     };
     // What it wrote is kept as well, and the last page token by token.
     assert_eq!(started(first.sequence.tokens().to_vec()), (first.sequence.len() - 1, None));
-    for position in [4, 128, 200, 256, 290] {
+    for position in [4, 8, 128, 200, 256, 290] {
         let mut changed = prompt.clone();
         changed[position] = if changed[position] == 9 { 10 } else { 9 };
         let (cached, near_miss) = started(changed.clone());
+        if position == 4 {
+            // So much all texts have in common.
+            assert_eq!((cached, near_miss), (4, None));
+            continue;
+        }
         let near_miss = near_miss.expect("the first text is kept");
         assert_eq!((cached, near_miss.position), (position, position), "{near_miss:?}");
         assert_eq!(near_miss.prompt, changed[position..(position + 8).min(299)], "{near_miss:?}");

@@ -7,6 +7,7 @@ mod options;
 #[cfg(test)]
 mod tuning_tests;
 
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
@@ -441,18 +442,38 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn embed(&mut self, tokens: &[u32], options: &EmbedOptions) -> Result<Vec<f32>, EngineError> {
-        let mut pool = embedding::Pool::new(*options, self.model.config.hidden);
-        let mut sequence = self.new_sequence();
+        let (mut sequence, mut pool) = (self.new_sequence(), self.new_pool(*options));
+        self.embed_piece(tokens, 0..tokens.len(), &mut sequence, &mut pool)?;
+        Ok(pool.finish())
+    }
+
+    /// Where a text's vector is put together.
+    pub(crate) fn new_pool(&self, options: EmbedOptions) -> embedding::Pool {
+        embedding::Pool::new(options, self.model.config.hidden)
+    }
+
+    /// Reads the tokens `piece` of `text` after those before them, which `sequence` has, and adds their hidden states
+    /// to `pool`.
+    pub(crate) fn embed_piece(
+        &mut self,
+        text: &[u32],
+        piece: Range<usize>,
+        sequence: &mut Sequence,
+        pool: &mut embedding::Pool,
+    ) -> Result<(), EngineError> {
+        let wanted = |i: usize| pool.wants(piece.start + i, text.len());
+        let wanted: Vec<bool> = (0..piece.len()).map(wanted).collect();
         let mut see = |input, rows: Rows<'_>| {
             if input == Input::Head {
                 rows.x.chunks(rows.stride).take(rows.count).for_each(|row| pool.add(&row[..rows.cols]));
             }
         };
-        let wanted = |i| options.wants(i, tokens.len());
-        self.read(&mut sequence, tokens, wanted, |model, _, batch, sequence| {
-            model.forward(batch, &mut [sequence], None, Some(&mut see))
-        })?;
-        Ok(pool.finish())
+        self.read(
+            sequence,
+            &text[piece],
+            |i| wanted[i],
+            |model, _, batch, sequence| model.forward(batch, &mut [sequence], None, Some(&mut see)),
+        )
     }
 
     /// Reads `tokens` in batches. Calls `forward(model, start, batch, sequence)` for each, where `start` is the number

@@ -17,9 +17,14 @@ pub enum GenerateError {
     /// The text cannot go on in its grammar.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
-    /// The code that draws a token panicked while it drew one of this text.
-    #[error("drawing a token of this text panicked")]
+    /// The code that draws a token, or makes a vector, panicked while it did so for this text.
+    #[error("the code that works on this text panicked")]
     Panicked,
+    /// Whoever asked for it does not want it any more. (A text that is written then has [ended], and did not fail.)
+    ///
+    /// [ended]: super::StopReason::Cancelled
+    #[error("it was cancelled")]
+    Cancelled,
     /// There is nothing to continue.
     #[error("the prompt is empty, and this model has no token that begins a text: give it a text to continue")]
     EmptyPrompt,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::error::GenerateError;
 use super::options::{GenerateOptions, StopReason};
-use crate::constraint::{Ahead, Next};
-use crate::sampler::{Sampler, StopMatcher, log_probability, top_log_probabilities};
+use crate::constraint::{Ahead, Next, TokenMask};
+use crate::sampler::{Sampler, SamplerError, StopMatcher, log_probability, top_log_probabilities};
 use crate::tokenizer::{TextStream, Tokenizer};
 
 /// One token written.
@@ -17,8 +17,8 @@ pub struct Token {
     /// The text that became certain with this token. It is less than the token's own text while a character is
     /// incomplete or a stop string may have begun, and more when text was held back before.
     pub text: String,
-    /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature;
-    /// if [`GenerateOptions::logprobs`] asked for it.
+    /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature,
+    /// unless [`GenerateOptions::sampled_logprobs`] wanted them; if [`GenerateOptions::logprobs`] asked for it.
     pub logprob: Option<f64>,
     /// The likeliest tokens in its place with the logarithms of their probabilities, the likeliest first: as many as
     /// [`GenerateOptions::top_logprobs`] asked for.
@@ -53,6 +53,8 @@ pub struct Generation {
     ends: Arc<[u32]>,
     logprobs: bool,
     top_logprobs: usize,
+    prompt_logprobs: bool,
+    sampled_logprobs: bool,
     writer: Writer,
 }
 
@@ -67,6 +69,41 @@ struct Writer {
     /// Tokens that may still be written.
     left: Option<usize>,
     stop: Option<StopReason>,
+}
+
+/// What the next token is drawn from, with the logarithms of its probabilities, the likeliest first; none is there that
+/// could not be drawn.
+fn distribution(
+    sampler: &Sampler,
+    logits: &[f32],
+    mask: Option<&TokenMask>,
+) -> Result<Vec<(u32, f64)>, SamplerError> {
+    let all = match mask {
+        None => sampler.distribution(logits)?,
+        Some(mask) => {
+            let among = |(&logit, id)| if mask.contains(id) { logit } else { f32::NEG_INFINITY };
+            sampler.distribution(&logits.iter().zip(0..).map(among).collect::<Vec<f32>>())?
+        }
+    };
+    Ok(all.into_iter().filter(|&(_, p)| p > 0.0).map(|(id, p)| (id, libm::log(p))).collect())
+}
+
+/// The `n` likeliest tokens, if any are wanted.
+fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f64)> {
+    if n == 0 { Vec::new() } else { top_log_probabilities(logits, n) }
+}
+
+impl Token {
+    /// The first token of a prompt, which nothing stands before.
+    pub(super) fn first_of_prompt(id: u32) -> Token {
+        Token { id, text: String::new(), logprob: None, top_logprobs: Vec::new() }
+    }
+
+    /// Token `id` of a prompt, with the `n` likeliest in its place.
+    pub(super) fn of_prompt(id: u32, logits: &[f32], n: usize) -> Token {
+        let logprob = Some(log_probability(logits, id));
+        Token { id, text: String::new(), logprob, top_logprobs: likeliest(logits, n) }
+    }
 }
 
 /// The state of a [`Generation`] at one moment.
@@ -115,6 +152,8 @@ impl Generation {
             ends,
             logprobs: options.logprobs,
             top_logprobs: options.top_logprobs,
+            prompt_logprobs: options.prompt_logprobs,
+            sampled_logprobs: options.sampled_logprobs,
             writer: Writer { sampler, grammar, stops, stream, left: options.max_tokens, stop: None },
         })
     }
@@ -180,12 +219,23 @@ impl Generation {
     /// [`GenerateError::Sampler`]: the logits are no good. [`GenerateError::Constraint`]: nothing can follow in the
     /// grammar.
     pub fn take_logits(&mut self, logits: &[f32]) -> Result<Option<Token>, GenerateError> {
+        let tell = self.sampled_logprobs && (self.logprobs || self.top_logprobs > 0);
+        let (n, mut told) = (self.top_logprobs, None);
         let Writer { sampler, grammar, .. } = &mut self.writer;
+        let mut draw = |sampler: &mut Sampler, mask: Option<&TokenMask>| -> Result<u32, SamplerError> {
+            if tell {
+                told = Some(distribution(sampler, logits, mask)?);
+            }
+            match mask {
+                Some(mask) => sampler.sample_among(logits, mask),
+                None => sampler.sample(logits),
+            }
+        };
         let id = match grammar {
-            None => Some(sampler.sample(logits)?),
+            None => Some(draw(sampler, None)?),
             Some(grammar) => grammar.draw(|next| match next {
                 Next::Forced(token) => Ok::<_, GenerateError>(Some(sampler.force(token).map(|()| token)?)),
-                Next::Among(mask) => Ok(Some(sampler.sample_among(logits, mask)?)),
+                Next::Among(mask) => Ok(Some(draw(sampler, Some(mask))?)),
                 Next::End => Ok(None),
             })?,
         };
@@ -193,11 +243,17 @@ impl Generation {
             self.writer.stop = Some(StopReason::End);
             return Ok(None);
         };
-        let logprob = self.logprobs.then(|| log_probability(logits, id));
-        let top_logprobs = match self.top_logprobs {
-            0 => Vec::new(),
-            n => top_log_probabilities(logits, n),
+        let (logprob, top_logprobs) = match told {
+            Some(all) => {
+                let drawn = all.iter().find(|&&(other, _)| other == id).map_or(f64::NEG_INFINITY, |&(_, log)| log);
+                (drawn, all.into_iter().take(n).collect())
+            }
+            // Nothing else could be drawn.
+            None if tell => (0.0, [(id, 0.0)].into_iter().take(n).collect()),
+            None if self.logprobs => (log_probability(logits, id), likeliest(logits, n)),
+            None => (0.0, likeliest(logits, n)),
         };
+        let logprob = self.logprobs.then_some(logprob);
         Ok(Some(self.write(id, logprob, top_logprobs)))
     }
 
@@ -227,6 +283,22 @@ impl Generation {
             writer.stop = Some(StopReason::ContextFull);
         }
         Token { id, text, logprob, top_logprobs }
+    }
+
+    /// Whether token number `i` is one of the prompt whose probability is wanted: that takes the logits after the token
+    /// before it.
+    pub(super) fn is_scored(&self, i: usize) -> bool {
+        self.prompt_logprobs && i < self.prompt
+    }
+
+    /// Whether the probabilities of the prompt's tokens are wanted.
+    pub(super) fn scores_prompt(&self) -> bool {
+        self.prompt_logprobs
+    }
+
+    /// Token number `i`, and how many of the likeliest in its place are wanted.
+    pub(super) fn scored(&self, i: usize) -> (u32, usize) {
+        (self.tokens[i], self.top_logprobs)
     }
 
     /// Why the text has ended, if it has.

@@ -33,6 +33,15 @@ pub struct GenerateOptions {
     /// so a text that ends with [`StopReason::End`] is one of the grammar's. The probabilities that are told remain
     /// those of the model.
     pub grammar: Option<Arc<dyn Grammar>>,
+    /// Whether to tell how likely each token of the prompt was after those before it ([`Event::Prompt`]), with as many
+    /// of the likeliest as [`GenerateOptions::top_logprobs`] says. Then all of the prompt is read, whatever is kept of
+    /// it, and each of its tokens costs the products and the pass over the vocabulary that a written one does.
+    ///
+    /// [`Event::Prompt`]: super::Event::Prompt
+    pub prompt_logprobs: bool,
+    /// Whether the probabilities of written tokens are those of the draw, after penalties, truncation and temperature,
+    /// and not the model's own.
+    pub sampled_logprobs: bool,
 }
 
 impl GenerateOptions {
@@ -52,6 +61,8 @@ setters!(GenerateOptions {
     logprobs: bool,
     top_logprobs: usize,
     grammar: impl Into<Option<Arc<dyn Grammar>>>,
+    prompt_logprobs: bool,
+    sampled_logprobs: bool,
 });
 
 /// Why a text ended.

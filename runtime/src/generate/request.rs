@@ -86,10 +86,15 @@ pub enum Event {
         /// All tokens of the prompt.
         total: usize,
     },
+    /// The next tokens of the prompt with their probabilities, if [`GenerateOptions::prompt_logprobs`] asked for them;
+    /// their `text` is empty, and the first has no probability, since nothing stands before it.
+    Prompt(Vec<Token>),
     /// A token was written.
     Token(Token),
     /// The text has ended; the last event of its request.
     Finished(Finished),
+    /// The vectors that were asked for, one for each text; the last event of their request.
+    Embedded(Vec<Vec<f32>>),
     /// The text cannot be continued; the last event of its request.
     Failed(Failed),
 }

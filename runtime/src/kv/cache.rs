@@ -26,6 +26,9 @@ pub struct NearMiss {
 impl NearMiss {
     /// Tokens of each text that are told.
     const TOKENS: usize = 8;
+
+    /// The fewest tokens that are worth a word: with fewer every text begins, what a template puts in front included.
+    const LEAST: usize = 8;
 }
 
 /// A text's beginning that is kept.
@@ -120,6 +123,7 @@ impl PrefixCache {
                 NearMiss { position: found.len, cached, prompt }
             });
         }
+        found.near_miss.take_if(|near_miss| near_miss.position < NearMiss::LEAST);
         found
     }
 

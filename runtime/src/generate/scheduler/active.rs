@@ -26,8 +26,9 @@ pub(super) struct Active {
     /// What comes next is guessed by this, and so many guesses are in the current batch.
     pub(super) drafter: Drafter,
     pub(super) guesses: usize,
-    /// The place in the batch of its first token that shows logits.
+    /// The place in the batch of its last token that is no guess, and how many it had read before the batch.
     pub(super) first_logits: usize,
+    pub(super) before: usize,
     in_prompt: bool,
     prefill: Timing,
     decode: Timing,
@@ -41,6 +42,10 @@ pub(super) struct Active {
     own: u64,
     /// For the worker that draws this request's token, while others draw those of other requests.
     writing: Mutex<Writing>,
+    /// Tokens of the prompt that the current batch has given probabilities, with their numbers, in any order.
+    scores: Mutex<Vec<(usize, Token)>>,
+    /// Tokens of the prompt whose probabilities were told.
+    told: usize,
 }
 
 pub(super) struct Writing {
@@ -78,7 +83,10 @@ impl Active {
             kept: 0,
             came,
             own: 0,
+            before: 0,
             writing,
+            scores: Mutex::default(),
+            told: 0,
         }
     }
 
@@ -101,17 +109,27 @@ impl Active {
         self.writing.is_poisoned()
     }
 
-    /// Draws its next token by `take` from the logits at place `place` of the batch, from a worker's thread; places
-    /// come in their order. Logits after a wrong guess are none of its text.
+    /// Takes the logits at place `place` of the batch, from a worker's thread: scores the token of the prompt that
+    /// comes next, or draws one by `take`; places come in their order. Logits after a wrong guess are none of its text.
     pub(super) fn draw(
         &self,
         place: usize,
+        logits: &[f32],
         take: impl FnOnce(&mut Generation) -> Result<Option<Token>, GenerateError>,
     ) {
-        // Never waits: each request is drawn for by one worker.
+        // Waits for nobody unless the prompt is scored: else each request is drawn for by one worker.
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.planned - self.guesses;
+        let next = self.before + place + own - self.first_logits;
+        if writing.generation.is_scored(next) {
+            let (id, n) = writing.generation.scored(next);
+            drop(writing);
+            let token = Token::of_prompt(id, logits, n);
+            self.scores.lock().unwrap_or_else(PoisonError::into_inner).push((next, token));
+            return;
+        }
         let read = match place - self.first_logits {
-            0 => self.planned - self.guesses,
+            0 => own,
             guess if writing.was_right(guess, self.drafter.draft()[guess - 1]) => 1,
             _ => return,
         };
@@ -161,6 +179,24 @@ impl Active {
     /// Plans nothing.
     pub(super) fn rest(&mut self) {
         (self.planned, self.promised, self.guesses) = (0, 0, 0);
+        self.scores.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// What the current batch has found about tokens of the prompt, in order. What is read again is not told again.
+    pub(super) fn scored(&mut self) -> Option<Event> {
+        if self.planned == 0 || !self.generation().scores_prompt() {
+            return None;
+        }
+        let mut scores = std::mem::take(self.scores.get_mut().unwrap_or_else(PoisonError::into_inner));
+        scores.sort_unstable_by_key(|&(number, _)| number);
+        let mut new = Vec::new();
+        if self.told == 0 {
+            new.push(Token::first_of_prompt(self.generation().scored(0).0));
+        }
+        let told = self.told.max(1);
+        new.extend(scores.into_iter().filter(|&(number, _)| number >= told).map(|(_, token)| token));
+        self.told += new.len();
+        (!new.is_empty()).then_some(Event::Prompt(new))
     }
 
     /// Guesses up to `most` tokens after the one that it reads next.

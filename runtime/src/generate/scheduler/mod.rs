@@ -1,11 +1,13 @@
 //! Many requests, one engine.
 //!
 //! - `texts`: the requests that are served or wait; `active`: one of them; `pages`: the memory of keys and values.
-//! - `draft`: tokens that are guessed and read ahead; `masks`: the thread that follows grammars while the model reads.
+//! - `draft`: tokens that are guessed and read ahead; `masks`: the thread that follows grammars while the model reads;
+//!   `embeddings`: texts that become vectors meanwhile.
 //! - `pace`: how much of a prompt fits into a step; `options`, `stats`: what goes in and what can be seen.
 
 mod active;
 mod draft;
+mod embeddings;
 mod masks;
 mod options;
 mod pace;
@@ -25,11 +27,14 @@ use super::error::GenerateError;
 use super::generation::{Generation, Token};
 use super::options::StopReason;
 use super::request::{Event, Failed, Finished, Request, RequestId};
+use crate::cancel::Cancel;
+use crate::embedding::EmbedOptions;
 use crate::engine::{Engine, EngineError};
 use crate::kv::{CacheDirError, PAGE, Sequence, Store};
 use crate::model::BatchToken;
 use active::{Active, failed};
 use draft::Costs;
+use embeddings::Embeddings;
 use masks::Masks;
 pub use options::{Draft, SchedulerOptions};
 use pace::Pace;
@@ -53,6 +58,7 @@ pub struct Scheduler {
     engine: Engine,
     options: SchedulerOptions,
     texts: Texts,
+    embeddings: Embeddings,
     pace: Pace,
     costs: Costs,
     /// How likely the guesses for a batch are right, and whose they are.
@@ -82,6 +88,7 @@ impl Scheduler {
         options.piece = options.piece.max(1);
         Scheduler {
             texts: Texts::new(&options, engine.page_bytes()),
+            embeddings: Embeddings::default(),
             pace: Pace::new(engine.config(), options.itl_target),
             masks: Masks::default(),
             most: options.piece.min(engine.batch()),
@@ -175,9 +182,20 @@ impl Scheduler {
         id
     }
 
+    /// Asks for the vectors of `texts` ([`Engine::embed`]), which come as [`Event::Embedded`]. They are read between the
+    /// steps of texts that are written, which stand still for no longer than beside a prompt of the same length. Requests
+    /// for vectors are served one after the other; their keys and values are not part of
+    /// [`SchedulerOptions::kv_memory`].
+    pub fn embed(&mut self, texts: Vec<Vec<u32>>, options: EmbedOptions, cancel: Cancel) -> RequestId {
+        let id = RequestId(self.next);
+        self.next += 1;
+        self.embeddings.add(id, texts, options, cancel);
+        id
+    }
+
     /// Whether there is anything left to do or to tell.
     pub fn is_busy(&self) -> bool {
-        !self.texts.is_empty() || !self.events.is_empty()
+        !self.texts.is_empty() || !self.embeddings.is_empty() || !self.events.is_empty()
     }
 
     /// Reads one batch, and returns what has happened; the events of each request are in order. Requests that could not
@@ -193,15 +211,21 @@ impl Scheduler {
         let begun = Instant::now();
         let mut events = std::mem::take(&mut self.events);
         self.texts.end_cancelled(&self.engine, &mut events);
+        self.embeddings.begin_step(&mut events);
+        self.texts.pages.aside = self.embeddings.bytes();
         self.texts.admit(&self.engine, &mut events);
         let work = self.form_batch(&mut events);
+        if work == 0.0 {
+            let decodes = self.texts.running.iter().filter(|r| r.planned > 0).count();
+            events.extend(self.embeddings.read(&mut self.engine, &mut self.pace, decodes, self.most));
+        }
         if self.batch.is_empty() {
             return events;
         }
         let started = Instant::now();
         let (running, batch) = (&self.texts.running, &self.batch);
         let draw = |i: usize, logits: &[f32]| {
-            running[batch[i].sequence].draw(i, |generation| take_logits(generation, logits));
+            running[batch[i].sequence].draw(i, logits, |generation| take_logits(generation, logits));
         };
         let mut sequences: Vec<&mut Sequence> = self.texts.sequences.iter_mut().collect();
         let engine = &mut self.engine;
@@ -271,6 +295,7 @@ impl Scheduler {
     /// Drops all requests and their events. What is kept for later ones stays.
     pub fn clear(&mut self) {
         self.texts.clear();
+        self.embeddings.clear();
         self.events.clear();
     }
 
@@ -291,6 +316,9 @@ impl Scheduler {
         }
         let decodes = self.texts.running.iter().filter(|r| r.planned > 0).count();
         let (mut room, mut most, mut work) = (self.pace.room(decodes), self.most, 0.0);
+        if self.embeddings.turn {
+            most = 0;
+        }
         while let Some(i) = self.texts.next_prompt().filter(|_| most > 0) {
             match self.texts.restore(&self.engine, i, self.time_for_disk(decodes), events) {
                 Restored::Nothing => {}
@@ -314,14 +342,15 @@ impl Scheduler {
         for (sequence, request) in self.texts.running.iter_mut().enumerate() {
             let own = request.planned - request.guesses;
             let generation = request.generation();
-            let unread = generation.unread();
+            let (unread, before) = (generation.unread(), generation.read());
             let last = unread.len().checked_sub(1).filter(|_| generation.wants_logits());
             if let Some(grammar) = generation.grammar().filter(|_| own > 0) {
                 self.masks.ask(grammar);
             }
+            let logits = |i| Some(i) == last || generation.is_scored(before + i + 1);
             let tokens = unread[..own].iter().enumerate();
-            self.batch.extend(tokens.map(|(i, &token)| BatchToken { token, sequence, logits: Some(i) == last }));
-            request.first_logits = self.batch.len().saturating_sub(1);
+            self.batch.extend(tokens.map(|(i, &token)| BatchToken { token, sequence, logits: logits(i) }));
+            (request.before, request.first_logits) = (before, self.batch.len().saturating_sub(1));
             let guesses = &request.drafter.draft()[..request.guesses];
             self.batch.extend(guesses.iter().map(|&token| BatchToken { token, sequence, logits: true }));
         }
@@ -457,6 +486,7 @@ impl Scheduler {
             let Texts { running, sequences, pages, stats, .. } = &mut self.texts;
             let (request, sequence) = (&mut running[i], &mut sequences[i]);
             let (id, before) = (request.id, request.drafter.total);
+            events.extend(request.scored().map(|event| (id, event)));
             let (happened, error) = request.after_batch(time);
             stats.drafted_tokens += (request.drafter.total.tokens - before.tokens) as u64;
             stats.accepted_tokens += (request.drafter.total.accepted - before.accepted) as u64;

@@ -10,6 +10,8 @@ pub(super) struct Pages {
     /// Bytes that there may be; `None` for no limit.
     budget: Option<u64>,
     page_bytes: u64,
+    /// Bytes that count for nobody: those of texts that become vectors, of which one is read at a time.
+    pub(super) aside: u64,
     /// What is kept on disk; dropped before the pages that it is to write.
     pub(super) store: Option<Store>,
     /// What is kept for later requests; only where there is a limit.
@@ -27,6 +29,7 @@ impl Pages {
         Pages {
             budget,
             page_bytes,
+            aside: 0,
             cache,
             store: None,
             evicted: 0,
@@ -59,7 +62,7 @@ impl Pages {
 
     /// Whether so many bytes are too many.
     pub(super) fn lack(&self, bytes: u64) -> bool {
-        self.budget.is_some_and(|budget| bytes > budget)
+        self.budget.is_some_and(|budget| bytes > budget.saturating_add(self.aside))
     }
 
     /// Pages that are kept, and bytes of them that could be freed.

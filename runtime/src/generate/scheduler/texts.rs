@@ -67,10 +67,11 @@ fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// What a text may find read already: the logits come from reading its last token, so that is read in any case.
+/// What a text may find read already: the logits come from reading its last token, so that is read in any case, and where
+/// all tokens of the prompt are scored all of them are.
 fn wanted(generation: &Generation) -> &[u32] {
     let tokens = generation.tokens();
-    &tokens[..tokens.len() - 1]
+    if generation.scores_prompt() { &[] } else { &tokens[..tokens.len() - 1] }
 }
 
 impl Texts {
