@@ -1,7 +1,9 @@
 //! Texts that become vectors beside texts that are written: the same numbers as alone, and nobody waits for them.
 
 use quipu_runtime::embedding::{EmbedOptions, Pooling};
-use quipu_runtime::generate::{Event, GenerateError, GenerateOptions, Request, Scheduler, SchedulerOptions, prompt_tokens};
+use quipu_runtime::generate::{
+    Event, GenerateError, GenerateOptions, Request, Scheduler, SchedulerOptions, prompt_tokens,
+};
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Cancel, Engine, EngineError};
 use quipu_tests::{data, load, options};
@@ -130,6 +132,7 @@ fn what_cannot_become_a_vector_fails_alone() {
     }
     scheduler.embed(vec![long], EmbedOptions::default(), Cancel::new());
     let events = std::iter::from_fn(|| scheduler.is_busy().then(|| scheduler.step())).flatten();
-    let error = events.filter_map(|(_, event)| if let Event::Failed(why) = event { Some(why.error) } else { None }).next();
+    let error =
+        events.filter_map(|(_, event)| if let Event::Failed(why) = event { Some(why.error) } else { None }).next();
     assert!(matches!(error, Some(GenerateError::Engine(EngineError::ContextFull { .. }))), "{error:?}");
 }

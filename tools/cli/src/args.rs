@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use quipu_formats::output::Inputs;
-use quipu_runtime::generate::Draft;
+use quipu_runtime::generate::{Draft, Scheduler};
 use quipu_runtime::host::cores::Cores;
 use quipu_runtime::{Isa, Residence, TuningChoice};
 
@@ -157,6 +157,43 @@ pub struct ContextArgs {
     /// Tokens that a sequence may have, prompt and answer together; 0: the model's own limit [default: 0]
     #[arg(short, long = "ctx", value_name = "N")]
     pub context: Option<usize>,
+}
+
+/// Where what was read is kept for the next run.
+#[derive(clap::Args)]
+pub struct CacheArgs {
+    /// Keep what was read in a directory, too, so that the next start need not read it again
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Bytes that may lie there
+    #[arg(long, value_name = "BYTES", value_parser = byte_count, default_value = "4G", requires = "cache_dir")]
+    cache_dir_bytes: u64,
+}
+
+impl CacheArgs {
+    /// Has `scheduler` keep what it reads there, if that is asked for.
+    pub fn keep(&self, scheduler: &mut Scheduler) -> Result<()> {
+        if let Some(directory) = &self.cache_dir {
+            scheduler.keep_on_disk(directory, self.cache_dir_bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// How long an answer may be.
+#[derive(clap::Args)]
+pub struct AnswerArgs {
+    /// Tokens of an answer at most where nobody says otherwise; -1: until it or the context ends [default: -1; 256 for
+    /// the demo, whose tales find no end]
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, value_parser = token_limit)]
+    number: Option<Limit>,
+}
+
+impl AnswerArgs {
+    /// For answers of this model.
+    pub fn get(&self, model: &Path) -> Limit {
+        self.number.unwrap_or_else(|| (model == Path::new("demo")).then_some(256))
+    }
 }
 
 /// A limit on tokens; `None` for none. (An alias, or clap would take the option itself for optional.)

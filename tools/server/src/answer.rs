@@ -1,7 +1,9 @@
 //! What has been heard of the texts of one request, put together.
 
+use std::time::{Duration, Instant};
+
 use quipu_runtime::chat::answer::AnswerReader;
-use quipu_runtime::generate::{StopReason, Token};
+use quipu_runtime::generate::{StopReason, Timing, Token};
 
 use crate::engine::{End, Heard};
 use crate::error::ApiError;
@@ -24,8 +26,21 @@ pub struct Choice {
     pub prompt: usize,
     /// Those of them that did not have to be read.
     pub cached: usize,
+    /// Its tokens but the first with their probabilities, if the request wants to know them.
+    pub prompt_tokens: Vec<Token>,
     /// How it has ended.
     pub end: Option<End>,
+    clock: Clock,
+}
+
+/// When things have happened to a text that has not ended yet, as they were heard. Afterwards its [`End`] knows better.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    begun: Option<Instant>,
+    /// Tokens of the prompt that are read, and when the last of them was.
+    read: Option<(usize, Instant)>,
+    /// When the first and the last token were written.
+    written: Option<(Instant, Instant)>,
 }
 
 /// All texts of a request: the answers to its first prompt, those to the second…
@@ -75,14 +90,23 @@ impl Answer {
         match heard {
             Heard::Started { cached } => {
                 choice.cached = cached;
+                choice.clock.begun = Some(Instant::now());
                 Ok(News::Nothing)
             }
             Heard::Progress { read, total } => {
                 choice.prompt = total;
+                choice.clock.read = choice.clock.begun.filter(|_| read > choice.cached).map(|_| (read, Instant::now()));
                 Ok(News::Progress { read, total })
+            }
+            Heard::Prompt(tokens) => {
+                choice.prompt_tokens.extend(tokens);
+                Ok(News::Nothing)
             }
             Heard::Token(token) => {
                 choice.written += 1;
+                let now = Instant::now();
+                let (first, _) = *choice.clock.written.get_or_insert((now, now));
+                choice.clock.written = Some((first, now));
                 choice.text.push_str(&token.text);
                 choice.changes.extend(choice.said.hear(&token.text));
                 if self.keep_tokens {
@@ -96,6 +120,8 @@ impl Answer {
                 choice.changes.extend(choice.said.hear(&end.text));
                 choice.changes.extend(choice.said.end(end.stop));
                 let last = end.text.clone();
+                // What came from the disk came after the beginning.
+                choice.cached = end.cached_tokens;
                 choice.end = Some(end);
                 Ok(News::End(last))
             }
@@ -130,6 +156,27 @@ impl Answer {
 }
 
 impl Choice {
+    /// How long reading its prompt has taken, and all that was written after its first token.
+    pub fn timing(&self) -> (Timing, Timing) {
+        if let Some(end) = &self.end {
+            return (end.prefill, end.decode);
+        }
+        let since = |from: Option<Instant>, to: Instant| from.map_or(Duration::ZERO, |from| to - from);
+        let read = match (self.clock.written, self.clock.read) {
+            (Some((first, _)), _) => Some((self.prompt, first)),
+            (None, read) => read,
+        };
+        let mut prompt = Timing::default();
+        if let Some((read, at)) = read {
+            (prompt.tokens, prompt.time) = (read - self.cached.min(read), since(self.clock.begun, at));
+        }
+        let mut written = Timing::default();
+        if let Some((first, last)) = self.clock.written {
+            (written.tokens, written.time) = (self.written - 1, last - first);
+        }
+        (prompt, written)
+    }
+
     /// Tokens that were drawn, the one included that ends the text.
     pub fn drawn(&self) -> usize {
         let ended = self.end.as_ref().is_some_and(|end| end.stop == StopReason::End);

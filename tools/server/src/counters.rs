@@ -91,6 +91,14 @@ pub struct Counters {
     pub cached_tokens: Counter,
     /// The time in which they were read, in microseconds.
     pub prompt_micros: Counter,
+    /// How often tokens were guessed ahead, how many, and how many of them were right.
+    pub drafts: Counter,
+    /// See [`Counters::drafts`].
+    pub drafted_tokens: Counter,
+    /// See [`Counters::drafts`].
+    pub accepted_tokens: Counter,
+    /// Tokens that were written, those included that end a text.
+    pub drawn_tokens: Counter,
     /// Tokens that were written after the first of each text.
     pub written_tokens: Counter,
     /// The time in which they were written, in microseconds.
@@ -129,8 +137,15 @@ impl Counters {
         [&self.running, &self.pages].into_iter().for_each(|now| now.set(0));
     }
 
+    /// Texts with so many tokens have become vectors, or were given up.
+    pub(crate) fn embedded(&self, tokens: usize) {
+        self.prompt_tokens.add(tokens as u64);
+        self.leave();
+    }
+
     /// A token was written, for a text that was asked for at `since` and had the token before at `last`.
     pub(crate) fn token(&self, since: Instant, last: Option<Instant>) {
+        self.drawn_tokens.add(1);
         match last {
             None => self.first_token.add(since),
             Some(last) => self.next_token.add(last),
@@ -148,6 +163,7 @@ impl Counters {
         self.prompt_tokens.add(end.prefill.tokens as u64);
         self.cached_tokens.add(end.cached_tokens as u64);
         self.prompt_micros.add(end.prefill.time.as_micros() as u64);
+        self.drawn_tokens.add(u64::from(end.stop == StopReason::End));
         self.written_tokens.add(end.decode.tokens as u64);
         self.written_micros.add(end.decode.time.as_micros() as u64);
         self.longest.set(self.longest.get().max((end.prompt_tokens + end.decode.tokens) as u64));

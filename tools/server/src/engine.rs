@@ -40,6 +40,8 @@ pub enum Heard {
         /// All tokens of the prompt.
         total: usize,
     },
+    /// How likely the next tokens of its prompt were.
+    Prompt(Vec<Token>),
     /// A token was written.
     Token(Token),
     /// It has ended.
@@ -106,9 +108,23 @@ pub struct Busy(pub u32);
 /// The vectors of some texts.
 pub type Vectors = Result<Vec<Vec<f32>>, GenerateError>;
 
+/// Texts that become vectors; nobody makes them any more when this is dropped.
+#[derive(Debug)]
+pub struct Embedding {
+    /// The vectors, as many as there are texts.
+    pub vectors: oneshot::Receiver<Vectors>,
+    cancel: Cancel,
+}
+
+impl Drop for Embedding {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
 enum Job {
     Texts(Vec<Request>, UnboundedSender<(usize, Heard)>),
-    Embed(Vec<Vec<u32>>, EmbedOptions, oneshot::Sender<Vectors>),
+    Embed(Vec<Vec<u32>>, EmbedOptions, Cancel, oneshot::Sender<Vectors>),
     KvMemory(Option<u64>),
 }
 
@@ -133,7 +149,8 @@ impl Handle {
         counters: Arc<Counters>,
     ) -> std::io::Result<(Handle, JoinHandle<()>)> {
         let (jobs, inbox) = channel();
-        let thread = Thread { scheduler, listeners: HashMap::new(), counters: counters.clone(), tell };
+        let (listeners, embeddings) = (HashMap::new(), HashMap::new());
+        let thread = Thread { scheduler, listeners, embeddings, counters: counters.clone(), tell };
         let builder = std::thread::Builder::new().name("quipu-engine".into());
         let thread = builder.spawn(move || thread.run(&inbox))?;
         Ok((Handle { jobs, counters, room }, thread))
@@ -162,15 +179,15 @@ impl Handle {
         Ok(Running { events, cancels })
     }
 
-    /// Asks for the vectors of these texts, as many as there are.
+    /// Asks for the vectors of these texts.
     ///
     /// # Errors
     /// When too many wait already.
-    pub fn embed(&self, texts: Vec<Vec<u32>>, options: EmbedOptions) -> Result<oneshot::Receiver<Vectors>, Busy> {
+    pub fn embed(&self, texts: Vec<Vec<u32>>, options: EmbedOptions) -> Result<Embedding, Busy> {
         self.enter(1)?;
-        let (to, found) = oneshot::channel();
-        let _ = self.jobs.send(Job::Embed(texts, options, to));
-        Ok(found)
+        let ((to, vectors), cancel) = (oneshot::channel(), Cancel::new());
+        let _ = self.jobs.send(Job::Embed(texts, options, cancel.clone(), to));
+        Ok(Embedding { vectors, cancel })
     }
 
     /// Sets the bytes that keys and values may take, from the next step on.
@@ -201,6 +218,8 @@ struct Listener {
 struct Thread {
     scheduler: Scheduler,
     listeners: HashMap<RequestId, Listener>,
+    /// Who waits for vectors, and how many tokens their texts have.
+    embeddings: HashMap<RequestId, (oneshot::Sender<Vectors>, usize)>,
     counters: Arc<Counters>,
     tell: Tell,
 }
@@ -231,12 +250,9 @@ impl Thread {
                     self.listeners.insert(self.scheduler.submit(request), listener);
                 }
             }
-            Job::Embed(texts, options, to) => {
-                let engine = self.scheduler.engine_mut();
-                let vectors = texts.iter().take_while(|_| !to.is_closed());
-                let vectors = vectors.map(|text| engine.embed(text, &options)).collect::<Result<_, _>>();
-                let _ = to.send(vectors.map_err(GenerateError::from));
-                self.counters.leave();
+            Job::Embed(texts, options, cancel, to) => {
+                let tokens = texts.iter().map(Vec::len).sum();
+                self.embeddings.insert(self.scheduler.embed(texts, options, cancel), (to, tokens));
             }
             Job::KvMemory(bytes) => self.scheduler.set_kv_memory(bytes),
         }
@@ -252,8 +268,21 @@ impl Thread {
         self.counters.page_bytes.set(stats.page_bytes);
         self.counters.preempted.set(stats.preempted);
         self.counters.evicted.set(stats.evicted_pages);
+        self.counters.drafts.set(stats.drafts);
+        self.counters.drafted_tokens.set(stats.drafted_tokens);
+        self.counters.accepted_tokens.set(stats.accepted_tokens);
         self.counters.texts_in_steps.add(stats.running as u64);
         for (id, event) in events {
+            if let Some((to, tokens)) = self.embeddings.remove(&id) {
+                let vectors = match event {
+                    Event::Embedded(vectors) => Ok(vectors),
+                    Event::Failed(failed) => Err(failed.error),
+                    _ => continue,
+                };
+                self.counters.embedded(if vectors.is_ok() { tokens } else { 0 });
+                let _ = to.send(vectors);
+                continue;
+            }
             let Some(listener) = self.listeners.get_mut(&id) else { continue };
             let (heard, last) = match event {
                 Event::Started { cached, near_miss } => {
@@ -264,6 +293,7 @@ impl Thread {
                     (Heard::Progress { read: cached, total: listener.prompt }, false)
                 }
                 Event::Prefill { read, total } => (Heard::Progress { read, total }, false),
+                Event::Prompt(tokens) => (Heard::Prompt(tokens), false),
                 Event::Token(token) => {
                     self.counters.token(listener.since, listener.last_token.replace(Instant::now()));
                     (Heard::Token(token), false)

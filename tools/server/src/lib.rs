@@ -44,6 +44,7 @@ pub mod demand;
 pub mod engine;
 pub mod error;
 pub mod fields;
+mod fill;
 mod http;
 pub mod keys;
 pub mod llama_cpp;

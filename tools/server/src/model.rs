@@ -124,7 +124,7 @@ impl Model {
 
     /// Refuses a text that has more tokens than there is room for even if all of them are the longest that there are:
     /// then nobody need count them.
-    fn check_bytes(&self, bytes: usize) -> Result<(), ApiError> {
+    pub(crate) fn check_bytes(&self, bytes: usize) -> Result<(), ApiError> {
         // A normaliser may make a text shorter before it becomes tokens, but not by this much.
         let least = bytes / (self.longest_token * 4);
         if least > self.context { Err(ApiError::exceeds_context(least, self.context)) } else { Ok(()) }

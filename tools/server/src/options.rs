@@ -48,8 +48,13 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// On this address; everything else as by default.
     pub fn new(address: Address) -> ServerOptions {
+        ServerOptions::at(vec![address])
+    }
+
+    /// On these addresses; everything else as by default.
+    pub fn at(addresses: Vec<Address>) -> ServerOptions {
         ServerOptions {
-            addresses: vec![address],
+            addresses,
             keys: Keys::default(),
             insecure: false,
             hosts: Vec::new(),

@@ -32,6 +32,8 @@ pub struct Shared {
     pub guard: Guard,
     /// The models.
     pub host: Arc<Host>,
+    /// When the server was started, in seconds since 1970.
+    pub started: u64,
 }
 
 /// Answers a request.
@@ -105,7 +107,12 @@ async fn route_answer(
             let (bytes, host) = (read(request, &host.limits).await?, host.clone());
             Ok(reply::json(&aside(move || manage(&host, &parse(&bytes)?)).await?))
         }
-        Action::Metrics => Ok(reply::whole(200, metrics::TYPE, metrics::text(host))),
+        Action::Metrics => {
+            let mut reply = reply::whole(200, metrics::TYPE, metrics::text(host));
+            // By which who collects them sees that counters began anew.
+            reply.headers_mut().insert("process-start-time-unix", HeaderValue::from(shared.started));
+            Ok(reply)
+        }
         Action::Say(text) => Ok(reply::whole(200, "text/plain; charset=utf-8", text)),
         Action::Refuse(why) => Err(ApiError::unsupported(why)),
         Action::Compute(compute) => Ok(reply::json(&with_model(host, request, nothing, compute).await?)),
@@ -120,8 +127,10 @@ async fn route_answer(
         }
         Action::Embed(plan) => {
             let Embedding { served, texts, options, tell } = with_model(host, request, nothing, plan).await?;
-            let vectors = served.handle.embed(texts, options).map_err(|busy| ApiError::busy(busy.0))?;
-            let vectors = vectors.await.map_err(|_| ApiError::internal("the thread that runs the model has ended"))?;
+            let mut embedding = served.handle.embed(texts, options).map_err(|busy| ApiError::busy(busy.0))?;
+            let vectors = (&mut embedding.vectors)
+                .await
+                .map_err(|_| ApiError::internal("the thread that runs the model has ended"))?;
             Ok(reply::json(&tell(vectors?)))
         }
     }

@@ -24,6 +24,7 @@ use crate::models::keeper::Keeper;
 use crate::models::library::Library;
 use crate::models::state::Ready;
 use crate::options::{Address, ServerOptions};
+use crate::random;
 use crate::serve::{Shared, answer};
 
 /// Why a server could not begin.
@@ -126,7 +127,7 @@ impl Server {
             }
         };
         let keeper = std::thread::Builder::new().name("quipu-models".into()).spawn(keep)?;
-        let shared = Arc::new(Shared { guard, host: host.clone() });
+        let shared = Arc::new(Shared { guard, host: host.clone(), started: random::now() });
         runtime.block_on(serve(listeners, &options, shared, &stop));
         // What is still open is dropped with the runtime, and its texts are cancelled.
         runtime.shutdown_timeout(Duration::from_secs(1));

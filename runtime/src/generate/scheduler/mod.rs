@@ -183,9 +183,8 @@ impl Scheduler {
     }
 
     /// Asks for the vectors of `texts` ([`Engine::embed`]), which come as [`Event::Embedded`]. They are read between the
-    /// steps of texts that are written, which stand still for no longer than beside a prompt of the same length. Requests
-    /// for vectors are served one after the other; their keys and values are not part of
-    /// [`SchedulerOptions::kv_memory`].
+    /// steps of texts that are written, which stand still for no longer than beside a prompt of the same length, one
+    /// request after the other; their keys and values are not part of [`SchedulerOptions::kv_memory`].
     pub fn embed(&mut self, texts: Vec<Vec<u32>>, options: EmbedOptions, cancel: Cancel) -> RequestId {
         let id = RequestId(self.next);
         self.next += 1;
@@ -488,6 +487,7 @@ impl Scheduler {
             let (id, before) = (request.id, request.drafter.total);
             events.extend(request.scored().map(|event| (id, event)));
             let (happened, error) = request.after_batch(time);
+            stats.drafts += u64::from(request.drafter.total.tokens > before.tokens);
             stats.drafted_tokens += (request.drafter.total.tokens - before.tokens) as u64;
             stats.accepted_tokens += (request.drafter.total.accepted - before.accepted) as u64;
             stats.written_tokens += happened.iter().filter(|event| matches!(event, Event::Token(_))).count() as u64;

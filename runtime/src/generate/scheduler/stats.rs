@@ -30,6 +30,8 @@ pub struct Stats {
     pub written_tokens: u64,
     /// Guesses that were read ([`SchedulerOptions::draft`](super::SchedulerOptions::draft)).
     pub drafted_tokens: u64,
+    /// How often some were, for one text and step.
+    pub drafts: u64,
     /// Those of them that were right: each has saved a text a step.
     pub accepted_tokens: u64,
     /// How often a text was put back, so that others could go on.

@@ -23,7 +23,7 @@ use quipu_server::openai::completions::{self, CompletionBody};
 use quipu_server::options::{Defaults, Limits};
 use serde_json::{Value as Json, json};
 
-use crate::args::{ContextArgs, DraftArgs, ModelArgs, byte_count};
+use crate::args::{CacheArgs, ContextArgs, DraftArgs, ModelArgs, byte_count};
 use crate::sampling::SamplingArgs;
 use crate::{interrupt, model, out, talk};
 
@@ -53,6 +53,8 @@ pub struct Args {
     /// [default: half of the memory that is free]
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     kv_memory: Option<u64>,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
@@ -227,6 +229,7 @@ impl Batch<'_> {
             let Some(&(number, text)) = self.whose.get(&id) else { continue };
             let (heard, is_last) = match event {
                 Event::Started { cached, .. } => (Heard::Started { cached }, false),
+                Event::Prompt(tokens) => (Heard::Prompt(tokens), false),
                 Event::Token(token) => (Heard::Token(token), false),
                 Event::Finished(finished) => (Heard::End(finished.into()), true),
                 Event::Failed(failed) => (Heard::Failed(failed.error), true),
@@ -311,9 +314,11 @@ pub fn run(args: Args) -> Result<()> {
         .kv_memory(kv_memory);
     let options = args.sampling.options();
     let interrupt = interrupt::listen();
+    let mut scheduler = Scheduler::with_options(engine, scheduling);
+    args.cache.keep(&mut scheduler)?;
     let mut batch = Batch {
         model: &about,
-        scheduler: Scheduler::with_options(engine, scheduling),
+        scheduler,
         options,
         seed: args.sampling.seed().unwrap_or(0),
         jobs: HashMap::new(),

@@ -12,7 +12,7 @@ use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, SchedulerOption
 use quipu_server::said::{Call, Change, Said};
 use serde_json::{Value as Json, json};
 
-use crate::args::{ContextArgs, DraftArgs, Limit, ModelArgs, token_limit};
+use crate::args::{AnswerArgs, ContextArgs, DraftArgs, ModelArgs};
 use crate::commands::run::speeds;
 use crate::input::Input;
 use crate::sampling::SamplingArgs;
@@ -53,9 +53,8 @@ pub struct Args {
     /// Let special tokens spelled out in what is said (<|eot_id|>) be those tokens, as llama.cpp does
     #[arg(long)]
     parse_special: bool,
-    /// Tokens of an answer at most; -1: until the answer or the context ends
-    #[arg(short, long, value_name = "N", default_value = "-1", allow_hyphen_values = true, value_parser = token_limit)]
-    number: Limit,
+    #[command(flatten)]
+    answer: AnswerArgs,
     #[command(flatten)]
     tools: ToolArgs,
     #[command(flatten)]
@@ -81,7 +80,7 @@ pub fn run(args: Args) -> Result<()> {
         .sampling
         .options()
         .spelled(if toolbox.list.is_empty() { Vec::new() } else { control_tokens(engine.tokenizer()) })
-        .max_tokens(args.number)
+        .max_tokens(args.answer.get(&args.model.model))
         .grammar(shape::grammar(shape.as_ref(), engine.tokenizer())?);
     let scheduling = SchedulerOptions::default().draft(args.draft.draft);
     let mut chat =

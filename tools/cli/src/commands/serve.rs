@@ -20,7 +20,7 @@ use quipu_server::models::offer::Offer;
 use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::Server;
 
-use crate::args::{ContextArgs, DraftArgs, Limit, MachineArgs, byte_count, token_limit};
+use crate::args::{AnswerArgs, CacheArgs, ContextArgs, DraftArgs, MachineArgs, byte_count};
 use crate::sampling::SamplingArgs;
 use crate::{interrupt, model, out, talk};
 
@@ -50,9 +50,9 @@ pub struct Args {
     models: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineArgs,
-    /// The address to listen at; 0.0.0.0 and :: are all of this machine's
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    host: String,
+    /// The address to listen at; 0.0.0.0 and :: are all of this machine's; several may stand with commas between them
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_delimiter = ',')]
+    host: Vec<String>,
     /// The port; 0: any that is free
     #[arg(long, value_name = "N", default_value_t = 8080)]
     port: u16,
@@ -86,9 +86,8 @@ pub struct Args {
     /// A chat template (Jinja) instead of the model's own
     #[arg(long, value_name = "FILE")]
     template: Option<PathBuf>,
-    /// Tokens of an answer at most where a request does not say; -1: until the answer or the context ends
-    #[arg(short, long, value_name = "N", default_value = "-1", allow_hyphen_values = true, value_parser = token_limit)]
-    number: Limit,
+    #[command(flatten)]
+    answer: AnswerArgs,
     /// Texts that are written side by side at most; others wait
     #[arg(long, value_name = "N", default_value_t = 32)]
     parallel: usize,
@@ -99,12 +98,8 @@ pub struct Args {
     /// with K, M or G [default: half of the memory that is free]
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     kv_memory: Option<u64>,
-    /// Keep what was read in a directory, too, so that the next start need not read it again
-    #[arg(long, value_name = "DIR")]
-    cache_dir: Option<PathBuf>,
-    /// Bytes that may lie there
-    #[arg(long, value_name = "BYTES", value_parser = byte_count, default_value = "4G", requires = "cache_dir")]
-    cache_dir_bytes: u64,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Milliseconds that a text may stand still while prompts of others are read; 0: as long as it takes
     #[arg(long, value_name = "MS", default_value_t = 100)]
     itl_target: u64,
@@ -120,7 +115,7 @@ pub fn run(args: Args) -> Result<()> {
     ensure!(args.parallel > 0, "--parallel must be at least 1");
     ensure!(args.template.is_none() || args.model.len() == 1 && args.models.is_none(), "--template is for one model");
     let (offers, directory) = models(&args)?;
-    let mut options = ServerOptions::new(address(&args)?);
+    let mut options = ServerOptions::at(addresses(&args)?);
     options.keys = keys(&args)?;
     options.insecure = args.insecure;
     options.hosts.clone_from(&args.allowed_host);
@@ -169,9 +164,7 @@ fn load(args: &Args, offer: &Offer) -> Result<Loaded> {
         .draft(args.draft.draft);
     let mut model = Model::of(&engine, offer.names.clone());
     let mut scheduler = Scheduler::with_options(engine, scheduling);
-    if let Some(directory) = &args.cache_dir {
-        scheduler.keep_on_disk(directory, args.cache_dir_bytes)?;
-    }
+    args.cache.keep(&mut scheduler)?;
     if let Some(path) = &args.template {
         out::apart_from(&Inputs::of([path]), path)?;
         let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -180,17 +173,20 @@ fn load(args: &Args, offer: &Offer) -> Result<Loaded> {
     Ok(Loaded { model, scheduler })
 }
 
-fn address(args: &Args) -> Result<Address> {
+fn addresses(args: &Args) -> Result<Vec<Address>> {
     if let Some(path) = &args.socket {
-        return Ok(Address::Unix(path.clone()));
+        return Ok(vec![Address::Unix(path.clone())]);
     }
-    let ip = match args.host.as_str() {
-        "localhost" => IpAddr::from([127, 0, 0, 1]),
-        host => {
-            host.parse().with_context(|| format!("--host {host}: expected an IP address, such as 127.0.0.1 or ::1"))?
-        }
+    let address = |host: &String| {
+        let ip = match host.trim() {
+            "localhost" => IpAddr::from([127, 0, 0, 1]),
+            host => host
+                .parse()
+                .with_context(|| format!("--host {host}: expected an IP address, such as 127.0.0.1 or ::1"))?,
+        };
+        Ok(Address::Tcp(ip, args.port))
     };
-    Ok(Address::Tcp(ip, args.port))
+    args.host.iter().map(address).collect()
 }
 
 fn keys(args: &Args) -> Result<Keys> {
@@ -207,6 +203,7 @@ fn keys(args: &Args) -> Result<Keys> {
 
 fn defaults(args: &Args) -> Defaults {
     let sampling = &args.sampling;
-    let options = sampling.options().max_tokens(args.number);
+    let only = if args.model.len() == 1 && args.models.is_none() { &args.model[0] } else { Path::new("") };
+    let options = sampling.options().max_tokens(args.answer.get(only));
     Defaults { options, seed: sampling.seed() }
 }

@@ -1,6 +1,6 @@
 //! `POST /completion`: what is asked, and a whole answer.
 
-use quipu_runtime::generate::{GenerateOptions, StopReason, Token};
+use quipu_runtime::generate::{StopReason, Token};
 use serde_json::{Map, Value as Json, json};
 
 use super::state::settings;
@@ -21,6 +21,8 @@ pub struct CompletionBody {
     pub model: Option<String>,
     /// The texts.
     pub prompts: Vec<Prompt>,
+    /// Their tokens, once they are known.
+    pub read: Vec<Vec<u32>>,
     /// Whether one prompt was given by itself: then the answer comes by itself, too.
     alone: bool,
     /// How texts are written.
@@ -64,14 +66,13 @@ impl CompletionBody {
         let mut sampling = Sampling::read(fields, limits, defaults, &["n_predict", "max_tokens"])?;
         let probabilities = fields.count("n_probs", limits.top_logprobs)?.unwrap_or(0);
         (sampling.options.logprobs, sampling.options.top_logprobs) = (probabilities > 0, probabilities);
-        if fields.bool("post_sampling_probs")? == Some(true) {
-            return Err(ApiError::field("post_sampling_probs", "is not supported: probabilities are the model's own"));
-        }
+        sampling.options.sampled_logprobs = fields.bool("post_sampling_probs")?.unwrap_or(false);
         let wanted = fields.array("response_fields", 64)?.unwrap_or_default();
         let wanted = wanted.iter().map(|name| name.as_str().map(str::to_string)).collect::<Option<_>>();
         Ok(CompletionBody {
             model: fields.str("model")?.map(str::to_string),
             prompts,
+            read: Vec::new(),
             alone,
             sampling,
             tokens: fields.bool("return_tokens")?.unwrap_or(false),
@@ -89,7 +90,7 @@ impl CompletionBody {
                 json["tokens"] = choice.tokens.iter().map(|token| token.id).collect();
             }
             if self.sampling.options.logprobs {
-                json["completion_probabilities"] = probabilities(model, &choice.tokens);
+                json["completion_probabilities"] = self.probabilities(model, &choice.tokens);
             }
             self.wanted(json)
         };
@@ -107,8 +108,7 @@ impl CompletionBody {
             _ => "none",
         };
         let prompt_tokens = end.map_or(0, |end| end.prompt_tokens);
-        let mut options: GenerateOptions = self.sampling.options.clone();
-        options.sampler.seed = options.sampler.seed.wrapping_add((index % self.sampling.choices) as u64);
+        let (prompt, choice_of_prompt) = (index / self.sampling.choices, index % self.sampling.choices);
         json!({
             "index": index,
             "content": "",
@@ -118,10 +118,10 @@ impl CompletionBody {
             "model": self.model.as_deref().unwrap_or(model.id()),
             "tokens_predicted": choice.drawn(),
             "tokens_evaluated": prompt_tokens,
-            "generation_settings": settings(&options),
-            "prompt": self.prompts[index / self.sampling.choices].text(model),
+            "generation_settings": settings(Some(&model.tokenizer), &self.sampling.of_choice(&model.tokenizer, choice_of_prompt)),
+            "prompt": self.read.get(prompt).map_or_else(String::new, |tokens| parts::shown(&model.tokenizer, tokens)),
             "has_new_line": choice.text.contains('\n'),
-            "truncated": false,
+            "truncated": end.is_some_and(|end| end.stop == StopReason::ContextFull),
             "stop_type": stop,
             "stopping_word": end.and_then(|end| end.stop_string.as_deref()).unwrap_or_default(),
             "tokens_cached": prompt_tokens + choice.written,
@@ -129,7 +129,16 @@ impl CompletionBody {
         })
     }
 
-    /// The fields that are wanted: `name`, or `object/name`.
+    /// The probabilities of tokens, as llama.cpp lists them: as logarithms, or those of the draw as they are.
+    pub fn probabilities(&self, model: &Model, tokens: &[Token]) -> Json {
+        let one = |token: &Token| {
+            let told = parts::token_logprobs(&model.tokenizer, token);
+            if self.sampling.options.sampled_logprobs { as_probabilities(told) } else { told }
+        };
+        tokens.iter().map(one).collect()
+    }
+
+    /// The fields that are wanted: `name`, or `object/name`, which is what the value is called in the answer, too.
     pub fn wanted(&self, json: Json) -> Json {
         if self.fields.is_empty() {
             return json;
@@ -137,8 +146,7 @@ impl CompletionBody {
         let mut kept = Map::new();
         for path in &self.fields {
             if let Some(value) = json.pointer(&format!("/{path}")) {
-                let name = path.rsplit('/').next().unwrap_or(path);
-                kept.insert(name.into(), value.clone());
+                kept.insert(path.clone(), value.clone());
             }
         }
         kept.into()
@@ -158,7 +166,14 @@ fn mixed(prompt: &Json) -> Option<Vec<Prompt>> {
     list.iter().map(part).collect()
 }
 
-/// The probabilities of tokens, as llama.cpp lists them.
-pub fn probabilities(model: &Model, tokens: &[Token]) -> Json {
-    tokens.iter().map(|token| parts::token_logprobs(&model.tokenizer, token)).collect()
+/// `logprob` as `prob`, and `top_logprobs` as `top_probs`.
+fn as_probabilities(mut told: Json) -> Json {
+    if let Some(fields) = told.as_object_mut() {
+        let log = fields.remove("logprob").and_then(|log| log.as_f64()).unwrap_or(f64::NEG_INFINITY);
+        fields.insert("prob".into(), log.exp().into());
+        if let Some(Json::Array(top)) = fields.remove("top_logprobs") {
+            fields.insert("top_probs".into(), top.into_iter().map(as_probabilities).collect());
+        }
+    }
+    told
 }

@@ -1,16 +1,18 @@
 //! The stream of `/completion`: pieces with `content`, and a last one with everything else. There is no `[DONE]`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quipu_runtime::generate::Token;
 use serde_json::{Value as Json, json};
 
-use super::completion::{CompletionBody, probabilities};
+use super::completion::CompletionBody;
 use crate::answer::{Answer, News};
 use crate::engine::Heard;
 use crate::error::{ApiError, Dialect};
 use crate::model::Model;
 use crate::openai::chat::StreamOptions;
+use crate::openai::parts;
 use crate::stream::{EVENTS, Writer, comment, event};
 
 /// Writes the stream.
@@ -21,13 +23,14 @@ pub struct CompletionStream {
     answer: Answer,
     /// For each text the tokens whose text is still held back.
     held: Vec<Vec<Token>>,
+    started: Instant,
 }
 
 impl CompletionStream {
     /// For this request, which has so many texts.
     pub fn new(model: Arc<Model>, body: CompletionBody, options: StreamOptions, texts: usize) -> CompletionStream {
         let answer = Answer::new(texts, body.sampling.choices, false);
-        CompletionStream { model, body, options, answer, held: vec![Vec::new(); texts] }
+        CompletionStream { model, body, options, answer, held: vec![Vec::new(); texts], started: Instant::now() }
     }
 
     fn piece(&mut self, text: usize, content: &str) -> Json {
@@ -42,9 +45,27 @@ impl CompletionStream {
             "tokens_predicted": self.answer.choices[text].written,
         });
         if self.body.sampling.options.logprobs {
-            piece["completion_probabilities"] = probabilities(&self.model, &tokens);
+            piece["completion_probabilities"] = self.body.probabilities(&self.model, &tokens);
+        }
+        if self.options.timings {
+            piece["timings"] = parts::timings(std::slice::from_ref(&self.answer.choices[text]));
         }
         piece
+    }
+
+    /// Tells how far a prompt is read, if that is asked for.
+    fn progress(&mut self, text: usize, read: usize, out: &mut String) {
+        if self.options.progress {
+            let mut piece = self.piece(text, "");
+            let choice = &self.answer.choices[text];
+            piece["prompt_progress"] = json!({
+                "total": choice.prompt,
+                "cache": choice.cached,
+                "processed": read,
+                "time_ms": self.started.elapsed().as_millis() as u64,
+            });
+            event(&piece, out);
+        }
     }
 }
 
@@ -58,15 +79,11 @@ impl Writer for CompletionStream {
     fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
         match self.answer.hear(text, heard)? {
             News::Nothing => {}
-            News::Progress { read, total } => {
-                if self.options.progress {
-                    let mut piece = self.piece(text, "");
-                    let cached = self.answer.choices[text].cached;
-                    piece["prompt_progress"] = json!({"total": total, "cache": cached, "processed": read});
-                    event(&piece, out);
-                }
-            }
+            News::Progress { read, .. } => self.progress(text, read, out),
             News::Token(token) => {
+                if self.answer.choices[text].written == 1 {
+                    self.progress(text, self.answer.choices[text].prompt, out);
+                }
                 let content = token.text.clone();
                 self.held[text].push(token);
                 if !content.is_empty() {

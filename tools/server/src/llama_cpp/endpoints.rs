@@ -13,12 +13,13 @@ use crate::error::ApiError;
 ///
 /// # Errors
 /// When there is no room for a prompt.
-pub fn plan(body: CompletionBody, context: &Context) -> Result<Plan, ApiError> {
+pub fn plan(mut body: CompletionBody, context: &Context) -> Result<Plan, ApiError> {
     let served = context.served.clone();
     let model = served.model.clone();
+    body.read = body.prompts.iter().map(|prompt| prompt.tokens(&model)).collect::<Result<_, _>>()?;
     let mut requests: Vec<Request> = Vec::new();
-    for prompt in &body.prompts {
-        requests.extend(body.sampling.requests(&model, prompt.tokens(&model)?)?);
+    for prompt in &body.read {
+        requests.extend(body.sampling.requests(&model, prompt.clone())?);
     }
     let form = match body.stream {
         Some(options) => Form::Live(Box::new(CompletionStream::new(model, body, options, requests.len()))),

@@ -20,17 +20,17 @@ pub fn text(host: &Host) -> String {
         c.cached_tokens.get() as f64
     });
     out.counter("prompt_seconds_total", "Time in which prompts were read", |c| seconds(c.prompt_micros.get()));
-    out.counter("tokens_predicted_total", "Tokens that were written after the first of each text", |c| {
-        c.written_tokens.get() as f64
-    });
-    out.counter("tokens_predicted_seconds_total", "Time in which they were written", |c| {
-        seconds(c.written_micros.get())
-    });
+    out.counter("tokens_predicted_total", "Tokens that were written", |c| c.drawn_tokens.get() as f64);
+    out.counter(
+        "tokens_predicted_seconds_total",
+        "Time in which those after the first of each text were written",
+        |c| seconds(c.written_micros.get()),
+    );
     out.counter("n_decode_total", "Passes of the model", |c| c.steps.get() as f64);
     out.counter("requests_refused_total", "Requests that found the queue full", |c| c.refused.get() as f64);
     out.counter("requests_cancelled_total", "Texts that were cancelled", |c| c.cancelled.get() as f64);
     out.counter("requests_finished_total", "Texts that have ended by themselves", |c| c.finished.get() as f64);
-    out.gauge("n_tokens_max", "The most tokens that a text had, with its prompt", |c| c.longest.get() as f64);
+    out.counter("n_tokens_max", "The most tokens that a text had, with its prompt", |c| c.longest.get() as f64);
     out.gauge("n_busy_slots_per_decode", "Texts that took part in a pass, on average", |c| {
         c.texts_in_steps.get() as f64 / c.steps.get().max(1) as f64
     });
@@ -44,6 +44,9 @@ pub fn text(host: &Host) -> String {
     out.gauge("requests_deferred", "Texts that wait for their turn", |c| {
         c.open.get().saturating_sub(c.running.get()) as f64
     });
+    out.counter("spec_decode_num_drafts_total", "Times that tokens were guessed ahead", |c| c.drafts.get() as f64);
+    out.counter("spec_decode_num_draft_tokens_total", "Guessed tokens", |c| c.drafted_tokens.get() as f64);
+    out.counter("spec_decode_num_accepted_tokens_total", "Guesses that were right", |c| c.accepted_tokens.get() as f64);
     out.histogram("time_to_first_token_seconds", "From a request to its first token", |c| &c.first_token);
     out.histogram("inter_token_latency_seconds", "From one token to the next", |c| &c.next_token);
     out.histogram("e2e_request_latency_seconds", "From a request to the end of its text", |c| &c.whole);

@@ -39,7 +39,7 @@ pub fn props(host: &Host, query: &str) -> Result<Json, ApiError> {
     Ok(json!({
         "default_generation_settings": {
             "n_ctx": view.context(),
-            "params": settings(&host.defaults.options),
+            "params": settings(view.model().map(|model| &*model.tokenizer), &host.defaults.options),
         },
         "total_slots": view.room.running,
         "model_alias": view.id(),
@@ -69,7 +69,12 @@ pub fn slots(host: &Host, query: &str) -> Result<Json, ApiError> {
 }
 
 /// How texts are written, in llama.cpp's words.
-pub fn settings(options: &GenerateOptions) -> Json {
+pub fn settings(tokenizer: Option<&Tokenizer>, options: &GenerateOptions) -> Json {
+    // JSON has no −∞.
+    let bias = |(token, bias): (u32, f32)| json!({"token": token, "bias": bias.is_finite().then_some(bias)});
+    let ends = tokenizer.filter(|_| options.ignore_end).into_iter().flat_map(Tokenizer::ends);
+    let ends = ends.map(|id| (id, f32::NEG_INFINITY));
+    let biases: Json = options.sampler.logit_bias.iter().copied().chain(ends).map(bias).collect();
     let mut settings = samplers::settings(&options.sampler);
     let limit = options.max_tokens.map_or(-1, |n| n as i64);
     for (name, value) in [
@@ -79,6 +84,11 @@ pub fn settings(options: &GenerateOptions) -> Json {
         ("max_tokens", json!(limit)),
         ("n_probs", json!(options.top_logprobs)),
         ("stop", json!(options.stops)),
+        ("post_sampling_probs", json!(options.sampled_logprobs)),
+        ("logit_bias", biases),
+        // A sampler that there is not.
+        ("adaptive_target", json!(-1.0)),
+        ("adaptive_decay", json!(0.9)),
     ] {
         settings[name] = value;
     }

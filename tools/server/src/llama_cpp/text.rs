@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::ApiError;
 use crate::fields::{Fields, token_id};
 use crate::openai::chat::ChatBody;
+use crate::openai::parts;
 
 /// `POST /tokenize`: `content`, `add_special`, `parse_special`, `with_pieces`.
 ///
@@ -41,9 +42,7 @@ pub fn detokenize(context: &Context, body: &Json) -> Result<Json, ApiError> {
     let list = fields.array("tokens", usize::MAX)?.ok_or_else(|| fields.missing("tokens"))?;
     let tokens = list.iter().map(token_id).collect::<Option<Vec<u32>>>();
     let tokens = tokens.ok_or_else(|| fields.wrong("tokens", "a list of token ids"))?;
-    let mut text = Vec::new();
-    tokens.iter().for_each(|&id| text.extend_from_slice(model.tokenizer.token_bytes(id, true)));
-    Ok(json!({"content": String::from_utf8_lossy(&text)}))
+    Ok(json!({"content": parts::shown(&model.tokenizer, &tokens)}))
 }
 
 /// `POST /apply-template`: the fields of a chat completion; the prompt as text.

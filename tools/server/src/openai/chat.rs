@@ -28,6 +28,8 @@ pub struct ChatBody {
     pub sampling: Sampling,
     /// Whether they come piece by piece, and how.
     pub stream: Option<StreamOptions>,
+    /// Whether a whole answer shows the prompt that the template made.
+    pub verbose: bool,
 }
 
 /// How an answer comes piece by piece.
@@ -37,6 +39,8 @@ pub struct StreamOptions {
     pub usage: bool,
     /// Whether it is told how far the prompt is read.
     pub progress: bool,
+    /// Whether each piece tells how long things took until then.
+    pub timings: bool,
 }
 
 impl StreamOptions {
@@ -48,8 +52,8 @@ impl StreamOptions {
         let options = fields.object("stream_options")?;
         let usage = options.map(|options| options.bool("include_usage")).transpose()?.flatten();
         let flag = |name| Ok::<_, ApiError>(fields.bool(name)?.unwrap_or(false));
-        let progress = flag("return_progress")?;
-        Ok(flag("stream")?.then_some(StreamOptions { usage: usage.unwrap_or(false), progress }))
+        let (progress, timings) = (flag("return_progress")?, flag("timings_per_token")?);
+        Ok(flag("stream")?.then_some(StreamOptions { usage: usage.unwrap_or(false), progress, timings }))
     }
 }
 
@@ -70,6 +74,13 @@ impl ChatBody {
             sampling.options.top_logprobs = n;
         }
         let messages = messages::read(&fields, limits)?;
+        if let [.., before, last] = &messages[..]
+            && before.role == "assistant"
+            && last.role == "assistant"
+        {
+            let message = "ends with two messages of the assistant: only one can be gone on with";
+            return Err(ApiError::field("messages", message));
+        }
         let generation_prompt = fields.bool("add_generation_prompt")?;
         let continue_last = fields.bool("continue_final_message")?;
         if continue_last == Some(true) && generation_prompt == Some(true) {
@@ -100,6 +111,7 @@ impl ChatBody {
             functions,
             sampling,
             stream: StreamOptions::read(&fields)?,
+            verbose: fields.bool("verbose")?.unwrap_or(false),
         })
     }
 

@@ -58,6 +58,9 @@ impl ChatStream {
                 "processed": read,
                 "time_ms": self.started.elapsed().as_millis() as u64,
             });
+            if self.options.timings {
+                piece["timings"] = parts::timings(std::slice::from_ref(choice));
+            }
             event(&piece, out);
         }
     }
@@ -90,6 +93,10 @@ impl ChatStream {
         let logprobs = held.filter(|held| !held.is_empty()).map(|held| json!({"content": held, "refusal": null}));
         let choice = json!({"index": text, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason});
         self.piece["choices"] = json!([choice]);
+        // The piece with the role comes before there is anything to tell.
+        if self.options.timings && self.answer.choices[text].written > 0 {
+            self.piece["timings"] = parts::timings(&self.answer.choices);
+        }
         event(&self.piece, out);
     }
 }

@@ -9,6 +9,7 @@ use super::sampling::Sampling;
 use crate::answer::{Answer, Choice};
 use crate::error::ApiError;
 use crate::fields::{Fields, token_id};
+use crate::fill;
 use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
@@ -66,7 +67,8 @@ impl Prompt {
     }
 }
 
-/// Reads a string, a list of strings, a list of tokens, or a list of such lists.
+/// Reads a string, a list of strings, a list of tokens, or a list of such lists; llama.cpp's `{"prompt_string": …}` is a
+/// string, too.
 ///
 /// # Errors
 /// 400 with the name of the field.
@@ -75,8 +77,13 @@ pub fn prompts(fields: &Fields<'_>, name: &str, limits: &Limits) -> Result<Vec<P
     let ids = |list: &[Json]| -> Option<Prompt> {
         Some(Prompt::Tokens(list.iter().map(token_id).collect::<Option<Vec<u32>>>()?))
     };
+    let text = |prompt: &Json| -> Option<Prompt> {
+        let media = prompt.get("multimodal_data").is_some_and(|media| !media.is_null());
+        let text = prompt.get("prompt_string").filter(|_| !media).unwrap_or(prompt);
+        Some(Prompt::Text(text.as_str()?.to_string()))
+    };
     match fields.get(name).ok_or_else(|| fields.missing(name))? {
-        Json::String(text) => Ok(vec![Prompt::Text(text.clone())]),
+        prompt @ (Json::String(_) | Json::Object(_)) => Ok(vec![text(prompt).ok_or_else(wrong)?]),
         Json::Array(list) if list.is_empty() => Err(ApiError::field(fields.name(name), "is empty")),
         Json::Array(list) if list[0].is_number() => Ok(vec![ids(list).ok_or_else(wrong)?]),
         Json::Array(list) if list.len() > limits.prompts => {
@@ -85,9 +92,8 @@ pub fn prompts(fields: &Fields<'_>, name: &str, limits: &Limits) -> Result<Vec<P
         }
         Json::Array(list) => {
             let one = |prompt: &Json| match prompt {
-                Json::String(text) => Some(Prompt::Text(text.clone())),
                 Json::Array(list) if !list.is_empty() => ids(list),
-                _ => None,
+                prompt => text(prompt),
             };
             list.iter().map(|prompt| one(prompt).ok_or_else(wrong)).collect()
         }
@@ -102,6 +108,8 @@ pub struct CompletionBody {
     pub model: Option<String>,
     /// The texts.
     pub prompts: Vec<Prompt>,
+    /// What the text is to lead to.
+    suffix: Option<String>,
     /// Whether an answer begins with its prompt.
     pub echo: bool,
     /// How they are continued.
@@ -131,19 +139,15 @@ impl CompletionBody {
             sampling.options.logprobs = true;
             sampling.options.top_logprobs = n;
         }
-        if fields.str("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
-            return Err(ApiError::field("suffix", "is not supported; the text would not lead to it"));
-        }
-        if fields.integer("best_of", 1..=limits.choices as i64)?.is_some_and(|best| best != sampling.choices as i64) {
-            return Err(ApiError::field("best_of", "must be the same as `n`: nothing is written and thrown away"));
+        if fields.integer("best_of", 0..=limits.choices as i64)?.is_some_and(|best| best > sampling.choices as i64) {
+            return Err(ApiError::field("best_of", "must not be more than `n`: nothing is written and thrown away"));
         }
         let echo = fields.bool("echo")?.unwrap_or(false);
-        if echo && sampling.options.logprobs {
-            return Err(ApiError::field("echo", "together with `logprobs` is not supported"));
-        }
+        sampling.options.prompt_logprobs = echo && sampling.options.logprobs;
         Ok(CompletionBody {
             model: fields.str("model")?.map(str::to_string),
             prompts: prompts(&fields, "prompt", limits)?,
+            suffix: fields.str("suffix")?.filter(|suffix| !suffix.is_empty()).map(str::to_string),
             echo,
             sampling,
             stream: StreamOptions::read(&fields)?,
@@ -157,9 +161,17 @@ impl CompletionBody {
     pub fn requests(&self, model: &Model) -> Result<Vec<Request>, ApiError> {
         let mut requests = Vec::new();
         for prompt in &self.prompts {
-            requests.extend(self.sampling.requests(model, prompt.tokens(model)?)?);
+            requests.extend(self.sampling.requests(model, self.tokens(model, prompt)?)?);
         }
         Ok(requests)
+    }
+
+    fn tokens(&self, model: &Model, prompt: &Prompt) -> Result<Vec<u32>, ApiError> {
+        match &self.suffix {
+            None => prompt.tokens(model),
+            Some(suffix) => fill::between(model, &prompt.text(model), suffix)?
+                .ok_or_else(|| ApiError::field("suffix", "needs a model with tokens for it, which this one has not")),
+        }
     }
 
     /// How many texts are written.
@@ -172,6 +184,16 @@ impl CompletionBody {
         Answer::new(self.texts(), self.sampling.choices, self.sampling.options.logprobs)
     }
 
+    /// The tokens of what text `index` begins with, if their probabilities are wanted: all of the prompt but a token
+    /// that was put in front of a text.
+    pub fn echoed<'a>(&self, model: &Model, index: usize, choice: &'a Choice) -> &'a [Token] {
+        let is_text = !matches!(self.prompts[index / self.sampling.choices], Prompt::Tokens(_));
+        match &choice.prompt_tokens[..] {
+            [first, rest @ ..] if is_text && model.tokenizer.bos() == Some(first.id) => rest,
+            all => all,
+        }
+    }
+
     /// What text `index` begins with.
     pub fn echo(&self, model: &Model, index: usize) -> String {
         if self.echo { self.prompts[index / self.sampling.choices].text(model) } else { String::new() }
@@ -182,7 +204,8 @@ impl CompletionBody {
 pub fn whole(model: &Model, body: &CompletionBody, answer: &Answer) -> Json {
     let choice = |(index, choice): (usize, &Choice)| {
         let mut offset = 0;
-        let logprobs = body.sampling.options.logprobs.then(|| logprobs(model, &choice.tokens, &mut offset));
+        let tokens = body.echoed(model, index, choice).iter().chain(&choice.tokens);
+        let logprobs = body.sampling.options.logprobs.then(|| logprobs(model, tokens, &mut offset));
         json!({
             "text": body.echo(model, index) + &choice.text,
             "index": index,
@@ -203,7 +226,7 @@ pub fn whole(model: &Model, body: &CompletionBody, answer: &Answer) -> Json {
 }
 
 /// The four lists of a plain completion. `offset` is where the text of the first of these tokens begins, in characters.
-pub(super) fn logprobs(model: &Model, tokens: &[Token], offset: &mut usize) -> Json {
+pub(super) fn logprobs<'a>(model: &Model, tokens: impl Iterator<Item = &'a Token>, offset: &mut usize) -> Json {
     let text = |id| parts::token_text(&model.tokenizer, id);
     let (mut texts, mut values, mut offsets, mut tops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for token in tokens {
@@ -211,9 +234,10 @@ pub(super) fn logprobs(model: &Model, tokens: &[Token], offset: &mut usize) -> J
         offsets.push(*offset);
         *offset += text_of_token.chars().count();
         texts.push(text_of_token);
-        values.push(parts::logprob(token.logprob.unwrap_or(f64::NEG_INFINITY)));
+        // The first token of a prompt has none.
+        values.push(token.logprob.map(parts::logprob));
         let top = |&(id, value): &(u32, f64)| (text(id), Json::from(parts::logprob(value)));
-        tops.push(token.top_logprobs.iter().map(top).collect::<Map<_, _>>());
+        tops.push(token.logprob.map(|_| token.top_logprobs.iter().map(top).collect::<Map<_, _>>()));
     }
     json!({"tokens": texts, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets})
 }

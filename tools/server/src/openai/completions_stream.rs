@@ -46,10 +46,32 @@ impl CompletionStream {
     fn write(&mut self, index: usize, text: &str, finish_reason: Option<&str>, out: &mut String) {
         let (tokens, offset) = &mut self.held[index];
         let tokens = std::mem::take(tokens);
-        let logprobs = (!tokens.is_empty()).then(|| logprobs(&self.model, &tokens, offset));
+        let logprobs = (!tokens.is_empty()).then(|| logprobs(&self.model, tokens.iter(), offset));
         let choice = json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason});
         self.piece["choices"] = json!([choice]);
+        if self.options.timings && self.answer.choices[index].written > 0 {
+            self.piece["timings"] = parts::timings(&self.answer.choices);
+        }
         event(&self.piece, out);
+    }
+}
+
+impl CompletionStream {
+    /// Writes what text `index` begins with.
+    fn echo(&mut self, index: usize, out: &mut String) {
+        let prompt = self.body.echo(&self.model, index);
+        if !prompt.is_empty() {
+            self.held[index].0 = self.body.echoed(&self.model, index, &self.answer.choices[index]).to_vec();
+            self.answer.choices[index].prompt_tokens = Vec::new();
+            self.write(index, &prompt, None, out);
+        }
+    }
+
+    /// Does so if that has not been done yet.
+    fn echo_scored(&mut self, index: usize, out: &mut String) {
+        if !self.answer.choices[index].prompt_tokens.is_empty() {
+            self.echo(index, out);
+        }
     }
 }
 
@@ -59,11 +81,9 @@ impl Writer for CompletionStream {
     }
 
     fn start(&mut self, out: &mut String) {
-        for text in 0..self.body.texts() {
-            let prompt = self.body.echo(&self.model, text);
-            if !prompt.is_empty() {
-                self.write(text, &prompt, None, out);
-            }
+        // If its probabilities are wanted, it has to be read first.
+        if !self.body.sampling.options.logprobs {
+            (0..self.body.texts()).for_each(|text| self.echo(text, out));
         }
     }
 
@@ -71,6 +91,7 @@ impl Writer for CompletionStream {
         match self.answer.hear(text, heard)? {
             News::Nothing | News::Progress { .. } => {}
             News::Token(token) => {
+                self.echo_scored(text, out);
                 let piece = token.text.clone();
                 if self.body.sampling.options.logprobs {
                     self.held[text].0.push(token);
@@ -80,6 +101,7 @@ impl Writer for CompletionStream {
                 }
             }
             News::End(last) => {
+                self.echo_scored(text, out);
                 if !last.is_empty() {
                     self.write(text, &last, None, out);
                 }

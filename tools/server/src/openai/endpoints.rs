@@ -7,6 +7,7 @@ use super::chat_stream::ChatStream;
 use super::completions::{self, CompletionBody};
 use super::completions_stream::CompletionStream;
 use super::items::{items, parts, prefix};
+use super::parts::shown;
 use super::responses::{ResponseBody, status};
 use super::responses_stream::ResponseStream;
 use crate::answer::Answer;
@@ -25,7 +26,18 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let (requests, answer) = body.requests(&model)?;
     let form = match body.stream {
         Some(options) => Form::Live(Box::new(ChatStream::new(model, body, options, answer))),
-        None => Form::Whole(answer, Box::new(move |answer| chat::whole(&model, &body, answer))),
+        None => {
+            let prompt =
+                requests.first().filter(|_| body.verbose).map(|request| shown(&model.tokenizer, &request.tokens));
+            let tell = move |answer: &Answer| {
+                let mut whole = chat::whole(&model, &body, answer);
+                if let Some(prompt) = &prompt {
+                    whole["__verbose"] = json!({ "prompt": prompt });
+                }
+                whole
+            };
+            Form::Whole(answer, Box::new(tell))
+        }
     };
     Ok(Plan { served, requests, form })
 }
@@ -55,8 +67,8 @@ pub fn responses(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let served = context.served.clone();
     let model = served.model.clone();
     let (requests, answer) = body.requests(&model)?;
-    let form = if body.stream {
-        Form::Live(Box::new(ResponseStream::new(model, body, answer)))
+    let form = if let Some(options) = body.stream {
+        Form::Live(Box::new(ResponseStream::new(model, body, options, answer)))
     } else {
         let tell = move |answer: &Answer| {
             let choice = &answer.choices[0];

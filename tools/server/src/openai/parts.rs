@@ -29,18 +29,20 @@ pub fn finish_reason(choice: &Choice) -> Option<&'static str> {
     })
 }
 
-/// llama.cpp's account of time.
+/// llama.cpp's account of time, up to now.
 pub fn timings(choices: &[Choice]) -> Json {
     let (mut prompt, mut written, mut cached) = (Timing::default(), Timing::default(), 0);
     let mut drafted = Drafted::default();
-    for end in choices.iter().filter_map(|choice| choice.end.as_ref()) {
-        prompt.tokens += end.prefill.tokens;
-        prompt.time += end.prefill.time;
-        written.tokens += end.decode.tokens;
-        written.time += end.decode.time;
-        cached += end.cached_tokens;
-        drafted.tokens += end.drafted.tokens;
-        drafted.accepted += end.drafted.accepted;
+    for choice in choices {
+        for (sum, timing) in [&mut prompt, &mut written].into_iter().zip(<[Timing; 2]>::from(choice.timing())) {
+            sum.tokens += timing.tokens;
+            sum.time += timing.time;
+        }
+        cached += choice.cached;
+        if let Some(end) = &choice.end {
+            drafted.tokens += end.drafted.tokens;
+            drafted.accepted += end.drafted.accepted;
+        }
     }
     let mut timings = Map::new();
     timings.insert("cache_n".into(), cached.into());
@@ -63,6 +65,13 @@ pub fn timings(choices: &[Choice]) -> Json {
 /// A token as text.
 pub fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
     String::from_utf8_lossy(tokenizer.token_bytes(id, true)).into_owned()
+}
+
+/// Tokens as text, with those that are marks for the model, and with the space that a text gets in front.
+pub fn shown(tokenizer: &Tokenizer, tokens: &[u32]) -> String {
+    let mut text = Vec::new();
+    tokens.iter().for_each(|&id| text.extend_from_slice(tokenizer.token_bytes(id, true)));
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// A logarithm of a probability as JSON has it, which knows no −∞: as small as a number can be.

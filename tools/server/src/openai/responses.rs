@@ -4,6 +4,7 @@ use quipu_runtime::chat::Message;
 use quipu_runtime::generate::Request;
 use serde_json::{Map, Value as Json, json};
 
+use super::chat::StreamOptions;
 use super::messages::text_of;
 use super::parts;
 use super::sampling::Sampling;
@@ -26,8 +27,8 @@ pub struct ResponseBody {
     conversation: Conversation,
     /// How the answer is written.
     pub sampling: Sampling,
-    /// Whether it comes piece by piece.
-    pub stream: bool,
+    /// Whether it comes piece by piece, and how.
+    pub stream: Option<StreamOptions>,
     id: String,
     created: u64,
     /// What the answer repeats of the request.
@@ -77,10 +78,11 @@ impl ResponseBody {
             Some(_) => {
                 return Err(fields.wrong("input", &format!("a string or a list of at most {} items", limits.messages)));
             }
-            None => return Err(fields.missing("input")),
+            None => {}
         }
-        if messages.is_empty() {
-            return Err(ApiError::field("input", "is empty"));
+        // Clients ask for nothing to see whether somebody is there.
+        if messages.iter().all(|message| message.role == "system") {
+            messages.push(Message::new("user", ""));
         }
         let or = |name: &str, default: Json| (name.to_string(), fields.get(name).cloned().unwrap_or(default));
         let sampler = &sampling.options.sampler;
@@ -107,7 +109,7 @@ impl ResponseBody {
             model: fields.str("model")?.map(str::to_string),
             conversation,
             sampling,
-            stream: fields.bool("stream")?.unwrap_or(false),
+            stream: StreamOptions::read(&fields)?,
             id: random::id("resp_"),
             created: random::now(),
             repeated: repeated.into_iter().collect(),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use quipu_runtime::chat::answer::Delta;
 use serde_json::{Value as Json, json};
 
+use super::chat::StreamOptions;
 use super::items::{begun, content, item, items, parts, prefix, probabilities};
-use super::parts::token_logprobs;
+use super::parts::{timings, token_logprobs};
 use super::responses::{ResponseBody, status};
 use crate::answer::{Answer, News};
 use crate::engine::Heard;
@@ -20,6 +21,7 @@ use crate::stream::{EVENTS, Writer, comment, named_event};
 pub struct ResponseStream {
     model: Arc<Model>,
     body: ResponseBody,
+    options: StreamOptions,
     answer: Answer,
     /// The number of the next event.
     number: u64,
@@ -31,8 +33,8 @@ pub struct ResponseStream {
 
 impl ResponseStream {
     /// For this request.
-    pub fn new(model: Arc<Model>, body: ResponseBody, answer: Answer) -> ResponseStream {
-        ResponseStream { model, body, answer, number: 0, ids: Vec::new(), held: Vec::new() }
+    pub fn new(model: Arc<Model>, body: ResponseBody, options: StreamOptions, answer: Answer) -> ResponseStream {
+        ResponseStream { model, body, options, answer, number: 0, ids: Vec::new(), held: Vec::new() }
     }
 
     fn write(&mut self, kind: &str, mut data: Json, out: &mut String) {
@@ -61,7 +63,20 @@ impl ResponseStream {
             if kind == "output_text.delta" {
                 data["logprobs"] = std::mem::take(&mut self.held).into();
             }
+            if self.options.timings {
+                data["timings"] = timings(&self.answer.choices);
+            }
             self.write(kind, data, out);
+        }
+    }
+
+    /// Tells how far the prompt is read, if that is asked for: llama.cpp's addition to an event that there is.
+    fn progress(&mut self, read: usize, total: usize, out: &mut String) {
+        if self.options.progress {
+            let response = self.body.response(&self.model, "in_progress", json!([]), None);
+            let cached = self.answer.choices[0].cached;
+            let progress = json!({"total": total, "cache": cached, "processed": read});
+            self.write("in_progress", json!({"response": response, "prompt_progress": progress}), out);
         }
     }
 
@@ -140,6 +155,7 @@ impl Writer for ResponseStream {
 
     fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
         match self.answer.hear(text, heard)? {
+            News::Progress { read, total } => self.progress(read, total, out),
             News::Token(token) if token.logprob.is_some() => {
                 self.held.push(token_logprobs(&self.model.tokenizer, &token));
             }
@@ -160,7 +176,11 @@ impl Writer for ResponseStream {
         self.close(status, out);
         let items = items(&self.model, &self.answer.choices[0], &self.ids);
         let response = self.body.response(&self.model, status, items.into(), Some(self.answer.usage()));
-        self.write(status, json!({"response": response}), out);
+        let mut data = json!({ "response": response });
+        if self.options.timings {
+            data["timings"] = timings(&self.answer.choices);
+        }
+        self.write(status, data, out);
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut String) {

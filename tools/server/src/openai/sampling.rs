@@ -1,12 +1,13 @@
 //! How texts are written: the fields that chat and plain completions share.
 
 use quipu_runtime::generate::{GenerateOptions, Request};
+use quipu_runtime::tokenizer::Tokenizer;
 use serde_json::Value as Json;
 
 use super::samplers::{self, MANY};
 use super::unsupported;
 use crate::error::ApiError;
-use crate::fields::{Fields, token_id, wrong};
+use crate::fields::{Fields, integer, wrong};
 use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
@@ -15,12 +16,15 @@ use crate::shape::{self, Asked};
 /// How texts are written, and how many.
 #[derive(Clone, Debug)]
 pub struct Sampling {
-    /// How the first text of each prompt is written; those after it have the next seeds.
+    /// How the first text of each prompt is written, as far as that can be said without the model's tokens; those after
+    /// it have the next seeds.
     pub options: GenerateOptions,
     /// Texts for each prompt.
     pub choices: usize,
     /// What they are to be.
     pub shape: Option<Asked>,
+    /// Biases of all tokens that a word has.
+    words: Vec<(String, f32)>,
 }
 
 impl Sampling {
@@ -47,9 +51,10 @@ impl Sampling {
             Some(seed) => seed as u64,
             None => defaults.seed.unwrap_or_else(random::seed),
         };
-        options.ignore_end = fields.bool("ignore_eos")?.unwrap_or(false);
+        options.ignore_end = fields.bool("ignore_eos")?.unwrap_or(options.ignore_end);
+        let mut words = Vec::new();
         if let Some(biases) = fields.get("logit_bias") {
-            sampler.logit_bias = logit_bias(biases, fields, limits)?;
+            (sampler.logit_bias, words) = logit_bias(biases, fields, limits)?;
         }
         for name in most {
             if let Some(n) = fields.integer(name, -1..=MANY as i64)? {
@@ -62,7 +67,18 @@ impl Sampling {
         }
         options.sampler.check()?;
         let choices = fields.integer("n", 1..=limits.choices as i64)?.unwrap_or(1) as usize;
-        Ok(Sampling { options, choices, shape: shape::read(fields)? })
+        Ok(Sampling { options, choices, shape: shape::read(fields)?, words })
+    }
+
+    /// How text number `choice` of a prompt is written, with this model's tokens, but for its shape.
+    pub fn of_choice(&self, tokenizer: &Tokenizer, choice: usize) -> GenerateOptions {
+        let mut options = self.options.clone();
+        let sampler = &mut options.sampler;
+        sampler.seed = sampler.seed.wrapping_add(choice as u64);
+        for (word, bias) in &self.words {
+            sampler.logit_bias.extend(tokenizer.encode(word, false, false).into_iter().map(|id| (id, *bias)));
+        }
+        options
     }
 
     /// A request for each text that `prompt` is continued with.
@@ -70,16 +86,12 @@ impl Sampling {
     /// # Errors
     /// 400 if the texts cannot be kept to their shape.
     pub fn requests(&self, model: &Model, prompt: Vec<u32>) -> Result<Vec<Request>, ApiError> {
-        let mut options = self.options.clone();
-        if let Some(shape) = &self.shape {
-            options.grammar = Some(shape.grammar(model)?);
-        }
-        let request = |i: u64| {
-            let mut options = options.clone();
-            options.sampler.seed = options.sampler.seed.wrapping_add(i);
+        let grammar = self.shape.as_ref().map(|shape| shape.grammar(model)).transpose()?;
+        let request = |choice: usize| {
+            let options = self.of_choice(&model.tokenizer, choice).grammar(grammar.clone());
             Request::new(prompt.clone(), options)
         };
-        Ok((0..self.choices as u64).map(request).collect())
+        Ok((0..self.choices).map(request).collect())
     }
 }
 
@@ -106,17 +118,23 @@ pub fn strings(stops: &Json, name: &str, limits: &Limits) -> Result<Vec<String>,
     Ok(found)
 }
 
-/// `{"id": bias}`, or llama.cpp's `[[id, bias or false]]`.
-fn logit_bias(biases: &Json, fields: &Fields<'_>, limits: &Limits) -> Result<Vec<(u32, f32)>, ApiError> {
-    let wrong = || fields.wrong("logit_bias", "an object of token ids with numbers from -100 to 100");
-    let pairs: Vec<(Option<u32>, &Json)> = match biases {
-        Json::Object(map) => map.iter().map(|(id, bias)| (id.parse().ok(), bias)).collect(),
+/// Biases of tokens, and of words.
+type Biases = (Vec<(u32, f32)>, Vec<(String, f32)>);
+
+/// `{"id": bias}`, or llama.cpp's `[[id, bias or false]]`. What is no id is a word, and means all its tokens.
+fn logit_bias(biases: &Json, fields: &Fields<'_>, limits: &Limits) -> Result<Biases, ApiError> {
+    let wrong = || fields.wrong("logit_bias", "an object of token ids or words with numbers from -100 to 100");
+    let pairs: Vec<(Json, &Json)> = match biases {
+        Json::Object(map) => {
+            let key = |key: &String| key.parse().map_or_else(|_| key.as_str().into(), |id: i64| id.into());
+            map.iter().map(|(id, bias)| (key(id), bias)).collect()
+        }
         Json::Array(list) => {
             let pair = |pair: &'_ Json| pair.as_array().map(|pair| pair.len() == 2) == Some(true);
             if !list.iter().all(pair) {
                 return Err(wrong());
             }
-            list.iter().map(|pair| (token_id(&pair[0]), &pair[1])).collect()
+            list.iter().map(|pair| (pair[0].clone(), &pair[1])).collect()
         }
         _ => return Err(wrong()),
     };
@@ -124,12 +142,16 @@ fn logit_bias(biases: &Json, fields: &Fields<'_>, limits: &Limits) -> Result<Vec
         let message = format!("has {} entries; at most {} are taken", pairs.len(), limits.biases);
         return Err(ApiError::field(fields.name("logit_bias"), message));
     }
-    let read = |(id, bias): (Option<u32>, &Json)| {
+    let (mut tokens, mut words) = (Vec::new(), Vec::new());
+    for (key, bias) in pairs {
         let bias = match bias {
-            Json::Bool(false) => Some(f32::NEG_INFINITY),
-            bias => bias.as_f64().filter(|bias| (-1e6..=1e6).contains(bias)).map(|bias| bias as f32),
+            Json::Bool(false) => f32::NEG_INFINITY,
+            bias => bias.as_f64().filter(|bias| (-1e6..=1e6).contains(bias)).ok_or_else(wrong)? as f32,
         };
-        Some((id?, bias?))
-    };
-    pairs.into_iter().map(|pair| read(pair).ok_or_else(wrong)).collect()
+        match key {
+            Json::String(word) if word.len() <= limits.stop_bytes => words.push((word, bias)),
+            key => tokens.push((integer(&key).and_then(|id| u32::try_from(id).ok()).ok_or_else(wrong)?, bias)),
+        }
+    }
+    Ok((tokens, words))
 }

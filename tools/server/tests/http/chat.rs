@@ -258,6 +258,10 @@ fn what_is_wrong_with_a_conversation_is_named() {
         (json!({"messages": []}), "messages"),
         (json!({"messages": "x"}), "messages"),
         (json!({"messages": vec![json!({"role": "user", "content": "x"}); 4097]}), "messages"),
+        (
+            json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}, {"role": "assistant", "content": "z"}]}),
+            "messages",
+        ),
         (message(json!("x")), "messages[0]"),
         (message(json!({"content": "x"})), "messages[0].role"),
         (message(json!({"role": "pirate", "content": "x"})), "messages[0].role"),

@@ -61,13 +61,64 @@ fn a_completion_tells_how_it_ended() {
     let fields =
         json!({"prompt": "A", "n_predict": 2, "response_fields": ["content", "generation_settings/n_predict"]});
     let fields = shared().post("/completion", &fields).ok();
-    assert_eq!((fields.as_object().unwrap().len(), &fields["n_predict"]), (2, &json!(2)));
+    assert_eq!((fields.as_object().unwrap().len(), &fields["generation_settings/n_predict"]), (2, &json!(2)));
+
+    // The prompt as the model saw it.
+    let prompt = shared().post("/completion", &json!({"prompt": "A", "n_predict": 1})).ok()["prompt"].clone();
+    let tokens = shared().post("/tokenize", &json!({"content": "A", "add_special": true})).ok();
+    assert_eq!(prompt, shared().post("/detokenize", &tokens).ok()["content"]);
+    let object = json!({"prompt": {"prompt_string": "Once upon a time"}, "seed": 3, "n_predict": 12});
+    assert_eq!(shared().post("/completion", &object).ok()["content"], text);
+    let media = json!({"prompt": {"prompt_string": "A", "multimodal_data": ["aGk="]}, "n_predict": 1});
+    assert_eq!(shared().post("/completion", &media).status, 400);
 
     let ids = engine().tokenizer().encode("upon a time", false, true);
     let mixed = json!({"prompt": ["Once ", ids[0], " a time"], "n_predict": 2, "seed": 1});
     assert!(shared().post("/completion", &mixed).ok()["content"].is_string());
     let several = shared().post("/completion", &json!({"prompt": ["A", "B"], "n_predict": 2})).ok();
     assert_eq!(several.as_array().unwrap().len(), 2);
+}
+
+/// Of what could be drawn, with the probabilities of the draw.
+#[test]
+fn probabilities_after_sampling() {
+    let mut body = json!({"prompt": "Once upon a time", "seed": 3, "n_predict": 8, "n_probs": 5, "top_k": 3});
+    body["post_sampling_probs"] = true.into();
+    let answer = shared().post("/completion", &body).ok();
+    for token in answer["completion_probabilities"].as_array().unwrap() {
+        let top = token["top_probs"].as_array().unwrap();
+        assert!(top.len() <= 3 && top.iter().any(|other| other["id"] == token["id"] && other["prob"] == token["prob"]));
+        let sum: f64 = top.iter().map(|token| token["prob"].as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{top:?}");
+    }
+    body["temperature"] = 0.into();
+    let greedy = shared().post("/completion", &body).ok();
+    assert_eq!(greedy["completion_probabilities"][0]["top_probs"].as_array().unwrap().len(), 1);
+    assert_eq!(greedy["completion_probabilities"][0]["prob"], 1.0);
+}
+
+/// How long things took, in each piece and with each piece of the prompt.
+#[test]
+fn times_are_told_while_a_text_is_written() {
+    let body = json!({"prompt": "Once upon a time", "n_predict": 6, "stream": true, "timings_per_token": true, "return_progress": true});
+    let events = shared().post("/completion", &body).events();
+    let pieces: Vec<Json> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let timings = |piece: &Json, name: &str| piece["timings"][name].as_f64().unwrap();
+    let progress: Vec<&Json> = pieces.iter().filter(|piece| !piece["prompt_progress"].is_null()).collect();
+    assert!(progress.len() >= 2, "{pieces:?}");
+    assert_eq!((timings(progress[0], "prompt_n"), timings(progress[0], "prompt_ms")), (0.0, 0.0));
+    let last = progress.last().unwrap();
+    assert_eq!(last["prompt_progress"]["processed"], last["prompt_progress"]["total"]);
+    assert!(timings(last, "prompt_ms") > 0.0);
+    for pair in pieces.windows(2) {
+        assert!(timings(&pair[0], "predicted_n") <= timings(&pair[1], "predicted_n"));
+    }
+    for (path, kind) in [("/v1/chat/completions", "messages"), ("/v1/responses", "input")] {
+        let mut body = json!({"max_tokens": 6, "max_output_tokens": 6, "stream": true, "timings_per_token": true});
+        body[kind] = json!([{"role": "user", "content": "Tell me a tale."}]);
+        let text = shared().post(path, &body).text().to_string();
+        assert!(text.matches("\"predicted_per_second\"").count() >= 5, "{text}");
+    }
 }
 
 #[test]
@@ -95,7 +146,7 @@ fn props_slots_and_metrics() {
         line.unwrap_or_else(|| panic!("no {name}")).rsplit(' ').next().unwrap().parse::<f64>().unwrap()
     };
     assert_eq!(number("llamacpp:prompt_tokens_total"), 5.0);
-    assert_eq!(number("llamacpp:tokens_predicted_total"), 4.0);
+    assert_eq!(number("llamacpp:tokens_predicted_total"), 5.0);
     assert_eq!(number("llamacpp:requests_processing"), 0.0);
     assert!(metrics.text().contains("vllm:time_to_first_token_seconds_count{model_name=\"demo\"} 1\n"));
     for line in metrics.text().lines() {

@@ -1,5 +1,6 @@
 //! A real server on a free port with the demo model, spoken to over plain sockets.
 
+mod abuse;
 mod calls;
 mod chat;
 mod client;

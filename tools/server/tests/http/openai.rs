@@ -168,7 +168,17 @@ fn a_bias_excludes_and_forces() {
     let forced = shared().post(COMPLETIONS, &body).ok();
     let list = json!({"prompt": "A king", "seed": 1, "max_tokens": 5, "temperature": 0, "logit_bias": [[17, 10000]]});
     assert_eq!(shared().post(COMPLETIONS, &list).ok()["choices"], forced["choices"]);
-    let tokenizer = crate::server::engine();
+    let engine = crate::server::engine();
+    // A word means all its tokens.
+    let (word, ids) = (" the king", engine.tokenizer().encode(" the king", false, false));
+    let biases: Vec<_> = ids.iter().map(|id| json!([id, -7.5])).collect();
+    let ask =
+        |bias: Json| json!({"prompt": "Once upon a time", "temperature": 0, "max_tokens": 30, "logit_bias": bias});
+    let by_ids = shared().post(COMPLETIONS, &ask(biases.into())).ok();
+    for by_word in [json!({ word: -7.5 }), json!([[word, -7.5]])] {
+        assert_eq!(shared().post(COMPLETIONS, &ask(by_word)).ok()["choices"], by_ids["choices"]);
+    }
+    let tokenizer = &engine;
     assert_eq!(forced["choices"][0]["text"], tokenizer.tokenizer().decode(&[17; 5], false));
 }
 
@@ -194,7 +204,9 @@ fn what_is_wrong_is_named() {
         ("stop", json!(vec!["x"; 17])),
         ("stop", json!("x".repeat(257))),
         ("logit_bias", json!([1])),
-        ("logit_bias", json!({"x": 1})),
+        ("logit_bias", json!({"x": true})),
+        ("logit_bias", json!([[1.5, 1]])),
+        ("logit_bias", json!({"x".repeat(300): 1})),
         ("logit_bias", json!({"1": "x"})),
         ("logit_bias", json!([[1, 2, 3]])),
         ("stream", json!("yes")),
@@ -279,4 +291,55 @@ fn other_paths_and_methods_are_refused() {
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET")));
     let head = shared().send("HEAD", "/health", &[], b"");
     assert_eq!((head.status, head.header("content-length")), (200, Some("15")));
+}
+
+/// The text of a prompt with the probabilities of its tokens, in one piece and in a stream.
+#[test]
+fn a_prompt_is_scored() {
+    let prompt = "Once upon a time, there was a king who";
+    let mut engine = crate::server::engine();
+    let tokens = quipu_runtime::generate::prompt_tokens(engine.tokenizer(), prompt, true);
+    let (mut sequence, mut expected) = (engine.new_sequence(), Vec::new());
+    let mut see = |i: usize, logits: &[f32]| {
+        if let Some(&next) = tokens.get(i + 1) {
+            expected.push(quipu_runtime::sampler::log_probability(logits, next));
+        }
+    };
+    engine.score(&mut sequence, &tokens, &mut see).unwrap();
+    let body = json!({"prompt": prompt, "echo": true, "logprobs": 2, "max_tokens": 3, "seed": 1});
+    // What is kept of it by then does not count.
+    for _ in 0..2 {
+        let response = shared().post(COMPLETIONS, &body);
+        let whole = &response.ok()["choices"][0];
+        let told = &whole["logprobs"];
+        assert!(whole["text"].as_str().unwrap().starts_with(prompt));
+        assert_eq!(told["tokens"].as_array().unwrap().len(), expected.len() + 3);
+        let texts = told["tokens"].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
+        assert_eq!(texts.collect::<String>(), whole["text"].as_str().unwrap());
+        let list = json!(expected).to_string();
+        assert!(response.text().contains(list.trim_end_matches(']')), "{list} in {}", response.text());
+        let mut stream = body.clone();
+        stream["stream"] = true.into();
+        let (mut text, mut values) = (String::new(), Vec::new());
+        for piece in pieces(COMPLETIONS, &stream) {
+            text += piece["choices"][0]["text"].as_str().unwrap();
+            let told = &piece["choices"][0]["logprobs"]["token_logprobs"];
+            values.extend(told.as_array().cloned().unwrap_or_default());
+        }
+        assert_eq!((&json!(text), &json!(values)), (&whole["text"], &told["token_logprobs"]));
+    }
+    // Nothing stands before the first token of a prompt of tokens.
+    let body = json!({"prompt": tokens[1..], "echo": true, "logprobs": 0, "max_tokens": 0});
+    let told = shared().post(COMPLETIONS, &body).ok()["choices"][0]["logprobs"]["token_logprobs"].clone();
+    assert_eq!((told.as_array().unwrap().len(), &told[0], told[1].is_number()), (expected.len(), &Json::Null, true));
+}
+
+#[test]
+fn a_text_without_end_goes_on() {
+    let body = json!({"prompt": "The end.", "seed": 1, "max_tokens": 200, "ignore_eos": true});
+    let answer = shared().post(COMPLETIONS, &body).ok();
+    assert_eq!(
+        (&answer["choices"][0]["finish_reason"], &answer["usage"]["completion_tokens"]),
+        (&json!("length"), &json!(200))
+    );
 }
