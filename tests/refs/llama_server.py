@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """llama-server's command line in front of `quipu serve`, for llama.cpp's own tests of its server.
 
-QUIPU names the binary, STORIES the file that stands for stories260K. Flags that change nothing here are dropped; what
+QUIPU names the binary, STORIES the file that stands for stories260K, INFILL one with tokens for infilling. Flags that change nothing here are dropped; what
 nothing stands behind ends with 1, as a server that cannot do it would.
 """
 
@@ -17,7 +17,12 @@ LLAMA3 = """{{ bos_token }}{% for m in messages %}\
 {{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + (m.content | trim) + '<|eot_id|>' }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"""
 
-TEMPLATES = {"chatml": CHATML, "llama3": LLAMA3}
+COMMAND_R = """{% for m in messages %}\
+{{ '<|START_OF_TURN_TOKEN|><|' + ('CHATBOT' if m.role == 'assistant' else m.role | upper) + '_TOKEN|>' }}\
+{{ (m.content | trim) + '<|END_OF_TURN_TOKEN|>' }}{% endfor %}\
+{% if add_generation_prompt %}{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' }}{% endif %}"""
+
+TEMPLATES = {"chatml": CHATML, "llama3": LLAMA3, "command-r": COMMAND_R}
 
 # Flags without and with a value that mean nothing to a server without slots, graphics cards and batches to be set.
 IGNORED = """--cont-batching --metrics --kv-unified --swa-full --slots --verbose --offline --jinja --no-jinja --no-ui
@@ -40,9 +45,9 @@ def main():
         sys.exit(f"not supported: {' '.join(unknown)}")
     model = given.model
     if given.hf_repo:
-        if "stories260K" not in f"{given.hf_repo}{given.hf_file}" or "infill" in given.hf_repo:
+        if "stories260K" not in f"{given.hf_repo}{given.hf_file}":
             sys.exit(f"not here: {given.hf_repo} {given.hf_file}")
-        model = os.environ["STORIES"]
+        model = os.environ["INFILL" if "infill" in given.hf_repo else "STORIES"]
     args = [os.environ["QUIPU"], "serve", model, "-v", "-t", "1", "--no-tuning"]
     slots = max(1, int(given.parallel or 4))
     if given.host and given.host.endswith(".sock"):
@@ -57,13 +62,14 @@ def main():
     for flag, value in [("--temp", given.temp), ("--seed", given.seed), ("-n", given.n_predict)]:
         if value is not None:
             args += [flag, value]
-    for alias in (given.alias or "").split(","):
+    # In llama-server it is a set, and the id is the first of a sorted one.
+    for alias in sorted((given.alias or "").split(",")):
         if alias.strip():
             args += ["--alias", alias.strip()]
     template = given.chat_template_file
     if not template:
         name = given.chat_template or "chatml"
-        if "{" not in name and name not in TEMPLATES:
+        if name not in TEMPLATES and "{" not in name and not given.jinja:
             sys.exit(f"no template is called {name} here")
         text = TEMPLATES.get(name, name)
         with tempfile.NamedTemporaryFile("w", suffix=".jinja", delete=False) as file:

@@ -1,4 +1,4 @@
-//! The scheduler under everything at once: hundreds of random mixes of requests, arrivals, cancellations, pieces, vectors,
+//! The scheduler under everything at once: hundreds of random mixes of requests, vectors, cancellations, pieces,
 //! budgets of memory that are too small for all, and texts that were seen before. Each request gets exactly what it
 //! gets alone, and afterwards every page is accounted for.
 

@@ -17,7 +17,7 @@ use quipu_kernels::{Isa, Tuning};
 
 use crate::cancel::Cancel;
 use crate::config::Config;
-use crate::embedding::{self, EmbedOptions};
+use crate::embedding::{EmbedOptions, Pool as Pooled};
 use crate::host::cores::Cores;
 use crate::host::memory;
 use crate::kv::{KvLayout, KvType, Sequence, checksum};
@@ -442,38 +442,29 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn embed(&mut self, tokens: &[u32], options: &EmbedOptions) -> Result<Vec<f32>, EngineError> {
-        let (mut sequence, mut pool) = (self.new_sequence(), self.new_pool(*options));
+        let (mut sequence, mut pool) = (self.new_sequence(), Pooled::new(*options, self.config().hidden));
         self.embed_piece(tokens, 0..tokens.len(), &mut sequence, &mut pool)?;
         Ok(pool.finish())
     }
 
-    /// Where a text's vector is put together.
-    pub(crate) fn new_pool(&self, options: EmbedOptions) -> embedding::Pool {
-        embedding::Pool::new(options, self.model.config.hidden)
-    }
-
-    /// Reads the tokens `piece` of `text` after those before them, which `sequence` has, and adds their hidden states
-    /// to `pool`.
+    /// Reads the tokens `piece` of `text`, whose first ones `sequence` has, and shows `pool` their hidden states.
     pub(crate) fn embed_piece(
         &mut self,
         text: &[u32],
         piece: Range<usize>,
         sequence: &mut Sequence,
-        pool: &mut embedding::Pool,
+        pool: &mut Pooled,
     ) -> Result<(), EngineError> {
-        let wanted = |i: usize| pool.wants(piece.start + i, text.len());
-        let wanted: Vec<bool> = (0..piece.len()).map(wanted).collect();
+        let wanted: Vec<bool> = piece.clone().map(|i| pool.wants(i, text.len())).collect();
         let mut see = |input, rows: Rows<'_>| {
             if input == Input::Head {
                 rows.x.chunks(rows.stride).take(rows.count).for_each(|row| pool.add(&row[..rows.cols]));
             }
         };
-        self.read(
-            sequence,
-            &text[piece],
-            |i| wanted[i],
-            |model, _, batch, sequence| model.forward(batch, &mut [sequence], None, Some(&mut see)),
-        )
+        let wanted = |i: usize| wanted[i];
+        self.read(sequence, &text[piece], wanted, |model, _, batch, sequence| {
+            model.forward(batch, &mut [sequence], None, Some(&mut see))
+        })
     }
 
     /// Reads `tokens` in batches. Calls `forward(model, start, batch, sequence)` for each, where `start` is the number

@@ -73,11 +73,7 @@ struct Writer {
 
 /// What the next token is drawn from, with the logarithms of its probabilities, the likeliest first; none is there that
 /// could not be drawn.
-fn distribution(
-    sampler: &Sampler,
-    logits: &[f32],
-    mask: Option<&TokenMask>,
-) -> Result<Vec<(u32, f64)>, SamplerError> {
+fn distribution(sampler: &Sampler, logits: &[f32], mask: Option<&TokenMask>) -> Result<Vec<(u32, f64)>, SamplerError> {
     let all = match mask {
         None => sampler.distribution(logits)?,
         Some(mask) => {

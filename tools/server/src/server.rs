@@ -247,6 +247,8 @@ fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let limits = &shared.host.limits;
     let mut http = http1::Builder::new();
     http.timer(Clock)
+        // Names are the same in any case, but not to all who read them.
+        .title_case_headers(true)
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes)
         .max_headers(limits.header_fields);

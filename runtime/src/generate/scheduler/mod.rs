@@ -1,8 +1,7 @@
 //! Many requests, one engine.
 //!
 //! - `texts`: the requests that are served or wait; `active`: one of them; `pages`: the memory of keys and values.
-//! - `draft`: tokens that are guessed and read ahead; `masks`: the thread that follows grammars while the model reads;
-//!   `embeddings`: texts that become vectors meanwhile.
+//! - `draft`: guesses, which are read ahead; `masks`: the thread that follows grammars; `embeddings`: vectors of texts.
 //! - `pace`: how much of a prompt fits into a step; `options`, `stats`: what goes in and what can be seen.
 
 mod active;
@@ -182,9 +181,8 @@ impl Scheduler {
         id
     }
 
-    /// Asks for the vectors of `texts` ([`Engine::embed`]), which come as [`Event::Embedded`]. They are read between the
-    /// steps of texts that are written, which stand still for no longer than beside a prompt of the same length, one
-    /// request after the other; their keys and values are not part of [`SchedulerOptions::kv_memory`].
+    /// Asks for the vectors of `texts` ([`Engine::embed`]): [`Event::Embedded`]. They are read in pieces as prompts are;
+    /// their keys and values are not part of [`SchedulerOptions::kv_memory`].
     pub fn embed(&mut self, texts: Vec<Vec<u32>>, options: EmbedOptions, cancel: Cancel) -> RequestId {
         let id = RequestId(self.next);
         self.next += 1;
@@ -213,9 +211,8 @@ impl Scheduler {
         self.embeddings.begin_step(&mut events);
         self.texts.pages.aside = self.embeddings.bytes();
         self.texts.admit(&self.engine, &mut events);
-        let work = self.form_batch(&mut events);
+        let (work, decodes) = self.form_batch(&mut events);
         if work == 0.0 {
-            let decodes = self.texts.running.iter().filter(|r| r.planned > 0).count();
             events.extend(self.embeddings.read(&mut self.engine, &mut self.pace, decodes, self.most));
         }
         if self.batch.is_empty() {
@@ -303,8 +300,9 @@ impl Scheduler {
         self.texts.pages.clear()
     }
 
-    /// The next token of all texts, and pieces of prompts, the shortest first. Returns the work of these pieces.
-    fn form_batch(&mut self, events: &mut Vec<(RequestId, Event)>) -> f64 {
+    /// The next token of all texts, and pieces of prompts, the shortest first. Returns the work of these pieces, and
+    /// the number of those texts.
+    fn form_batch(&mut self, events: &mut Vec<(RequestId, Event)>) -> (f64, usize) {
         self.batch.clear();
         self.texts.running.iter_mut().for_each(Active::rest);
         let mut i = 0;
@@ -314,12 +312,10 @@ impl Scheduler {
             }
         }
         let decodes = self.texts.running.iter().filter(|r| r.planned > 0).count();
-        let (mut room, mut most, mut work) = (self.pace.room(decodes), self.most, 0.0);
-        if self.embeddings.turn {
-            most = 0;
-        }
+        let (mut room, mut work) = (self.pace.room(decodes), 0.0);
+        let mut most = if self.embeddings.turn { 0 } else { self.most };
         while let Some(i) = self.texts.next_prompt().filter(|_| most > 0) {
-            match self.texts.restore(&self.engine, i, self.time_for_disk(decodes), events) {
+            match self.texts.restore(&self.engine, i, self.options.time_for_disk(decodes), events) {
                 Restored::Nothing => {}
                 Restored::Something => continue,
                 Restored::TimeIsUp => break,
@@ -353,7 +349,7 @@ impl Scheduler {
             let guesses = &request.drafter.draft()[..request.guesses];
             self.batch.extend(guesses.iter().map(|&token| BatchToken { token, sequence, logits: true }));
         }
-        work
+        (work, decodes)
     }
 
     /// Adds guesses to a batch of decodes, as many as are worth it. They cost no memory, so nobody gives way to them.
@@ -378,24 +374,9 @@ impl Scheduler {
         chances[..worth].iter().for_each(|&(_, i)| texts.running[i].plan_guess());
     }
 
-    /// How long a step may read pages from the disk beside so many texts.
-    fn time_for_disk(&self, decodes: usize) -> Duration {
-        match self.options.itl_target {
-            Duration::ZERO => Duration::MAX,
-            target if decodes == 0 => 20 * target,
-            target => target / 2,
-        }
-    }
-
     /// Learns from a batch what tokens cost.
     fn observe(&mut self, work: f64, time: Duration) {
-        let (mut decodes, mut tokens) = (0, 0);
-        for request in &self.texts.running {
-            match request.planned {
-                n if n <= request.guesses + 1 => decodes += n,
-                n => tokens += n,
-            }
-        }
+        let (decodes, tokens) = self.texts.planned();
         if tokens == 0 {
             self.costs.observe(decodes, time);
         }

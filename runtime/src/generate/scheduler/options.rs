@@ -64,6 +64,17 @@ impl Default for SchedulerOptions {
     }
 }
 
+impl SchedulerOptions {
+    /// How long a step may read pages from the disk beside so many texts.
+    pub(super) fn time_for_disk(&self, decodes: usize) -> Duration {
+        match self.itl_target {
+            Duration::ZERO => Duration::MAX,
+            target if decodes == 0 => 20 * target,
+            target => target / 2,
+        }
+    }
+}
+
 setters!(SchedulerOptions {
     piece: usize,
     itl_target: Duration,

@@ -67,8 +67,8 @@ fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// What a text may find read already: the logits come from reading its last token, so that is read in any case, and where
-/// all tokens of the prompt are scored all of them are.
+/// What a text may find read already: the logits come from reading its last token, so that is read in any case, and
+/// where all tokens of the prompt are scored all of them are.
 fn wanted(generation: &Generation) -> &[u32] {
     let tokens = generation.tokens();
     if generation.scores_prompt() { &[] } else { &tokens[..tokens.len() - 1] }
@@ -94,6 +94,18 @@ impl Texts {
 
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// How many tokens of texts that are written the current batch has, guesses included, and how many of prompts.
+    pub(super) fn planned(&self) -> (usize, usize) {
+        let (mut decodes, mut tokens) = (0, 0);
+        for request in &self.running {
+            match request.planned {
+                n if n <= request.guesses + 1 => decodes += n,
+                n => tokens += n,
+            }
+        }
+        (decodes, tokens)
     }
 
     /// Forgets all requests.

@@ -67,8 +67,8 @@ impl Prompt {
     }
 }
 
-/// Reads a string, a list of strings, a list of tokens, or a list of such lists; llama.cpp's `{"prompt_string": …}` is a
-/// string, too.
+/// Reads a string, a list of strings, a list of tokens, or a list of such lists; llama.cpp's `{"prompt_string": …}` is
+/// a string, too.
 ///
 /// # Errors
 /// 400 with the name of the field.
