@@ -181,7 +181,7 @@ impl Scheduler {
         id
     }
 
-    /// Asks for the vectors of `texts` ([`Engine::embed`]): [`Event::Embedded`]. They are read in pieces as prompts are;
+    /// Asks for the vectors of `texts` ([`Engine::embed`]): [`Event::Embedded`]. They are read in pieces like prompts;
     /// their keys and values are not part of [`SchedulerOptions::kv_memory`].
     pub fn embed(&mut self, texts: Vec<Vec<u32>>, options: EmbedOptions, cancel: Cancel) -> RequestId {
         let id = RequestId(self.next);
