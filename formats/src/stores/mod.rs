@@ -1,7 +1,7 @@
 //! Models that other programs have fetched, by name and where they lie: nothing is fetched here, nothing is copied.
 //!
-//! - `ollama:llama3.2`, `ollama:llama3.2:1b`, `ollama:namespace/model:tag`: what ollama has pulled ([`ollama`]).
-//! - `hf:org/repo`, `hf:org/repo:Q4_K_M`: what is in the Hub's cache ([`hub`]).
+//! - `ollama:llama3.2`, `ollama:llama3.2:1b`, `ollama:namespace/model:tag`: what ollama has pulled (`ollama`).
+//! - `hf:org/repo`, `hf:org/repo:Q4_K_M`: what is in the Hub's cache (`hub`).
 //!
 //! Names come from users, manifests from anywhere: what is made a path of is looked at first, so that neither leads out
 //! of the store.

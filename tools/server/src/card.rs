@@ -47,7 +47,7 @@ pub enum CardError {
 }
 
 impl Card {
-    /// Opens the model called `name` ([`quipu_runtime::open`]) and reads what is there besides weights.
+    /// Opens the model called `name` ([`quipu_runtime::open()`]) and reads what is there besides weights.
     ///
     /// # Errors
     /// [`CardError`].

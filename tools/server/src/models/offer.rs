@@ -9,7 +9,7 @@ use super::keep_alive::KeepAlive;
 pub struct Offer {
     /// What clients call it; the first is its id.
     pub names: Vec<String>,
-    /// What [`quipu_runtime::open`] takes.
+    /// What [`quipu_runtime::open()`] takes.
     pub model: String,
     /// How long it stays when nobody uses it, unless a request says otherwise.
     pub keep_alive: KeepAlive,
