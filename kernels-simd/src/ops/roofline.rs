@@ -78,9 +78,12 @@ fn sum<S: Simd, const PLACES: usize, const PREFETCH: bool>(s: S, x: &[i32], ahea
 
 /// An instruction set with a loop that multiplies bytes as fast as it can.
 pub(crate) trait Roofline: Gemm {
-    /// Whether an instruction multiplies bytes and adds to a sum at once. Then a loop has to do all of its products
-    /// even when activations stay the same.
-    const MULTIPLIES_AND_ADDS: bool = false;
+    /// [`Int8Loop::Registers`], if an instruction multiplies bytes and adds to a sum at once: then a loop has to do all
+    /// of its products even when activations stay the same.
+    #[inline(always)]
+    fn in_registers(self, _rounds: usize) -> Option<u64> {
+        None
+    }
 
     /// [`int8`], or a loop of what is faster.
     #[inline(always)]
@@ -122,9 +125,12 @@ impl Int8Loop {
 /// registers; returns how many multiplications that were.
 #[inline(always)]
 pub(crate) fn int8<S: Roofline>(s: S, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
+    if how == Int8Loop::Registers
+        && let Some(products) = s.in_registers(rounds)
+    {
+        return products;
+    }
     match (bits, how) {
-        (_, Int8Loop::Registers) if S::MULTIPLIES_AND_ADDS && S::REGISTERS >= 32 => held::<S, 4, 20>(s, rounds),
-        (_, Int8Loop::Registers) if S::MULTIPLIES_AND_ADDS => held::<S, 2, 10>(s, rounds),
         (4, Int8Loop::Lines8Rows4) => dots::<S, 8, 4, 4>(s, rounds),
         (4, Int8Loop::Lines8Rows16) => dots::<S, 8, 4, 16>(s, rounds),
         (4, Int8Loop::Lines4Rows10) => dots::<S, 4, 4, 10>(s, rounds),
@@ -159,7 +165,7 @@ fn dots<S: Gemm, const N: usize, const BITS: u32, const SUMS: usize>(s: S, round
 
 /// Products of `N` lines of codes with as many fours of activations, all of it in registers.
 #[inline(always)]
-fn held<S: Roofline, const N: usize, const SUMS: usize>(s: S, rounds: usize) -> u64 {
+pub(crate) fn held<S: Gemm, const N: usize, const SUMS: usize>(s: S, rounds: usize) -> u64 {
     let (codes, acts) = (black_box([1; 8 * LINE]), black_box([1; 32]));
     let lines: [S::Line; N] = std::array::from_fn(|j| s.line(&codes[LINE * j..], 0));
     // Sums that begin alike would all be one.

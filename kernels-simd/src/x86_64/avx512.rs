@@ -297,7 +297,10 @@ impl<T: Tiles> Gemm for Avx512<T> {
 }
 
 impl<T: Tiles> Roofline for Avx512<T> {
-    const MULTIPLIES_AND_ADDS: bool = true;
+    #[inline(always)]
+    fn in_registers(self, rounds: usize) -> Option<u64> {
+        Some(roofline::held::<Self, 4, 20>(self, rounds))
+    }
 
     #[inline(always)]
     fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {

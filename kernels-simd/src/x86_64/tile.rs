@@ -32,7 +32,7 @@ pub(crate) trait Products: Copy {
     const ADDED_FROM: usize;
     /// See [`Gemm::ADDED_TILE`].
     const ADDED_TILE: usize;
-    /// See [`Roofline::MULTIPLIES_AND_ADDS`].
+    /// See [`Roofline::in_registers`].
     const MULTIPLIES_AND_ADDS: bool;
 
     /// See [`Gemm::bytes`].
@@ -114,7 +114,10 @@ impl<P: Products> Gemm for Avx<P> {
 }
 
 impl<P: Products> Roofline for Avx<P> {
-    const MULTIPLIES_AND_ADDS: bool = P::MULTIPLIES_AND_ADDS;
+    #[inline(always)]
+    fn in_registers(self, rounds: usize) -> Option<u64> {
+        if P::MULTIPLIES_AND_ADDS { Some(roofline::held::<Self, 2, 10>(self, rounds)) } else { None }
+    }
 
     #[inline(always)]
     fn int8_loop(self, bits: u32, how: Int8Loop, rounds: usize) -> u64 {
