@@ -112,15 +112,19 @@ def openai_python(server):
     asked = dict(model="demo", input="Tell me of the old king.", instructions="Be brief.", max_output_tokens=12, temperature=0)
     response = client.responses.create(**asked)
     check("openai: responses", response.output_text and response.usage.output_tokens == 12, response)
+    events = list(client.responses.create(**asked, stream=True))
+    delta = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    check("openai: responses' stream", delta == response.output_text == events[-1].response.output_text, events[-1])
+    ends = [event.type for event in (events[0], events[-1])]
+    check("openai: responses' events", ends == ["response.created", "response.incomplete"], ends)
+    asked = dict(model="demo", input="Tell me of the old king.", temperature=0, extra_body={"stop": ["."]})
     with client.responses.stream(**asked) as events:
-        kinds = [event.type for event in events]
-        final = events.get_final_response()
-    check("openai: responses' stream", final.output_text == response.output_text, final)
-    check("openai: responses' events", kinds[0] == "response.created" and "response.output_text.done" in kinds, kinds)
+        final = events.until_done().get_final_response()
+    check("openai: a response that ends by itself", final.status == "completed" and final.output_text, final)
 
     wrong = lambda **more: lambda: client.chat.completions.create(model="demo", messages=ASK, **more)
     check("openai: a wrong value", *raises(openai.BadRequestError, wrong(temperature="hot"), param="temperature"))
-    long = [{"role": "user", "content": "word " * 20000}]
+    long = [{"role": "user", "content": "word " * 140000}]
     too_long = lambda: client.chat.completions.create(model="demo", messages=long)
     check("openai: a prompt that is too long", *raises(openai.BadRequestError, too_long, code="context_length_exceeded"))
     check("openai: no such model", *raises(openai.NotFoundError, lambda: client.models.retrieve("other"), code="model_not_found"))
@@ -140,7 +144,7 @@ def anthropic_python(server):
     import anthropic
 
     client = anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0)
-    asked = dict(model="demo", max_tokens=16, temperature=0, system="Be brief.", messages=ASK)
+    asked = dict(model="demo", max_tokens=16, system="Be brief.", messages=ASK, extra_body={"temperature": 0})
     message = client.messages.create(**asked)
     text = message.content[0].text
     check("anthropic: messages", text and message.stop_reason in ("max_tokens", "end_turn"), message)
@@ -181,7 +185,7 @@ def ollama_python(server):
     check("ollama: no pulling", *raises(ollama.ResponseError, lambda: client.pull("llama3.2"), status_code=501))
     wrong = lambda: client.chat(model="demo", messages=ASK, options={"temperature": -1})
     check("ollama: a wrong value", *raises(ollama.ResponseError, wrong, status_code=400))
-    stream = client.chat(model="demo", messages=ASK, options={"num_predict": -2, "ignore_eos": True}, stream=True)
+    stream = client.chat(model="demo", messages=ASK, options={"num_predict": -1, "ignore_eos": True}, stream=True)
     next(stream)
     stream.close()
     check("ollama: who goes ends the text", server.is_idle())
