@@ -185,7 +185,7 @@ def ollama_python(server):
     check("ollama: no pulling", *raises(ollama.ResponseError, lambda: client.pull("llama3.2"), status_code=501))
     wrong = lambda: client.chat(model="demo", messages=ASK, options={"temperature": -1})
     check("ollama: a wrong value", *raises(ollama.ResponseError, wrong, status_code=400))
-    stream = client.chat(model="demo", messages=ASK, options={"num_predict": -1, "ignore_eos": True}, stream=True)
+    stream = client.chat(model="demo", messages=ASK, options={"num_predict": -2, "ignore_eos": True}, stream=True)
     next(stream)
     stream.close()
     check("ollama: who goes ends the text", server.is_idle())

@@ -20,11 +20,11 @@ pub fn sampling(fields: &Fields<'_>, limits: &Limits, defaults: &Defaults) -> Re
     let empty = Json::Object(serde_json::Map::new());
     let options = fields.get("options").unwrap_or(&empty);
     let options = Fields::of(options, fields.name("options"))?;
-    let mut sampling = Sampling::read(&options, limits, defaults, &["num_predict"])?;
+    let mut sampling = Sampling::read(&options, limits, defaults, &[])?;
     sampling.choices = 1;
-    // −2 fills the context, which is what no limit does as well.
-    if options.integer("num_predict", -2..=i64::from(u32::MAX))?.is_some_and(|n| n < 0) {
-        sampling.options.max_tokens = None;
+    // −1 is no limit, and −2 fills the context, which is what no limit does as well.
+    if let Some(n) = options.integer("num_predict", -2..=i64::from(u32::MAX))? {
+        sampling.options.max_tokens = usize::try_from(n).ok();
     }
     if let Some(asked) = shape::of_ollama(fields)? {
         sampling.shape = Some(asked);
