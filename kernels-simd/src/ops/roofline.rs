@@ -164,6 +164,7 @@ fn dots<S: Gemm, const N: usize, const BITS: u32, const SUMS: usize>(s: S, round
 }
 
 /// Products of `N` lines of codes with as many fours of activations, all of it in registers.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn held<S: Gemm, const N: usize, const SUMS: usize>(s: S, rounds: usize) -> u64 {
     let (codes, acts) = (black_box([1; 8 * LINE]), black_box([1; 32]));
