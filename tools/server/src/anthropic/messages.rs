@@ -171,7 +171,7 @@ fn read_message(fields: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), 
         Json::Array(blocks) => blocks,
         _ => return Err(fields.wrong("content", "a string or a list of blocks")),
     };
-    let (mut text, mut calls, mut is_text) = (String::new(), Vec::new(), false);
+    let (mut text, mut thought, mut calls, mut is_text) = (String::new(), String::new(), Vec::new(), false);
     for (i, block) in blocks.iter().enumerate() {
         let block = Fields::of(block, format!("{}[{i}]", fields.name("content")))?;
         match block.str("type")?.ok_or_else(|| block.missing("type"))? {
@@ -198,8 +198,9 @@ fn read_message(fields: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), 
                 result.extra.extend(block.str("tool_use_id")?.map(|id| ("tool_call_id".to_string(), id.into())));
                 messages.push(result);
             }
-            // What a model has thought, it does not see again.
-            "thinking" | "redacted_thinking" => {}
+            // Whether the model sees again what it has thought is the template's affair.
+            "thinking" => thought.push_str(block.str("thinking")?.unwrap_or_default()),
+            "redacted_thinking" => {}
             "image" => return Err(ApiError::images(block.name("type"))),
             _ => return Err(block.wrong("type", "`text`, `tool_use`, `tool_result` or `thinking`")),
         }
@@ -208,6 +209,9 @@ fn read_message(fields: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), 
         let mut message = Message::new(role, text);
         if !calls.is_empty() {
             message.extra.insert("tool_calls".into(), calls.into());
+        }
+        if !thought.is_empty() {
+            message.extra.insert("reasoning_content".into(), thought.into());
         }
         messages.push(message);
     }
