@@ -2,7 +2,7 @@
 
 use quipu_runtime::embedding::{EmbedOptions, Pooling};
 use quipu_runtime::generate::{
-    Event, GenerateError, GenerateOptions, Request, Scheduler, SchedulerOptions, prompt_tokens,
+    Draft, Event, GenerateError, GenerateOptions, Request, Scheduler, SchedulerOptions, prompt_tokens,
 };
 use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Cancel, Engine, EngineError};
@@ -18,6 +18,8 @@ fn scheduler(kv_memory: Option<u64>) -> (Scheduler, Vec<u32>) {
     assert!(long.len() >= 2000);
     long.truncate(2000);
     let options = SchedulerOptions::default().itl_target(Duration::from_nanos(1)).kv_memory(kv_memory);
+    // A guess that is right would bring two tokens in a step.
+    let options = options.draft(Draft::None);
     (Scheduler::with_options(engine, options), long)
 }
 

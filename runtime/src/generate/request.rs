@@ -99,6 +99,17 @@ pub enum Event {
     Failed(Failed),
 }
 
+impl Event {
+    /// Whether it hands out a sequence, which holds pages.
+    pub(super) fn has_sequence(&self) -> bool {
+        match self {
+            Event::Finished(finished) => !finished.sequence.is_empty(),
+            Event::Failed(failed) => failed.sequence.as_ref().is_some_and(|sequence| !sequence.is_empty()),
+            _ => false,
+        }
+    }
+}
+
 /// A text that has ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -338,7 +338,13 @@ impl Texts {
             } else if self.running[i].budget.is_none_or(|budget| engine.kv_bytes() + promised + needed <= budget) {
                 // It was promised more than there is by now, and nobody is left who could give way.
                 break needed;
-            } else if !self.pages.clear() {
+            } else if self.pages.clear() {
+                // There is a little more now.
+            } else if events.iter().any(|(_, event)| event.has_sequence()) {
+                // What has ended in this step holds its pages until its events are heard.
+                self.put_back(last);
+                return false;
+            } else {
                 let tokens = self.sequences[i].len() + n;
                 let elsewhere = engine.kv_bytes().saturating_sub(self.sequences[i].bytes() as u64);
                 let error = self.pages.too_large(tokens, elsewhere);
