@@ -40,8 +40,25 @@ impl Grammar for Compiled {
     }
 }
 
+impl Compiled {
+    /// The place after a beginning of a text; none if no text begins like that.
+    pub fn after(&self, begun: &[u8]) -> Option<Place> {
+        let mut matcher = self.beginning.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
+        // The parser sees bytes, however they are cut into tokens.
+        let tokens = matcher.tok_env().ok()?.tokenize_bytes(begun);
+        matcher.consume_tokens(&tokens).ok()?;
+        Some(Place(matcher))
+    }
+}
+
 /// A place in a text.
-struct Place(Matcher);
+pub struct Place(Matcher);
+
+impl Clone for Place {
+    fn clone(&self) -> Place {
+        Place(self.0.deep_clone())
+    }
+}
 
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,11 +85,19 @@ impl Constraint for Place {
     }
 
     fn copy(&self) -> Box<dyn Constraint> {
-        Box::new(Place(self.0.deep_clone()))
+        Box::new(self.clone())
     }
 }
 
 impl Place {
+    /// Whether the text may end here.
+    pub fn is_complete(&mut self) -> Result<bool, ConstraintError> {
+        if self.0.is_stopped() && self.0.stop_reason().is_ok() {
+            return Ok(true);
+        }
+        self.0.is_accepting().map_err(|error| self.failure(&error.to_string()))
+    }
+
     fn failure(&self, error: &str) -> ConstraintError {
         match first_line(error) {
             "NoExtensionBias" => ConstraintError::DeadEnd,

@@ -1,20 +1,22 @@
 //! The grammars of one model: compiled, and kept.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
+use quipu_runtime::chat::answer::AnswerReader;
 use quipu_runtime::constraint::Grammar;
 use quipu_runtime::tokenizer::Tokenizer;
 use serde_json::Value as Json;
 
+use crate::calls::{Calls, Offered, TextWithCalls};
 use crate::compiled::{Compiled, first_line};
 use crate::environment::Environment;
 use crate::error::ShapeError;
+use crate::kept::Kept;
 use crate::shape::Shape;
 use crate::{gbnf, lark, limits, schema, size};
 
@@ -22,7 +24,8 @@ use crate::{gbnf, lark, limits, schema, size};
 pub struct Grammars {
     tokenizer: Arc<Tokenizer>,
     factory: OnceLock<Result<ParserFactory, String>>,
-    kept: Mutex<VecDeque<(String, Arc<Compiled>)>>,
+    kept: Kept<Compiled>,
+    offered: Kept<Offered>,
 }
 
 impl fmt::Debug for Grammars {
@@ -34,7 +37,7 @@ impl fmt::Debug for Grammars {
 impl Grammars {
     /// For a model with this tokenizer. Nothing is done before it is needed.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Grammars {
-        Grammars { tokenizer, factory: OnceLock::new(), kept: Mutex::default() }
+        Grammars { tokenizer, factory: OnceLock::new(), kept: Kept::default(), offered: Kept::default() }
     }
 
     /// Looks at all tokens now, so that the first grammar need not wait for that: half a second for 128,000 tokens.
@@ -68,12 +71,34 @@ impl Grammars {
     /// # Errors
     /// [`ShapeError`]: whatever cannot be enforced is refused.
     pub fn compile(&self, shape: &Shape) -> Result<Arc<dyn Grammar>, ShapeError> {
+        Ok(self.compiled(shape)?)
+    }
+
+    /// The grammar of an answer that may have calls in it; `thoughts` reads it from the end of the prompt on, and tells
+    /// the thoughts before it apart.
+    ///
+    /// # Errors
+    /// [`ShapeError`], when the arguments of a call cannot be kept to their schema.
+    pub fn offer(&self, calls: &Calls<'_>, thoughts: AnswerReader) -> Result<Arc<dyn Grammar>, ShapeError> {
+        let call = calls.after_trigger(&self.tokenizer);
+        let key = format!("{:?} {} {}", calls.form, calls.parallel, call.key());
+        let make = || {
+            let triggers = calls.triggers(&self.tokenizer);
+            let call = self.compiled(&call)?;
+            let offered = Offered::new(self.tokenizer.clone(), triggers, call, !calls.parallel);
+            Ok::<_, ShapeError>(self.offered.keep(key.clone(), offered))
+        };
+        let offered = self.offered.find(&key).map_or_else(make, Ok)?;
+        Ok(Arc::new(TextWithCalls { offered, thoughts }))
+    }
+
+    fn compiled(&self, shape: &Shape) -> Result<Arc<Compiled>, ShapeError> {
         let key = shape.key();
         if key.len() > limits::TEXT {
             let (kind, found, most) = (shape.kind(), key.len(), limits::TEXT);
             return Err(ShapeError::TooLarge { kind, what: "bytes", found, most });
         }
-        if let Some(found) = self.find(&key) {
+        if let Some(found) = self.kept.find(&key) {
             return Ok(found);
         }
         let factory = self.factory()?;
@@ -85,26 +110,7 @@ impl Grammars {
             let problem = || ShapeError::Grammar { kind: shape.kind(), problem: "compiling it panicked".into() };
             thread.join().unwrap_or_else(|_| Err(problem()))
         })?;
-        let compiled = Arc::new(compiled);
-        self.keep(key, compiled.clone());
-        Ok(compiled)
-    }
-
-    fn find(&self, key: &str) -> Option<Arc<Compiled>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = kept.iter().position(|(kept, _)| kept == key)?;
-        let entry = kept.remove(at)?;
-        let found = entry.1.clone();
-        kept.push_front(entry);
-        Some(found)
-    }
-
-    fn keep(&self, key: String, compiled: Arc<Compiled>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_front((key, compiled));
-        while kept.len() > limits::KEPT || kept.iter().map(|(key, _)| key.len()).sum::<usize>() > limits::KEPT_TEXT {
-            kept.pop_back();
-        }
+        Ok(self.kept.keep(key, compiled))
     }
 }
 

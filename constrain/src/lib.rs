@@ -25,6 +25,7 @@
 //! ```
 //!
 //! - `shape`, `error`: what is asked for, and why it is refused. `grammars`: what is compiled, and kept.
+//! - [`Calls`]: calls of tools, in an answer that has to be some or may have some. `kept`: what was made lately.
 //! - `schema`: JSON schemas, checked and brought into the form that is enforced exactly. `gbnf`: llama.cpp's grammars
 //!   as Lark. `lark`: Lark from outside. `limits`: what all of this may cost; `size`: how large a regular
 //!   expression is.
@@ -43,17 +44,20 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod calls;
 mod compiled;
 mod environment;
 mod error;
 mod gbnf;
 mod grammars;
+mod kept;
 mod lark;
 mod limits;
 mod schema;
 mod shape;
 mod size;
 
+pub use calls::{CallForm, Calls};
 pub use error::ShapeError;
 pub use grammars::Grammars;
 pub use shape::Shape;

@@ -1,5 +1,6 @@
 //! What may be written, and what is refused.
 
+mod calls;
 mod check;
 mod gbnf;
 mod property;

@@ -14,6 +14,13 @@ impl TokenMask {
         TokenMask { words: vec![0; vocabulary.div_ceil(32)], vocabulary }
     }
 
+    /// All tokens of a vocabulary of so many.
+    pub fn full(vocabulary: usize) -> TokenMask {
+        let mut mask = TokenMask::new(vocabulary);
+        mask.insert_words(&vec![u32::MAX; mask.words.len()]);
+        mask
+    }
+
     /// Tokens in the vocabulary.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
@@ -111,6 +118,7 @@ mod tests {
             assert_eq!(mask.only(), Some(last));
             mask.insert_words(&[u32::MAX; 9]);
             assert_eq!((mask.len(), mask.iter().count()), (vocabulary, vocabulary));
+            assert_eq!(mask, TokenMask::full(vocabulary));
             assert!(mask.iter().eq(0..vocabulary as u32) && !mask.contains(last + 1));
             mask.remove(0);
             assert!(!mask.contains(0) && mask.len() == vocabulary - 1);

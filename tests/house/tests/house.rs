@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["quipu-test-random"],
     &["quipu-quant", "quipu-demo"],
     &["quipu-formats", "quipu-kernels"],
-    &["quipu-runtime"],
+    &["quipu-runtime", "quipu-test-script"],
     &["quipu-constrain"],
     &["quipu-measure", "quipu-server"],
     &["quipu", "quipu-embed"],

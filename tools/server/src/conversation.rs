@@ -1,15 +1,14 @@
 //! A conversation that an answer is asked for, in whichever dialect it came.
 
-use std::sync::Arc;
-
-use quipu_runtime::chat::answer::{AnswerReader, ReadOptions, Tool, control_tokens, thoughts_opened_by};
+use quipu_runtime::chat::answer::{AnswerReader, ReadOptions, Tool, control_tokens};
 use quipu_runtime::chat::{Message, RenderOptions, history};
 use quipu_runtime::generate::Request;
 use serde_json::Value as Json;
 
-use crate::demand::{self, Demand};
+use crate::demand::Tools;
 use crate::error::ApiError;
 use crate::model::Model;
+use crate::shape::Asked;
 
 /// Tokens at the end of a prompt in which a template may have opened the thoughts.
 const LAST_TOKENS: usize = 8;
@@ -27,23 +26,6 @@ pub struct Conversation {
     pub tools: Tools,
     /// Whether thoughts are told apart.
     pub thinking: bool,
-}
-
-/// The tools that may be called.
-#[derive(Clone, Debug)]
-pub struct Tools {
-    /// They.
-    pub list: Arc<[Tool]>,
-    /// Whether there may be several calls.
-    pub parallel: bool,
-    /// What has to be called, if anything has.
-    pub demand: Option<Demand>,
-}
-
-impl Default for Tools {
-    fn default() -> Tools {
-        Tools { list: Arc::new([]), parallel: true, demand: None }
-    }
 }
 
 impl Conversation {
@@ -104,23 +86,21 @@ impl Conversation {
         AnswerReader::new(options, &last_text(model, prompt))
     }
 
-    /// Has the marks spelled out that the reader looks for, and keeps answers to the calls that are demanded.
+    /// Has the marks spelled out that the reader looks for, and keeps answers to calls of the tools; `asked` is the
+    /// shape that they have already.
     ///
     /// # Errors
     /// 400 if that cannot be done.
-    pub fn prepare(&self, model: &Model, requests: &mut [Request]) -> Result<(), ApiError> {
+    pub fn prepare(&self, model: &Model, requests: &mut [Request], asked: Option<&Asked>) -> Result<(), ApiError> {
+        let Some(first) = requests.first() else { return Ok(()) };
+        // A text that must not end is none with calls in it, but for those that it has to have.
+        let is_free = !first.options.ignore_end || self.tools.demand.is_some();
+        let end = last_text(model, &first.tokens);
+        let grammar = match is_free {
+            true => self.tools.grammar(model, &end, asked.map(Asked::shape))?,
+            false => None,
+        };
         let spelled = control_tokens(&model.tokenizer);
-        let mut grammar = None;
-        if let (Some(demand), [first, ..]) = (&self.tools.demand, &requests[..]) {
-            if first.options.grammar.is_some() {
-                return Err(ApiError::field("tool_choice", "cannot demand a call of an answer that has another shape"));
-            }
-            let open = thoughts_opened_by(&last_text(model, &first.tokens));
-            let shape = demand::shape(demand, &self.tools.list, self.tools.parallel, model, open)?;
-            let compiled = model.grammars.compile(&shape);
-            let refused = |error| ApiError::field("tools", format!("cannot be kept to: {error}"));
-            grammar = Some(compiled.map_err(refused)?);
-        }
         for request in requests {
             request.options.spelled.clone_from(&spelled);
             if let Some(grammar) = &grammar {

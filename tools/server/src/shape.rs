@@ -24,6 +24,11 @@ impl Asked {
         Ok(asked)
     }
 
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     fn refused(&self, error: &ShapeError) -> ApiError {
         ApiError::field(&self.field, format!("cannot be kept to: {error}"))
     }

@@ -35,6 +35,6 @@ mod tool;
 pub use coerce::coerce;
 pub use delta::{Delta, Piece};
 pub use marks::control_tokens;
-pub use reader::{AnswerReader, ReadOptions};
+pub use reader::{AnswerReader, ReadOptions, Stage};
 pub use thinking::thoughts_opened_by;
 pub use tool::Tool;

@@ -65,6 +65,17 @@ pub struct AnswerReader {
     out: Vec<Piece>,
 }
 
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It may begin with thoughts, or not.
+    Beginning,
+    /// Among thoughts.
+    Thinking,
+    /// After them, or without any.
+    Answering,
+}
+
 #[derive(Clone, Debug)]
 enum State {
     /// At the beginning.
@@ -105,6 +116,15 @@ impl AnswerReader {
             calls: 0,
             patience: 0,
             out: Vec::new(),
+        }
+    }
+
+    /// How far the answer has come.
+    pub fn stage(&self) -> Stage {
+        match self.state {
+            State::Start => Stage::Beginning,
+            State::Thinking { .. } => Stage::Thinking,
+            _ => Stage::Answering,
         }
     }
 

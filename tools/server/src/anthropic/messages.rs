@@ -93,7 +93,7 @@ impl MessagesBody {
     pub fn requests(&self, model: &Model, prompt: Vec<u32>) -> Result<(Vec<Request>, Answer), ApiError> {
         let reader = self.conversation.reader(model, &prompt);
         let mut requests = self.sampling.requests(model, prompt)?;
-        self.conversation.prepare(model, &mut requests)?;
+        self.conversation.prepare(model, &mut requests, self.sampling.shape.as_ref())?;
         Ok((requests, Answer::new(1, 1, false).read_by(&reader)))
     }
 

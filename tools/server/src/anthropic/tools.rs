@@ -1,7 +1,6 @@
 //! The tools that a request declares, in Anthropic's form.
 
-use crate::conversation::Tools;
-use crate::demand::Demand;
+use crate::demand::{Demand, Tools};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::openai::tools::{Choice, chosen, function};

@@ -48,7 +48,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let prompt = conversation.prompt(&served.model)?;
     let lines = lines.read_by(&conversation.reader(&served.model, &prompt));
     let mut requests = sampling.requests(&served.model, prompt)?;
-    conversation.prepare(&served.model, &mut requests)?;
+    conversation.prepare(&served.model, &mut requests, sampling.shape.as_ref())?;
     Ok(Plan { served, requests, form: form(&fields, lines)? })
 }
 

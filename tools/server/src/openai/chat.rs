@@ -131,7 +131,7 @@ impl ChatBody {
         let prompt = self.prompt(model)?;
         let reader = self.conversation.reader(model, &prompt);
         let mut requests = self.sampling.requests(model, prompt)?;
-        self.conversation.prepare(model, &mut requests)?;
+        self.conversation.prepare(model, &mut requests, self.sampling.shape.as_ref())?;
         let keep_tokens = self.sampling.options.logprobs && self.stream.is_none();
         let answer = Answer::new(self.sampling.choices, self.sampling.choices, keep_tokens).read_by(&reader);
         Ok((requests, answer))

@@ -132,7 +132,7 @@ impl ResponseBody {
         let prompt = self.prompt(model)?;
         let reader = self.conversation.reader(model, &prompt);
         let mut requests = self.sampling.requests(model, prompt)?;
-        self.conversation.prepare(model, &mut requests)?;
+        self.conversation.prepare(model, &mut requests, self.sampling.shape.as_ref())?;
         Ok((requests, Answer::new(1, 1, self.sampling.options.logprobs).read_by(&reader)))
     }
 

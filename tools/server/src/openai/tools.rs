@@ -3,8 +3,8 @@
 use quipu_runtime::chat::answer::Tool;
 use serde_json::Value as Json;
 
-use crate::conversation::{Tools, doubled};
-use crate::demand::Demand;
+use crate::conversation::doubled;
+use crate::demand::{Demand, Tools};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::options::Limits;

@@ -433,7 +433,8 @@ fn a_call_that_is_demanded() {
     body["tools"][0]["function"]["strict"] = true.into();
     let refused = shared().post("/v1/chat/completions", &body);
     assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("tools")));
-    let body = json!({"messages": ask, "tools": [tool("one")], "tool_choice": "required", "response_format": {"type": "json_object"}});
+    let mut body = json!({"messages": ask, "tools": [tool("one")], "tool_choice": "required", "max_tokens": 5});
+    body["grammar"] = "root ::= \"yes\"".into();
     assert_eq!(shared().post("/v1/chat/completions", &body).json()["error"]["param"], "tool_choice");
     let body = json!({"messages": ask, "tools": [], "tool_choice": "required"});
     assert_eq!(shared().post("/v1/chat/completions", &body).status, 400);

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod calls;
+mod calls_offered;
 mod chat;
 mod client;
 mod limits;
