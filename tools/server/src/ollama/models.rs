@@ -114,7 +114,30 @@ pub fn show(host: &Host, body: &Json) -> Result<Json, ApiError> {
         "template": view.template(),
         "details": details(card),
         "model_info": info,
-        "capabilities": ["completion", "embedding"],
+        "capabilities": capabilities(view.template()),
         "modified_at": random::timestamp_of(view.since),
     }))
+}
+
+/// What a model can be asked for, by the variables and marks that its chat template names: ollama's clients offer tools
+/// and thoughts only where they stand.
+fn capabilities(template: &str) -> Vec<&'static str> {
+    let names = |words: &[&str]| words.iter().any(|word| template.contains(word));
+    let mut capabilities = vec!["completion", "embedding"];
+    capabilities.extend(names(&["tools"]).then_some("tools"));
+    capabilities.extend(names(&["<think>", "enable_thinking", "reasoning_content"]).then_some("thinking"));
+    capabilities
+}
+
+#[cfg(test)]
+mod tests {
+    use super::capabilities;
+
+    #[test]
+    fn a_template_tells_what_a_model_can_do() {
+        assert_eq!(capabilities("{{ messages[0].content }}"), ["completion", "embedding"]);
+        assert_eq!(capabilities("{% if tools %}{{ tools | tojson }}{% endif %}"), ["completion", "embedding", "tools"]);
+        let thinks = "{% for tool in tools %}{% endfor %}<think>{{ message.reasoning_content }}</think>";
+        assert_eq!(capabilities(thinks), ["completion", "embedding", "tools", "thinking"]);
+    }
 }
