@@ -6,6 +6,7 @@
 Prints a line for each thing that was tried: `ok: …` or `FAILED: …`."""
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -16,6 +17,8 @@ import sys
 import time
 import traceback
 import urllib.request
+
+import calls
 
 KEY = "a-key-of-the-test"
 ASK = [{"role": "user", "content": "Tell me of the old king."}]
@@ -232,6 +235,16 @@ def litellm_python(server):
     check("litellm: a wrong value", *raises(litellm.BadRequestError, wrong))
 
 
+def langchain_suite(server):
+    """Whether langchain's own tests pass, and what they say if not."""
+    suite = os.path.join(os.path.dirname(os.path.abspath(__file__)), "langchain_suite.py")
+    loop = ["--asyncio-mode=auto"] + [f"--override-ini=asyncio_default_{of}_loop_scope=session" for of in ("test", "fixture")]
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", *loop, suite]
+    environment = os.environ | {"QUIPU_URL": server.url, "QUIPU_KEY": KEY}
+    ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=300)
+    return ended.returncode == 0, ended.stdout[-300:]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("quipu")
@@ -240,12 +253,15 @@ def main():
     os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false", "LITELLM_TELEMETRY": "False"}
     server = Server(given.quipu)
     try:
-        for client in [openai_python, anthropic_python, ollama_python, langchain_openai, litellm_python]:
+        with_key = [functools.partial(client, key=KEY, check=check) for client in calls.CLIENTS]
+        for client in [openai_python, anthropic_python, ollama_python, langchain_openai, litellm_python, *with_key]:
             try:
                 client(server)
             except Exception:
                 traceback.print_exc()
-                check(f"{client.__name__} goes through", False, sys.exc_info()[1])
+                name = getattr(client, "func", client).__name__
+                check(f"{name} goes through", False, sys.exc_info()[1])
+        check("langchain's own tests of a chat model", *langchain_suite(server))
         if given.node:
             environment = os.environ | {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": KEY}
             node = subprocess.run(["node", given.node], env=environment, stdout=subprocess.PIPE, text=True, timeout=60)

@@ -23,6 +23,8 @@ mod fatal;
 mod hints;
 mod input;
 mod interrupt;
+mod keeper;
+mod mcp;
 mod model;
 mod out;
 mod plot;

@@ -4,6 +4,7 @@
 //! Warnings are silent only with `--quiet`, errors never. A failure to write to stderr is nobody's concern.
 
 use std::io::{IsTerminal, Write};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,14 @@ use crate::visible::{visible, visible_message};
 
 static NOTES: AtomicBool = AtomicBool::new(false);
 static SILENT: AtomicBool = AtomicBool::new(false);
+static VERBOSE: AtomicBool = AtomicBool::new(false);
 static WARNINGS: AtomicBool = AtomicBool::new(true);
 
 /// Decides once who may talk.
 pub fn set_up(quiet: bool, verbose: bool) {
     let terminal = std::io::stderr().is_terminal();
     NOTES.store(verbose || (terminal && !quiet), Ordering::Relaxed);
+    VERBOSE.store(verbose, Ordering::Relaxed);
     WARNINGS.store(!quiet, Ordering::Relaxed);
 }
 
@@ -36,6 +39,11 @@ fn say(text: &str) {
         return;
     }
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Where other programs' own messages go: to the person who asked for more of them.
+pub fn stderr_of_others() -> Stdio {
+    if VERBOSE.load(Ordering::Relaxed) { Stdio::inherit() } else { Stdio::null() }
 }
 
 /// A line for a person.

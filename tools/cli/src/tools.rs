@@ -1,4 +1,5 @@
-//! Tools that a model may call in `quipu chat`: commands of the user's own, run with the user's consent.
+//! Tools that a model may call in `quipu chat`: commands of the user's own and tools of MCP servers, run with the
+//! user's consent.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -15,6 +16,7 @@ use quipu_server::fields::Fields;
 use quipu_server::openai::tools::function;
 use serde_json::Value as Json;
 
+use crate::mcp::McpServer;
 use crate::out;
 
 /// Bytes of a result. More would fill the context with it.
@@ -31,17 +33,30 @@ pub struct ToolArgs {
     /// prints is the result. Once for each tool; without a command a call is only shown
     #[arg(long, value_name = "NAME=COMMAND", value_parser = command, requires = "tools")]
     tool_command: Vec<(String, Vec<String>)>,
-    /// Run this tool's command without asking; once for each tool. Where there is nobody to ask, no other one runs
-    #[arg(long, value_name = "NAME", requires = "tools")]
+    /// A server of the Model Context Protocol, whose tools the model may call: a program with arguments, which runs as
+    /// long as the conversation; may be given several times
+    #[arg(long, value_name = "COMMAND", value_parser = words)]
+    mcp: Vec<Words>,
+    /// Run this tool without asking; once for each tool. Where there is nobody to ask, no other one runs
+    #[arg(long, value_name = "NAME")]
     allow_tool: Vec<String>,
-    /// Seconds that a command may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "tools", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Seconds that a tool may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     tool_timeout: u64,
 }
 
-/// `NAME=COMMAND`, the command cut into words as a shell cuts it: at spaces, but not within quotes.
-fn command(text: &str) -> Result<(String, Vec<String>)> {
+/// A program with its arguments.
+type Words = Vec<String>;
+
+/// `NAME=COMMAND`.
+fn command(text: &str) -> Result<(String, Words)> {
     let (name, command) = text.split_once('=').context("expected NAME=COMMAND")?;
+    let words = words(command).with_context(|| format!("for {}", name.trim()))?;
+    Ok((name.trim().to_string(), words))
+}
+
+/// A command cut into words as a shell cuts it: at spaces, but not within quotes.
+fn words(command: &str) -> Result<Words> {
     let (mut words, mut quote) = (vec![None::<String>], None);
     for c in command.chars() {
         let last = words.len() - 1;
@@ -56,16 +71,24 @@ fn command(text: &str) -> Result<(String, Vec<String>)> {
         }
     }
     ensure!(quote.is_none(), "a quote is not closed");
-    let words: Vec<String> = words.into_iter().flatten().collect();
-    ensure!(!words.is_empty(), "there is no command for {}", name.trim());
-    Ok((name.trim().to_string(), words))
+    let words: Words = words.into_iter().flatten().collect();
+    ensure!(!words.is_empty(), "there is no command");
+    Ok(words)
+}
+
+/// What runs for a tool.
+enum Runner {
+    Command(Words),
+    /// The MCP server with this number.
+    Mcp(usize),
 }
 
 /// The tools, and what runs for them.
 pub struct Toolbox {
     /// What the model is told of.
     pub list: Arc<[Tool]>,
-    commands: HashMap<String, Vec<String>>,
+    runners: HashMap<String, Runner>,
+    servers: Vec<McpServer>,
     allowed: HashSet<String>,
     timeout: Duration,
 }
@@ -76,24 +99,39 @@ impl ToolArgs {
         self.tools.as_deref()
     }
 
-    /// Reads them; none if there are none.
+    /// Reads them and starts the servers that have some.
     pub fn open(&self) -> Result<Toolbox> {
-        let list = self.tools.as_deref().map_or(Ok(Vec::new()), read)?;
-        let named = self.tool_command.iter().map(|(name, _)| name).chain(&self.allow_tool);
-        for name in named {
-            ensure!(
-                list.iter().any(|tool| tool.name == *name),
-                "no tool is called {name}: --tools declares {}",
-                names(&list)
-            );
+        let mut list = self.tools.as_deref().map_or(Ok(Vec::new()), read)?;
+        for (name, _) in &self.tool_command {
+            ensure!(has(&list, name), "no tool is called {name}: --tools declares {}", names(&list));
         }
-        Ok(Toolbox {
-            list: list.into(),
-            commands: self.tool_command.iter().cloned().collect(),
-            allowed: self.allow_tool.iter().cloned().collect(),
-            timeout: Duration::from_secs(self.tool_timeout),
-        })
+        let mut runners: HashMap<String, Runner> =
+            self.tool_command.iter().map(|(name, words)| (name.clone(), Runner::Command(words.clone()))).collect();
+        let (mut servers, timeout) = (Vec::new(), Duration::from_secs(self.tool_timeout));
+        for words in &self.mcp {
+            let mut server = McpServer::start(words, timeout)?;
+            for tool in server.tools()? {
+                ensure!(
+                    !has(&list, &tool.name),
+                    "two tools are called {}: one of them is that of {}",
+                    tool.name,
+                    words[0]
+                );
+                runners.insert(tool.name.clone(), Runner::Mcp(servers.len()));
+                list.push(tool);
+            }
+            servers.push(server);
+        }
+        for name in &self.allow_tool {
+            ensure!(has(&list, name), "no tool is called {name}: there are {}", names(&list));
+        }
+        let allowed = self.allow_tool.iter().cloned().collect();
+        Ok(Toolbox { list: list.into(), runners, servers, allowed, timeout })
     }
+}
+
+fn has(list: &[Tool], name: &str) -> bool {
+    list.iter().any(|tool| tool.name == name)
 }
 
 fn names(list: &[Tool]) -> String {
@@ -120,8 +158,8 @@ fn read(path: &Path) -> Result<Vec<Tool>> {
 
 impl Toolbox {
     /// Whether something runs when this tool is called.
-    pub fn has_command(&self, name: &str) -> bool {
-        self.commands.contains_key(name)
+    pub fn has_runner(&self, name: &str) -> bool {
+        self.runners.contains_key(name)
     }
 
     /// Whether it runs without asking.
@@ -134,24 +172,32 @@ impl Toolbox {
         self.allowed.insert(name.to_string());
     }
 
-    /// Runs a tool's command; what it printed.
+    /// Runs a tool; its result, which is what a command printed.
     ///
     /// # Errors
     /// When it cannot be run, fails, or takes too long. The model is told so.
-    pub fn run(&self, name: &str, arguments: &str) -> Result<String> {
-        let words = self.commands.get(name).with_context(|| format!("there is no command for {name}"))?;
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", words[0]))?;
-        let output = output(&mut child, arguments, self.timeout);
-        if output.is_err() {
-            let _ = child.kill();
-        }
-        let status = child.wait().with_context(|| format!("cannot wait for {}", words[0]))?;
-        let output = output.with_context(|| format!("{} failed", words[0]))?;
-        ensure!(status.success(), "{} ended with {status}", words[0]);
-        Ok(output)
+    pub fn run(&mut self, name: &str, arguments: &str) -> Result<String> {
+        let result = match self.runners.get(name).with_context(|| format!("nothing runs for {name}"))? {
+            Runner::Command(words) => run(words, arguments, self.timeout)?,
+            Runner::Mcp(server) => self.servers[*server].call(name, arguments)?,
+        };
+        ensure!(result.len() as u64 <= LONGEST_RESULT, "its result has more than {LONGEST_RESULT} bytes");
+        Ok(result)
     }
+}
+
+fn run(words: &Words, arguments: &str, timeout: Duration) -> Result<String> {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot run {}", words[0]))?;
+    let output = output(&mut child, arguments, timeout);
+    if output.is_err() {
+        let _ = child.kill();
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for {}", words[0]))?;
+    let output = output.with_context(|| format!("{} failed", words[0]))?;
+    ensure!(status.success(), "{} ended with {status}", words[0]);
+    Ok(output)
 }
 
 /// Gives a command its arguments and takes what it prints, as long as there is time.
@@ -197,10 +243,8 @@ mod tests {
     #[test]
     fn what_a_command_does() {
         let run = |script: &str, seconds: u64| {
-            let commands = [("f".to_string(), ["sh", "-c", script].map(String::from).to_vec())].into();
-            let timeout = Duration::from_secs(seconds);
-            let toolbox = Toolbox { list: Arc::new([]), commands, allowed: HashSet::new(), timeout };
-            toolbox.run("f", "{\"x\": 1}").map_err(|error| format!("{error:#}"))
+            let words = ["sh", "-c", script].map(String::from).to_vec();
+            super::run(&words, "{\"x\": 1}", Duration::from_secs(seconds)).map_err(|error| format!("{error:#}"))
         };
         assert_eq!(run("cat; echo", 30).as_deref(), Ok("{\"x\": 1}"));
         assert_eq!(run("echo no input", 30).as_deref(), Ok("no input"));

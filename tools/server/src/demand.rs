@@ -65,7 +65,9 @@ impl Tools {
             Some(Demand::Any) => (&self.list[..], None),
             None => (&self.list[..], shape),
         };
-        let calls = Calls { tools, parallel: self.parallel, form: CallForm::of_template(model.template()?.source()) };
+        // Who names one tool wants one call.
+        let parallel = self.parallel && !matches!(self.demand, Some(Demand::Named(_)));
+        let calls = Calls { tools, parallel, form: CallForm::of_template(model.template()?.source()) };
         let grammar = if self.demand.is_some() || instead.is_some() {
             model.grammars.compile(&calls.demanded(&model.tokenizer, thoughts_opened_by(end), instead))
         } else {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use quipu_constrain::Shape;
+use quipu_constrain::{CallForm, Shape};
 use quipu_formats::output::Inputs;
 use quipu_runtime::Engine;
 use quipu_runtime::chat::answer::{AnswerReader, Delta, ReadOptions, control_tokens};
@@ -15,6 +15,7 @@ use serde_json::{Value as Json, json};
 use crate::args::{AnswerArgs, ContextArgs, DraftArgs, ModelArgs};
 use crate::commands::run::speeds;
 use crate::input::Input;
+use crate::keeper::Keeper;
 use crate::sampling::SamplingArgs;
 use crate::shape::{self, ShapeArgs};
 use crate::tools::{ToolArgs, Toolbox};
@@ -29,8 +30,8 @@ A line that ends with \\ goes on in the next. Ctrl-C stops an answer.";
 
 /// Talk with a model
 ///
-/// With --tools the model may call functions; --tool-command says what runs then. Each call is shown, and nothing runs
-/// without your consent.
+/// With --tools the model may call functions, and --tool-command says what runs then; --mcp brings the tools of an MCP
+/// server. Each call is shown, and nothing runs without your consent.
 ///
 /// On a terminal with line editing and a history. When the input is a pipe, each line of it is one turn, and only the
 /// answers are printed.
@@ -39,6 +40,7 @@ A line that ends with \\ goes on in the next. Ctrl-C stops an answer.";
 Examples:
   quipu chat llama-3.2-1b-instruct.gguf --system \"Answer in rhymes.\"
   quipu chat llama.gguf --tools tools.json --tool-command 'get_weather = ./weather.py --json'
+  quipu chat llama.gguf --mcp 'uvx mcp-server-time' --allow-tool get_current_time
   printf 'What is a quipu?\\nWho made them?\\n' | quipu chat llama.gguf --temp 0
   echo 'Is a llama a bird?' | quipu chat llama.gguf --schema '{\"type\": \"boolean\"}'")]
 pub struct Args {
@@ -71,8 +73,8 @@ pub fn run(args: Args) -> Result<()> {
     let toolbox = args.tools.open()?;
     let shape = args.shape.read()?;
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
-    let mut conversation = conversation(&engine, args.template.as_deref())?.parse_special(args.parse_special);
-    conversation = conversation.tools(toolbox.list.clone());
+    let (conversation, form) = conversation(&engine, args.template.as_deref())?;
+    let mut conversation = conversation.parse_special(args.parse_special).tools(toolbox.list.clone());
     if let Some(text) = args.system {
         conversation.push(Message::new("system", text));
     }
@@ -80,11 +82,13 @@ pub fn run(args: Args) -> Result<()> {
         .sampling
         .options()
         .spelled(if toolbox.list.is_empty() { Vec::new() } else { control_tokens(engine.tokenizer()) })
-        .max_tokens(args.answer.get(&args.model.model))
-        .grammar(shape::grammar(shape.as_ref(), engine.tokenizer())?);
+        .max_tokens(args.answer.get(&args.model.model));
+    let keeper = Keeper::new(engine.tokenizer(), toolbox.list.clone(), form, shape.clone());
+    // What cannot be enforced is said before anything is.
+    keeper.grammar(&[])?;
     let scheduling = SchedulerOptions::default().draft(args.draft.draft);
-    let mut chat =
-        Chat { scheduler: Scheduler::with_options(engine, scheduling), conversation, options, toolbox, shape };
+    let scheduler = Scheduler::with_options(engine, scheduling);
+    let mut chat = Chat { scheduler, conversation, options, toolbox, shape, keeper };
     let mut input = Input::new()?;
     talk::note(&format!("loaded in {:.2} s; /help for help", load_time.as_secs_f64()));
     while let Some(line) = input.next_turn()? {
@@ -109,11 +113,16 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn conversation(engine: &Engine, template: Option<&Path>) -> Result<Conversation> {
-    let Some(path) = template else { return Ok(Conversation::in_own_template(engine)?) };
+/// A conversation that has not begun, and how calls are written in it.
+fn conversation(engine: &Engine, template: Option<&Path>) -> Result<(Conversation, CallForm)> {
+    let Some(path) = template else {
+        let form = CallForm::of_template(engine.chat_template().unwrap_or_default());
+        return Ok((Conversation::in_own_template(engine)?, form));
+    };
     out::apart_from(&Inputs::of([path]), path)?;
     let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Conversation::new(engine, ChatTemplate::for_tokenizer(&source, engine.tokenizer())?))
+    let conversation = Conversation::new(engine, ChatTemplate::for_tokenizer(&source, engine.tokenizer())?);
+    Ok((conversation, CallForm::of_template(&source)))
 }
 
 struct Chat {
@@ -122,6 +131,7 @@ struct Chat {
     options: GenerateOptions,
     toolbox: Toolbox,
     shape: Option<Shape>,
+    keeper: Keeper,
 }
 
 /// Calls and their results before somebody has a say again: a small model may go round in circles.
@@ -165,7 +175,7 @@ impl Chat {
     /// What comes of a call, for the model to know; nothing if there is nothing to run for it.
     fn result(&mut self, call: &Call, input: &mut Input) -> Option<String> {
         talk::note(&format!("calls {}({})", call.name, visible(&call.arguments)));
-        if !self.toolbox.has_command(&call.name) {
+        if !self.toolbox.has_runner(&call.name) {
             talk::note(&format!("nothing runs for it; --tool-command {}=… says what is to", call.name));
             return None;
         }
@@ -189,7 +199,8 @@ impl Chat {
     }
 
     /// Writes an answer; returns what it calls.
-    fn write(&mut self, turn: Turn) -> Result<Vec<Call>> {
+    fn write(&mut self, mut turn: Turn) -> Result<Vec<Call>> {
+        turn.request.options.grammar = self.keeper.grammar(&turn.request.tokens)?;
         if turn.forgotten > 0 {
             talk::warning(&format!("the context is full: the oldest {} messages are forgotten", turn.forgotten));
         }

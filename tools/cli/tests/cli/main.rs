@@ -4,6 +4,7 @@
 mod batch;
 mod budget;
 mod chat;
+mod chat_tools;
 mod compare;
 mod convert;
 mod embed;
@@ -12,6 +13,8 @@ mod help;
 mod library;
 #[cfg(target_os = "linux")]
 mod limits;
+#[cfg(unix)]
+mod mcp;
 mod measure;
 #[cfg(target_os = "linux")]
 mod mlock;
@@ -112,7 +115,12 @@ fn quipu<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
 
 /// Runs the binary with `input` piped in.
 fn quipu_with_input<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, input: &str) -> Ended {
-    let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
+    with_input(command(args), input)
+}
+
+fn with_input(mut command: Command, input: &str) -> Ended {
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
     // The program may end before it has read everything.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     finish(child.wait_with_output().unwrap())

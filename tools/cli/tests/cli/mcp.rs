@@ -1,0 +1,156 @@
+//! Tools of MCP servers in `quipu chat`: a server that is a shell script here, and one of Python's `mcp` where that is.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use quipu_test_script::Script;
+
+use crate::{Ended, quipu_with_input};
+
+/// The model calls, and says what it was told as far as the template lets it know.
+fn model(dir: &tempfile::TempDir) -> PathBuf {
+    let mut script = Script::new(
+        "{% set last = messages[-1] %}<tool_call>{{ tools | tojson }}{% for m in messages %}{{ m.content }}{% endfor %}\
+         {% if last.role != 'tool' %}<|asked|>{% elif last.content == '5' %}<|told|>\
+         {% elif last.content.startswith('error: ') %}<|failed|>{% else %}<|refused|>{% endif %}",
+    );
+    script.says(
+        "<|asked|>",
+        &[
+            &["<tool_call>"],
+            &["\n{\"name\": \"add\", \"arguments\": {\"a\": "],
+            &["\"two\"", "2"],
+            &[", \"b\": "],
+            &["3"],
+            &["}}"],
+            &["\n</tool_call>"],
+        ],
+    );
+    script.says("<|told|>", &[&["It is five."]]);
+    script.says("<|failed|>", &[&["It went wrong."]]);
+    script.says("<|refused|>", &[&["As you like."]]);
+    let path = dir.path().join("script.gguf");
+    script.write(&path).unwrap();
+    path
+}
+
+fn chat(dir: &tempfile::TempDir, server: &str, more: &[&str]) -> Ended {
+    let model = model(dir);
+    let args = ["chat", model.to_str().unwrap(), "--mcp", server, "--temp", "0", "--no-tuning"];
+    quipu_with_input(args.iter().chain(more), "How much is it?\n")
+}
+
+/// A server that has `add`, asks what servers may ask, and answers with what `sum` prints.
+#[cfg(unix)]
+fn server(dir: &tempfile::TempDir, sum: &str) -> String {
+    let path = dir.path().join("server.sh");
+    let schema =
+        r#"{"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"integer"}},"required":["a","b"]}"#;
+    let text = format!(
+        r#"while read -r line; do
+id=$(printf %s "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+case $line in
+*'"initialize"'*) echo '{{"jsonrpc":"2.0","id":"p","method":"ping"}}'
+  echo "{{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{{\"tools\":{{}}}},\"serverInfo\":{{\"name\":\"s\",\"version\":\"1\"}}}}}}";;
+*'"tools/list"'*'"cursor"'*) echo "{{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{{\"tools\":[{{\"name\":\"add\",\"inputSchema\":$(cat "$0.schema")}}]}}}}";;
+*'"tools/list"'*) echo '{{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}}'
+  echo "{{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{{\"tools\":[{{\"name\":\"other\",\"inputSchema\":{{\"type\":\"object\"}}}}],\"nextCursor\":\"2\"}}}}";;
+*'"tools/call"'*) printf '%s\n' "$line" > "$0.called"; {sum};;
+*) printf '%s\n' "$line" >> "$0.heard";;
+esac
+done
+echo over > "$0.ended"
+"#
+    );
+    std::fs::write(&path, text).unwrap();
+    std::fs::write(dir.path().join("server.sh.schema"), schema).unwrap();
+    format!("sh {}", path.display())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_tool_of_a_server_is_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let answer =
+        r#"echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"5\"}]}}""#;
+    let said = chat(&dir, &server(&dir, answer), &["--allow-tool", "add"]).ok();
+    assert_eq!(said, "It is five.\n");
+    let file = |name: &str| std::fs::read_to_string(dir.path().join(format!("server.sh.{name}"))).unwrap_or_default();
+    let called: serde_json::Value = serde_json::from_str(&file("called")).unwrap();
+    assert_eq!(called["params"], serde_json::json!({"name": "add", "arguments": {"a": 2, "b": 3}}));
+    let heard = file("heard");
+    assert!(heard.contains("notifications/initialized") && heard.contains(r#""id":"p","result":{}"#), "{heard}");
+    assert_eq!(file("ended"), "over\n");
+    // Nobody agreed to it.
+    std::fs::remove_file(dir.path().join("server.sh.called")).unwrap();
+    assert_eq!(chat(&dir, &server(&dir, answer), &[]).ok(), "As you like.\n");
+    assert_eq!(file("called"), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_goes_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    for (sum, problem) in [
+        (
+            r#"echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"no\"}],\"isError\":true}}""#,
+            "add failed: no",
+        ),
+        (
+            r#"echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"error\":{\"code\":-32602,\"message\":\"bad\"}}""#,
+            "refuses tools/call: bad",
+        ),
+        ("exit 1", "has ended"),
+        ("echo Hello", "no JSON-RPC: \"Hello\""),
+        ("sleep 60", "more than 1 s for tools/call"),
+    ] {
+        let ended = chat(&dir, &server(&dir, sum), &["--allow-tool", "add", "--tool-timeout", "1"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (0, "It went wrong.\n"), "{sum}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with("warning: ") && ended.stderr.contains(problem), "{}", ended.stderr);
+    }
+    for (server, problem) in [
+        ("no/such-program", "cannot run the MCP server no/such-program"),
+        ("true", "the MCP server `true` has ended"),
+        ("cat", "refuses initialize"),
+        ("sleep 60", "took more than 1 s for initialize"),
+        ("echo x", "no JSON-RPC"),
+        ("", "no command"),
+    ] {
+        let ended = chat(&dir, server, &["--tool-timeout", "1"]);
+        assert!(
+            ended.code != 0 && ended.stderr.contains(problem) && ended.stdout.is_empty(),
+            "{server}: {}",
+            ended.stderr
+        );
+    }
+    let error = chat(&dir, &server(&dir, ":"), &["--allow-tool", "sub"]).error();
+    assert!(error.contains("no tool is called sub: there are other, add"), "{error}");
+}
+
+/// The reference implementation, in a Python that has it (`QUIPU_MCP_PYTHON`).
+#[test]
+fn pythons_mcp() {
+    let python = std::env::var("QUIPU_MCP_PYTHON").unwrap_or("python3".into());
+    if !Command::new(&python).args(["-c", "import mcp"]).output().is_ok_and(|ended| ended.status.success()) {
+        eprintln!("SKIPPED: pythons_mcp: {python} has no package mcp");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("server.py");
+    let text = "\
+try:
+    from mcp.server.fastmcp import FastMCP as Server
+except ImportError:
+    from mcp.server import MCPServer as Server
+server = Server('sums')
+
+@server.tool()
+def add(a: int, b: int) -> str:
+    return str(a + b)
+
+server.run()
+";
+    std::fs::write(&path, text).unwrap();
+    let server = format!("{python} {}", path.display());
+    assert_eq!(chat(&dir, &server, &["--allow-tool", "add"]).ok(), "It is five.\n");
+}
