@@ -154,8 +154,8 @@ fn attention(c: &mut Criterion) {
         for kernels in Kernels::available() {
             for rows in [4, 64] {
                 let q = random.numbers(rows * head_dim);
-                let visible = vec![SEGMENT; rows];
-                let queries = Queries { q: &q, visible: &visible, head_dim };
+                let visible = vec![0..SEGMENT; rows];
+                let queries = Queries { q: &q, visible: &visible, head_dim, soft_cap: None };
                 let mut state = vec![0.0; rows * state_len(head_dim)];
                 let mut scratch = AttentionScratch::default();
                 group.throughput(Throughput::Elements((2 * rows * SEGMENT * head_dim) as u64));

@@ -80,13 +80,6 @@ pub enum Oddity {
         /// How many files there are.
         files: usize,
     },
-    /// A window over all layers hides nothing only up to its length, so it is the context.
-    Window {
-        /// Its length.
-        window: usize,
-        /// The context that config.json names.
-        context: usize,
-    },
     /// Two chat templates have names of which GGUF makes one key.
     TemplateName {
         /// The one that is left out.
@@ -148,9 +141,6 @@ impl fmt::Display for Oddity {
             Oddity::NoPrefix { prefix } => write!(f, "the tensors' names lack {prefix:?} at their beginning"),
             Oddity::NoIndex { files } => {
                 write!(f, "there is no index: the weights are taken from all {files} files that their names count")
-            }
-            Oddity::Window { window, context } => {
-                write!(f, "`sliding_window` is {window}: the context is so long, not {context} as in transformers")
             }
             Oddity::TemplateName { name, other } => {
                 write!(f, "the chat template {name:?} is left out: {other:?} has the same key in a GGUF")

@@ -28,9 +28,13 @@ pub(crate) struct Functions {
     pub(crate) matmul_quant: MatmulQuant,
     pub(crate) matmul_float: unsafe fn(&Weights<'_>, Range<usize>, &[f32], usize, &mut MatMut<'_>),
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, usize, &mut [f32]),
+    pub(crate) add_rms_norm: unsafe fn(&[f32], &[f32], f32, usize, &mut [f32]),
     pub(crate) rms_norm_heads: unsafe fn(&mut [f32], usize, &[f32], f32),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) gelu_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) soft_cap: unsafe fn(&mut [f32], f32),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) add_scaled: unsafe fn(&mut [f32], &[f32], f32),
     pub(crate) within: unsafe fn(&[f32], f32) -> bool,
     pub(crate) rope: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
     pub(crate) rope_halves: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
@@ -156,6 +160,15 @@ impl Kernels {
         call!(self.rms_norm(x, weight, eps, n, out));
     }
 
+    /// `into ← into +` [`Kernels::rms_norm`] of `x`, product and sum each rounded.
+    ///
+    /// # Panics
+    /// When the shapes are others.
+    pub fn add_rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, n: usize, into: &mut [f32]) {
+        assert!(x.len().is_multiple_of(16) && x.len() == weight.len() && x.len() == into.len() && n <= x.len());
+        call!(self.add_rms_norm(x, weight, eps, n, into));
+    }
+
     /// [`Kernels::rms_norm`] of every head by itself, in place: `x` is heads × `head_dim`, without padding, and the
     /// `head_dim` elements of `weight` are for all of them.
     ///
@@ -173,6 +186,34 @@ impl Kernels {
     pub fn silu_mul(&self, gate: &mut [f32], up: &[f32]) {
         assert!(gate.len().is_multiple_of(16) && gate.len() == up.len());
         call!(self.silu_mul(gate, up));
+    }
+
+    /// GeGLU (Shazeer 2020) with GELU's approximation by tanh: `gate ← ½·gate·(1 + tanh(√(2/π)·(gate +
+    /// 0.044715·gate³))) · up`, element by element.
+    ///
+    /// # Panics
+    /// When the lengths differ or are no multiple of 16.
+    pub fn gelu_mul(&self, gate: &mut [f32], up: &[f32]) {
+        assert!(gate.len().is_multiple_of(16) && gate.len() == up.len());
+        call!(self.gelu_mul(gate, up));
+    }
+
+    /// `x ← cap · tanh(x / cap)`, element by element.
+    ///
+    /// # Panics
+    /// When the length is no multiple of 16.
+    pub fn soft_cap(&self, x: &mut [f32], cap: f32) {
+        assert!(x.len().is_multiple_of(16));
+        call!(self.soft_cap(x, cap));
+    }
+
+    /// `x ← x + factor · y`, rounded once.
+    ///
+    /// # Panics
+    /// When the lengths differ or are no multiple of 16.
+    pub fn add_scaled(&self, x: &mut [f32], y: &[f32], factor: f32) {
+        assert!(x.len().is_multiple_of(16) && x.len() == y.len());
+        call!(self.add_scaled(x, y, factor));
     }
 
     /// `x ← x + y`.
@@ -303,7 +344,7 @@ impl Kernels {
 fn check_attend(queries: &Queries<'_>, keys: usize, values: usize, state: usize) {
     let (n, head_dim) = (queries.visible.len(), queries.head_dim);
     assert!(head_dim > 0 && queries.q.len() == n * head_dim);
-    assert!(queries.visible.iter().all(|v| (1..=SEGMENT).contains(v)));
+    assert!(queries.visible.iter().all(|v| v.start < v.end && v.end <= SEGMENT));
     assert!(keys == SEGMENT * head_dim && values == SEGMENT * head_dim.next_multiple_of(16));
     assert_eq!(state, n * state_len(head_dim));
 }
@@ -385,7 +426,8 @@ mod tests {
                     for ahead in [2 << 10, 8 << 10] {
                         let kernels = kernels.tuned(kernels.tuning().with(&format!("kv_ahead={ahead}")).unwrap());
                         let q = vec![1.0; rows * head_dim];
-                        let queries = Queries { q: &q, visible: &vec![SEGMENT; rows], head_dim };
+                        let visible = vec![0..SEGMENT; rows];
+                        let queries = Queries { q: &q, visible: &visible, head_dim, soft_cap: None };
                         let mut state = vec![0.0; rows * state_len(head_dim)];
                         let asked = asked::lines(|| {
                             kernels.attend_f16(queries, segment, true, &mut AttentionScratch::default(), &mut state);

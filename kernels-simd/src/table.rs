@@ -38,10 +38,15 @@ macro_rules! compile {
                 = |s| matmul_float::matmul(s, w, groups, x, stride, out);
             fn rms_norm(x: &[f32], w: &[f32], eps: f32, n: usize, out: &mut [f32])
                 = |s| elementwise::rms_norm(s, x, w, eps, n, out);
+            fn add_rms_norm(x: &[f32], w: &[f32], eps: f32, n: usize, into: &mut [f32])
+                = |s| elementwise::add_rms_norm(s, x, w, eps, n, into);
             fn rms_norm_heads(x: &mut [f32], head_dim: usize, w: &[f32], eps: f32)
                 = |s| elementwise::rms_norm_heads(s, x, head_dim, w, eps);
             fn silu_mul(gate: &mut [f32], up: &[f32]) = |s| elementwise::silu_mul(s, gate, up);
+            fn gelu_mul(gate: &mut [f32], up: &[f32]) = |s| elementwise::gelu_mul(s, gate, up);
+            fn soft_cap(x: &mut [f32], cap: f32) = |s| elementwise::soft_cap(s, x, cap);
             fn add(x: &mut [f32], y: &[f32]) = |s| elementwise::add(s, x, y);
+            fn add_scaled(x: &mut [f32], y: &[f32], factor: f32) = |s| elementwise::add_scaled(s, x, y, factor);
             fn within(x: &[f32], limit: f32) -> bool = |s| elementwise::within(s, x, limit);
             fn rope(x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32)
                 = |_s| elementwise::rope(x, head_dim, angles, scale);

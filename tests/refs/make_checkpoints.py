@@ -98,12 +98,53 @@ def sentencepiece_tokenizer(size: int) -> tuple[Tokenizer, dict]:
                        "add_bos_token": True, "add_eos_token": False, "legacy": True, "clean_up_tokenization_spaces": False}
 
 
+def gemma_tokenizer(size: int) -> tuple[Tokenizer, dict]:
+    """Gemma's scheme (SentencePiece-style BPE with byte fallback, no space before a text, `<bos>` first, turns with marks of their own)."""
+    trained = Tokenizer(models.BPE())
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    trained.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    turns = ["<start_of_turn>", "<end_of_turn>"]
+    learned_from = special + [f"<0x{b:02X}>" for b in range(256)]
+    trained.train_from_iterator([TEXT.replace("\n", " ")], trainers.BpeTrainer(vocab_size=size - len(learned_from) - len(turns), show_progress=False))
+    learned = json.loads(trained.to_str())["model"]
+    vocab = {token: i for i, token in enumerate(learned_from)}
+    for token, _ in sorted(learned["vocab"].items(), key=lambda item: item[1]):
+        vocab.setdefault(token, len(vocab))
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[tuple(m) for m in learned["merges"]], unk_token="<unk>", fuse_unk=True,
+                                     byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special + turns])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", 2)])
+    return tokenizer, {"tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>",
+                       "add_bos_token": True, "add_eos_token": False, "clean_up_tokenization_spaces": False, "chat_template": GEMMA_TURNS}
+
+
+GEMMA_TURNS = ("{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + (message['role'] if message['role'] != 'assistant' else 'model') + "
+               "'\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+               "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}")
+
+
 def llama3_scaling(theta: float, factor: float, original: int) -> dict:
     return {"rope_type": "llama3", "rope_theta": theta, "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": original}
 
 
-TOKENIZERS = {"bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "qwen": qwen_tokenizer}
+TOKENIZERS = {"bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "qwen": qwen_tokenizer, "gemma": gemma_tokenizer}
+
+
+def rope(theta: float, **more) -> dict:
+    return {"rope_type": "default", "rope_theta": theta, **more}
+
+
+def global_and_local(theta: float, local: float, **more) -> dict:
+    """The RoPEs of layers that see all and of those with a window."""
+    return {"full_attention": {"rope_type": "default", "rope_theta": theta, **more}, "sliding_attention": {"rope_type": "default", "rope_theta": local}}
+
+
+SLIDING, FULL = "sliding_attention", "full_attention"
 
 # name: (what it is for is its name), config, and of the script's own: family (transformers' model_type; llama if it is missing), tokenizer, tokens in it, prompt length, positions kept (None: all),
 # shard (largest shard), spelling (of config.json: transformers 4's or 5's).
@@ -132,10 +173,10 @@ CHECKPOINTS = {
     "biases": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                    vocab_size=320, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
                    rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, rms_norm_eps=1e-5, tokenizer="bytes", tokens=320, prompt=100),
-    # Within the window nothing is hidden; beyond it Quipu does not go.
+    # A window over all layers, which a prompt of two pages crosses.
     "mistral": dict(family="mistral", hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-                    vocab_size=400, tie_word_embeddings=False, sliding_window=150, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
-                    rms_norm_eps=1e-5, tokenizer="spm", tokens=400, prompt=150, spelling=4),
+                    vocab_size=400, tie_word_embeddings=False, sliding_window=100, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+                    rms_norm_eps=1e-5, tokenizer="spm", tokens=400, prompt=350, spelling=4),
     "linear": dict(hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
                    vocab_size=320, tie_word_embeddings=True, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
                    rms_norm_eps=1e-5, tokenizer="bytes", tokens=320, prompt=300, spelling=4),
@@ -157,6 +198,24 @@ CHECKPOINTS = {
                   head_dim=96, vocab_size=320, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
                   rms_norm_eps=1e-6, tokenizer="qwen", tokens=320, prompt=300),
 }
+# Sisters of Llama, in the sizes that block formats fit, with the defaults of their families.
+MORE = dict(hidden_size=256, intermediate_size=512, num_attention_heads=4, num_key_value_heads=2, vocab_size=416, tokens=416, rms_norm_eps=1e-6,
+            prompt=350, dtypes=["f32", "bf16"])
+CHECKPOINTS |= {
+    # Layers by the rule of six, with the linear stretching of the larger models for those that see all.
+    "gemma3": dict(MORE, family="gemma3_text", num_hidden_layers=7, head_dim=64, query_pre_attn_scalar=64, sliding_window=100, tie_word_embeddings=True,
+                   rope_parameters=global_and_local(1000000.0, 10000.0, rope_type="linear", factor=8.0), tokenizer="gemma"),
+    "gemma2": dict(MORE, family="gemma2", num_hidden_layers=4, head_dim=96, query_pre_attn_scalar=96, sliding_window=100, tie_word_embeddings=True,
+                   rope_parameters=rope(10000.0), tokenizer="gemma"),
+    "phi3": dict(MORE, family="phi3", num_hidden_layers=3, sliding_window=None, tie_word_embeddings=False, rope_parameters=rope(10000.0, partial_rotary_factor=0.75),
+                 tokenizer="spm"),
+    "olmo2": dict(MORE, family="olmo2", num_hidden_layers=3, tie_word_embeddings=False, rope_parameters=rope(500000.0), tokenizer="qwen"),
+    "olmo3": dict(MORE, family="olmo3", num_hidden_layers=5, sliding_window=100, tie_word_embeddings=False, tokenizer="qwen",
+                  rope_parameters=global_and_local(500000.0, 500000.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=128)),
+    "granite": dict(MORE, family="granite", num_hidden_layers=3, tie_word_embeddings=True, embedding_multiplier=1.5, residual_multiplier=0.22,
+                    attention_multiplier=0.15, logits_scaling=2.0, rope_parameters=rope(10000.0), tokenizer="bytes"),
+    "smollm3": dict(MORE, family="smollm3", num_hidden_layers=5, tie_word_embeddings=True, rope_parameters=rope(2000000.0), tokenizer="bytes"),
+}
 # With every way of stretching RoPE; `context` is the limit with which Quipu is asked, where it is not the model's own.
 STRETCHED = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
                  vocab_size=309, tie_word_embeddings=True, rms_norm_eps=1e-5, tokenizer="bytes", tokens=309, dtypes=["bf16"],
@@ -164,6 +223,8 @@ STRETCHED = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_
 LONGROPE = dict(STRETCHED, max_position_embeddings=1024, rope_parameters={
     "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 256,
     "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6], "long_factor": [1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0, 12.0]})
+SISTER = dict(hidden_size=40, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=12, vocab_size=309,
+              tie_word_embeddings=True, rms_norm_eps=1e-5, prompt=300, keep=[0, 1, 2, 39, 40, 41, 127, 128, 129, 170, 256, 299], dtypes=["bf16"])
 DYNAMIC = dict(STRETCHED, max_position_embeddings=160, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
 FIXTURES = {
     "tiny-yarn": dict(STRETCHED, max_position_embeddings=512, prompt=300, spelling=4, rope_parameters={
@@ -175,6 +236,23 @@ FIXTURES = {
     "tiny-longrope-beyond": dict(LONGROPE, prompt=300, spelling=4),
     "tiny-dynamic-within": dict(DYNAMIC, prompt=150, spelling=4),
     "tiny-dynamic-beyond": dict(DYNAMIC, prompt=300, context=300, keep=[0, 1, 2, 15, 128, 250, 299]),
+    # Windows that cross pages, their layers listed; factors that are not the rule; no size a multiple of 32.
+    "tiny-gemma3": dict(SISTER, family="gemma3_text", num_hidden_layers=3, query_pre_attn_scalar=20, sliding_window=40, final_logit_softcapping=25.0,
+                        layer_types=[SLIDING, FULL, SLIDING], rope_parameters=global_and_local(1000000.0, 10000.0, rope_type="linear", factor=8.0),
+                        tokenizer="gemma", tokens=317, vocab_size=320),
+    "tiny-gemma2": dict(SISTER, family="gemma2", query_pre_attn_scalar=12, sliding_window=130, attn_logit_softcapping=8.0,
+                        rope_parameters=rope(10000.0), tokenizer="gemma", tokens=317, vocab_size=317),
+    "tiny-phi3": dict(SISTER, family="phi3", intermediate_size=48, sliding_window=33, tie_word_embeddings=False, hidden_size=64, head_dim=16,
+                      rope_parameters=rope(10000.0, partial_rotary_factor=0.75), tokenizer="spm", tokens=309, keep=[*range(0, 290, 10), 299]),
+    "tiny-olmo2": dict(SISTER, family="olmo2", hidden_size=48, tie_word_embeddings=False, rope_parameters=rope(500000.0), tokenizer="qwen", tokens=305),
+    "tiny-olmo3": dict(SISTER, family="olmo3", hidden_size=48, sliding_window=1, tie_word_embeddings=False, layer_types=[FULL, SLIDING], tokenizer="qwen",
+                       tokens=305, rope_parameters=global_and_local(10000.0, 10000.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=128)),
+    "tiny-granite": dict(SISTER, family="granite", embedding_multiplier=0.7, residual_multiplier=0.4, attention_multiplier=0.4, logits_scaling=1.5,
+                         hidden_size=48, rope_parameters=rope(10000.0), tokenizer="bytes", tokens=309, spelling=4),
+    "tiny-smollm3": dict(SISTER, family="smollm3", hidden_size=48, num_hidden_layers=3, no_rope_layers=[1, 0, 1], rope_parameters=rope(10000.0),
+                         tokenizer="bytes", tokens=309),
+    "tiny-mistral": dict(SISTER, family="mistral", sliding_window=128, tie_word_embeddings=False, rope_parameters=rope(10000.0), tokenizer="spm",
+                         tokens=309, spelling=4),
     "tiny-llama3": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
                         vocab_size=309, tie_word_embeddings=True, rope_parameters=llama3_scaling(10000.0, 8.0, 32), rms_norm_eps=1e-5,
                         tokenizer="bytes", tokens=309, prompt=200, keep=[0, 1, 2, 15, 16, 31, 63, 64, 100, 127, 128, 198, 199], dtypes=["bf16"]),
@@ -202,11 +280,17 @@ def draw_weights(model: torch.nn.Module, generator: torch.Generator) -> None:
             value = 1.2 + torch.rand(parameter.shape, generator=generator)
         elif parameter.ndim == 1:
             value = 0.5 + torch.rand(parameter.shape, generator=generator)
+            if model.config.model_type.startswith("gemma") and name.split(".")[-2] in ("post_attention_layernorm", "post_feedforward_layernorm"):
+                # As much as its large embeddings.
+                value *= 3
         elif "embed_tokens" in name or "lm_head" in name:
             value = noise * 3.0 / parameter.shape[1] ** 0.5
         else:
-            spread = {"q_proj": 1.7, "k_proj": 1.7, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7}
+            spread = {"qkv_proj": 1.4, "gate_up_proj": 1.2, "q_proj": 1.7, "k_proj": 1.7, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7}
             value = noise * spread[name.split(".")[-2]] / parameter.shape[1] ** 0.5
+        if parameter.ndim == 1 and model.config.model_type.startswith("gemma"):
+            # transformers adds 1 to it.
+            value = value - 1
         parameter.data.copy_(value)
 
 
@@ -214,6 +298,7 @@ def spell_as_transformers_4(path: pathlib.Path) -> None:
     """Rewrites config.json as transformers 4 spells it: `rope_theta` + `rope_scaling`, `torch_dtype`, no `head_dim` where it is implied."""
     config = json.loads(path.read_text())
     rope = config.pop("rope_parameters")
+    rope.pop("partial_rotary_factor", None)
     config["rope_theta"] = rope.pop("rope_theta")
     config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     config["torch_dtype"] = config.pop("dtype")
@@ -228,9 +313,20 @@ def exact_rope(model: torch.nn.Module, rope: dict, length: int) -> None:
     float32 whatever the model's type, which at position 600 is worth 4e-5 of a turn; the frequencies here are its formulas (Llama 3.1's
     reference code for `llama3`), held against its own float32 ones."""
     embedding = model.model.rotary_emb
-    dim = 2 * embedding.inv_freq.numel()
+    ropes = {kind: rope[kind] for kind in (FULL, SLIDING) if kind in rope}
+    if ropes:
+        angles = {kind: exact_angles(model, one, getattr(embedding, f"{kind}_inv_freq"), length) for kind, one in ropes.items()}
+        embedding.forward = lambda x, position_ids, layer_type: angles[layer_type](position_ids, getattr(embedding, f"{layer_type}_attention_scaling"))
+        return
     # What depends on the length is chosen by the first call.
     embedding(torch.zeros(1), torch.arange(length)[None])
+    angles = exact_angles(model, rope, embedding.inv_freq, length)
+    embedding.forward = lambda x, position_ids: angles(position_ids, embedding.attention_scaling)
+
+
+def exact_angles(model: torch.nn.Module, rope: dict, inv_freq: torch.Tensor, length: int):
+    """The function that gives cosines and sines at positions, of one RoPE whose float32 frequencies transformers has as `inv_freq`."""
+    dim = 2 * inv_freq.numel()
     theta, kind = rope["rope_theta"], rope["rope_type"]
     if kind == "dynamic":
         longer = max(length / model.config.max_position_embeddings, 1.0)
@@ -252,14 +348,14 @@ def exact_rope(model: torch.nn.Module, rope: dict, length: int) -> None:
         frequency = frequency * (1 - divided + divided / rope["factor"])
     elif kind == "longrope":
         frequency /= torch.tensor(rope["long_factor" if length > original else "short_factor"], dtype=torch.float64)
-    assert torch.allclose(frequency, embedding.inv_freq.double(), rtol=2e-6, atol=0), f"{rope}: other frequencies than transformers"
+    assert torch.allclose(frequency, inv_freq.double(), rtol=2e-6, atol=0), f"{rope}: other frequencies than transformers"
 
-    def forward(x, position_ids):
+    def angles(position_ids, scaling):
         angle = position_ids[..., None].double() * frequency
         angle = torch.cat((angle, angle), -1)
-        return angle.cos() * embedding.attention_scaling, angle.sin() * embedding.attention_scaling
+        return angle.cos() * scaling, angle.sin() * scaling
 
-    embedding.forward = forward
+    return angles
 
 
 def quantise(model: torch.nn.Module, kind: str) -> None:

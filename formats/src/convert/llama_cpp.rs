@@ -1,8 +1,8 @@
 //! Where llama.cpp will compute something else from a file, so that the user can be told.
 
 use super::outcome::Warning;
-use crate::families::names::TensorName;
-use crate::families::{Family, keys};
+use crate::families::names::{Role, TensorName};
+use crate::families::{AttentionScale, Family, Windows, keys};
 use crate::gguf::{Metadata, Value};
 use crate::source::TensorInfo;
 
@@ -25,14 +25,45 @@ pub(super) fn rope_differences(metadata: &Metadata, tensors: &[TensorInfo]) -> V
     if !unread.is_empty() && metadata.get(&kind) == Some(&Value::String("yarn".into())) {
         differences.push(format!("it takes values of its own for {} in this architecture", unread.join(", ")));
     }
-    let is_factors = |t: &&TensorInfo| TensorName::parse(&t.name).is_some_and(|name| name.role.is_rope_factors());
-    if let Some(tensor) = tensors.iter().find(is_factors)
-        && family.architecture != "llama"
-    {
+    // Tensors of factors, and whether the architecture has them there.
+    let is_refused = |t: &&TensorInfo| match (TensorName::parse(&t.name).map(|name| name.role), family.architecture) {
+        (Some(Role::RopeFactors), architecture) => !["llama", "granite"].contains(&architecture),
+        (Some(Role::RopeFactorsLong | Role::RopeFactorsShort), architecture) => {
+            !["llama", "granite", "phi3"].contains(&architecture)
+        }
+        _ => false,
+    };
+    if let Some(tensor) = tensors.iter().find(is_refused) {
         differences.push(format!(
             "it has no {} in the architecture {} and refuses the file",
             tensor.name, family.architecture
         ));
+    }
+    differences.into_iter().map(|difference| Warning::LlamaCpp { difference }).collect()
+}
+
+/// What llama.cpp passes over of a plain file's windows, layers without RoPE and factors.
+pub(super) fn block_differences(metadata: &Metadata) -> Vec<Warning> {
+    let Ok(Some(family)) = metadata.str_opt(keys::ARCHITECTURE).map(|name| name.and_then(Family::of_architecture))
+    else {
+        return Vec::new();
+    };
+    let size = |key| metadata.usize_opt(&family.key(key)).ok().flatten();
+    let mut differences = Vec::new();
+    // It knows Phi's key, and switches windows off.
+    let has_windows = matches!(family.block.windows, Windows::AllBut(_));
+    if let Some(window @ 1..) = size(keys::WINDOW)
+        && !has_windows
+        && size(keys::CONTEXT).is_none_or(|context| context > window)
+    {
+        differences.push(format!("it has no windows in this architecture, so beyond {window} tokens it differs"));
+    }
+    if metadata.get(keys::ROPED).is_some() {
+        differences.push("it has a rule of its own for layers without RoPE".into());
+    }
+    let scale = family.key(keys::ATTENTION_SCALE);
+    if metadata.get(&scale).is_some() && !matches!(family.block.scales.attention, AttentionScale::Key(_)) {
+        differences.push(format!("it does not read {scale} in this architecture"));
     }
     differences.into_iter().map(|difference| Warning::LlamaCpp { difference }).collect()
 }

@@ -1,8 +1,9 @@
 //! Mixes: files whose tensors have several types, under the names that people know from llama.cpp.
 //!
 //! Which tensor has which type is llama.cpp's choice (`llama_tensor_get_type_impl` in `llama-quant.cpp`, the same for
-//! all families here), so that files of one name have one size. `n` is the number of layers, `i` that of a tensor's
-//! layer; a layer is *favoured* if `i < n/8`, `i ≥ 7n/8` or `(i − n/8) mod 3 = 2`, divisions being whole.
+//! all families here; `attn_qkv` counts as `attn_v`), so that files of one name have one size. `n` is the number of
+//! layers, `i` that of a tensor's layer; a layer is *favoured* if `i < n/8`, `i ≥ 7n/8` or `(i − n/8) mod 3 = 2`,
+//! divisions being whole.
 //!
 //! | mix | most | `attn_v` | `ffn_down` | `attn_output` |
 //! | --- | --- | --- | --- | --- |
@@ -100,6 +101,8 @@ impl Model {
     /// The type of a matrix that is not the head, by the table of this module.
     pub fn mixed(self, mix: Mix, name: &str) -> TensorType {
         let (Some((layer, role)), base) = (matrix_of_layer(name), mix.base()) else { return mix.base() };
+        // Where queries, keys and values are one matrix, it counts as the values'.
+        let role = if role == Role::QueryKeyValue { Role::Value } else { role };
         let early = layer < self.layers / 8;
         let many_queries = self.queries_per_key >= 4;
         let ty = match (mix, role) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use quipu_quant::blocks::has_plain_rule;
 use quipu_quant::{InterleavedType, TensorType};
 
-use super::llama_cpp::{rope_differences, tokenizer_difference};
+use super::llama_cpp::{block_differences, rope_differences, tokenizer_difference};
 use super::mix::{self, Model};
 use super::options::{ConvertOptions, Rounding, TypeRule};
 use super::order::forward_order;
 use super::outcome::{ConvertError, Warning};
 use crate::families::names::{Role, split_layer};
+use crate::families::{Family, keys};
 use crate::gguf::{
     ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Metadata, PACKED_ALIGNMENT, Value,
     split,
@@ -91,6 +92,7 @@ impl Plan {
         }
         if !options.packed {
             warnings.extend(rope_differences(&metadata, &tensors));
+            warnings.extend(block_differences(&metadata));
             warnings.extend(tokenizer_difference(&metadata));
         }
         Ok(Plan { metadata, tensors, origins, imatrix: options.imatrix.clone(), warnings })
@@ -113,11 +115,16 @@ fn model(source: &dyn Source, options: &ConvertOptions) -> Model {
     let weights = source.tensors().iter().filter(|t| is_weight_name(&t.name));
     let layers = weights.filter_map(|t| Some(split_layer(&t.name)?.0.saturating_add(1)));
     let rows = |role: Role| source.find(&role.weight_of(0).to_string()).map_or(1, |i| source.tensors()[i].rows());
-    Model {
-        layers: layers.max().unwrap_or(0),
-        queries_per_key: rows(Role::Query) / rows(Role::Value).max(1),
-        imatrix: options.imatrix_types,
-    }
+    // Where the three are one matrix, only the header says how many of its rows are whose.
+    let metadata = source.metadata();
+    let family = metadata.str_opt(keys::ARCHITECTURE).ok().flatten().and_then(Family::of_architecture);
+    let fused = family.filter(|family| family.tensor(Role::QueryKeyValue).is_some());
+    let heads = |key| fused.and_then(|family| metadata.usize_opt(&family.key(key)).ok().flatten());
+    let queries_per_key = match (heads(keys::HEADS), heads(keys::KV_HEADS)) {
+        (Some(heads), Some(kv_heads)) => heads / kv_heads.max(1),
+        _ => rows(Role::Query) / rows(Role::Value).max(1),
+    };
+    Model { layers: layers.max().unwrap_or(0), queries_per_key, imatrix: options.imatrix_types }
 }
 
 pub(super) fn is_weight(info: &TensorInfo) -> bool {

@@ -1,6 +1,7 @@
 //! What a family is: the types of its table.
 
 use super::names::Role;
+use super::plan::BlockPlan;
 
 /// Models whose files look alike and whose layers compute alike.
 #[derive(Debug, PartialEq)]
@@ -13,8 +14,8 @@ pub struct Family {
     pub classes: &'static [&'static str],
     /// What an absent key of config.json means.
     pub defaults: Defaults,
-    /// How a layer computes.
-    pub layer: LayerPlan,
+    /// How its block computes.
+    pub block: BlockPlan,
     /// Every tensor, those of a layer once, in the order in which a converted file has them.
     pub tensors: &'static [Tensor],
 }
@@ -38,35 +39,35 @@ pub struct Defaults {
     pub context: usize,
     /// `head_dim`; `None` for `hidden_size / num_attention_heads`.
     pub head_dim: Option<usize>,
+    /// `num_attention_heads`, if there is such a default that models rely on.
+    pub heads: Option<usize>,
+    /// `vocab_size`, likewise.
+    pub vocabulary: Option<usize>,
     /// `num_key_value_heads`; `None` for `num_attention_heads`, which is also what a `null` means.
     pub kv_heads: Option<usize>,
-    /// `sliding_window`, the positions that each sees, if all layers of the family have one unless it is `null`.
+    /// `sliding_window`, the positions that each sees in layers with a window; also where a GGUF says nothing.
     pub window: Option<usize>,
+    /// `rms_norm_eps`.
+    pub epsilon: f64,
+    /// RoPE's base.
+    pub rope_base: f64,
+    /// `tie_word_embeddings`.
+    pub tied: bool,
 }
 
-/// How a layer computes: the switches of the runtime's one block.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerPlan {
-    /// Which elements of a head RoPE turns together.
-    pub rope: RopePairs,
-    /// A norm of queries and keys before RoPE.
-    pub qk_norm: Option<QkNorm>,
-}
-
-/// The pairs of elements that RoPE turns (Su et al. 2021), of a part of `n` elements of a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RopePairs {
-    /// (2i, 2i+1), as Meta's code has them; Hugging Face stores the rows of such a family in the order of halves.
-    Neighbours,
-    /// (i, i + n/2), as Hugging Face has them ("NEOX" in llama.cpp).
-    Halves,
-}
-
-/// Which elements of queries and keys are normalised together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QkNorm {
-    /// Each head by itself; all heads share the weight.
-    Head,
+impl Defaults {
+    /// Llama's, of which others are variations.
+    pub const LLAMA: Defaults = Defaults {
+        context: 2048,
+        head_dim: None,
+        heads: None,
+        vocabulary: None,
+        kv_heads: None,
+        window: None,
+        epsilon: 1e-6,
+        rope_base: 10_000.0,
+        tied: false,
+    };
 }
 
 /// A tensor of a family.
@@ -82,6 +83,8 @@ pub struct Tensor {
     pub bias: Bias,
     /// The order of its rows.
     pub rows: RowOrder,
+    /// Hugging Face has the numbers of a norm less 1, a GGUF as they are multiplied with.
+    pub plus_one: bool,
     /// When a model has it.
     pub presence: Presence,
 }
@@ -102,10 +105,14 @@ pub enum Extent {
     Hidden,
     /// The width of the feed-forward layer.
     FeedForward,
+    /// Twice that: the gate and the way up side by side.
+    GateAndUp,
     /// All query heads side by side.
     Queries,
     /// All key heads side by side, or all value heads.
     Keys,
+    /// All query heads, all key heads and all value heads side by side.
+    QueriesKeysValues,
     /// One head.
     Head,
     /// The pairs of a head that RoPE turns.
@@ -170,6 +177,8 @@ impl Extent {
         match self {
             Extent::Hidden => sizes.hidden,
             Extent::FeedForward => sizes.feed_forward,
+            Extent::GateAndUp => 2 * sizes.feed_forward,
+            Extent::QueriesKeysValues => (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim,
             Extent::Queries => sizes.heads * sizes.head_dim,
             Extent::Keys => sizes.kv_heads * sizes.head_dim,
             Extent::Head => sizes.head_dim,
@@ -199,14 +208,18 @@ impl Shape {
 impl Tensor {
     /// A matrix without bias whose rows keep their order.
     pub(super) const fn matrix(role: Role, hf: &'static str, outputs: Extent, inputs: Extent) -> Tensor {
-        let shape = Shape::Matrix(outputs, inputs);
-        Tensor { role, hf, shape, bias: Bias::None, rows: RowOrder::Same, presence: Presence::Always }
+        let (shape, plus_one) = (Shape::Matrix(outputs, inputs), false);
+        Tensor { role, hf, shape, bias: Bias::None, rows: RowOrder::Same, plus_one, presence: Presence::Always }
     }
 
     /// The weight of a norm.
     pub(super) const fn norm(role: Role, hf: &'static str, n: Extent) -> Tensor {
-        let shape = Shape::Vector(n);
-        Tensor { role, hf, shape, bias: Bias::None, rows: RowOrder::Same, presence: Presence::Always }
+        let (shape, plus_one) = (Shape::Vector(n), false);
+        Tensor { role, hf, shape, bias: Bias::None, rows: RowOrder::Same, plus_one, presence: Presence::Always }
+    }
+
+    pub(super) const fn plus_one(self) -> Tensor {
+        Tensor { plus_one: true, ..self }
     }
 
     pub(super) const fn bias(self, bias: Bias) -> Tensor {
@@ -218,7 +231,7 @@ impl Tensor {
     }
 }
 
-// Outside of the layers all families have the same tensors so far.
+// What stands outside of the layers in most families.
 
 /// vocabulary × hidden.
 pub(super) const EMBEDDING: Tensor =

@@ -25,10 +25,28 @@ pub const KEY_LENGTH: &str = "attention.key_length";
 pub const VALUE_LENGTH: &str = "attention.value_length";
 /// The ε of RMSNorm.
 pub const RMS_EPSILON: &str = "attention.layer_norm_rms_epsilon";
+/// The factor of attention's scores.
+pub const ATTENTION_SCALE: &str = "attention.scale";
+/// Positions that each sees in layers with a window, itself among them; 0 for all.
+pub const WINDOW: &str = "attention.sliding_window";
+/// Which layers have a window: a list of booleans, or that all have but every so many-th.
+pub const WINDOW_PATTERN: &str = "attention.sliding_window_pattern";
+/// The soft cap of attention's scores.
+pub const ATTENTION_CAP: &str = "attn_logit_softcapping";
+/// The soft cap of logits.
+pub const LOGIT_CAP: &str = "final_logit_softcapping";
+/// The factor of embeddings.
+pub const EMBEDDING_SCALE: &str = "embedding_scale";
+/// The factor of what is added to the residual stream.
+pub const RESIDUAL_SCALE: &str = "residual_scale";
+/// What logits are divided by.
+pub const LOGIT_SCALE: &str = "logit_scale";
 /// Elements of a head that RoPE turns.
 pub const ROPE_DIM: &str = "rope.dimension_count";
 /// RoPE's base.
 pub const ROPE_BASE: &str = "rope.freq_base";
+/// RoPE's base in layers with a window, where it is another one.
+pub const ROPE_BASE_LOCAL: &str = "rope.freq_base_swa";
 /// How RoPE is stretched: `none`, `linear`, `yarn`, `longrope`, or a way that is not known here.
 pub const ROPE_SCALING: &str = "rope.scaling.type";
 /// The factor by which RoPE is stretched.
@@ -56,3 +74,5 @@ pub const YARN_BETA_SLOW: &str = "rope.scaling.yarn_beta_slow";
 pub const DYNAMIC_FACTOR: &str = "quipu.rope.dynamic_factor";
 /// False where YaRN's blending begins and ends between two pairs (transformers' `truncate`).
 pub const YARN_TRUNCATE: &str = "quipu.rope.yarn_truncate";
+/// Which layers have RoPE, a list of booleans. llama.cpp knows the pattern of an architecture.
+pub const ROPED: &str = "quipu.rope.layers";

@@ -15,10 +15,11 @@
 //! RoPE's frequencies.
 
 use super::family::{
-    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
-    ROPE_FACTORS_SHORT, RopePairs, Tensor,
+    Bias, Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
+    ROPE_FACTORS_SHORT, Tensor,
 };
 use super::names::Role;
+use super::plan::BlockPlan;
 
 const ATTENTION_BIAS: Bias = Bias::If("attention_bias");
 const MLP_BIAS: Bias = Bias::If("mlp_bias");
@@ -29,8 +30,8 @@ pub(super) const LLAMA: Family = Family {
     model_types: &["llama"],
     // The second is how the first conversions of Llama 1 spelled it.
     classes: &["LlamaForCausalLM", "LLaMAForCausalLM"],
-    defaults: Defaults { context: 2048, head_dim: None, kv_heads: None, window: None },
-    layer: LayerPlan { rope: RopePairs::Neighbours, qk_norm: None },
+    defaults: Defaults::LLAMA,
+    block: BlockPlan::LLAMA,
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

@@ -1,33 +1,55 @@
 //! Model families as data.
 //!
 //! A family is a file here, opened by its formula. It says what GGUF and Hugging Face call the family, how its block
-//! differs from others ([`LayerPlan`]), and which tensors it has: their names in both worlds, shapes, biases and order
+//! differs from others ([`BlockPlan`]), and which tensors it has: their names in both worlds, shapes, biases and order
 //! of rows ([`Tensor`]). The converter makes a GGUF of a Hugging Face directory by it, the runtime checks a file by it
 //! and runs it; neither names a tensor or a key by itself.
 //!
 //! - `family.rs`: what a family is, and what all of them have; the table of families is here.
+//! - `plan.rs`: the switches of the block, and what is different in each model or layer of a family ([`ModelPlan`]).
 //! - [`names`]: what a tensor is by its name in a GGUF, which all families share.
 //! - [`keys`]: the keys of GGUF's metadata that say how large a model is.
 //!
 //! A new family is a new file and its row in [`FAMILIES`]. One that needs a new step in the block gets a switch in
-//! [`LayerPlan`], which the runtime's block follows.
+//! [`BlockPlan`], which the runtime's block follows.
 
 mod family;
+mod gemma2;
+mod gemma3;
+mod granite;
 pub mod keys;
 mod llama;
 mod mistral;
 pub mod names;
+mod olmo2;
+mod phi3;
+mod plan;
 mod qwen2;
 mod qwen3;
+mod smollm3;
 mod yarn;
 
-pub use family::{
-    Bias, Defaults, Extent, Family, LayerPlan, Presence, QkNorm, RopePairs, RowOrder, Shape, Sizes, Tensor,
+pub use family::{Bias, Defaults, Extent, Family, Presence, RowOrder, Shape, Sizes, Tensor};
+pub use plan::{
+    Activation, AttentionScale, BlockPlan, Cap, LayerPlan, Layers, LocalRope, ModelPlan, QkNorm, Rope, RopePairs,
+    Scale, Scales, Window, Windows,
 };
 pub use yarn::{YARN_BETAS, yarn_attention};
 
 /// All families, as messages list them.
-pub static FAMILIES: [&Family; 4] = [&llama::LLAMA, &mistral::MISTRAL, &qwen2::QWEN2, &qwen3::QWEN3];
+pub static FAMILIES: [&Family; 11] = [
+    &llama::LLAMA,
+    &mistral::MISTRAL,
+    &qwen2::QWEN2,
+    &qwen3::QWEN3,
+    &gemma2::GEMMA2,
+    &gemma3::GEMMA3,
+    &phi3::PHI3,
+    &olmo2::OLMO2,
+    &olmo2::OLMO3,
+    &granite::GRANITE,
+    &smollm3::SMOLLM3,
+];
 
 impl Family {
     /// The family that GGUF calls `architecture`; the first of those that it calls alike, which have the same layers.
@@ -48,6 +70,8 @@ mod tests {
     use super::names::Role;
     use super::*;
 
+    const GATE_AND_UP: Shape = Shape::Matrix(Extent::GateAndUp, Extent::Hidden);
+
     /// What the runtime's block asks for is there, and nothing stands twice.
     #[test]
     fn tables_are_complete() {
@@ -55,12 +79,23 @@ mod tests {
             let roles: Vec<Role> = family.tensors.iter().map(|tensor| tensor.role).collect();
             for role in Role::ALL {
                 let count = roles.iter().filter(|&&r| r == role).count();
+                let has = |role| usize::from(roles.contains(&role));
                 let expected = match role {
-                    Role::QueryNorm | Role::KeyNorm => usize::from(family.layer.qk_norm.is_some()),
+                    Role::QueryNorm | Role::KeyNorm => usize::from(family.block.qk_norm.is_some()),
+                    Role::Query | Role::Key | Role::Value => 1 - has(Role::QueryKeyValue),
+                    Role::Gate => usize::from(matches!(family.tensor(Role::Up), Some(up) if up.shape != GATE_AND_UP)),
+                    Role::RopeFactorsLong | Role::RopeFactorsShort => has(Role::RopeFactorsLong),
+                    Role::AttentionNorm | Role::FeedForwardNorm => has(Role::FeedForwardNorm),
+                    Role::AttentionPostNorm | Role::FeedForwardPostNorm => has(Role::FeedForwardPostNorm),
+                    Role::QueryKeyValue => count.min(1),
                     _ => 1,
                 };
                 assert_eq!(count, expected, "{role:?} of {}", family.architecture);
             }
+            assert!(roles.contains(&Role::FeedForwardNorm) || roles.contains(&Role::FeedForwardPostNorm));
+            // A norm forgets the size of what it gets.
+            let scaled = family.block.scales.residual != Scale::One;
+            assert!(!(scaled && roles.contains(&Role::FeedForwardPostNorm)), "{}", family.architecture);
             let mut names: Vec<_> = family.tensors.iter().map(|tensor| tensor.hf).collect();
             names.sort_unstable();
             names.dedup();
@@ -71,7 +106,7 @@ mod tests {
             // other matrix.
             for tensor in family.tensors {
                 let turned =
-                    matches!(tensor.role, Role::Query | Role::Key) && family.layer.rope == RopePairs::Neighbours;
+                    matches!(tensor.role, Role::Query | Role::Key) && family.block.rope == RopePairs::Neighbours;
                 assert_eq!(tensor.rows == RowOrder::HalvesToNeighbours, turned, "{:?}", tensor.role);
                 assert_eq!(
                     matches!(tensor.shape, Shape::Matrix(..)),
@@ -81,7 +116,8 @@ mod tests {
                 );
             }
             let same = Family::of_architecture(family.architecture).unwrap();
-            assert_eq!((same.tensors, same.layer), (family.tensors, family.layer), "{}", family.model_types[0]);
+            let block = |family: &Family| BlockPlan { windows: Windows::None, ..family.block };
+            assert_eq!((same.tensors, block(same)), (family.tensors, block(family)), "{}", family.model_types[0]);
         }
     }
 }

@@ -24,20 +24,26 @@ pub enum Role {
     Key,
     /// The value projection.
     Value,
+    /// The three of them in one matrix, one after the other.
+    QueryKeyValue,
     /// The norm of each query head.
     QueryNorm,
     /// The norm of each key head.
     KeyNorm,
     /// The projection of attention's output.
     AttentionOutput,
+    /// The norm of what attention adds to the residual stream.
+    AttentionPostNorm,
     /// The norm before the feed-forward layer.
     FeedForwardNorm,
     /// The feed-forward layer's gate.
     Gate,
-    /// The feed-forward layer's way up.
+    /// The feed-forward layer's way up; in some families the gate and, after it, the way up.
     Up,
     /// The feed-forward layer's way down.
     Down,
+    /// The norm of what the feed-forward layer adds to the residual stream.
+    FeedForwardPostNorm,
     /// The norm behind the last layer.
     OutputNorm,
     /// The output matrix.
@@ -63,7 +69,7 @@ pub enum Input {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 17] = [
+    pub const ALL: [Role; 20] = [
         Role::RopeFactors,
         Role::RopeFactorsLong,
         Role::RopeFactorsShort,
@@ -71,13 +77,16 @@ impl Role {
         Role::Query,
         Role::Key,
         Role::Value,
+        Role::QueryKeyValue,
         Role::QueryNorm,
         Role::KeyNorm,
         Role::AttentionOutput,
+        Role::AttentionPostNorm,
         Role::FeedForwardNorm,
         Role::Gate,
         Role::Up,
         Role::Down,
+        Role::FeedForwardPostNorm,
         Role::OutputNorm,
         Role::Output,
         Role::TokenEmbedding,
@@ -93,13 +102,16 @@ impl Role {
             Role::Query => "attn_q",
             Role::Key => "attn_k",
             Role::Value => "attn_v",
+            Role::QueryKeyValue => "attn_qkv",
             Role::QueryNorm => "attn_q_norm",
             Role::KeyNorm => "attn_k_norm",
             Role::AttentionOutput => "attn_output",
+            Role::AttentionPostNorm => "post_attention_norm",
             Role::FeedForwardNorm => "ffn_norm",
             Role::Gate => "ffn_gate",
             Role::Up => "ffn_up",
             Role::Down => "ffn_down",
+            Role::FeedForwardPostNorm => "post_ffw_norm",
             Role::OutputNorm => "output_norm",
             Role::Output => "output",
             Role::TokenEmbedding => "token_embd",
@@ -120,7 +132,7 @@ impl Role {
     /// embedding counts as output matrix here.
     pub const fn input(self, layer: usize) -> Option<Input> {
         match self {
-            Role::Query | Role::Key | Role::Value => Some(Input::Attention(layer)),
+            Role::Query | Role::Key | Role::Value | Role::QueryKeyValue => Some(Input::Attention(layer)),
             Role::AttentionOutput => Some(Input::AttentionOutput(layer)),
             Role::Gate | Role::Up => Some(Input::FeedForward(layer)),
             Role::Down => Some(Input::FeedForwardDown(layer)),
@@ -131,7 +143,9 @@ impl Role {
             | Role::AttentionNorm
             | Role::QueryNorm
             | Role::KeyNorm
+            | Role::AttentionPostNorm
             | Role::FeedForwardNorm
+            | Role::FeedForwardPostNorm
             | Role::OutputNorm => None,
         }
     }
@@ -148,8 +162,8 @@ impl Role {
 }
 
 impl Input {
-    /// The first matrix that it feeds, under whose name its statistics are kept: `tied` says whether the embedding is
-    /// the output matrix.
+    /// The first matrix that it feeds in most families, under whose name its statistics are kept: `tied` says whether
+    /// the embedding is the output matrix.
     pub fn first(self, tied: bool) -> TensorName {
         match self {
             Input::Attention(layer) => Role::Query.weight_of(layer),
@@ -161,7 +175,7 @@ impl Input {
         }
     }
 
-    /// All matrices that it feeds, in order.
+    /// All matrices that it feeds in some family, in order.
     pub fn matrices(self, tied: bool) -> impl Iterator<Item = TensorName> {
         let layer = self.first(tied).layer;
         let other = if tied { Role::Output } else { Role::TokenEmbedding };
@@ -282,7 +296,7 @@ mod tests {
             assert_eq!(input.matrices(tied).next(), Some(input.first(tied)));
             input.matrices(tied).map(|n| n.to_string()).collect::<Vec<_>>()
         };
-        let attention = ["blk.2.attn_q.weight", "blk.2.attn_k.weight", "blk.2.attn_v.weight"];
+        let attention = ["attn_q", "attn_k", "attn_v", "attn_qkv"].map(|name| format!("blk.2.{name}.weight"));
         assert_eq!(names(Input::Attention(2), true), attention);
         assert_eq!(names(Input::AttentionOutput(2), true), ["blk.2.attn_output.weight"]);
         assert_eq!(names(Input::FeedForward(2), false), ["blk.2.ffn_gate.weight", "blk.2.ffn_up.weight"]);

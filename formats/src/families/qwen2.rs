@@ -15,18 +15,19 @@
 //! changes its place.
 
 use super::family::{
-    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
-    ROPE_FACTORS_SHORT, RopePairs, Tensor,
+    Bias, Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
+    ROPE_FACTORS_SHORT, Tensor,
 };
 use super::names::Role;
+use super::plan::{BlockPlan, RopePairs, Windows};
 
 /// See the [module](self).
 pub(super) const QWEN2: Family = Family {
     architecture: "qwen2",
     model_types: &["qwen2"],
     classes: &["Qwen2ForCausalLM"],
-    defaults: Defaults { context: 32768, head_dim: None, kv_heads: None, window: None },
-    layer: LayerPlan { rope: RopePairs::Halves, qk_norm: None },
+    defaults: Defaults { context: 32768, ..Defaults::LLAMA },
+    block: BlockPlan { rope: RopePairs::Halves, windows: Windows::Last, ..BlockPlan::LLAMA },
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

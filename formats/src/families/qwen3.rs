@@ -15,10 +15,11 @@
 //! it, too (`attention_bias`); no published model does, and llama.cpp would not load one.
 
 use super::family::{
-    Bias, Defaults, EMBEDDING, Extent, Family, LayerPlan, OUTPUT, OUTPUT_NORM, QkNorm, ROPE_FACTORS, ROPE_FACTORS_LONG,
-    ROPE_FACTORS_SHORT, RopePairs, Tensor,
+    Bias, Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
+    ROPE_FACTORS_SHORT, Tensor,
 };
 use super::names::Role;
+use super::plan::{BlockPlan, QkNorm, RopePairs, Windows};
 
 const ATTENTION_BIAS: Bias = Bias::If("attention_bias");
 
@@ -27,8 +28,13 @@ pub(super) const QWEN3: Family = Family {
     architecture: "qwen3",
     model_types: &["qwen3"],
     classes: &["Qwen3ForCausalLM"],
-    defaults: Defaults { context: 32768, head_dim: Some(128), kv_heads: None, window: None },
-    layer: LayerPlan { rope: RopePairs::Halves, qk_norm: Some(QkNorm::Head) },
+    defaults: Defaults { context: 32768, head_dim: Some(128), ..Defaults::LLAMA },
+    block: BlockPlan {
+        rope: RopePairs::Halves,
+        qk_norm: Some(QkNorm::Head),
+        windows: Windows::Last,
+        ..BlockPlan::LLAMA
+    },
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

@@ -4,62 +4,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::config_fault::ConfigFault;
 use super::json::{FileError, KeyError, MAX_SMALL_BYTES, Object, describe, read_json};
-use super::quantised::method::{MethodFault, Quantisation};
-use super::rope_scaling::{RopeFault, RopeScaling, read_rope};
-use crate::families::{Bias, FAMILIES, Family, Sizes};
+use super::plan::read_plan;
+use super::quantised::method::Quantisation;
+use super::rope_scaling::{Rope, RopeScaling, read_rope};
+use crate::families::{Activation, Bias, FAMILIES, Family, ModelPlan, Sizes};
 use crate::oddity::Oddity;
-
-/// A rule that a config.json breaks, or something in it that Quipu does not run.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[allow(missing_docs)] // The fields are what the messages show.
-#[non_exhaustive]
-pub enum ConfigFault {
-    /// A key is missing or of the wrong type.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// A family that is not known here, or a class of another one than `model_type` says.
-    #[error("{found} is not supported: Quipu runs {}", known_types())]
-    Family { found: String },
-    /// The weights are quantised in a way of their own.
-    #[error(
-        "the checkpoint is quantised ({method}), which Quipu does not read: convert from the original F32, F16 or BF16 checkpoint"
-    )]
-    Quantized { method: String },
-    /// A key of Meta's or Mistral's params.json that changes what the model computes.
-    #[error("`{key}` is {found}: models with it are not supported")]
-    Params { key: &'static str, found: String },
-    /// An activation function that no family here has.
-    #[error("`{key}` is {found}; expected silu")]
-    Activation { key: &'static str, found: String },
-    /// RoPE.
-    #[error(transparent)]
-    Rope(#[from] RopeFault),
-    /// Some layers see a window of the latest positions only.
-    #[error("`{key}` is {found}: layers with a sliding window are not supported")]
-    SlidingWindow { key: &'static str, found: String },
-    /// Query heads cannot be shared out among key/value heads.
-    #[error("`num_attention_heads` {heads} is no multiple of `num_key_value_heads` {kv_heads}")]
-    HeadsPerKvHead { heads: usize, kv_heads: usize },
-    /// No `head_dim`, and the heads do not divide the hidden size.
-    #[error("`hidden_size` {hidden} is no multiple of `num_attention_heads` {heads}, and `head_dim` is not given")]
-    HiddenPerHead { hidden: usize, heads: usize },
-    /// RoPE turns pairs.
-    #[error("`head_dim` {head_dim} is odd; RoPE turns pairs")]
-    OddHeadDim { head_dim: usize },
-    /// All heads together are larger than any model.
-    #[error("{heads} heads of {head_dim} overflow")]
-    HeadsOverflow { heads: usize, head_dim: usize },
-}
-
-impl From<MethodFault> for ConfigFault {
-    fn from(fault: MethodFault) -> ConfigFault {
-        match fault {
-            MethodFault::Key(error) => error.into(),
-            MethodFault::Unknown { method } => ConfigFault::Quantized { method },
-        }
-    }
-}
 
 /// What config.json says of a model, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +23,7 @@ pub struct HfConfig {
     pub sizes: Sizes,
     /// Number of layers (`num_hidden_layers`).
     pub layers: usize,
-    /// Longest context (`max_position_embeddings`, or what a window over all layers leaves of it).
+    /// Longest context (`max_position_embeddings`).
     pub context: usize,
     /// ε of RMSNorm (`rms_norm_eps`).
     pub rms_norm_eps: f64,
@@ -80,6 +31,8 @@ pub struct HfConfig {
     pub rope_theta: f64,
     /// Scaling of RoPE (`rope_scaling` or `rope_parameters`).
     pub rope_scaling: RopeScaling,
+    /// Windows, layers without RoPE, factors and caps.
+    pub plan: ModelPlan,
     /// The output matrix is the embedding (`tie_word_embeddings`).
     pub tied: bool,
     /// The keys of the family's optional biases that are true (`attention_bias`, `mlp_bias`).
@@ -89,9 +42,6 @@ pub struct HfConfig {
     /// Where the checkpoint came from (`_name_or_path`).
     pub name_or_path: Option<String>,
 }
-
-/// transformers' names of SiLU (Ramachandran et al. 2017 call it swish).
-const SILU: [&str; 2] = ["silu", "swish"];
 
 /// config.json as it is, for keys that concern others (token ids).
 pub(super) type Json = Map<String, Value>;
@@ -108,11 +58,13 @@ impl HfConfig {
         let config = Object::new(json, "");
         let (family, oddity) = read_family(&config)?;
         let quantisation = Quantisation::read(&config)?;
-        if let Some(found) = config.value("hidden_act").filter(|v| !SILU.contains(&v.as_str().unwrap_or(""))) {
-            return Err(ConfigFault::Activation { key: "hidden_act", found: describe(found) });
-        }
+        check_activation(&config, family.block.activation)?;
         let size = |key| config.size(key).and_then(|v| config.required(key, v));
-        let (hidden, heads) = (size("hidden_size")?, size("num_attention_heads")?);
+        let hidden = size("hidden_size")?;
+        let heads = match family.defaults.heads.filter(|_| !config.has("num_attention_heads")) {
+            Some(heads) => heads,
+            None => size("num_attention_heads")?,
+        };
         let kv_default = family.defaults.kv_heads.filter(|_| !config.has("num_key_value_heads"));
         let kv_heads = config.size("num_key_value_heads")?.or(kv_default).unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {
@@ -130,36 +82,36 @@ impl HfConfig {
             return Err(ConfigFault::HeadsOverflow { heads, head_dim });
         }
         let context = config.size("max_position_embeddings")?.unwrap_or(family.defaults.context);
-        let (rope_theta, rope_scaling) = read_rope(&config, head_dim, context)?;
+        let Rope { theta: rope_theta, scaling: rope_scaling, dim: rope_dim } =
+            read_rope(&config, family, head_dim, context)?;
         let layers = size("num_hidden_layers")?;
-        let window = match family.defaults.window {
-            Some(default) => config.size("sliding_window")?.or((!config.has("sliding_window")).then_some(default)),
-            None => refuse_windows(&config, layers).map(|()| None)?,
+        let sizes = Sizes {
+            hidden,
+            feed_forward: size("intermediate_size")?,
+            heads,
+            kv_heads,
+            head_dim,
+            rope_dim,
+            vocabulary: match family.defaults.vocabulary.filter(|_| !config.has("vocab_size")) {
+                Some(vocabulary) => vocabulary,
+                None => size("vocab_size")?,
+            },
         };
         let config = HfConfig {
             family,
-            sizes: Sizes {
-                hidden,
-                feed_forward: size("intermediate_size")?,
-                heads,
-                kv_heads,
-                head_dim,
-                rope_dim: head_dim,
-                vocabulary: size("vocab_size")?,
-            },
+            sizes,
             layers,
-            // Up to its length, a window hides nothing.
-            context: window.map_or(context, |window| context.min(window)),
-            rms_norm_eps: config.positive("rms_norm_eps")?.unwrap_or(1e-6),
+            context,
+            rms_norm_eps: config.positive("rms_norm_eps")?.unwrap_or(family.defaults.epsilon),
             rope_theta,
             rope_scaling,
-            tied: config.bool("tie_word_embeddings")?.unwrap_or(false),
+            plan: read_plan(&config, family, &sizes, layers, rope_theta)?,
+            tied: config.bool("tie_word_embeddings")?.unwrap_or(family.defaults.tied),
             biases: read_biases(&config, family)?,
             quantisation,
             name_or_path: config.string("_name_or_path")?.filter(|s| !s.is_empty()).map(str::to_string),
         };
-        let shorter = window.filter(|window| *window < context).map(|window| Oddity::Window { window, context });
-        Ok((config, oddity.into_iter().chain(shorter).collect()))
+        Ok((config, oddity.into_iter().collect()))
     }
 
     /// Whether a matrix with this `bias` has one.
@@ -186,10 +138,17 @@ fn read_biases(config: &Object, family: &Family) -> Result<Vec<&'static str>, Co
     Ok(biases)
 }
 
-/// What may stand in `model_type` and `architectures`, for messages.
-fn known_types() -> String {
-    let name = |family: &&Family| format!("{} (model_type {})", family.classes[0], family.model_types.join(" or "));
-    FAMILIES.iter().map(name).collect::<Vec<_>>().join(", ")
+/// Refuses another activation function than the family's, which several keys may name.
+fn check_activation(config: &Object, expected: Activation) -> Result<(), ConfigFault> {
+    let (key, names): (_, &[&str]) = match expected {
+        Activation::Silu => ("hidden_act", &["silu", "swish"]),
+        // `hidden_act` stands beside it and means nothing.
+        Activation::GeluTanh => ("hidden_activation", &["gelu_pytorch_tanh"]),
+    };
+    match config.value(key).filter(|v| !names.contains(&v.as_str().unwrap_or(""))) {
+        Some(found) => Err(ConfigFault::Activation { key, found: describe(found), expected: names[0] }),
+        None => Ok(()),
+    }
 }
 
 /// The family, by `model_type`, which goes before `architectures` as it does in transformers. A class that has the
@@ -211,21 +170,4 @@ fn read_family(config: &Object) -> Result<(&'static Family, Option<Oddity>), Con
         Some(class) => Ok((family, Some(Oddity::Class { found: class.into() }))),
         None => Err(unknown(other)),
     }
-}
-
-/// Refuses a model some of whose layers see a sliding window. As in transformers, `layer_types` goes before the older
-/// keys, whose defaults are those of Qwen2.
-fn refuse_windows(config: &Object, layers: usize) -> Result<(), ConfigFault> {
-    const FULL: &str = "full_attention";
-    if let Some(types) = config.typed("layer_types", "an array of names", Value::as_array)? {
-        return match types.iter().find(|kind| kind.as_str() != Some(FULL)) {
-            Some(other) => Err(ConfigFault::SlidingWindow { key: "layer_types", found: describe(other) }),
-            None => Ok(()),
-        };
-    }
-    let first = config.typed("max_window_layers", "a number of layers", Value::as_u64)?.unwrap_or(28);
-    if config.bool("use_sliding_window")?.unwrap_or(false) && first < layers as u64 {
-        return Err(ConfigFault::SlidingWindow { key: "use_sliding_window", found: "true".into() });
-    }
-    Ok(())
 }

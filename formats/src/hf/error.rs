@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::ConfigFault;
+use super::config_fault::ConfigFault;
 use super::json::FileError;
 use super::tokenizer::fault::TokenizerFault;
 use crate::safetensors::{Dtype, SafetensorsError};

@@ -6,8 +6,8 @@ use quipu_quant::TensorType;
 
 use super::config::HfConfig;
 use super::rope_scaling::RopeScaling;
-use crate::families::{YARN_BETAS, keys, yarn_attention};
-use crate::gguf::{Metadata, Value};
+use crate::families::{Cap, Layers, Scale, YARN_BETAS, keys, yarn_attention};
+use crate::gguf::{Array, Metadata, Value};
 use crate::source::TensorInfo;
 
 /// The metadata of the model without its tokenizer.
@@ -35,8 +35,55 @@ pub(super) fn model_metadata(config: &HfConfig, dir: &Path, tensors: &[&TensorIn
     metadata.set(family.key(keys::ROPE_BASE), Value::F32(config.rope_theta as f32));
     metadata.set(family.key(keys::RMS_EPSILON), Value::F32(config.rms_norm_eps as f32));
     rope_scaling(&mut metadata, config);
+    plan(&mut metadata, config);
     metadata.set("general.file_type", Value::U32(file_type(tensors)));
     metadata
+}
+
+/// The keys of windows, layers without RoPE, factors and caps: what differs from what a reader takes by itself.
+fn plan(metadata: &mut Metadata, config: &HfConfig) {
+    let (family, sizes, plan) = (config.family, &config.sizes, &config.plan);
+    let mut set = |key: &str, value: Value| metadata.set(family.key(key), value);
+    let flags = |layers: &Layers| (0..config.layers).map(|i| layers.contains(i)).collect();
+    match &plan.window {
+        Some(window) => {
+            set(keys::WINDOW, Value::U32(window.length as u32));
+            if window.layers != family.block.windows.layers() {
+                set(keys::WINDOW_PATTERN, Value::Array(Array::Bool(flags(&window.layers))));
+            }
+        }
+        None if family.defaults.window.is_some() => set(keys::WINDOW, Value::U32(0)),
+        None => {}
+    }
+    let local = family.block.local_rope.map(|local| local.base.unwrap_or(config.rope_theta));
+    if let Some(base) = plan.local_base.filter(|base| local != Some(*base)) {
+        set(keys::ROPE_BASE_LOCAL, Value::F32(base as f32));
+    }
+    let scales = &family.block.scales;
+    let usual = scales.attention.of_gguf(sizes.hidden, sizes.heads, sizes.head_dim, config.layers);
+    let factors = [
+        (keys::ATTENTION_SCALE, plan.attention_scale, usual),
+        (keys::EMBEDDING_SCALE, plan.embedding_scale, scales.embedding.of_gguf(sizes.hidden)),
+        (keys::RESIDUAL_SCALE, plan.residual_scale, 1.0),
+        (keys::LOGIT_SCALE, plan.logit_divisor, 1.0),
+    ];
+    for (key, value, usual) in factors {
+        // llama.cpp wants this one of every Granite.
+        if value != usual || (key == keys::LOGIT_SCALE && scales.logits != Scale::One) {
+            set(key, Value::F32(value));
+        }
+    }
+    for (key, cap, rule) in [
+        (keys::ATTENTION_CAP, plan.attention_cap, scales.attention_cap),
+        (keys::LOGIT_CAP, plan.logit_cap, scales.logit_cap),
+    ] {
+        // 0 is none, where there is one as a rule.
+        let none = matches!(rule, Cap::Key(_, Some(_))).then_some(0.0);
+        cap.or(none).into_iter().for_each(|cap| set(key, Value::F32(cap)));
+    }
+    if plan.roped != family.block.roped() {
+        metadata.set(keys::ROPED, Value::Array(Array::Bool(flags(&plan.roped))));
+    }
 }
 
 /// The keys of RoPE's scaling. Llama 3's is in a tensor alone, LongRoPE's factors are in two.

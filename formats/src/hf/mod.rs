@@ -13,12 +13,15 @@
 //! differ, the code says why.
 
 mod config;
+mod config_fault;
 mod elsewhere;
 mod error;
 pub(crate) mod json;
 mod metadata;
 mod native;
+mod nested;
 mod params;
+mod plan;
 mod quantised;
 mod reconcile;
 mod rope;
@@ -33,7 +36,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub use config::{ConfigFault, HfConfig};
+pub use config::HfConfig;
+pub use config_fault::ConfigFault;
 pub use error::{HfError, WeightsFault};
 pub use json::{FileError, KeyError};
 pub use rope_scaling::{RopeFault, RopeScaling};
@@ -85,11 +89,16 @@ impl HfDirectory {
             }
         };
         let is_native = shards.is_some();
-        let (mut config, mut oddities) = HfConfig::from_json(&json).map_err(|fault| HfError::Config { path, fault })?;
+        let text = nested::text_config(&json);
+        let config = HfConfig::from_json(text.as_ref().unwrap_or(&json));
+        let (mut config, mut oddities) = config.map_err(|fault| HfError::Config { path, fault })?;
         let mut shards = match shards.take() {
             Some(shards) => shards,
             None => Shards::open(dir)?,
         };
+        if text.is_some() {
+            nested::rename(&mut shards);
+        }
         oddities.append(&mut shards.oddities);
         if let Some(method) = &config.quantisation {
             fold(&mut shards, method).map_err(|fault| HfError::weights(dir, fault))?;

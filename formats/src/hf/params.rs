@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::config::{ConfigFault, Json};
+use super::config::Json;
+use super::config_fault::ConfigFault;
 use super::json::{Object, describe};
 
 /// The keys of params.json that change what a model computes, in ways that are not run here.

@@ -16,7 +16,7 @@ pub(super) fn hf_row(row: usize, head_dim: usize) -> usize {
     head * head_dim + within % 2 * (head_dim / 2) + within / 2
 }
 
-/// The tensors of divisors of the `head_dim/2` RoPE frequencies that the scaling stands for.
+/// The tensors of divisors of RoPE's frequencies that the scaling stands for.
 pub(super) fn factor_tensors(config: &HfConfig) -> Vec<(Role, Vec<f32>)> {
     let rounded = |factors: &[f64]| factors.iter().map(|&factor| factor as f32).collect();
     match &config.rope_scaling {
@@ -30,8 +30,8 @@ pub(super) fn factor_tensors(config: &HfConfig) -> Vec<(Role, Vec<f32>)> {
 
 /// Llama 3's divisors, none unless the scaling is that.
 ///
-/// With the wavelength `λ = 2π · theta^(2i/head_dim)`: `factor` where `λ > original/low`, 1 where `λ < original/high`,
-/// else `1 / ((1 − s)/factor + s)` with `s = (original/λ − low) / (high − low)` (transformers,
+/// With the wavelength `λ = 2π · theta^(2i/n)` of `n` elements that turn: `factor` where `λ > original/low`, 1 where
+/// `λ < original/high`, else `1 / ((1 − s)/factor + s)` with `s = (original/λ − low) / (high − low)` (transformers,
 /// `_compute_llama3_parameters`, which takes bands in any order).
 fn llama3_factors(config: &HfConfig) -> Vec<f32> {
     let RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_context } =
@@ -41,7 +41,7 @@ fn llama3_factors(config: &HfConfig) -> Vec<f32> {
     };
     let factor_of = |i: usize| {
         // libm's power and not the system's, so that every machine writes the same bits.
-        let wavelength = 2.0 * PI * libm::pow(config.rope_theta, (2 * i) as f64 / config.sizes.head_dim as f64);
+        let wavelength = 2.0 * PI * libm::pow(config.rope_theta, (2 * i) as f64 / config.sizes.rope_dim as f64);
         if wavelength > original_context / low {
             factor
         } else if wavelength <= original_context / high {
@@ -51,7 +51,7 @@ fn llama3_factors(config: &HfConfig) -> Vec<f32> {
             1.0 / ((1.0 - smooth) / factor + smooth)
         }
     };
-    (0..config.sizes.head_dim / 2).map(|i| factor_of(i) as f32).collect()
+    (0..config.sizes.rope_dim / 2).map(|i| factor_of(i) as f32).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::json::{KeyError, Object, describe};
-use crate::families::{YARN_BETAS, yarn_attention};
+use crate::families::{Family, YARN_BETAS, yarn_attention};
 
 /// What a config.json says of RoPE that Quipu does not run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -18,11 +18,11 @@ pub enum RopeFault {
         "rope scaling {found} is not supported: Quipu knows default, linear, dynamic, yarn, longrope (su) and llama3"
     )]
     Type { found: String },
-    /// Part of each head is left unrotated, which no family here does.
+    /// Part of each head is left unrotated, which the family does not do.
     #[error("`partial_rotary_factor` is {found}; RoPE has to turn whole heads")]
     PartialRotary { found: String },
     /// LongRoPE's factors are not those of the model's heads.
-    #[error("`{key}` has {found} numbers; expected {expected}, half of `head_dim`")]
+    #[error("`{key}` has {found} numbers; expected {expected}, half of what turns of a head")]
     Factors { key: &'static str, expected: usize, found: usize },
 }
 
@@ -70,9 +70,9 @@ pub enum RopeScaling {
     },
     /// LongRoPE (Ding et al. 2024): a divisor for every pair, of two lists.
     LongRope {
-        /// The divisors within the original context, head_dim / 2.
+        /// The divisors within the original context, one for each pair.
         short: Vec<f64>,
-        /// The divisors beyond it, head_dim / 2.
+        /// The divisors beyond it, one for each pair.
         long: Vec<f64>,
         /// The context length before scaling.
         original_context: usize,
@@ -81,24 +81,33 @@ pub enum RopeScaling {
     },
 }
 
-/// `rope_theta` and the scaling, of a model with heads of `head_dim` and the context `context`. As in transformers
-/// `rope_scaling`, unless it is empty, goes before `rope_parameters`, where version 5 has both.
-pub(super) fn read_rope(config: &Object, head_dim: usize, context: usize) -> Result<(f64, RopeScaling), RopeFault> {
-    const DEFAULT_THETA: f64 = 10_000.0;
-    let outer_theta = config.positive("rope_theta")?;
+/// What config.json says of RoPE.
+pub(super) struct Rope {
+    /// Its base.
+    pub theta: f64,
+    pub scaling: RopeScaling,
+    /// Elements of a head that turn.
+    pub dim: usize,
+}
+
+/// RoPE of a model with heads of `head_dim` and the context `context`. As in transformers `rope_scaling`, unless it is
+/// empty, goes before `rope_parameters`, where version 5 has both. Where layers with a window have a RoPE of their own,
+/// this is that of the others.
+pub(super) fn read_rope(config: &Object, family: &Family, head_dim: usize, context: usize) -> Result<Rope, RopeFault> {
+    let (empty, default_theta) = (serde_json::Map::new(), family.defaults.rope_base);
     let scaling = config.object("rope_scaling")?.filter(|map| !map.is_empty());
     let (map, prefix) = match (scaling, config.object("rope_parameters")?) {
         (Some(scaling), _) => (scaling, "rope_scaling."),
-        (None, Some(parameters)) => (parameters, "rope_parameters."),
-        (None, None) => return Ok((outer_theta.unwrap_or(DEFAULT_THETA), RopeScaling::None)),
+        // An object for each kind of layer.
+        (None, Some(parameters)) => match parameters.get("full_attention").and_then(Value::as_object) {
+            Some(global) => (global, "rope_parameters.full_attention."),
+            None => (parameters, "rope_parameters."),
+        },
+        (None, None) => (&empty, "rope_parameters."),
     };
     let rope = Object::new(map, prefix);
-    for holder in [config, &rope] {
-        if let Some(found) = holder.value("partial_rotary_factor").filter(|v| v.as_f64() != Some(1.0)) {
-            return Err(RopeFault::PartialRotary { found: describe(found) });
-        }
-    }
-    let theta = rope.positive("rope_theta")?.or(outer_theta).unwrap_or(DEFAULT_THETA);
+    let dim = rope_dim(config, &rope, family, head_dim)?;
+    let theta = rope.positive("rope_theta")?.or(config.positive("rope_theta")?).unwrap_or(default_theta);
     let reader = Reader { config, rope: &rope, context };
     // `type` is the older name; some files have both.
     let kind = match rope.string("rope_type")? {
@@ -119,10 +128,32 @@ pub(super) fn read_rope(config: &Object, head_dim: usize, context: usize) -> Res
         },
         Some("yarn") => reader.yarn()?,
         // Microsoft's name of the method before its paper.
-        Some("longrope" | "su") => reader.long_rope(head_dim)?,
+        Some("longrope" | "su") => reader.long_rope(dim)?,
         Some(other) => return Err(RopeFault::Type { found: format!("{other:?}") }),
     };
-    Ok((theta, scaling))
+    Ok(Rope { theta, scaling, dim })
+}
+
+/// How many elements of a head turn: all, or `partial_rotary_factor` of them.
+fn rope_dim(config: &Object, rope: &Object, family: &Family, head_dim: usize) -> Result<usize, RopeFault> {
+    const KEY: &str = "partial_rotary_factor";
+    let mut dim = head_dim;
+    for holder in [config, rope] {
+        let Some(found) = holder.value(KEY).filter(|v| v.as_f64() != Some(1.0)) else { continue };
+        if !family.block.partial_rope {
+            return Err(RopeFault::PartialRotary { found: describe(found) });
+        }
+        let part =
+            found.as_f64().filter(|part| (0.0..1.0).contains(part)).map(|part| (head_dim as f64 * part) as usize);
+        dim = match part {
+            Some(dim) if dim > 0 && dim.is_multiple_of(2) => dim,
+            _ => {
+                let expected = "a number up to 1 that makes an even number of elements of a head";
+                return Err(KeyError::Wrong { key: KEY.into(), expected, found: describe(found) }.into());
+            }
+        };
+    }
+    Ok(dim)
 }
 
 /// Reads the numbers of one scaling.
@@ -193,7 +224,7 @@ impl Reader<'_> {
         })
     }
 
-    fn long_rope(&self, head_dim: usize) -> Result<RopeScaling, RopeFault> {
+    fn long_rope(&self, dim: usize) -> Result<RopeScaling, RopeFault> {
         let original_context = self.original_positions()?;
         let factor = self.factor(original_context)?;
         let attention = match self.rope.positive("attention_factor")? {
@@ -202,7 +233,7 @@ impl Reader<'_> {
             None => libm::sqrt(1.0 + libm::log(factor) / libm::log(original_context as f64)),
         };
         check_attention("original_max_position_embeddings", attention)?;
-        let (short, long) = (self.factors("short_factor", head_dim / 2)?, self.factors("long_factor", head_dim / 2)?);
+        let (short, long) = (self.factors("short_factor", dim / 2)?, self.factors("long_factor", dim / 2)?);
         Ok(RopeScaling::LongRope { short, long, original_context, attention })
     }
 

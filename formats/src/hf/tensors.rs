@@ -23,6 +23,8 @@ struct Wanted {
     hf: String,
     shape: Vec<usize>,
     rows: RowOrder,
+    /// See [`Tensor::plus_one`].
+    plus_one: bool,
 }
 
 /// Every tensor of the model but computed ones, in the order in which the family's table has them.
@@ -49,10 +51,10 @@ fn of_tensor(config: &HfConfig, tensor: &Tensor, layer: Option<usize>) -> impl I
     };
     // HeadsOverflow was checked: extents are below 2³¹.
     let shape: Vec<usize> = tensor.shape.gguf(&config.sizes).into_iter().rev().collect();
-    let (rows, bias) = (tensor.rows, vec![tensor.shape.outputs(&config.sizes)]);
+    let (rows, plus_one, bias) = (tensor.rows, tensor.plus_one, vec![tensor.shape.outputs(&config.sizes)]);
     let name = TensorName { layer, ..tensor.role.weight() };
-    let weight = Wanted { gguf: name, hf: format!("{stem}.weight"), shape, rows };
-    let bias = Wanted { gguf: name.with(Parameter::Bias), hf: format!("{stem}.bias"), shape: bias, rows };
+    let weight = Wanted { gguf: name, hf: format!("{stem}.weight"), shape, rows, plus_one };
+    let bias = Wanted { gguf: name.with(Parameter::Bias), hf: format!("{stem}.bias"), shape: bias, rows, plus_one };
     let bias = config.has_bias(tensor.bias).then_some(bias);
     [Some(weight), bias].into_iter().flatten().filter(move |_| has_it)
 }
@@ -64,8 +66,9 @@ pub(super) enum Origin {
     AsItIs { weight: usize },
     /// A matrix, the rows of each head in GGUF's order.
     Heads { weight: usize },
-    /// A weight as F32, the rows (of a vector: the elements) of each head in GGUF's order if they are those of heads.
-    Floats { weight: usize, heads: bool },
+    /// A weight as F32, the rows (of a vector: the elements) of each head in GGUF's order if they are those of heads,
+    /// and 1 added to each number of a norm whose family has them so.
+    Floats { weight: usize, heads: bool, plus_one: bool },
     /// Computed from config.json.
     Computed(Vec<u8>),
 }
@@ -85,7 +88,7 @@ type Plan = (Vec<(TensorInfo, Origin)>, Vec<Oddity>);
 
 /// Finds every tensor of the model among the shards and checks its shape and type.
 pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFault> {
-    if shards.neighbours && config.family.layer.rope != RopePairs::Neighbours {
+    if shards.neighbours && config.family.block.rope != RopePairs::Neighbours {
         return Err(WeightsFault::OrderOfRows { architecture: config.family.architecture });
     }
     let (mut plans, mut oddities) = (Vec::new(), Vec::new());
@@ -121,10 +124,11 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFa
         };
         let is_vector = tensor.shape.len() == 1;
         let heads = tensor.rows == RowOrder::HalvesToNeighbours && !shards.neighbours;
+        let plus_one = tensor.plus_one;
         let (ty, origin) = match (is_vector, heads, ty) {
-            (true, false, Some(TensorType::F32)) => (TensorType::F32, Origin::AsItIs { weight }),
+            (true, false, Some(TensorType::F32)) if !plus_one => (TensorType::F32, Origin::AsItIs { weight }),
             // llama.cpp keeps vectors in F32, whatever the type of the matrices.
-            (true, ..) | (false, _, None) => (TensorType::F32, Origin::Floats { weight, heads }),
+            (true, ..) | (false, _, None) => (TensorType::F32, Origin::Floats { weight, heads, plus_one }),
             (false, true, Some(ty)) => (ty, Origin::Heads { weight }),
             (false, false, Some(ty)) => (ty, Origin::AsItIs { weight }),
         };
@@ -246,7 +250,7 @@ pub(super) fn rows<'a>(
             }
             Cow::Owned(bytes)
         }
-        Origin::Floats { weight, heads } => {
+        Origin::Floats { weight, heads, plus_one } => {
             let weight = &shards.weights[weight];
             let floats = |rows: Range<usize>| to_f32(weight.dtype, &weight.bytes(&shards.files, rows));
             let mut values = Vec::with_capacity(range.len() / 4);
@@ -258,6 +262,9 @@ pub(super) fn rows<'a>(
                 rows.map(|row| hf_row(row, head_dim)).for_each(|row| values.extend(floats(row..row + 1)));
             } else {
                 values = floats(rows);
+            }
+            if plus_one {
+                values.iter_mut().for_each(|value| *value += 1.0);
             }
             Cow::Owned(values.iter().flat_map(|v| v.to_le_bytes()).collect())
         }

@@ -109,7 +109,7 @@ fn every_hostile_value_has_its_name() {
         (Llama::new().set("head_dim", json!(1 << 30)), ConfigFault::HeadsOverflow { heads: 4, head_dim: 1 << 30 }),
         (
             Llama::new().set("hidden_act", json!("gelu")),
-            ConfigFault::Activation { key: "hidden_act", found: "\"gelu\"".into() },
+            ConfigFault::Activation { key: "hidden_act", found: "\"gelu\"".into(), expected: "silu" },
         ),
         (
             Llama::new().set("quantization_config", json!({"quant_method": "gptq", "bits": 4})),
@@ -119,7 +119,7 @@ fn every_hostile_value_has_its_name() {
             Llama::new().set("architectures", json!(["MistralForCausalLM"])),
             ConfigFault::Family { found: "\"MistralForCausalLM\"".into() },
         ),
-        (Llama::new().set("model_type", json!("gemma3_text")), ConfigFault::Family { found: "\"gemma3_text\"".into() }),
+        (Llama::new().set("model_type", json!("gemma9")), ConfigFault::Family { found: "\"gemma9\"".into() }),
         (Llama::new().set("model_type", json!(5)), ConfigFault::Family { found: "5".into() }),
         (
             Llama::new().without("model_type").without("architectures"),

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use quipu_formats::gguf::Value as Gguf;
+use quipu_formats::gguf::{Array, Value as Gguf};
 use quipu_formats::hf::HfDirectory;
-use quipu_formats::oddity::Oddity;
 use quipu_formats::safetensors::SafetensorsFile;
 use quipu_formats::source::Source;
 use serde_json::json;
@@ -60,7 +59,7 @@ fn qwen3() {
     }
 }
 
-/// The window of Mistral hides nothing within a context of its length; a key that is absent is not one that is null.
+/// Mistral's window is that of all layers; a key that is absent is not one that is null.
 #[test]
 fn mistral() {
     let mistral = || {
@@ -68,23 +67,16 @@ fn mistral() {
             Llama::new().set("model_type", json!("mistral")).set("architectures", json!(["MistralForCausalLM"]));
         llama.set("max_position_embeddings", json!(32768))
     };
-    let context = |llama: Llama| {
+    let window = |llama: Llama| {
         let (hf, _dir) = llama.open().unwrap();
         assert_eq!(hf.metadata().get("general.architecture"), Some(&Gguf::String("llama".into())));
-        assert_eq!(hf.metadata().get("llama.context_length"), Some(&Gguf::U32(hf.config().context as u32)));
-        // Who gets a shorter context than config.json says is told.
-        let said = hf.oddities().iter().find_map(|oddity| match oddity {
-            Oddity::Window { window, context } => Some((*window, *context)),
-            _ => None,
-        });
-        assert_eq!(said, (hf.config().context < 32768).then_some((hf.config().context, 32768)));
-        hf.config().context
+        assert_eq!(hf.metadata().get("llama.context_length"), Some(&Gguf::U32(32768)));
+        hf.metadata().usize_opt("llama.attention.sliding_window").unwrap()
     };
-    assert_eq!(context(mistral().set("sliding_window", json!(null))), 32768);
-    assert_eq!(context(mistral().set("sliding_window", json!(1024))), 1024);
-    assert_eq!(context(mistral().set("sliding_window", json!(65536))), 32768);
-    assert_eq!(context(mistral()), 4096);
-    assert_eq!(context(mistral().without("max_position_embeddings").set("sliding_window", json!(null))), 131_072);
+    // 0 is none, as llama.cpp has it.
+    assert_eq!(window(mistral().set("sliding_window", json!(null))), Some(0));
+    assert_eq!(window(mistral().set("sliding_window", json!(1024))), Some(1024));
+    assert_eq!(window(mistral()), Some(4096));
     // Of key/value heads an absent key says 8, of which there are none with 4 heads.
     let error = mistral().without("num_key_value_heads").error();
     assert!(error.to_string().contains("`num_key_value_heads` 8"), "{error}");
@@ -97,4 +89,93 @@ fn mistral() {
     }
     let mixed = Llama::new().set("model_type", json!("mistral")).error();
     assert!(mixed.to_string().contains("LlamaForCausalLM"), "{mixed}");
+}
+
+/// Norms are stored less 1, layers with a window are listed where they do not follow the rule, and so on: what a GGUF
+/// says is what llama.cpp reads.
+#[test]
+fn gemma3() {
+    let hf = tiny("tiny-gemma3-bf16");
+    let m = hf.metadata();
+    assert_eq!(m.get("gemma3.attention.sliding_window"), Some(&Gguf::U32(40)));
+    let listed = Gguf::Array(Array::Bool(vec![true, false, true]));
+    assert_eq!(m.get("gemma3.attention.sliding_window_pattern"), Some(&listed));
+    assert_eq!(m.get("gemma3.rope.freq_base"), Some(&Gguf::F32(1e6)));
+    // The rule for it: 10000.
+    assert_eq!(m.get("gemma3.rope.freq_base_swa"), None);
+    assert_eq!(m.get("gemma3.rope.scaling.factor"), Some(&Gguf::F32(8.0)));
+    assert_eq!(m.get("gemma3.final_logit_softcapping"), Some(&Gguf::F32(25.0)));
+    assert_eq!(m.get("gemma3.attn_logit_softcapping"), None);
+    assert_eq!(m.get("gemma3.attention.scale"), Some(&Gguf::F32((1.0 / 20f64.sqrt()) as f32)));
+    assert_eq!(m.get("tokenizer.ggml.add_space_prefix"), Some(&Gguf::Bool(false)));
+    assert_eq!(m.get("tokenizer.ggml.model"), Some(&Gguf::String("llama".into())));
+    let file = SafetensorsFile::open(hf.path().join("model.safetensors")).unwrap();
+    let stored = file.tensors().iter().position(|t| t.name == "model.norm.weight").unwrap();
+    let stored: Vec<f32> =
+        file.data(stored).as_chunks().0.iter().map(|&b| half::bf16::from_le_bytes(b).to_f32() + 1.0).collect();
+    assert_eq!(hf.values(hf.find("output_norm.weight").unwrap(), 0..1), stored);
+}
+
+/// The text model inside one that sees images has the tensors and the keys of one that stands alone.
+#[test]
+fn gemma3_inside_a_larger_model() {
+    let from = tiny("tiny-gemma3-bf16");
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(from.path().join(name), dir.path().join(name)).unwrap();
+    }
+    let mut text: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(from.path().join("config.json")).unwrap()).unwrap();
+    text.as_object_mut().unwrap().remove("architectures");
+    let config =
+        json!({"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"], "text_config": text});
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let file = SafetensorsFile::open(from.path().join("model.safetensors")).unwrap();
+    for layout in ["language_model.model.", "model.language_model."] {
+        let mut tensors: Vec<_> = file.tensors().iter().map(|t| (t.name.replacen("model.", layout, 1), t)).collect();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut header = serde_json::Map::new();
+        let mut data = Vec::new();
+        for (name, tensor) in tensors {
+            let bytes = file.data(file.tensors().iter().position(|t| t.name == tensor.name).unwrap());
+            let ends = [data.len(), data.len() + bytes.len()];
+            header.insert(name, json!({"dtype": "BF16", "shape": tensor.shape, "data_offsets": ends}));
+            data.extend_from_slice(bytes);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let whole = [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat();
+        std::fs::write(dir.path().join("model.safetensors"), whole).unwrap();
+        let hf = HfDirectory::open(dir.path()).unwrap();
+        assert_eq!(hf.tensors(), from.tensors(), "{layout}");
+        assert_eq!((0..hf.tensors().len()).find(|&i| hf.values(i, 0..1) != from.values(i, 0..1)), None, "{layout}");
+        let differs = |(key, value): &(&str, &Gguf)| *key != "general.name" && from.metadata().get(key) != Some(value);
+        assert_eq!(hf.metadata().iter().find(differs).map(|(key, _)| key), None, "{layout}");
+    }
+}
+
+#[test]
+fn phi3_olmo_granite_and_smollm3() {
+    let number = |hf: &HfDirectory, key: &str| {
+        hf.metadata().get(key).and_then(|value| value.as_f64().or(value.as_u64().map(|n| n as f64)))
+    };
+    let phi = tiny("tiny-phi3-bf16");
+    assert_eq!(number(&phi, "phi3.rope.dimension_count"), Some(12.0));
+    assert_eq!(number(&phi, "phi3.attention.sliding_window"), Some(33.0));
+    let shape = |hf: &HfDirectory, name: &str| hf.tensors()[hf.find(name).unwrap()].shape.clone();
+    assert_eq!(shape(&phi, "blk.1.attn_qkv.weight"), [64, 128]);
+    assert_eq!(shape(&phi, "blk.1.ffn_up.weight"), [64, 96]);
+    let olmo = tiny("tiny-olmo3-bf16");
+    assert_eq!(olmo.metadata().get("general.architecture"), Some(&Gguf::String("olmo2".into())));
+    assert_eq!(shape(&olmo, "blk.1.attn_q_norm.weight"), [48]);
+    assert!(olmo.find("blk.1.attn_norm.weight").is_none());
+    assert_eq!(olmo.metadata().str_opt("olmo2.rope.scaling.type").unwrap(), Some("yarn"));
+    assert_eq!(number(&tiny("tiny-olmo2-bf16"), "olmo2.attention.sliding_window"), None);
+    let granite = tiny("tiny-granite-bf16");
+    for (key, value) in
+        [("embedding_scale", 0.7), ("residual_scale", 0.4), ("logit_scale", 1.5), ("attention.scale", 0.4)]
+    {
+        assert_eq!(number(&granite, &format!("granite.{key}")), Some(f64::from(value as f32)), "{key}");
+    }
+    let list = Gguf::Array(Array::Bool(vec![true, false, true]));
+    assert_eq!(tiny("tiny-smollm3-bf16").metadata().get("quipu.rope.layers"), Some(&list));
 }

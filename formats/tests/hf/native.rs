@@ -93,7 +93,8 @@ fn mistrals_layout() {
     assert_same_weights(&found, &expected);
     let config = found.config();
     assert_eq!((config.sizes, config.layers), (expected.config().sizes, LAYERS));
-    assert_eq!((config.context, config.rope_theta, config.rms_norm_eps, config.tied), (4096, 1e6, 1e-5, false));
+    assert_eq!((config.context, config.rope_theta, config.rms_norm_eps, config.tied), (32768, 1e6, 1e-5, false));
+    assert_eq!(config.plan.window.as_ref().map(|window| window.length), Some(4096));
     // Rows that need no other order are mapped.
     assert!(found.mapped(found.find("blk.0.attn_q.weight").unwrap()).is_some());
     // With a config.json, which goes first, too.

@@ -10,6 +10,7 @@ use crate::call::{Call, Kernel};
 use crate::simd::{LINE, Simd, fold};
 use crate::tuning::Tuning;
 
+use super::elementwise::soft_cap;
 use super::exp::exp;
 
 /// Positions of a segment.
@@ -54,12 +55,14 @@ pub struct Segment<'a, E> {
 /// The rows of queries that look at a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
-    /// Rows × head_dim, scaled by 1/√head_dim already.
+    /// Rows × head_dim, scaled already: as a rule by 1/√head_dim.
     pub q: &'a [f32],
-    /// How many positions of the segment each row sees, 1..=[`SEGMENT`].
-    pub visible: &'a [usize],
+    /// The positions of the segment that each row sees, at least one of 0..[`SEGMENT`].
+    pub visible: &'a [Range<usize>],
     /// Elements of a head.
     pub head_dim: usize,
+    /// A score `x` becomes `cap · tanh(x / cap)` (Bello et al. 2017; Gemma 2).
+    pub soft_cap: Option<f32>,
 }
 
 /// Memory for scores and for the state of one segment, which a worker keeps between segments.
@@ -85,14 +88,15 @@ pub fn state_len(head_dim: usize) -> usize {
     STATE_HEAD + head_dim.next_multiple_of(16)
 }
 
-/// Scores of `R` rows: `Σ_d q_d·k_d`, `d` ascending, positions side by side: two registers of them, which share the
-/// queries, or, where sixteen positions are one register and rows are many, that one.
+/// Scores of `R` rows for `positions` and what else is in their lines: `Σ_d q_d·k_d`, `d` ascending, positions side by
+/// side: two registers of them, which share the queries, or, where sixteen positions are one register and rows are
+/// many, that one.
 #[inline(always)]
 fn scores<S: Simd, E: Element, const R: usize>(
     s: S,
     q: [&[f32]; R],
     segment: Segment<'_, E>,
-    positions: usize,
+    positions: Range<usize>,
     ahead: usize,
     out: &mut [[f32; SEGMENT]],
 ) {
@@ -101,7 +105,8 @@ fn scores<S: Simd, E: Element, const R: usize>(
     let lines = const { if S::SUBS == 1 && R < MOST_ROWS { 2 } else { 1 } };
     let vectors = const { if S::SUBS > 1 { 2 } else { 1 } };
     let group = 16 * head_dim;
-    for (g, keys) in segment.keys.chunks_exact(lines * group).take(positions.div_ceil(16 * lines)).enumerate() {
+    let groups = positions.start / (16 * lines)..positions.end.div_ceil(16 * lines);
+    for (g, keys) in segment.keys.chunks_exact(lines * group).enumerate().take(groups.end).skip(groups.start) {
         for at in (0..16).step_by(vectors * S::LANES) {
             let mut acc = [[s.splat(0.0); 2]; R];
             for d in 0..head_dim {
@@ -133,13 +138,14 @@ fn scores<S: Simd, E: Element, const R: usize>(
     }
 }
 
-/// Turns one row of scores into weights; returns (maximum, sum).
+/// Turns the scores of one row's `visible` positions into weights; returns (maximum, sum).
 #[inline(always)]
-fn softmax<S: Simd>(s: S, scores: &mut [f32; SEGMENT], visible: usize) -> (f32, f32) {
-    let padded = visible.next_multiple_of(16);
-    scores[visible..padded].fill(f32::NEG_INFINITY);
+fn softmax<S: Simd>(s: S, scores: &mut [f32; SEGMENT], visible: &Range<usize>) -> (f32, f32) {
+    let lines = visible.start / 16 * 16..visible.end.next_multiple_of(16);
+    scores[lines.start..visible.start].fill(f32::NEG_INFINITY);
+    scores[visible.end..lines.end].fill(f32::NEG_INFINITY);
     let mut max = [s.splat(f32::NEG_INFINITY); 4];
-    for x in scores[..padded].as_chunks::<16>().0 {
+    for x in scores[lines.clone()].as_chunks::<16>().0 {
         for sub in 0..S::SUBS {
             max[sub] = s.max(max[sub], s.load(&x[sub * S::LANES..]));
         }
@@ -150,7 +156,7 @@ fn softmax<S: Simd>(s: S, scores: &mut [f32; SEGMENT], visible: usize) -> (f32, 
     }
     let max = fold(&mut lanes, f32::max);
     let mut sums = [s.splat(0.0); 4];
-    for x in scores[..padded].as_chunks_mut::<16>().0 {
+    for x in scores[lines].as_chunks_mut::<16>().0 {
         for sub in 0..S::SUBS {
             let at = sub * S::LANES;
             let p = exp(s, s.sub(s.load(&x[at..]), s.splat(max)));
@@ -238,6 +244,25 @@ fn values_any<S: Simd, E: Element, const R: usize>(
     }
 }
 
+/// [`values`], row by row, over those of `positions` that each row sees.
+#[inline(always)]
+fn values_alone<S: Simd, E: Element, const R: usize>(
+    s: S,
+    weights: [&[f32; SEGMENT]; R],
+    segment: Segment<'_, E>,
+    width: usize,
+    visible: &[Range<usize>],
+    positions: Range<usize>,
+    out: &mut [&mut [f32]; R],
+) {
+    for r in 0..R {
+        let mine = visible[r].start.max(positions.start)..visible[r].end.min(positions.end);
+        if !mine.is_empty() {
+            values_any::<S, E, 1>(s, [weights[r]], segment, width, mine, 0, &mut [&mut *out[r]]);
+        }
+    }
+}
+
 /// `R` rows against one segment, into fresh rows of state.
 struct Attend<'a, 'o, E, const R: usize> {
     queries: Queries<'a>,
@@ -256,29 +281,34 @@ impl<S: Simd, E: Element, const R: usize> Kernel<S> for Attend<'_, '_, E, R> {
         let width = head_dim.next_multiple_of(16);
         let (scratch, _) = scratch.as_chunks_mut::<R>();
         let scratch = &mut scratch[0];
-        let most = queries.visible.iter().copied().max().unwrap_or(0);
-        let least = queries.visible.iter().copied().min().unwrap_or(0);
+        let starts = || queries.visible.iter().map(|visible| visible.start);
+        let ends = || queries.visible.iter().map(|visible| visible.end);
+        // What any row sees, and what all of them see.
+        let any = starts().min().unwrap_or(0)..ends().max().unwrap_or(0);
+        let all = starts().max().unwrap_or(0)..ends().min().unwrap_or(0);
         let q: [&[f32]; R] = std::array::from_fn(|r| &queries.q[r * head_dim..][..head_dim]);
-        scores::<S, E, R>(s, q, segment, most, ahead, scratch);
+        scores::<S, E, R>(s, q, segment, any, ahead, scratch);
         let out: [&mut [f32]; R] = {
             let mut it = state.chunks_exact_mut(state_len(head_dim));
             std::array::from_fn(|_| it.next().expect("a row of state per query"))
         };
         for r in 0..R {
-            let (max, sum) = softmax(s, &mut scratch[r], queries.visible[r]);
+            let (scores, visible) = (&mut scratch[r], &queries.visible[r]);
+            if let Some(cap) = queries.soft_cap {
+                soft_cap(s, &mut scores[visible.start / 16 * 16..visible.end.next_multiple_of(16)], cap);
+            }
+            let (max, sum) = softmax(s, scores, visible);
             out[r][0] = max;
             out[r][1] = sum;
             out[r][STATE_HEAD..].fill(0.0);
         }
         let weights: [&[f32; SEGMENT]; R] = std::array::from_fn(|r| &scratch[r]);
         let mut out = out.map(|row| &mut row[STATE_HEAD..]);
-        values_any::<S, E, R>(s, weights, segment, width, 0..least, ahead, &mut out);
-        for r in 0..R {
-            let tail = least..queries.visible[r];
-            if !tail.is_empty() {
-                values_any::<S, E, 1>(s, [weights[r]], segment, width, tail, 0, &mut [&mut *out[r]]);
-            }
-        }
+        // In ascending order: what is seen by some rows only, by all, and again by some only.
+        let (all, seen) = (all.start..all.end.max(all.start), queries.visible);
+        values_alone(s, weights, segment, width, seen, 0..all.start, &mut out);
+        values_any::<S, E, R>(s, weights, segment, width, all.clone(), ahead, &mut out);
+        values_alone(s, weights, segment, width, seen, all.end..SEGMENT, &mut out);
     }
 }
 
@@ -315,7 +345,7 @@ pub(crate) fn attend<S: Call, E: Element>(
         let queries = Queries {
             q: &queries.q[done * head_dim..next * head_dim],
             visible: &queries.visible[done..next],
-            head_dim,
+            ..queries
         };
         let state = &mut fresh[done * len..next * len];
         // Those after the first find everything in a cache.

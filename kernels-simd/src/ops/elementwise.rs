@@ -4,7 +4,7 @@ use crate::gemm::Gemm;
 use crate::operands::activations::{TILE_ROWS, Tile};
 use crate::simd::{Simd, fold};
 
-use super::exp::exp;
+use super::exp::{exp, tanh};
 
 /// RMSNorm (Zhang & Sennrich 2019): `out = x · w / √(mean(x²) + eps)`, the mean over the first `n` elements.
 #[inline(always)]
@@ -25,6 +25,17 @@ pub(crate) fn rms_norm_heads<S: Simd>(s: S, x: &mut [f32], head_dim: usize, weig
         for (x, w) in head.iter_mut().zip(weight) {
             *x = *x * scale * w;
         }
+    }
+}
+
+/// `into ← into + rms_norm(x)`.
+#[inline(always)]
+pub(crate) fn add_rms_norm<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, n: usize, into: &mut [f32]) {
+    let scale = s.splat(1.0 / (sum_of_squares(s, x) / n as f32 + eps).sqrt());
+    let rows = x.chunks_exact(S::LANES).zip(weight.chunks_exact(S::LANES));
+    for ((x, w), into) in rows.zip(into.chunks_exact_mut(S::LANES)) {
+        let normed = s.mul(s.mul(s.load(x), scale), s.load(w));
+        s.store(s.add(s.load(into), normed), into);
     }
 }
 
@@ -64,6 +75,38 @@ pub(crate) fn silu_mul<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
         let g = s.load(gate);
         let e = exp(s, s.sub(s.splat(0.0), g));
         s.store(s.mul(s.div(g, s.add(one, e)), s.load(up)), gate);
+    }
+}
+
+/// GeGLU (Shazeer 2020) with GELU's approximation by tanh (Hendrycks & Gimpel 2016): `gate ← gelu(gate) · up`, where
+/// `gelu(x) = ½·x·(1 + tanh u) = x / (1 + e^(−2u))` and `u = √(2/π)·(x + 0.044715·x³)`.
+#[inline(always)]
+pub(crate) fn gelu_mul<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
+    // −2·√(2/π), and 0.044715 times that.
+    let (linear, cubic) = (s.splat(-1.595_769), s.splat(-0.071_354_814));
+    let one = s.splat(1.0);
+    for (gate, up) in gate.chunks_exact_mut(S::LANES).zip(up.chunks_exact(S::LANES)) {
+        let g = s.load(gate);
+        let e = exp(s, s.mul(g, s.fma(s.mul(g, g), cubic, linear)));
+        s.store(s.mul(s.div(g, s.add(one, e)), s.load(up)), gate);
+    }
+}
+
+/// `x ← cap · tanh(x / cap)` (Bello et al. 2017; Gemma 2), the quotient by the rounded inverse of `cap`.
+#[inline(always)]
+pub(crate) fn soft_cap<S: Simd>(s: S, x: &mut [f32], cap: f32) {
+    let (cap, inverse) = (s.splat(cap), s.splat(1.0 / cap));
+    for x in x.chunks_exact_mut(S::LANES) {
+        s.store(s.mul(tanh(s, s.mul(s.load(x), inverse)), cap), x);
+    }
+}
+
+/// `x ← x + factor · y`, rounded once.
+#[inline(always)]
+pub(crate) fn add_scaled<S: Simd>(s: S, x: &mut [f32], y: &[f32], factor: f32) {
+    let factor = s.splat(factor);
+    for (x, y) in x.chunks_exact_mut(S::LANES).zip(y.chunks_exact(S::LANES)) {
+        s.store(s.fma(s.load(y), factor, s.load(x)), x);
     }
 }
 

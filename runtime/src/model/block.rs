@@ -4,14 +4,14 @@
 use std::ops::Range;
 
 use quipu_formats::families::names::Input;
-use quipu_formats::families::{QkNorm, RopePairs};
+use quipu_formats::families::{QkNorm, Rope, RopePairs};
 use quipu_kernels::{MatMut, Queries, padded_rows, state_len};
 
 use super::batch::{BatchToken, Observer, Rows};
 use super::buffers::Buffers;
 use super::finite::ATTENTION_LIMIT;
 use super::team::{Local, Team, room};
-use super::weights::Layer;
+use super::weights::{Layer, Qkv};
 use crate::config::Config;
 use crate::kv::{AnySegment, PAGE, Sequence};
 
@@ -30,41 +30,45 @@ impl Block<'_, '_> {
     pub(super) fn forward(&mut self, team: &mut Team<'_>, layer: usize, w: &Layer, show: &mut Observer<'_>) {
         let (c, n) = (self.config, self.batch.len());
         let (d, ff) = (padded_rows(c.hidden), padded_rows(c.feed_forward));
-        let (q_width, kv_width) = (padded_rows(c.heads * c.head_dim), padded_rows(c.kv_heads * c.head_dim));
-        let qkv_width = q_width + 2 * kv_width;
-        let eps = c.norm_epsilon;
+        let (q_width, places) = (padded_rows(c.heads * c.head_dim), QkvPlaces::new(c, &w.qkv));
+        let (eps, block, plan) = (c.norm_epsilon, &c.family.block, c.layer(layer));
         let mut show = |input, x: &[f32], cols, stride| show(input, Rows { x, count: n, cols, stride });
 
-        let Buffers { x, h, qkv, attn, ffn, tiles, angles, positions, runs, .. } = &mut *self.buffers;
+        let Buffers { x, h, qkv, attn, ffn, tiles, angles, local_angles, positions, runs, .. } = &mut *self.buffers;
         let x = room(x, n * d);
         let h = room(h, n * d);
-        let qkv = room(qkv, n * qkv_width);
+        let qkv = room(qkv, n * places.width);
         let attn = room(attn, n * q_width);
         let ffn = room(ffn, n * ff);
 
         // u = norm(x); q, k, v = W u + b
-        team.norm(x, &w.attention_norm, eps, c.hidden, h);
-        show(Input::Attention(layer), h, c.hidden, d);
-        let projections = [&w.query, &w.key, &w.value];
-        let input = team.input(&projections, h, n, c.hidden, d, tiles);
-        team.products(&projections, input, &mut MatMut::new(qkv, n, qkv_width, qkv_width));
+        let u = team.norm(x, w.attention_norm.as_deref(), eps, c.hidden, h);
+        show(Input::Attention(layer), u, c.hidden, d);
+        let input = team.input(w.qkv.matrices(), u, n, c.hidden, d, tiles);
+        team.products(w.qkv.matrices(), input, &mut MatMut::new(qkv, n, places.width, places.width));
 
-        // q, k = RoPE(norm(q)) / √head_dim, RoPE(norm(k))
-        let (kernels, plan, pairs) = (team.kernels, c.layer(), angles.len() / n);
-        let scale = (1.0 / (c.head_dim as f64).sqrt()) as f32;
+        // q, k = scale · RoPE(norm(q)), RoPE(norm(k))
+        let kernels = team.kernels;
+        let angles: &[[f32; 2]] = match plan.rope {
+            Some(Rope::Global) => angles,
+            Some(Rope::Local) => local_angles,
+            None => &[],
+        };
+        let pairs = angles.len() / n;
         let (batch, sequences, noticed) = (self.batch, &*self.sequences, team.noticed);
-        team.each_row(qkv, qkv_width, |i, row| {
-            let (q, kv) = row.split_at_mut(q_width);
-            let (k, v) = kv.split_at_mut(kv_width);
-            let width = c.kv_heads * c.head_dim;
-            let (q, k, v) = (&mut q[..c.heads * c.head_dim], &mut k[..width], &v[..width]);
-            if let (Some(QkNorm::Head), Some(norm)) = (plan.qk_norm, &w.qk_norm) {
-                kernels.rms_norm_heads(q, c.head_dim, &norm.query, eps);
-                kernels.rms_norm_heads(k, c.head_dim, &norm.key, eps);
+        team.each_row(qkv, places.width, |i, row| {
+            let (q, k, v) = places.split(row);
+            if let (Some(norm), Some(kind)) = (&w.qk_norm, block.qk_norm) {
+                let together = |x: &[f32]| match kind {
+                    QkNorm::Head => c.head_dim,
+                    QkNorm::Row => x.len(),
+                };
+                kernels.rms_norm_heads(q, together(q), &norm.query, eps);
+                kernels.rms_norm_heads(k, together(k), &norm.key, eps);
             }
             let angles = &angles[i * pairs..(i + 1) * pairs];
-            for (x, scale) in [(&mut *q, scale), (&mut *k, 1.0)] {
-                match plan.rope {
+            for (x, scale) in [(&mut *q, c.plan.attention_scale), (&mut *k, 1.0)] {
+                match block.rope {
                     RopePairs::Neighbours => kernels.rope(x, c.head_dim, angles, scale),
                     RopePairs::Halves => kernels.rope_halves(x, c.head_dim, angles, scale),
                 }
@@ -76,27 +80,61 @@ impl Block<'_, '_> {
             }
         });
 
-        // a = softmax(q·k + mask) v; x = x + W a
-        for ((row, token), &position) in qkv.chunks_exact(qkv_width).zip(self.batch).zip(positions.iter()) {
-            let (k, v) = row[q_width..].split_at(kv_width);
-            let used = c.kv_heads * c.head_dim;
-            self.sequences[token.sequence].store(layer, position, &k[..used], &v[..used]);
+        // a = W softmax(q·k + mask) v; x = x + a, or x + norm(a)
+        for ((row, token), &position) in qkv.chunks_exact_mut(places.width).zip(self.batch).zip(positions.iter()) {
+            let (_, k, v) = places.split(row);
+            self.sequences[token.sequence].store(layer, position, k, v);
         }
-        let sequences = &*self.sequences;
-        let attention = Attention { config: c, layer, batch: self.batch, sequences, positions, qkv, qkv_width };
+        let (sequences, stride) = (&*self.sequences, places.width);
+        let attention =
+            Attention { config: c, layer, window: plan.window, batch: self.batch, sequences, positions, qkv, stride };
         attention.run(team, runs, &mut MatMut::new(attn, n, c.heads * c.head_dim, q_width));
         show(Input::AttentionOutput(layer), attn, c.heads * c.head_dim, q_width);
         let input = team.input(&[&w.attention_output], attn, n, c.heads * c.head_dim, q_width, tiles);
-        team.add_product(&w.attention_output, input, &mut MatMut::new(x, n, d, d));
+        team.add(&w.attention_output, w.attention_post_norm.as_deref(), c, input, h, x);
 
-        // u = norm(x); x = x + W_down (silu(W_gate u) · W_up u)
-        team.norm(x, &w.feed_forward_norm, eps, c.hidden, h);
-        show(Input::FeedForward(layer), h, c.hidden, d);
-        let input = team.input(&[&w.gate, &w.up], h, n, c.hidden, d, tiles);
-        team.gated_product(&w.gate, &w.up, input, &mut MatMut::new(ffn, n, ff, ff));
+        // u = norm(x); f = W_down (activation(W_gate u) · W_up u); x = x + f, or x + norm(f)
+        let u = team.norm(x, w.feed_forward_norm.as_deref(), eps, c.hidden, h);
+        show(Input::FeedForward(layer), u, c.hidden, d);
+        let input = team.input(w.gate_and_up.matrices(), u, n, c.hidden, d, tiles);
+        team.gated_product(&w.gate_and_up, block.activation, input, &mut MatMut::new(ffn, n, ff, ff));
         show(Input::FeedForwardDown(layer), ffn, c.feed_forward, ff);
         let input = team.input(&[&w.down], ffn, n, c.feed_forward, ff, tiles);
-        team.add_product(&w.down, input, &mut MatMut::new(x, n, d, d));
+        team.add(&w.down, w.feed_forward_post_norm.as_deref(), c, input, h, x);
+    }
+}
+
+/// Where queries, keys and values stand in a row of their products: as wide as they are, each padded to 16 where it has
+/// a matrix of its own.
+struct QkvPlaces {
+    query: usize,
+    key: usize,
+    /// From here on, keys.
+    keys: usize,
+    /// From here on, values.
+    values: usize,
+    /// Of a row, padded to 16.
+    width: usize,
+}
+
+impl QkvPlaces {
+    fn new(c: &Config, qkv: &Qkv) -> QkvPlaces {
+        let (query, key) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let (keys, values, end) = match qkv {
+            Qkv::Apart(_) => {
+                let (query, key) = (padded_rows(query), padded_rows(key));
+                (query, query + key, query + 2 * key)
+            }
+            Qkv::Joined(_) => (query, query + key, query + 2 * key),
+        };
+        QkvPlaces { query, key, keys, values, width: padded_rows(end) }
+    }
+
+    /// Queries, keys and values of a row.
+    fn split<'a>(&self, row: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32], &'a [f32]) {
+        let (q, kv) = row.split_at_mut(self.keys);
+        let (k, v) = kv.split_at_mut(self.values - self.keys);
+        (&mut q[..self.query], &mut k[..self.key], &v[..self.key])
     }
 }
 
@@ -104,13 +142,15 @@ impl Block<'_, '_> {
 struct Attention<'a, 's> {
     config: &'a Config,
     layer: usize,
+    /// Positions that each sees, itself among them, if not all.
+    window: Option<usize>,
     batch: &'a [BatchToken],
     sequences: &'a [&'s mut Sequence],
     /// Of each token.
     positions: &'a [usize],
-    /// (token, q | k | v), `qkv_width` apart; the queries are scaled.
+    /// (token, q | k | v), `stride` apart; the queries are scaled.
     qkv: &'a [f32],
-    qkv_width: usize,
+    stride: usize,
 }
 
 impl Attention<'_, '_> {
@@ -118,31 +158,41 @@ impl Attention<'_, '_> {
     fn run(&self, team: &mut Team<'_>, runs: &[usize], out: &mut MatMut<'_>) {
         let kernels = team.kernels;
         let (dim, group) = (self.config.head_dim, self.config.heads / self.config.kv_heads);
+        let (soft_cap, len) = (self.config.plan.attention_cap, state_len(dim));
         team.pool.for_tiles(team.locals, out, runs, group * dim, |local, rows: Range<usize>, cols, tile| {
             let Local { attention, buffer, state, visible, .. } = local;
             let (kv_head, queries) = (cols.start / (group * dim), rows.len() * group);
             let sequence = &*self.sequences[self.batch[rows.start].sequence];
             let q = room(buffer, queries * dim);
             for (q, t) in q.chunks_exact_mut(group * dim).zip(rows.clone()) {
-                q.copy_from_slice(&self.qkv[t * self.qkv_width..][cols.clone()]);
+                q.copy_from_slice(&self.qkv[t * self.stride..][cols.clone()]);
             }
-            let len = state_len(dim);
             let state = room(state, queries * len);
-            visible.resize(queries, 0);
-            let last = self.positions[rows.end - 1];
-            for page in 0..=last / PAGE {
-                // Runs have rising positions, so the queries that see this page are the last ones.
-                let blind = rows.clone().take_while(|&t| self.positions[t] < page * PAGE).count();
-                let from = blind * group;
-                for (at, t) in (rows.start + blind..rows.end).enumerate() {
-                    let seen = (self.positions[t] + 1 - page * PAGE).min(PAGE);
-                    visible[at * group..(at + 1) * group].fill(seen);
-                }
-                let queries = Queries { q: &q[from * dim..], visible: &visible[..queries - from], head_dim: dim };
-                let (first, state) = (page == 0, &mut state[from * len..]);
-                match sequence.segment(self.layer, kv_head, page) {
-                    AnySegment::F16(s) => kernels.attend_f16(queries, s, first, attention, state),
-                    AnySegment::F32(s) => kernels.attend_f32(queries, s, first, attention, state),
+            for page in self.first(rows.start) / PAGE..=self.positions[rows.end - 1] / PAGE {
+                let (start, end) = (page * PAGE, (page + 1) * PAGE);
+                // Runs have rising positions. So the queries that see this page are neighbours, and those for which it
+                // is the first one are the last of them.
+                let count = |is: &dyn Fn(usize) -> bool| rows.clone().take_while(|&t| is(t)).count();
+                let too_early = count(&|t| self.positions[t] < start);
+                let went_on = count(&|t| self.first(t) < start);
+                let seeing = count(&|t| self.first(t) < end);
+                for (part, first) in [(too_early..went_on, false), (went_on..seeing, true)] {
+                    if part.is_empty() {
+                        continue;
+                    }
+                    visible.clear();
+                    for t in part.clone().map(|r| rows.start + r) {
+                        let seen = self.first(t).max(start) - start..(self.positions[t] + 1).min(end) - start;
+                        visible.extend(std::iter::repeat_n(seen, group));
+                    }
+                    let part = part.start * group..part.end * group;
+                    let q = &q[part.start * dim..part.end * dim];
+                    let (queries, state) =
+                        (Queries { q, visible, head_dim: dim, soft_cap }, &mut state[part.start * len..part.end * len]);
+                    match sequence.segment(self.layer, kv_head, page) {
+                        AnySegment::F16(s) => kernels.attend_f16(queries, s, first, attention, state),
+                        AnySegment::F32(s) => kernels.attend_f32(queries, s, first, attention, state),
+                    }
                 }
             }
             for (r, states) in state.chunks_exact(len * group).enumerate() {
@@ -152,5 +202,10 @@ impl Attention<'_, '_> {
                 }
             }
         });
+    }
+
+    /// The first position that token `t` sees.
+    fn first(&self, t: usize) -> usize {
+        self.window.map_or(0, |window| (self.positions[t] + 1).saturating_sub(window))
     }
 }

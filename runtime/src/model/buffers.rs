@@ -3,7 +3,7 @@
 use quipu_kernels::Tile;
 
 use super::batch::BatchToken;
-use super::rope::Rope;
+use super::rope::Ropes;
 use super::team::room;
 use crate::config::Config;
 use crate::kv::Sequence;
@@ -30,6 +30,8 @@ pub(super) struct Buffers {
     pub(super) tiles: Vec<Tile>,
     /// (token, pair): cos and sin.
     pub(super) angles: Vec<[f32; 2]>,
+    /// The same of the RoPE of layers with a window, where it is another one.
+    pub(super) local_angles: Vec<[f32; 2]>,
     /// Of each token, in its sequence.
     pub(super) positions: Vec<usize>,
     /// The next position of each sequence, while tokens are placed.
@@ -45,8 +47,9 @@ pub fn activation_bytes(c: &Config, tokens: usize) -> u64 {
     let padded = |n: usize| n.saturating_add(15) as u64 / 16 * 16;
     let (hidden, feed_forward) = (padded(c.hidden), padded(c.feed_forward));
     let (queries, keys) = (padded(c.heads.saturating_mul(c.head_dim)), padded(c.kv_heads.saturating_mul(c.head_dim)));
+    let ropes = if c.plan.local_base.is_some() { 2 } else { 1 };
     // x, h; q, k, v and attention's output; the products of the feed-forward layer; angles.
-    let floats = 2 * hidden + 2 * queries + 2 * keys + feed_forward + c.rope_dim as u64;
+    let floats = 2 * hidden + 2 * queries + 2 * keys + feed_forward + ropes * c.rope_dim as u64;
     // The widest input as int8, with a scale and a sum for each 32 of them.
     let codes = hidden.max(queries).max(feed_forward) * 5 / 4;
     floats.saturating_mul(4).saturating_add(codes).saturating_mul(tokens as u64)
@@ -57,16 +60,15 @@ impl Buffers {
     /// to be filled.
     pub(super) fn begin(
         &mut self,
-        rope: &Rope,
+        ropes: &Ropes,
         d: usize,
         batch: &[BatchToken],
         sequences: &mut [&mut Sequence],
     ) -> &mut [f32] {
         self.place(batch, sequences);
-        let pairs = rope.pairs();
-        self.angles.resize(batch.len() * pairs, [0.0; 2]);
-        for (angles, &position) in self.angles.chunks_exact_mut(pairs).zip(&self.positions) {
-            rope.angles(position, angles);
+        ropes.global.all_angles(&self.positions, &mut self.angles);
+        if let Some(local) = &ropes.local {
+            local.all_angles(&self.positions, &mut self.local_angles);
         }
         room(&mut self.x, batch.len() * d)
     }

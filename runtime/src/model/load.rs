@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::MmapMut;
 use quipu_formats::families::names::{Parameter, Role, TensorName};
-use quipu_formats::families::{Bias, QkNorm, Sizes};
+use quipu_formats::families::{Bias, Sizes};
 use quipu_formats::source::{Encoding, SharedBytes, Source, TensorInfo};
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, group_is_finite, pack_group};
 
 use super::loading::{Progress, Residence, WeightsError};
 use super::rope::RopeFactors;
 use super::unused::refuse_unused;
-use super::weights::{Layer, Linear, Matrix, ModelWeights, QkNormWeights};
+use super::weights::{GateAndUp, Layer, Linear, Matrix, ModelWeights, QkNormWeights, Qkv};
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::host::memory;
@@ -191,28 +191,38 @@ impl<'a> Plan<'a> {
 
     /// The final norm, padded to 16.
     pub(super) fn output_norm(&mut self) -> Result<Vec<f32>, WeightsError> {
-        self.norm(Role::OutputNorm.weight())
+        Ok(padded(self.vector(Role::OutputNorm.weight(), self.sizes.hidden)?))
     }
 
     /// The weights of layer `i`.
     pub(super) fn layer(&mut self, i: usize) -> Result<Layer<Place>, WeightsError> {
         let name = |role: Role| role.weight_of(i);
+        let has = |role: Role| self.config.family.tensor(role).is_some();
+        let (joined_qkv, apart_gate) = (has(Role::QueryKeyValue), has(Role::Gate));
         Ok(Layer {
-            attention_norm: self.norm(name(Role::AttentionNorm))?,
-            query: self.linear(name(Role::Query))?,
-            key: self.linear(name(Role::Key))?,
-            value: self.linear(name(Role::Value))?,
-            qk_norm: match self.config.layer().qk_norm {
-                None => None,
-                Some(QkNorm::Head) => Some(QkNormWeights {
-                    query: self.vector(name(Role::QueryNorm), self.config.head_dim)?,
-                    key: self.vector(name(Role::KeyNorm), self.config.head_dim)?,
-                }),
+            attention_norm: self.norm(name(Role::AttentionNorm))?.map(padded),
+            qkv: if joined_qkv {
+                Qkv::Joined(self.linear(name(Role::QueryKeyValue))?)
+            } else {
+                let three = [Role::Query, Role::Key, Role::Value].map(name);
+                Qkv::Apart([self.linear(three[0])?, self.linear(three[1])?, self.linear(three[2])?])
+            },
+            qk_norm: match (self.norm(name(Role::QueryNorm))?, self.norm(name(Role::KeyNorm))?) {
+                (Some(query), Some(key)) => Some(QkNormWeights { query, key }),
+                _ => None,
             },
             attention_output: self.linear(name(Role::AttentionOutput))?,
-            feed_forward_norm: self.norm(name(Role::FeedForwardNorm))?,
-            gate: self.linear(name(Role::Gate))?,
-            up: self.linear(name(Role::Up))?,
+            attention_post_norm: self.norm(name(Role::AttentionPostNorm))?.map(padded),
+            feed_forward_norm: self.norm(name(Role::FeedForwardNorm))?.map(padded),
+            gate_and_up: if apart_gate {
+                GateAndUp::Apart([self.linear(name(Role::Gate))?, self.linear(name(Role::Up))?])
+            } else if self.sizes.feed_forward.is_multiple_of(GROUP_ROWS) {
+                GateAndUp::Joined(self.linear(name(Role::Up))?)
+            } else {
+                let (path, name) = (self.source.path().into(), name(Role::Up).to_string());
+                return Err(WeightsError::Halves { path, name, rows: self.sizes.feed_forward });
+            },
+            feed_forward_post_norm: self.norm(name(Role::FeedForwardPostNorm))?.map(padded),
             down: self.linear(name(Role::Down))?,
         })
     }
@@ -259,9 +269,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The weight of a norm of the residual stream, padded with zeros to 16.
-    fn norm(&mut self, name: TensorName) -> Result<Vec<f32>, WeightsError> {
-        Ok(padded(self.vector(name, self.sizes.hidden)?))
+    /// The weight of a norm, if the family has it.
+    fn norm(&mut self, weight: TensorName) -> Result<Option<Vec<f32>>, WeightsError> {
+        let Some(tensor) = self.config.family.tensor(weight.role) else { return Ok(None) };
+        self.vector(weight, tensor.shape.outputs(&self.sizes)).map(Some)
     }
 
     /// The matrix called `weight`, and its scale and bias if there are any.

@@ -36,6 +36,16 @@ pub enum WeightsError {
         /// From the directory.
         found: Vec<usize>,
     },
+    /// Two matrices in one, whose rows do not part between two groups of sixteen.
+    #[error("{path}: tensor `{name}` is two matrices of {rows} rows; expected a multiple of 16")]
+    Halves {
+        /// The model file.
+        path: PathBuf,
+        /// GGUF's name.
+        name: String,
+        /// Rows of each.
+        rows: usize,
+    },
     /// The system gives no more memory.
     #[error("no memory for {size} bytes of weights: {error}")]
     Memory {

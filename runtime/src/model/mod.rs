@@ -49,7 +49,7 @@ use crate::pool::Pool;
 use block::Block;
 use buffers::Buffers;
 use finite::Noticed;
-use rope::Rope;
+use rope::Ropes;
 use team::{Local, room};
 
 /// Logits that are computed together: those of 32 tokens for Llama 3's vocabulary, 16 MB.
@@ -63,7 +63,7 @@ pub(crate) struct Model<W = ModelWeights> {
     pool: Pool,
     locals: Vec<Local>,
     buffers: Buffers,
-    rope: Rope,
+    ropes: Ropes,
     noticed: Noticed,
 }
 
@@ -71,9 +71,18 @@ impl<W: LayerSource> Model<W> {
     /// A model for sequences of up to `context` positions.
     pub(crate) fn new(config: Config, weights: W, context: usize, kernels: Kernels, pool: Pool) -> Model<W> {
         let locals = (0..pool.threads()).map(|_| Local::new(&config, kernels.tuning())).collect();
-        let rope = Rope::new(&config, weights.rope_factors(), context);
+        let ropes = Ropes::new(&config, weights.rope_factors(), context);
         pool.set_spin(Duration::from_micros(kernels.tuning().spin_us.into()));
-        Model { config, weights, kernels, pool, locals, buffers: Buffers::default(), rope, noticed: Noticed::nothing() }
+        Model {
+            config,
+            weights,
+            kernels,
+            pool,
+            locals,
+            buffers: Buffers::default(),
+            ropes,
+            noticed: Noticed::nothing(),
+        }
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -82,7 +91,10 @@ impl<W: LayerSource> Model<W> {
 
     /// Names the way in which keys are turned.
     pub(crate) fn rope(&self) -> String {
-        format!("{:?}", self.rope)
+        match &self.ropes {
+            Ropes { global, local: None } => format!("{global:?}"),
+            ropes => format!("{ropes:?}"),
+        }
     }
 
     pub(crate) fn kernels(&self) -> &Kernels {
@@ -118,16 +130,20 @@ impl<W: LayerSource> Model<W> {
                 observer(input, rows);
             }
         };
-        let Model { config: c, weights, kernels, pool, locals, buffers, rope, noticed } = self;
+        let Model { config: c, weights, kernels, pool, locals, buffers, ropes, noticed } = self;
         let n = batch.len();
         if n == 0 {
             return Ok(());
         }
         let d = padded_rows(c.hidden);
-        let x = buffers.begin(rope, d, batch, sequences);
+        let x = buffers.begin(ropes, d, batch, sequences);
         for (x, token) in x.chunks_exact_mut(d).zip(batch) {
-            weights.embed(token.token, &mut x[..c.hidden]);
-            x[c.hidden..].fill(0.0);
+            let (row, padding) = x.split_at_mut(c.hidden);
+            weights.embed(token.token, row);
+            if c.plan.embedding_scale != 1.0 {
+                row.iter_mut().for_each(|x| *x *= c.plan.embedding_scale);
+            }
+            padding.fill(0.0);
         }
 
         *noticed = Noticed::nothing();
@@ -167,6 +183,16 @@ impl<W: LayerSource> Model<W> {
             let input = team.input(&[head], h, rows, c.hidden, d, tiles);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
+            if c.plan.logit_divisor != 1.0 || c.plan.logit_cap.is_some() {
+                team.each_row(out, width, |_, row| {
+                    if c.plan.logit_divisor != 1.0 {
+                        row.iter_mut().for_each(|x| *x /= c.plan.logit_divisor);
+                    }
+                    if let Some(cap) = c.plan.logit_cap {
+                        kernels.soft_cap(row, cap);
+                    }
+                });
+            }
             let row = |r: usize| &out[r * width..][..head.matrix.rows()];
             let is_good = |r: usize| kernels.within(row(r), f32::INFINITY);
             let in_order = matches!(logits, Logits::BySequence(_));

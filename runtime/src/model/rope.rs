@@ -33,6 +33,22 @@ impl RopeFactors {
     }
 }
 
+/// A model's RoPEs.
+#[derive(Clone, Debug)]
+pub(crate) struct Ropes {
+    pub(crate) global: Rope,
+    /// That of layers with a window, where it is another one.
+    pub(crate) local: Option<Rope>,
+}
+
+impl Ropes {
+    /// For sequences of up to `context` positions.
+    pub(crate) fn new(config: &Config, factors: &RopeFactors, context: usize) -> Ropes {
+        let local = config.plan.local_base.map(|base| Rope::plain(config, base));
+        Ropes { global: Rope::new(config, factors, context), local }
+    }
+}
+
 /// The angle that each pair of a head turns by per position.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
@@ -43,7 +59,7 @@ pub(crate) struct Rope {
 
 impl Rope {
     /// For sequences of up to `context` positions. Without scaling the frequencies are `base^(−2i/dim)`.
-    pub(crate) fn new(config: &Config, factors: &RopeFactors, context: usize) -> Rope {
+    fn new(config: &Config, factors: &RopeFactors, context: usize) -> Rope {
         let (dim, scaling) = (config.rope_dim as f64, config.rope);
         let base = match scaling.method {
             RopeMethod::Dynamic { factor } if context > config.context => {
@@ -68,13 +84,29 @@ impl Rope {
         Rope { frequencies, attention: scaling.attention }
     }
 
+    /// With this base, and stretched by nothing.
+    fn plain(config: &Config, base: f64) -> Rope {
+        let dim = config.rope_dim as f64;
+        let frequencies = (0..config.rope_dim / 2).map(|i| libm::pow(base, -2.0 * i as f64 / dim)).collect();
+        Rope { frequencies, attention: 1.0 }
+    }
+
     /// Pairs of a head that are turned.
-    pub(crate) fn pairs(&self) -> usize {
+    fn pairs(&self) -> usize {
         self.frequencies.len()
     }
 
+    /// (position, pair): cos and sin.
+    pub(crate) fn all_angles(&self, positions: &[usize], out: &mut Vec<[f32; 2]>) {
+        let pairs = self.pairs();
+        out.resize(positions.len() * pairs, [0.0; 2]);
+        for (angles, &position) in out.chunks_exact_mut(pairs).zip(positions) {
+            self.angles(position, angles);
+        }
+    }
+
     /// (cos, sin) of every pair at `position`.
-    pub(crate) fn angles(&self, position: usize, out: &mut [[f32; 2]]) {
+    fn angles(&self, position: usize, out: &mut [[f32; 2]]) {
         for (out, frequency) in out.iter_mut().zip(&self.frequencies) {
             let angle = position as f64 * frequency;
             *out = [libm::cos(angle), libm::sin(angle)].map(|x| (x * self.attention) as f32);

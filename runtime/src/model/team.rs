@@ -1,12 +1,14 @@
 //! The workers of a forward pass: how a step is cut into chunks, and the steps that are made of matrices.
 
+use std::borrow::Borrow;
 use std::ops::Range;
 
+use quipu_formats::families::Activation;
 use quipu_kernels::{AttentionScratch, Kernels, MatMut, Scratch, Tile, Tuning, padded_rows, state_len};
 
 use super::finite::Noticed;
 use super::product::ProductInput;
-use super::weights::{Linear, Matrix};
+use super::weights::{GateAndUp, Linear, Matrix};
 use crate::config::Config;
 use crate::pool::Pool;
 
@@ -16,7 +18,8 @@ pub(crate) struct Local {
     pub(super) attention: AttentionScratch,
     pub(super) buffer: Vec<f32>,
     pub(super) state: Vec<f32>,
-    pub(super) visible: Vec<usize>,
+    /// The positions of a page that each query sees.
+    pub(super) visible: Vec<Range<usize>>,
 }
 
 impl Local {
@@ -66,9 +69,9 @@ impl Team<'_> {
     /// The input of products with `linears`: `rows` rows of `cols` activations, `stride` apart. They are quantised to
     /// int8, into `tiles`, if one of `linears` needs that; a row that is not all numbers is noticed then. (Products
     /// with floats pass it on.)
-    pub(super) fn input<'a>(
+    pub(super) fn input<'a, L: Borrow<Linear>>(
         &mut self,
-        linears: &[&Linear],
+        linears: &[L],
         x: &'a [f32],
         rows: usize,
         cols: usize,
@@ -76,7 +79,7 @@ impl Team<'_> {
         tiles: &'a mut Vec<Tile>,
     ) -> ProductInput<'a> {
         let mut used = 0;
-        if linears.iter().any(|l| !l.matrix.ty().is_float()) {
+        if linears.iter().any(|l| !l.borrow().matrix.ty().is_float()) {
             let kernels = self.kernels;
             // Full tiles, then smaller ones.
             let full = kernels.tile_rows(rows);
@@ -134,12 +137,17 @@ impl Team<'_> {
     }
 
     /// The products of several matrices with one input, side by side in `out`.
-    pub(super) fn products(&mut self, linears: &[&Linear], input: ProductInput<'_>, out: &mut MatMut<'_>) {
+    pub(super) fn products<L: Borrow<Linear> + Sync>(
+        &mut self,
+        linears: &[L],
+        input: ProductInput<'_>,
+        out: &mut MatMut<'_>,
+    ) {
         let kernels = self.kernels;
-        let width = self.chunk(linears.iter().map(|l| l.matrix.groups()).sum());
+        let width = self.chunk(linears.iter().map(|l| l.borrow().matrix.groups()).sum());
         self.for_parts(input, out, width, |local, input, cols, tile| {
             let mut start = 0;
-            for linear in linears {
+            for linear in linears.iter().map(Borrow::borrow) {
                 let end = start + linear.matrix.groups() * 16;
                 let mine = cols.start.max(start)..cols.end.min(end);
                 if !mine.is_empty() {
@@ -152,8 +160,28 @@ impl Team<'_> {
         });
     }
 
-    /// `x ← x + W·input`.
-    pub(super) fn add_product(&mut self, linear: &Linear, input: ProductInput<'_>, x: &mut MatMut<'_>) {
+    /// `x ← x + W·input`, times the model's factor of what is added to the residual stream; or, with the weight of a
+    /// norm, `x ← x + norm(W·input)`, by way of `h`. Both are rows of the residual stream.
+    pub(super) fn add(
+        &mut self,
+        linear: &Linear,
+        norm: Option<&[f32]>,
+        c: &Config,
+        input: ProductInput<'_>,
+        h: &mut [f32],
+        x: &mut [f32],
+    ) {
+        let (rows, d) = (input.rows, padded_rows(c.hidden));
+        let Some(weight) = norm else {
+            return self.add_product(linear, input, c.plan.residual_scale, &mut MatMut::new(x, rows, d, d));
+        };
+        self.products(&[linear], input, &mut MatMut::new(h, rows, d, d));
+        let (kernels, h) = (self.kernels, &*h);
+        self.each_row(x, d, |r, x| kernels.add_rms_norm(&h[r * d..][..d], weight, c.norm_epsilon, c.hidden, x));
+    }
+
+    /// `x ← x + factor·W·input`.
+    fn add_product(&mut self, linear: &Linear, input: ProductInput<'_>, factor: f32, x: &mut MatMut<'_>) {
         let kernels = self.kernels;
         let width = self.chunk(linear.matrix.groups());
         self.for_parts(input, x, width, |local, input, cols, tile| {
@@ -162,23 +190,46 @@ impl Team<'_> {
             let out = room(buffer, rows * n);
             linear.apply(kernels, cols.start / 16..cols.end / 16, input, product, &mut MatMut::new(out, rows, n, n));
             for (r, out) in out.chunks_exact(n).enumerate() {
-                kernels.add(tile.row(r), out);
+                match factor {
+                    1.0 => kernels.add(tile.row(r), out),
+                    factor => kernels.add_scaled(tile.row(r), out, factor),
+                }
             }
         });
     }
 
-    /// `out ← silu(W_gate·input) · W_up·input`.
-    pub(super) fn gated_product(&mut self, gate: &Linear, up: &Linear, input: ProductInput<'_>, out: &mut MatMut<'_>) {
+    /// `out ← activation(W_gate·input) · W_up·input`.
+    pub(super) fn gated_product(
+        &mut self,
+        gate_and_up: &GateAndUp,
+        activation: Activation,
+        input: ProductInput<'_>,
+        out: &mut MatMut<'_>,
+    ) {
         let kernels = self.kernels;
-        let width = self.chunk(gate.matrix.groups());
+        // In one matrix, the way up begins in the middle.
+        let (gate, up, middle) = match gate_and_up {
+            GateAndUp::Apart([gate, up]) => (gate, up, 0),
+            GateAndUp::Joined(both) => (both, both, both.matrix.groups() / 2),
+        };
+        let width = self.chunk(out.cols() / 16);
         self.for_parts(input, out, width, |local, input, cols, tile| {
             let Local { product, buffer, .. } = local;
             let (rows, n, groups) = (input.rows, cols.len(), cols.start / 16..cols.end / 16);
             gate.apply(kernels, groups.clone(), input, product, tile);
             let ups = room(buffer, rows * n);
-            up.apply(kernels, groups, input, product, &mut MatMut::new(ups, rows, n, n));
+            up.apply(
+                kernels,
+                groups.start + middle..groups.end + middle,
+                input,
+                product,
+                &mut MatMut::new(ups, rows, n, n),
+            );
             for (r, up) in ups.chunks_exact(n).enumerate() {
-                kernels.silu_mul(tile.row(r), up);
+                match activation {
+                    Activation::Silu => kernels.silu_mul(tile.row(r), up),
+                    Activation::GeluTanh => kernels.gelu_mul(tile.row(r), up),
+                }
             }
         });
     }
@@ -196,10 +247,19 @@ impl Team<'_> {
         });
     }
 
-    /// RMSNorm of rows as wide as `weight`, over the first `n` elements of each.
-    pub(super) fn norm(&mut self, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
+    /// RMSNorm of rows as wide as `weight`, over the first `n` elements of each, into `out`; without a weight, `x`.
+    pub(super) fn norm<'a>(
+        &mut self,
+        x: &'a [f32],
+        weight: Option<&[f32]>,
+        eps: f32,
+        n: usize,
+        out: &'a mut [f32],
+    ) -> &'a [f32] {
+        let Some(weight) = weight else { return x };
         let (kernels, width) = (self.kernels, weight.len());
         self.each_row(out, width, |r, out| kernels.rms_norm(&x[r * width..][..width], weight, eps, n, out));
+        out
     }
 
     /// Calls `f(r, row)` for every row of `x`. A single row is done here: that takes less time than waking the other

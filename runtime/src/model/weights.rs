@@ -122,50 +122,96 @@ impl Linear {
 
 /// The weights of the norms of queries and keys.
 pub(crate) struct QkNormWeights {
-    /// head_dim.
+    /// head_dim; or heads · head_dim, where all heads are normed together.
     pub(crate) query: Vec<f32>,
-    /// head_dim.
+    /// head_dim; or kv_heads · head_dim.
     pub(crate) key: Vec<f32>,
 }
 
-/// One transformer block.
+/// The projections of attention's input.
+pub(crate) enum Qkv<M = Matrix> {
+    /// Of queries, (heads · head_dim) × hidden, of keys, (kv_heads · head_dim) × hidden, and of values.
+    Apart([Linear<M>; 3]),
+    /// The three of them, one after the other.
+    Joined(Linear<M>),
+}
+
+/// The matrices of the feed-forward layer's input.
+pub(crate) enum GateAndUp<M = Matrix> {
+    /// Two of feed_forward × hidden.
+    Apart([Linear<M>; 2]),
+    /// Both, one after the other; feed_forward is a multiple of 16.
+    Joined(Linear<M>),
+}
+
+impl<M> Qkv<M> {
+    pub(super) fn matrices(&self) -> &[Linear<M>] {
+        match self {
+            Qkv::Apart(three) => three,
+            Qkv::Joined(one) => std::slice::from_ref(one),
+        }
+    }
+
+    fn map<N>(self, f: &mut impl FnMut(M) -> N) -> Qkv<N> {
+        match self {
+            Qkv::Apart(three) => Qkv::Apart(three.map(|linear| linear.map(f))),
+            Qkv::Joined(one) => Qkv::Joined(one.map(f)),
+        }
+    }
+}
+
+impl<M> GateAndUp<M> {
+    pub(super) fn matrices(&self) -> &[Linear<M>] {
+        match self {
+            GateAndUp::Apart(two) => two,
+            GateAndUp::Joined(one) => std::slice::from_ref(one),
+        }
+    }
+
+    fn map<N>(self, f: &mut impl FnMut(M) -> N) -> GateAndUp<N> {
+        match self {
+            GateAndUp::Apart(two) => GateAndUp::Apart(two.map(|linear| linear.map(f))),
+            GateAndUp::Joined(one) => GateAndUp::Joined(one.map(f)),
+        }
+    }
+}
+
+/// One transformer block. The weights of norms are hidden long, padded to 16; a family has those before attention and
+/// feed-forward layer, those behind them, or both.
 pub(crate) struct Layer<M = Matrix> {
-    /// hidden, padded to 16.
-    pub(crate) attention_norm: Vec<f32>,
-    /// (heads · head_dim) × hidden.
-    pub(crate) query: Linear<M>,
-    /// (kv_heads · head_dim) × hidden.
-    pub(crate) key: Linear<M>,
-    /// (kv_heads · head_dim) × hidden.
-    pub(crate) value: Linear<M>,
+    pub(crate) attention_norm: Option<Vec<f32>>,
+    pub(crate) qkv: Qkv<M>,
     /// Only in families whose queries and keys are normed.
     pub(crate) qk_norm: Option<QkNormWeights>,
     /// hidden × (heads · head_dim).
     pub(crate) attention_output: Linear<M>,
-    /// hidden, padded to 16.
-    pub(crate) feed_forward_norm: Vec<f32>,
-    /// feed_forward × hidden.
-    pub(crate) gate: Linear<M>,
-    /// feed_forward × hidden.
-    pub(crate) up: Linear<M>,
+    pub(crate) attention_post_norm: Option<Vec<f32>>,
+    pub(crate) feed_forward_norm: Option<Vec<f32>>,
+    pub(crate) gate_and_up: GateAndUp<M>,
     /// hidden × feed_forward.
     pub(crate) down: Linear<M>,
+    pub(crate) feed_forward_post_norm: Option<Vec<f32>>,
 }
 
 impl<M> Layer<M> {
     pub(super) fn map<N>(self, f: &mut impl FnMut(M) -> N) -> Layer<N> {
         Layer {
             attention_norm: self.attention_norm,
-            query: self.query.map(f),
-            key: self.key.map(f),
-            value: self.value.map(f),
+            qkv: self.qkv.map(f),
             qk_norm: self.qk_norm,
             attention_output: self.attention_output.map(f),
+            attention_post_norm: self.attention_post_norm,
             feed_forward_norm: self.feed_forward_norm,
-            gate: self.gate.map(f),
-            up: self.up.map(f),
+            gate_and_up: self.gate_and_up.map(f),
             down: self.down.map(f),
+            feed_forward_post_norm: self.feed_forward_post_norm,
         }
+    }
+
+    /// Its matrices, in the order of a forward pass.
+    fn linears(&self) -> impl Iterator<Item = &Linear<M>> {
+        let before = self.qkv.matrices().iter().chain([&self.attention_output]);
+        before.chain(self.gate_and_up.matrices()).chain([&self.down])
     }
 }
 
@@ -206,9 +252,6 @@ impl ModelWeights {
 
     /// The matrices of all products, in the order of a forward pass.
     pub(crate) fn products(&self) -> impl Iterator<Item = &Matrix> {
-        fn of(l: &Layer) -> [&Matrix; 7] {
-            [&l.query, &l.key, &l.value, &l.attention_output, &l.gate, &l.up, &l.down].map(|l| &l.matrix)
-        }
-        self.layers.iter().flat_map(of).chain([&self.head().matrix])
+        self.layers.iter().flat_map(Layer::linears).map(|linear| &linear.matrix).chain([&self.head().matrix])
     }
 }

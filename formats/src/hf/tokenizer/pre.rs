@@ -133,6 +133,8 @@ pub(super) fn space_prefix(json: &TokenizerJson) -> SpacePrefix {
     let says_all = match (normalizers.as_slice(), pre.as_slice()) {
         ([first, second], []) => is_prepend(first) && is_replace(second),
         ([only], []) => is_replace(only),
+        // Gemma cuts at spaces, of which none are left.
+        ([only], [split]) if split["type"] == "Split" => is_replace(only) && split["pattern"]["String"] == " ",
         // Metaspace puts no second ▁ where the text starts with one, which GGUF's flag does.
         ([], [only]) => metaspace.is_some() && !add && only["split"] == false,
         _ => false,

@@ -1,5 +1,8 @@
 //! Every instruction set gives the same bits: products equal `quipu_quant::dot`, the rest equals the portable table.
 
+mod elementwise;
+
+use std::ops::Range;
 use std::sync::Once;
 
 use quipu_kernels::{
@@ -215,83 +218,6 @@ fn same_everywhere(what: &str, mut f: impl FnMut(&Kernels) -> Vec<f32>) {
 }
 
 #[test]
-fn rows_are_treated_alike_everywhere() {
-    let mut random = Random::new(3);
-    for n in [16, 64, 176, 2048] {
-        let x = activations(&mut random, n);
-        let y = activations(&mut random, n);
-        let tame: Vec<f32> = x.iter().map(|x| x.clamp(-1e3, 1e3)).collect();
-        let angles: Vec<[f32; 2]> = (0..n / 2).map(|_| [random.number(), random.number()]).collect();
-        same_everywhere("rms_norm", |k| {
-            let mut out = vec![0.0; n];
-            k.rms_norm(&tame, &y, 1e-5, n - 3, &mut out);
-            out
-        });
-        same_everywhere("silu_mul", |k| {
-            let mut gate = tame.clone();
-            k.silu_mul(&mut gate, &y);
-            gate
-        });
-        same_everywhere("add", |k| {
-            let mut sum = x.clone();
-            k.add(&mut sum, &y);
-            sum
-        });
-        same_everywhere("rope", |k| {
-            let mut out = x.clone();
-            k.rope(&mut out, 16, &angles[..6], 0.125);
-            out
-        });
-        same_everywhere("rope_halves", |k| {
-            let mut out = x.clone();
-            k.rope_halves(&mut out, 16, &angles[..6], 0.125);
-            out
-        });
-        for head_dim in [16, 8, 22, 176] {
-            same_everywhere("rms_norm_heads", |k| {
-                let mut out = tame.clone();
-                k.rms_norm_heads(&mut out, head_dim, &y.repeat(11)[..head_dim], 1e-5);
-                out
-            });
-        }
-    }
-}
-
-/// What is done to single heads is what the other functions do to them once they lie as those expect it: pairs side by
-/// side, rows padded to sixteen.
-#[test]
-fn heads_are_treated_as_rows_and_pairs_are() {
-    let mut random = Random::new(4);
-    for (head_dim, turned) in [(2, 2), (24, 24), (24, 16), (64, 64), (128, 96)] {
-        let x: Vec<f32> = random.numbers(5 * head_dim);
-        let weight: Vec<f32> = random.numbers(head_dim);
-        let angles: Vec<[f32; 2]> = (0..turned / 2).map(|_| [random.number(), random.number()]).collect();
-        // Where the pairs' order has element `i` of a head.
-        let beside = |i: usize| if i >= turned { i } else { i % (turned / 2) * 2 + i / (turned / 2) };
-        let moved = |x: &[f32]| {
-            let mut out = x.to_vec();
-            (0..x.len()).for_each(|i| out[i / head_dim * head_dim + beside(i % head_dim)] = x[i]);
-            out
-        };
-        for k in all() {
-            let (mut halves, mut pairs) = (x.clone(), moved(&x));
-            k.rope_halves(&mut halves, head_dim, &angles, 0.3);
-            k.rope(&mut pairs, head_dim, &angles, 0.3);
-            assert_eq!(bits(&moved(&halves)), bits(&pairs), "{turned} of {head_dim} on {}", k.isa());
-
-            let mut heads = x.clone();
-            k.rms_norm_heads(&mut heads, head_dim, &weight, 1e-5);
-            let pad = |x: &[f32]| [x, &vec![0.0; head_dim.next_multiple_of(16) - head_dim]].concat();
-            for (head, x) in heads.chunks(head_dim).zip(x.chunks(head_dim)) {
-                let mut row = pad(x);
-                k.rms_norm(&pad(x), &pad(&weight), 1e-5, head_dim, &mut row);
-                assert_eq!(bits(head), bits(&row[..head_dim]), "{head_dim} on {}", k.isa());
-            }
-        }
-    }
-}
-
-#[test]
 fn sums_of_exponentials_are_the_same_everywhere() {
     let mut random = Random::new(5);
     for n in [1, 7, 8, 40, 1003, 128_256] {
@@ -308,45 +234,39 @@ fn sums_of_exponentials_are_the_same_everywhere() {
     }
 }
 
-#[test]
-fn silu_follows_the_exact_function() {
-    for k in all() {
-        let xs: Vec<f32> = (-100_000..100_000).map(|i| i as f32 * 1e-3).collect();
-        let mut out = xs.clone();
-        k.silu_mul(&mut out, &vec![1.0; xs.len()]);
-        for (x, y) in xs.iter().zip(out) {
-            let exact = f64::from(*x) / (1.0 + (-f64::from(*x)).exp());
-            let error = (f64::from(y) - exact).abs();
-            assert!(error <= 4e-7 * exact.abs() + 1e-36, "silu({x}) = {y}, should be {exact}");
-        }
-    }
-}
-
-/// Attention over `visible` positions in segments, merged; and in f64 from the definition.
+/// Attention over what a row sees, in segments that are merged; and in f64 from the definition.
 #[test]
 fn attention_is_the_same_everywhere_and_right() {
     let mut random = Random::new(4);
-    for (head_dim, rows, positions) in [
-        (64usize, 4usize, 300usize),
-        (8, 1, 128),
-        (128, 3, 1),
-        (64, 9, 129),
-        (48, 2, 500),
-        (64, 22, 150),
-        (80, 13, 140),
-        (96, 16, 20),
+    let full = usize::MAX;
+    for (head_dim, rows, positions, window, soft_cap) in [
+        (64usize, 4usize, 300usize, full, None),
+        (8, 1, 128, full, Some(2.0)),
+        (128, 3, 1, full, None),
+        (64, 9, 129, full, Some(50.0)),
+        (48, 2, 500, full, None),
+        (64, 22, 150, full, None),
+        (80, 13, 140, full, None),
+        (96, 16, 20, full, None),
+        // The first positions of a row's window lie in one segment or in two.
+        (64, 22, 300, 40, None),
+        (64, 16, 140, 8, Some(5.0)),
+        (256, 9, 400, 128, None),
+        (32, 11, 137, 1, None),
+        (20, 5, 290, 131, Some(20.0)),
     ] {
         let width = head_dim.next_multiple_of(16);
         let segments = positions.div_ceil(SEGMENT);
         let k: Vec<Vec<f32>> = (0..positions).map(|_| random.numbers(head_dim)).collect();
         let v: Vec<Vec<f32>> = (0..positions).map(|_| random.numbers(head_dim)).collect();
         let q: Vec<f32> = random.numbers(rows * head_dim);
-        // The last rows see fewer positions, as in a prompt.
-        let visible: Vec<usize> = (0..rows).map(|r| positions.saturating_sub(rows - 1 - r).max(1)).collect();
+        // The last rows see later positions, as in a prompt.
+        let end = |r: usize| positions.saturating_sub(rows - 1 - r).max(1);
+        let visible: Vec<Range<usize>> = (0..rows).map(|r| end(r).saturating_sub(window)..end(r)).collect();
         // What no row may see is NaN.
-        let mut keys = vec![f32::NAN; segments * SEGMENT * head_dim];
+        let (seen, mut keys) = (visible[0].start..positions, vec![f32::NAN; segments * SEGMENT * head_dim]);
         let mut values = vec![f32::NAN; segments * SEGMENT * width];
-        for p in 0..positions {
+        for p in seen {
             let (segment, p_in) = (p / SEGMENT, p % SEGMENT);
             for d in 0..head_dim {
                 keys[segment * SEGMENT * head_dim + (p_in / 16 * head_dim + d) * 16 + p_in % 16] = k[p][d];
@@ -356,25 +276,37 @@ fn attention_is_the_same_everywhere_and_right() {
         }
         let halves = |x: &[f32]| -> Vec<u16> { x.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect() };
         let (keys16, values16) = (halves(&keys), halves(&values));
-        let run = |kernels: &Kernels, f16: bool| {
+        // `together` rows at a time.
+        let run = |kernels: &Kernels, f16: bool, together: usize| {
             let mut scratch = AttentionScratch::default();
             let len = state_len(head_dim);
             let mut state = vec![f32::NAN; rows * len];
             for s in 0..segments {
-                // Rows whose last position lies in an earlier segment have no part in this one.
-                let from = visible.iter().position(|&n| n > s * SEGMENT).unwrap();
-                let seen: Vec<usize> = visible[from..].iter().map(|&n| (n - s * SEGMENT).min(SEGMENT)).collect();
-                let queries = Queries { q: &q[from * head_dim..], visible: &seen, head_dim };
-                let state = &mut state[from * len..];
-                let (ks, vs) = (s * SEGMENT * head_dim.., s * SEGMENT * width..);
-                if f16 {
-                    let keys = &keys16[ks][..SEGMENT * head_dim];
-                    let values = &values16[vs][..SEGMENT * width];
-                    kernels.attend_f16(queries, Segment { keys, values, next: values }, s == 0, &mut scratch, state);
-                } else {
-                    let keys = &keys[ks][..SEGMENT * head_dim];
-                    let values = &values[vs][..SEGMENT * width];
-                    kernels.attend_f32(queries, Segment { keys, values, next: values }, s == 0, &mut scratch, state);
+                let (start, end) = (s * SEGMENT, (s + 1) * SEGMENT);
+                // Rows that see something of this segment, and those whose first one it is.
+                let sees = |r: &usize| visible[*r].start < end && visible[*r].end > start;
+                let first = |r: usize| visible[r].start / SEGMENT == s;
+                let seeing: Vec<usize> = (0..rows).filter(sees).collect();
+                for part in seeing.chunk_by(|&a, &b| a / together == b / together && first(a) == first(b)) {
+                    let own: Vec<_> = part
+                        .iter()
+                        .map(|&r| visible[r].start.max(start) - start..visible[r].end.min(end) - start)
+                        .collect();
+                    let q = &q[part[0] * head_dim..][..part.len() * head_dim];
+                    let queries = Queries { q, visible: &own, head_dim, soft_cap };
+                    let state = &mut state[part[0] * len..][..part.len() * len];
+                    let (ks, vs) = (s * SEGMENT * head_dim.., s * SEGMENT * width..);
+                    if f16 {
+                        let keys = &keys16[ks][..SEGMENT * head_dim];
+                        let values = &values16[vs][..SEGMENT * width];
+                        let segment = Segment { keys, values, next: values };
+                        kernels.attend_f16(queries, segment, first(part[0]), &mut scratch, state);
+                    } else {
+                        let keys = &keys[ks][..SEGMENT * head_dim];
+                        let values = &values[vs][..SEGMENT * width];
+                        let segment = Segment { keys, values, next: values };
+                        kernels.attend_f32(queries, segment, first(part[0]), &mut scratch, state);
+                    }
                 }
             }
             let mut out = vec![0.0; rows * head_dim];
@@ -383,18 +315,25 @@ fn attention_is_the_same_everywhere_and_right() {
             }
             out
         };
-        same_everywhere("attention over f16", |k| run(k, true));
-        same_everywhere("attention over f32", |k| run(k, false));
-        // A row alone gives the bits that it gives in company: see `rows` of the tile.
-        for (r, out) in run(Isa::best().kernels().unwrap(), false).chunks(head_dim).enumerate() {
+        same_everywhere("attention over f16", |k| run(k, true, rows));
+        same_everywhere("attention over f32", |k| run(k, false, rows));
+        let best = run(Isa::best().kernels().unwrap(), false, rows);
+        same_everywhere("attention row by row", |k| run(k, false, if k.isa() == Isa::best() { 1 } else { rows }));
+        for (r, out) in best.chunks(head_dim).enumerate() {
             let q = &q[r * head_dim..][..head_dim];
             let dot =
                 |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
-            let weights: Vec<f64> = (0..visible[r]).map(|p| dot(q, &k[p]).exp()).collect();
+            let score = |p: usize| match soft_cap.map(f64::from) {
+                Some(cap) => cap * (dot(q, &k[p]) / cap).tanh(),
+                None => dot(q, &k[p]),
+            };
+            let weights: Vec<f64> = visible[r].clone().map(|p| score(p).exp()).collect();
             let sum: f64 = weights.iter().sum();
             for d in 0..head_dim {
-                let exact = weights.iter().zip(&v).map(|(w, v)| w * f64::from(v[d])).sum::<f64>() / sum;
-                assert!((f64::from(out[d]) - exact).abs() < 1e-5, "head_dim {head_dim} row {r} dimension {d}");
+                let values = weights.iter().zip(&v[visible[r].start..]);
+                let exact = values.map(|(w, v)| w * f64::from(v[d])).sum::<f64>() / sum;
+                let what = format!("head_dim {head_dim}, window {window}, row {r}, dimension {d}");
+                assert!((f64::from(out[d]) - exact).abs() < 1e-5, "{what}: {} and {exact}", out[d]);
             }
         }
     }

@@ -1,0 +1,139 @@
+//! What config.json says of a block beyond its sizes: windows, layers without RoPE, factors and caps.
+
+use serde_json::Value;
+
+use super::config_fault::ConfigFault;
+use super::json::{KeyError, Object, describe};
+use crate::families::{AttentionScale, Cap, Family, Layers, LocalRope, ModelPlan, Scale, Sizes, Window, Windows};
+
+/// The plan of a model of `family`, whose RoPE has the base `rope_base`.
+pub(super) fn read_plan(
+    config: &Object,
+    family: &Family,
+    sizes: &Sizes,
+    layers: usize,
+    rope_base: f64,
+) -> Result<ModelPlan, ConfigFault> {
+    let scales = &family.block.scales;
+    let factor = |key| Ok::<_, KeyError>(config.positive(key)?.unwrap_or(1.0));
+    let scale = |scale| match scale {
+        Scale::One => Ok(1.0),
+        Scale::RootOfHidden => Ok((sizes.hidden as f64).sqrt()),
+        Scale::Key(key) => factor(key),
+    };
+    let cap = |cap| match cap {
+        Cap::None => Ok(None),
+        // A null is none.
+        Cap::Key(key, default) => Ok::<_, KeyError>(config.positive(key)?.or(default.filter(|_| !config.has(key)))),
+    };
+    let attention = match scales.attention {
+        AttentionScale::HeadLength => 1.0 / (sizes.head_dim as f64).sqrt(),
+        AttentionScale::Key(key) => factor(key)?,
+        AttentionScale::InverseRoot { key, default, .. } => 1.0 / config.positive(key)?.unwrap_or(default).sqrt(),
+    };
+    // Gemma 3 has the key of Gemma 2, which means nothing in it as long as it is null.
+    if let (Cap::None, Some(found)) = (scales.attention_cap, config.value("attn_logit_softcapping")) {
+        return Err(ConfigFault::SoftCap { key: "attn_logit_softcapping", found: describe(found) });
+    }
+    if config.bool("use_bidirectional_attention")?.unwrap_or(false) {
+        return Err(ConfigFault::Bidirectional);
+    }
+    let single = |number: Option<f64>| number.map(|number| number as f32);
+    Ok(ModelPlan {
+        window: read_window(config, family, layers)?,
+        roped: read_roped(config, family, layers)?,
+        local_base: match family.block.local_rope {
+            Some(local) => Some(read_local_base(config, local, rope_base)?),
+            None => None,
+        },
+        embedding_scale: scale(scales.embedding)? as f32,
+        attention_scale: attention as f32,
+        residual_scale: scale(scales.residual)? as f32,
+        logit_divisor: scale(scales.logits)? as f32,
+        attention_cap: single(cap(scales.attention_cap)?),
+        logit_cap: single(cap(scales.logit_cap)?),
+    })
+}
+
+const SLIDING: &str = "sliding_attention";
+const FULL: &str = "full_attention";
+
+/// The window and the layers that have it. As in transformers, `layer_types` goes before the older keys, whose defaults
+/// are those of the families.
+fn read_window(config: &Object, family: &Family, layers: usize) -> Result<Option<Window>, ConfigFault> {
+    let rule = family.block.windows;
+    let first = config.typed("max_window_layers", "a number of layers", Value::as_u64)?.unwrap_or(28);
+    let used = config.bool("use_sliding_window")?.unwrap_or(false);
+    let types = config.typed("layer_types", "an array of names", Value::as_array)?.filter(|_| rule != Windows::All);
+    let listed = types.map(|types| read_layer_types(types, layers)).transpose()?;
+    if rule == Windows::None {
+        let found = |key, found| Err(ConfigFault::SlidingWindow { key, found });
+        return match (listed, types) {
+            (Some(listed), Some(_)) if listed.contains(&true) => found("layer_types", format!("{SLIDING:?}")),
+            (None, _) if used && first < layers as u64 => found("use_sliding_window", "true".into()),
+            _ => Ok(None),
+        };
+    }
+    let default = family.defaults.window.filter(|_| !config.has("sliding_window"));
+    let Some(length) = config.size("sliding_window")?.or(default) else { return Ok(None) };
+    let every = |every: usize| Ok::<_, KeyError>(config.size("sliding_window_pattern")?.unwrap_or(every));
+    let has = match (listed, rule) {
+        (_, Windows::Last) if !used => return Ok(None),
+        (Some(listed), _) => Layers::Listed(listed),
+        (None, Windows::AllBut(default)) => Layers::AllBut(every(default)?),
+        (None, Windows::Last) => Layers::Listed((0..layers as u64).map(|i| i >= first).collect()),
+        (None, _) => Layers::All,
+    };
+    // A list that says what the family's rule says is none.
+    let has = if (0..layers).all(|i| has.contains(i) == rule.layers().contains(i)) { rule.layers() } else { has };
+    Ok((0..layers).any(|i| has.contains(i)).then_some(Window { length, layers: has }))
+}
+
+/// Which layers have a window.
+fn read_layer_types(types: &[Value], layers: usize) -> Result<Vec<bool>, ConfigFault> {
+    if types.len() != layers {
+        let found = format!("{} names", types.len());
+        return Err(KeyError::Wrong { key: "layer_types".into(), expected: "a name for each layer", found }.into());
+    }
+    let has = |kind: &Value| match kind.as_str() {
+        Some(SLIDING) => Ok(true),
+        Some(FULL) => Ok(false),
+        _ => Err(ConfigFault::SlidingWindow { key: "layer_types", found: describe(kind) }),
+    };
+    types.iter().map(has).collect()
+}
+
+/// The layers that have RoPE.
+fn read_roped(config: &Object, family: &Family, layers: usize) -> Result<Layers, ConfigFault> {
+    let Some(default) = family.block.without_rope else { return Ok(Layers::All) };
+    const KEY: &str = "no_rope_layers";
+    // In spite of its name, 1 stands for a layer with RoPE.
+    let flags = |v: &Value| v.as_array().and_then(|list| list.iter().map(|v| Some(v.as_u64()? != 0)).collect());
+    let list: Option<Vec<bool>> =
+        config.typed(KEY, "an array of 0 and 1", flags)?.filter(|list: &Vec<bool>| !list.is_empty());
+    let roped = match list {
+        Some(list) if list.len() != layers => {
+            let found = format!("{} numbers", list.len());
+            return Err(KeyError::Wrong { key: KEY.into(), expected: "a number for each layer", found }.into());
+        }
+        Some(list) => Layers::Listed(list),
+        None => Layers::AllBut(config.size("no_rope_layer_interval")?.unwrap_or(default)),
+    };
+    let usual = family.block.roped();
+    Ok(if (0..layers).all(|i| roped.contains(i) == usual.contains(i)) { usual } else { roped })
+}
+
+/// The base of RoPE in layers with a window: beside the other one's, or in an object of its own.
+fn read_local_base(config: &Object, local: LocalRope, rope_base: f64) -> Result<f64, ConfigFault> {
+    let parameters = config.object("rope_parameters")?;
+    if let Some(map) = parameters.and_then(|map| map.get(SLIDING)).and_then(Value::as_object) {
+        let rope = Object::new(map, "rope_parameters.sliding_attention.");
+        if let Some(kind) = rope.string("rope_type")?.filter(|kind| *kind != "default") {
+            return Err(ConfigFault::LocalRope { found: format!("{kind:?}") });
+        }
+        if let Some(theta) = rope.positive("rope_theta")? {
+            return Ok(theta);
+        }
+    }
+    Ok(config.positive("rope_local_base_freq")?.or(local.base).unwrap_or(rope_base))
+}
