@@ -10,6 +10,7 @@
 #   DIR/tokenizer.json, DIR/templates.json
 #                      what Hugging Face makes of Llama 3's vocabulary and templates, which are not ours to ship; only where
 #                      $QUIPU_SHARED (by default the directory `shared` beside the workspace) has them
+#   DIR/guard.json     what Hugging Face makes of the templates of Llama Guard, if somebody has put them into DIR/guard (guard_reference.py)
 #
 # What is there already is kept. What cannot be had is named in a line that starts with SKIPPED, and the tests that need it skip.
 set -uo pipefail
@@ -94,6 +95,11 @@ if make_venv; then
     make templates.json "$here/template_reference.py" "$shared/data/templates" "$dir/templates.json"
   else
     skip "no $shared/data: Llama 3's vocabulary and templates are not compared with Hugging Face's"
+  fi
+  if compgen -G "$dir/guard/*.jinja" > /dev/null; then
+    make guard.json "$here/guard_reference.py" "$dir/guard" "$dir/guard.json"
+  else
+    skip "no $dir/guard/*.jinja (Llama Guard's chat templates): prompts of guards are not compared with Hugging Face's"
   fi
 else
   skip "the Python packages of tests/refs/requirements.txt could not be installed: comparisons with transformers and llama.cpp will skip"

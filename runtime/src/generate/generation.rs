@@ -21,7 +21,7 @@ pub struct Token {
     /// unless [`GenerateOptions::sampled_logprobs`] wanted them; if [`GenerateOptions::logprobs`] asked for it.
     pub logprob: Option<f64>,
     /// The likeliest tokens in its place with the logarithms of their probabilities, the likeliest first: as many as
-    /// [`GenerateOptions::top_logprobs`] asked for.
+    /// [`GenerateOptions::top_logprobs`] asked for; and behind them those that are [watched](GenerateOptions::watched).
     pub top_logprobs: Vec<(u32, f64)>,
 }
 
@@ -53,6 +53,7 @@ pub struct Generation {
     ends: Arc<[u32]>,
     logprobs: bool,
     top_logprobs: usize,
+    watched: Arc<[u32]>,
     prompt_logprobs: bool,
     sampled_logprobs: bool,
     writer: Writer,
@@ -148,6 +149,7 @@ impl Generation {
             ends,
             logprobs: options.logprobs,
             top_logprobs: options.top_logprobs,
+            watched: options.watched.as_slice().into(),
             prompt_logprobs: options.prompt_logprobs,
             sampled_logprobs: options.sampled_logprobs,
             writer: Writer { sampler, grammar, stops, stream, left: options.max_tokens, stop: None },
@@ -239,7 +241,7 @@ impl Generation {
             self.writer.stop = Some(StopReason::End);
             return Ok(None);
         };
-        let (logprob, top_logprobs) = match told {
+        let (logprob, mut top_logprobs) = match told {
             Some(all) => {
                 let drawn = all.iter().find(|&&(other, _)| other == id).map_or(f64::NEG_INFINITY, |&(_, log)| log);
                 (drawn, all.into_iter().take(n).collect())
@@ -249,6 +251,11 @@ impl Generation {
             None if self.logprobs => (log_probability(logits, id), likeliest(logits, n)),
             None => (0.0, likeliest(logits, n)),
         };
+        for &watched in &*self.watched {
+            if !top_logprobs.iter().any(|&(told, _)| told == watched) {
+                top_logprobs.push((watched, log_probability(logits, watched)));
+            }
+        }
         let logprob = self.logprobs.then_some(logprob);
         Ok(Some(self.write(id, logprob, top_logprobs)))
     }
@@ -256,7 +263,7 @@ impl Generation {
     /// Writes the next token without logits, if the grammar lets no other come next and nobody wants to know how likely
     /// it is. It is the token that [`Generation::take_logits`] would have written, with the same random numbers.
     pub fn take_forced(&mut self) -> Option<Token> {
-        let wants_logits = self.logprobs || self.top_logprobs > 0;
+        let wants_logits = self.logprobs || self.top_logprobs > 0 || !self.watched.is_empty();
         let Writer { sampler, grammar, stop, .. } = &mut self.writer;
         let grammar = grammar.as_ref().filter(|_| !wants_logits && stop.is_none())?;
         let id = grammar.draw_forced(|token| sampler.force(token))?;

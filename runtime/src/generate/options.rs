@@ -29,6 +29,9 @@ pub struct GenerateOptions {
     pub logprobs: bool,
     /// How many of the likeliest tokens to tell in each place; 0 for none.
     pub top_logprobs: usize,
+    /// Tokens of which it is told in each place how likely they were, behind the likeliest, unless they are among them.
+    /// These are always the model's own probabilities.
+    pub watched: Vec<u32>,
     /// What the text may be; `None` for anything. Tokens that end a text are drawn only where the grammar lets it end,
     /// so a text that ends with [`StopReason::End`] is one of the grammar's. The probabilities that are told remain
     /// those of the model.
@@ -60,6 +63,7 @@ setters!(GenerateOptions {
     max_tokens: impl Into<Option<usize>>,
     logprobs: bool,
     top_logprobs: usize,
+    watched: impl Into<Vec<u32>>,
     grammar: impl Into<Option<Arc<dyn Grammar>>>,
     prompt_logprobs: bool,
     sampled_logprobs: bool,

@@ -1,7 +1,8 @@
 //! The `quipu` command: runs, converts and looks into quantised Llama models.
 //!
 //! - `commands`: one file for each subcommand; each begins with its options. Start with `commands/run.rs`.
-//! - [`args`]: options that several subcommands share; [`sampling`]: those for how tokens are chosen.
+//! - [`args`]: options that several subcommands share; [`sampling`]: those for how tokens are chosen, [`policy`]: those
+//!   for how a guard is asked.
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
 //!   work is; [`visible`]: names from files without what a terminal would obey; [`hints`]: what to do about an error.
@@ -10,8 +11,9 @@
 //!
 //! `quipu-measure` measures and chooses, `quipu-runtime` runs the models; here are arguments, progress and printing.
 //!
-//! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line; after a
-//! signal 128 and its number: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP (but 0 from `serve` when its texts had time to end).
+//! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 3 what
+//! `guard` finds unsafe; after a signal 128 and its number: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP (but 0 from `serve` when
+//! its texts had time to end).
 
 #![deny(unsafe_code)]
 
@@ -28,6 +30,7 @@ mod mcp;
 mod model;
 mod out;
 mod plot;
+mod policy;
 mod sampling;
 mod shape;
 mod talk;
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
         Err(error) if error.is::<interrupt::Interrupted>() => ExitCode::from(interrupt::exit_code()),
+        Err(error) if error.is::<commands::Unsafe>() => ExitCode::from(commands::Unsafe::CODE),
         Err(error) => {
             talk::error(&hints::message(&error));
             if error.is::<args::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }

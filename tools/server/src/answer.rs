@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use quipu_runtime::chat::answer::AnswerReader;
 use quipu_runtime::generate::{StopReason, Timing, Token};
+use serde_json::Value as Json;
 
-use crate::engine::{End, Heard};
+use crate::engine::{End, Heard, Note};
 use crate::error::ApiError;
 use crate::said::{Change, Said};
 
@@ -126,6 +127,7 @@ impl Answer {
                 Ok(News::End(last))
             }
             Heard::Failed(error) => Err(error.into()),
+            Heard::Unjudged(error) => Err(error),
         }
     }
 
@@ -175,6 +177,23 @@ impl Choice {
             (written.tokens, written.time) = (self.written - 1, last - first);
         }
         (prompt, written)
+    }
+
+    /// What a guard has found, if there is one.
+    pub fn note(&self) -> Option<&Note> {
+        self.end.as_ref()?.note.as_deref()
+    }
+
+    /// Whether a guard has ended it.
+    pub fn is_refused(&self) -> bool {
+        self.note().is_some_and(|note| note.refused)
+    }
+
+    /// Adds to `json`, which tells of the end, what a guard has found.
+    pub fn tell_note(&self, json: &mut Json) {
+        if let Some(note) = self.note() {
+            json["guard"] = note.told.clone();
+        }
     }
 
     /// Tokens that were drawn, the one included that ends the text.

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use quipu_runtime::chat::Message;
 use quipu_runtime::embedding::EmbedOptions;
 use quipu_runtime::generate::Request;
 use serde_json::Value as Json;
 
 use crate::answer::Answer;
 use crate::models::state::Served;
+use crate::moderation::moderator::Question;
+use crate::moderation::verdict::Verdict;
 use crate::options::{Defaults, Limits};
 use crate::stream::Writer;
 
@@ -30,6 +33,8 @@ pub struct Plan {
     pub requests: Vec<Request>,
     /// What is told of it.
     pub form: Form,
+    /// The conversation that is answered; empty where texts are continued.
+    pub messages: Vec<Message>,
 }
 
 /// What becomes of a request that asks for vectors.
@@ -43,6 +48,17 @@ pub struct Embedding {
     /// What is told of them.
     pub tell: Box<dyn FnOnce(Vec<Vec<f32>>) -> Json + Send>,
 }
+
+/// What becomes of a request that asks whether texts are safe.
+pub struct Moderation {
+    /// What a guard is asked.
+    pub questions: Vec<Question>,
+    /// What is told of its verdicts.
+    pub tell: TellVerdicts,
+}
+
+/// What is told of verdicts, one for each question.
+pub type TellVerdicts = Box<dyn FnOnce(&[Verdict]) -> Json + Send>;
 
 /// What is told of the texts.
 pub enum Form {

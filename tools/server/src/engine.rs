@@ -17,10 +17,12 @@ use quipu_runtime::generate::{
     Drafted, Event, Finished, GenerateError, NearMiss, Request, RequestId, Scheduler, StopReason, Timing, Token,
 };
 use quipu_runtime::tokenizer::Tokenizer;
+use serde_json::Value as Json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::counters::Counters;
+use crate::error::ApiError;
 
 /// Who is told what happens: a line for a person.
 pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
@@ -48,6 +50,8 @@ pub enum Heard {
     End(End),
     /// It could not be written.
     Failed(GenerateError),
+    /// The guard could not judge it.
+    Unjudged(ApiError),
 }
 
 /// How a text has ended: [`Finished`] without its sequence, whose pages would count as used while somebody holds it.
@@ -69,12 +73,23 @@ pub struct End {
     pub decode: Timing,
     /// Tokens that were guessed.
     pub drafted: Drafted,
+    /// What the guard has found, if there is one.
+    pub note: Option<Arc<Note>>,
+}
+
+/// What a guard has found about a text and what was said before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Note {
+    /// Whether the text ends here because of it.
+    pub refused: bool,
+    /// What is told of it: `{"prompt": verdict, "answer": verdict}`, each if it was asked for.
+    pub told: Json,
 }
 
 impl From<Finished> for End {
     fn from(finished: Finished) -> End {
         let Finished { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode, drafted, .. } = finished;
-        End { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode, drafted }
+        End { text, stop, stop_string, prompt_tokens, cached_tokens, prefill, decode, drafted, note: None }
     }
 }
 
@@ -84,6 +99,18 @@ pub struct Running {
     /// The text's number among them, and what has happened. Closed when the last of them has ended.
     pub events: UnboundedReceiver<(usize, Heard)>,
     cancels: Vec<Cancel>,
+}
+
+impl Running {
+    /// The same texts, of which is told what comes from `events`.
+    pub fn replaced(&self, events: UnboundedReceiver<(usize, Heard)>) -> Running {
+        Running { events, cancels: self.cancels.clone() }
+    }
+
+    /// Ends text number `text`.
+    pub fn cancel(&self, text: usize) {
+        self.cancels.get(text).inspect(|cancel| cancel.cancel());
+    }
 }
 
 impl Drop for Running {

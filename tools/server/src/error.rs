@@ -53,6 +53,11 @@ impl ApiError {
         ApiError { param: Some(name), ..error }
     }
 
+    /// 400: the guard does not let it through.
+    pub fn refused(message: &str) -> ApiError {
+        ApiError { code: Some("content_filter"), ..ApiError::bad_request(message) }
+    }
+
     /// 401: no key, or a wrong one.
     pub fn unauthorized() -> ApiError {
         let message = "the API key is missing or wrong; send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`";

@@ -9,6 +9,7 @@ use quipu_runtime::generate::GenerateOptions;
 
 use crate::engine::{Room, Tell};
 use crate::keys::Keys;
+use crate::moderation::gate::GateOptions;
 
 /// Where it listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct ServerOptions {
     pub drain: Duration,
     /// Who is told what happens.
     pub tell: Tell,
+    /// A model that judges what the others are told and what they answer, and answers `/v1/moderations`.
+    pub guard: Option<GateOptions>,
 }
 
 impl ServerOptions {
@@ -64,6 +67,7 @@ impl ServerOptions {
             limits: Limits::default(),
             drain: Duration::from_secs(30),
             tell: Arc::new(|_| {}),
+            guard: None,
         }
     }
 }

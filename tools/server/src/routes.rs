@@ -3,10 +3,11 @@
 use serde_json::Value as Json;
 
 use crate::anthropic;
-use crate::context::{Context, Embedding, Plan};
+use crate::context::{Context, Embedding, Moderation, Plan};
 use crate::error::{ApiError, Dialect};
 use crate::llama_cpp::{endpoints, infill, router, state, text};
 use crate::models::host::Host;
+use crate::moderation::moderator::Moderator;
 use crate::{ollama, openai};
 
 /// What a request is answered with before it is known which model it names, if that is all that it asks for.
@@ -33,6 +34,8 @@ pub enum Action {
     WriteUnless(Early, fn(&Context, &Json) -> Result<Plan, ApiError>),
     /// Has vectors made.
     Embed(fn(&Context, &Json) -> Result<Embedding, ApiError>),
+    /// Asks a guard whether texts are safe.
+    Moderate(fn(&Context, &Moderator, &Json) -> Result<Moderation, ApiError>),
     /// Is not done here, and says why.
     Refuse(&'static str),
 }
@@ -99,6 +102,8 @@ const ROUTES: &[Route] = &[
     post("/v1/embeddings", Action::Embed(openai::embeddings::embeddings)),
     post("/embeddings", Action::Embed(openai::embeddings::embeddings)),
     post("/embedding", Action::Embed(openai::embeddings::embeddings)),
+    post("/v1/moderations", Action::Moderate(openai::moderations::moderations)),
+    post("/moderations", Action::Moderate(openai::moderations::moderations)),
     messages("/v1/messages", Action::Write(anthropic::endpoints::messages)),
     messages("/v1/messages/count_tokens", Action::Compute(anthropic::endpoints::count_tokens)),
     get("/props", Action::Tell(state::props)),

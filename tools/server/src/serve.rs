@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
 use crate::answer::Answer;
-use crate::context::{Context, Embedding, Form, Plan};
+use crate::context::{Context, Embedding, Form, Moderation, Plan};
 use crate::engine::Running;
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -22,6 +22,9 @@ use crate::http::reply::{self, Reply};
 use crate::llama_cpp::metrics;
 use crate::models::host::{Found, Host};
 use crate::models::state::Served;
+use crate::moderation::ask::{Named, ask};
+use crate::moderation::gate::{Gate, Said};
+use crate::moderation::moderator::Moderator;
 use crate::options::Limits;
 use crate::page;
 use crate::routes::{self, Action, Route};
@@ -116,15 +119,16 @@ async fn route_answer(
         Action::Say(text) => Ok(reply::whole(200, "text/plain; charset=utf-8", text)),
         Action::Refuse(why) => Err(ApiError::unsupported(why)),
         Action::Compute(compute) => Ok(reply::json(&with_model(host, request, nothing, compute).await?)),
-        Action::Write(plan) => write(with_model(host, request, nothing, plan).await?, &host.limits).await,
+        Action::Write(plan) => write(with_model(host, request, nothing, plan).await?, host).await,
         Action::WriteUnless(early, plan) => {
             let early = move |host: &Host, body: &Json| Ok(early(host, body)?.map(Err));
             let plan = move |context: &Context, body: &Json| plan(context, body).map(Ok);
             match with_model(host, request, early, plan).await? {
-                Ok(plan) => write(plan, &host.limits).await,
+                Ok(plan) => write(plan, host).await,
                 Err(done) => Ok(reply::json(&done)),
             }
         }
+        Action::Moderate(plan) => Ok(reply::json(&moderate(host, request, plan).await?)),
         Action::Embed(plan) => {
             let Embedding { served, texts, options, tell } = with_model(host, request, nothing, plan).await?;
             let mut embedding = served.handle.embed(texts, options).map_err(|busy| ApiError::busy(busy.0))?;
@@ -198,14 +202,85 @@ fn parse(bytes: &[u8]) -> Result<Json, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("the body is no JSON: {error}")))
 }
 
-async fn write(plan: Plan, limits: &Limits) -> Result<Reply, ApiError> {
-    let Plan { served, requests, form } = plan;
-    let submit = |requests| served.handle.submit(requests).map_err(|busy| ApiError::busy(busy.0));
+async fn write(plan: Plan, host: &Arc<Host>) -> Result<Reply, ApiError> {
+    let Plan { served, requests, form, messages } = plan;
+    let is_stream = match &form {
+        Form::Now(json) => return Ok(reply::json(json)),
+        Form::Whole(..) => false,
+        Form::Live(_) => true,
+    };
+    let guarded = match gate(host).await? {
+        None => None,
+        Some(gate) => {
+            let said = Said::before(&requests, &messages, |tokens| served.model.tokenizer.decode(tokens, false));
+            let verdicts = gate.prompts(&said).await?;
+            Some((gate, said, verdicts))
+        }
+    };
+    let mut running = served.handle.submit(requests).map_err(|busy| ApiError::busy(busy.0))?;
+    if let Some((gate, said, verdicts)) = guarded {
+        running = gate.watch(running, said, verdicts, is_stream);
+    }
     match form {
         Form::Now(json) => Ok(reply::json(&json)),
-        Form::Whole(answer, tell) => Ok(reply::json(&tell(&listen(submit(requests)?, answer).await?))),
-        Form::Live(writer) => Ok(reply::live(submit(requests)?, writer, served, limits.ping)),
+        Form::Whole(answer, tell) => {
+            let answer = listen(running, answer).await?;
+            let mut told = tell(&answer);
+            let notes: Vec<&Json> = answer.choices.iter().filter_map(|choice| Some(&choice.note()?.told)).collect();
+            // A dialect whose answer is a list of texts has told them there.
+            match &notes[..] {
+                _ if !told.is_object() => {}
+                [] => {}
+                [note] => told["guard"] = (*note).clone(),
+                notes => told["guard"] = notes.iter().copied().cloned().collect(),
+            }
+            Ok(reply::json(&told))
+        }
+        Form::Live(writer) => Ok(reply::live(running, writer, served, host.limits.ping)),
     }
+}
+
+/// The guard of the server, once it is loaded.
+async fn gate(host: &Arc<Host>) -> Result<Option<Gate>, ApiError> {
+    let Some(options) = host.guard().cloned() else { return Ok(None) };
+    let served = loaded(host.find_guard(None)?).await?;
+    aside(move || Gate::new(options, served)).await.map(Some)
+}
+
+/// A model, once it is loaded.
+async fn loaded(found: Found) -> Result<Served, ApiError> {
+    match found {
+        Found::Ready(served) => Ok(served),
+        Found::Loads(loaded) => loaded.await.map_err(|_| ApiError::stopping())?,
+    }
+}
+
+/// What a guard finds about the texts in the body.
+async fn moderate(
+    host: &Arc<Host>,
+    request: Request<Incoming>,
+    plan: fn(&Context, &Moderator, &Json) -> Result<Moderation, ApiError>,
+) -> Result<Json, ApiError> {
+    let bytes = read(request, &host.limits).await?;
+    let ours = host.clone();
+    let find = move || {
+        let body = parse(&bytes)?;
+        let found = ours.find_guard(Fields::of_body(&body)?.str("model")?)?;
+        Ok::<_, ApiError>((body, found))
+    };
+    let (body, found) = aside(find).await?;
+    let served = loaded(found).await?;
+    let ours = host.clone();
+    let prepare = move || {
+        let options = ours.guard().map(|guard| guard.moderator.clone()).unwrap_or_default();
+        let moderator = Moderator::new(served.model.clone(), &options)?;
+        let handle = served.handle.clone();
+        let moderation = plan(&context(&ours, served.clone()), &moderator, &body)?;
+        Ok::<_, ApiError>((served, handle, moderator, moderation))
+    };
+    let (_served, handle, moderator, moderation) = aside(prepare).await?;
+    let verdicts = ask(&handle, &moderator, &moderation.questions, Named::Always).await?;
+    Ok((moderation.tell)(&verdicts))
 }
 
 /// Hears all texts to their ends.

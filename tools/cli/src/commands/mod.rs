@@ -7,6 +7,7 @@ mod compare;
 mod convert;
 mod doctor;
 mod embed;
+mod guard;
 mod imatrix;
 mod inspect;
 mod pack;
@@ -20,6 +21,7 @@ mod tuning;
 
 use anyhow::Result;
 use clap::Subcommand;
+pub use guard::Unsafe;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -35,6 +37,7 @@ pub enum Command {
     Tokenize(tokenize::Args),
     Score(score::Args),
     Embed(embed::Args),
+    Guard(guard::Args),
     Perplexity(perplexity::Args),
     Compare(compare::Args),
     Bench(bench::Args),
@@ -55,6 +58,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Tokenize(args) => tokenize::run(args),
         Command::Score(args) => score::run(args),
         Command::Embed(args) => embed::run(args),
+        Command::Guard(args) => guard::run(args),
         Command::Perplexity(args) => perplexity::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),

@@ -1,5 +1,6 @@
 //! `quipu serve`: models over HTTP.
 
+mod guard;
 mod names;
 
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use quipu_server::models::offer::Offer;
 use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::Server;
 
+use self::guard::GuardArgs;
 use crate::args::{AnswerArgs, CacheArgs, ContextArgs, DraftArgs, MachineArgs, byte_count};
 use crate::sampling::SamplingArgs;
 use crate::{interrupt, model, out, talk};
@@ -39,6 +41,7 @@ Examples:
   quipu serve small.gguf large.gguf --alias gpt-4o=large --keep-alive 30m
   quipu serve --models ~/models
   quipu serve ollama:llama3.2
+  quipu serve llama-3.2-3b-instruct.gguf --guard llama-guard-3-1b.gguf
   QUIPU_API_KEY=secret quipu serve llama.gguf --host 0.0.0.0
   curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'")]
 pub struct Args {
@@ -104,6 +107,8 @@ pub struct Args {
     #[arg(long, value_name = "MS", default_value_t = 100)]
     itl_target: u64,
     #[command(flatten)]
+    guard: GuardArgs,
+    #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
     draft: DraftArgs,
@@ -123,6 +128,7 @@ pub fn run(args: Args) -> Result<()> {
     options.room = Room { running: args.parallel, waiting: args.queue };
     options.defaults = defaults(&args);
     options.tell = Arc::new(talk::note);
+    options.guard = args.guard.options()?;
     let server = Server::bind(options)?;
     let stopper = server.stopper();
     let _listening = interrupt::listen_and_wake(move || stopper.stop());
@@ -157,7 +163,11 @@ fn models(args: &Args) -> Result<(Vec<Offer>, Option<Directory>)> {
 }
 
 fn load(args: &Args, offer: &Offer) -> Result<Loaded> {
-    let (engine, _) = model::load_on(&args.machine, Path::new(&offer.model), args.context.context)?;
+    // A guard that is nothing else has its own limit, and its own template.
+    let guards = !args.model.iter().any(|given| given.as_os_str() == offer.model.as_str())
+        && args.guard.model().is_some_and(|guard| guard.as_os_str() == offer.model.as_str());
+    let context = args.context.context.filter(|_| !guards);
+    let (engine, _) = model::load_on(&args.machine, Path::new(&offer.model), context)?;
     let scheduling = SchedulerOptions::default()
         .sequences(args.parallel)
         .itl_target(Duration::from_millis(args.itl_target))
@@ -165,7 +175,7 @@ fn load(args: &Args, offer: &Offer) -> Result<Loaded> {
     let mut model = Model::of(&engine, offer.names.clone());
     let mut scheduler = Scheduler::with_options(engine, scheduling);
     args.cache.keep(&mut scheduler)?;
-    if let Some(path) = &args.template {
+    if let Some(path) = args.template.as_ref().filter(|_| !guards) {
         out::apart_from(&Inputs::of([path]), path)?;
         let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         model = model.with_template(&source).with_context(|| path.display().to_string())?;

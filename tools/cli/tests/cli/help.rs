@@ -1,6 +1,6 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "chat",
     "serve",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 16] = [
     "tokenize",
     "score",
     "embed",
+    "guard",
     "perplexity",
     "compare",
     "bench",

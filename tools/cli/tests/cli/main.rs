@@ -9,6 +9,7 @@ mod compare;
 mod convert;
 mod embed;
 mod errors;
+mod guard;
 mod help;
 mod library;
 #[cfg(target_os = "linux")]

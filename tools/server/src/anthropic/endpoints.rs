@@ -20,6 +20,7 @@ pub fn messages(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let prompt = body.prompt(&model)?;
     let tokens = prompt.len();
     let (requests, answer) = body.requests(&model, prompt)?;
+    let messages = body.messages().to_vec();
     let form = if body.stream {
         Form::Live(Box::new(MessageStream::new(model, body, answer, tokens)))
     } else {
@@ -29,7 +30,7 @@ pub fn messages(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         };
         Form::Whole(answer, Box::new(tell))
     };
-    Ok(Plan { served, requests, form })
+    Ok(Plan { served, requests, form, messages })
 }
 
 /// `POST /v1/messages/count_tokens`.

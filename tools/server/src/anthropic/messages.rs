@@ -97,6 +97,11 @@ impl MessagesBody {
         Ok((requests, Answer::new(1, 1, false).read_by(&reader)))
     }
 
+    /// What was said.
+    pub fn messages(&self) -> &[Message] {
+        &self.conversation.messages
+    }
+
     /// The message, as far as it has come.
     pub fn message(&self, model: &Model, id: &str, content: Json, stop: Json, usage: Json) -> Json {
         let mut message = json!({
@@ -117,6 +122,7 @@ impl MessagesBody {
 pub fn stop(choice: &Choice) -> Json {
     let end = choice.end.as_ref();
     let reason = end.map(|end| match end.stop {
+        _ if choice.is_refused() => "refusal",
         StopReason::StopString => "stop_sequence",
         StopReason::Limit | StopReason::ContextFull => "max_tokens",
         _ if choice.said.calls().any(|call| call.complete) => "tool_use",

@@ -97,8 +97,10 @@ impl Writer for MessageStream {
             self.open = Some(0);
         }
         self.close(out);
-        let delta = stop(&self.answer.choices[0]);
-        write("message_delta", json!({"delta": delta, "usage": usage(self.answer.usage())}), out);
+        let choice = &self.answer.choices[0];
+        let mut data = json!({"delta": stop(choice), "usage": usage(self.answer.usage())});
+        choice.tell_note(&mut data);
+        write("message_delta", data, out);
         write("message_stop", json!({}), out);
     }
 

@@ -102,6 +102,7 @@ impl CompletionBody {
     pub fn end(&self, model: &Model, index: usize, choice: &Choice) -> Json {
         let end = choice.end.as_ref();
         let stop = match end.map(|end| end.stop) {
+            _ if choice.is_refused() => "content_filter",
             Some(StopReason::End) => "eos",
             Some(StopReason::StopString) => "word",
             Some(StopReason::Limit | StopReason::ContextFull) => "limit",
@@ -109,7 +110,7 @@ impl CompletionBody {
         };
         let prompt_tokens = end.map_or(0, |end| end.prompt_tokens);
         let (prompt, choice_of_prompt) = (index / self.sampling.choices, index % self.sampling.choices);
-        json!({
+        let mut told = json!({
             "index": index,
             "content": "",
             "tokens": [],
@@ -126,7 +127,9 @@ impl CompletionBody {
             "stopping_word": end.and_then(|end| end.stop_string.as_deref()).unwrap_or_default(),
             "tokens_cached": prompt_tokens + choice.written,
             "timings": parts::timings(std::slice::from_ref(choice)),
-        })
+        });
+        choice.tell_note(&mut told);
+        told
     }
 
     /// The probabilities of tokens, as llama.cpp lists them: as logarithms, or those of the draw as they are.

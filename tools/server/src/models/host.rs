@@ -15,6 +15,7 @@ use crate::card::Card;
 use crate::counters::Counters;
 use crate::engine::{Room, Tell};
 use crate::error::ApiError;
+use crate::moderation::gate::GateOptions;
 use crate::options::{Defaults, Limits, ServerOptions};
 
 /// The list of all models.
@@ -31,6 +32,15 @@ pub struct Host {
     /// How many texts a model writes and lets wait.
     pub room: Room,
     pub(super) tell: Tell,
+    guard: Option<Guard>,
+}
+
+/// The model that guards the others.
+struct Guard {
+    id: u64,
+    /// Whether it does nothing else.
+    only: bool,
+    options: Arc<GateOptions>,
 }
 
 /// Seconds after which another try makes sense where too many wait for a model that is being loaded.
@@ -53,8 +63,13 @@ impl Host {
         for offer in &library.offers {
             shared.lock().add(offer.clone(), true);
         }
+        let guard = options.guard.clone().map(|options| {
+            let (id, only) = shared.lock().add_guard(&options.offer);
+            Guard { id, only, options: options.into() }
+        });
         let (limits, defaults) = (options.limits.clone().into(), options.defaults.clone().into());
-        Host { shared, directory, any_name, limits, defaults, room: options.room, tell: options.tell.clone() }
+        let (room, tell) = (options.room, options.tell.clone());
+        Host { shared, directory, any_name, limits, defaults, room, tell, guard }
     }
 
     /// Whether requests are answered.
@@ -78,25 +93,46 @@ impl Host {
     /// # Errors
     /// 404 for a name that there is not; 400 where one is needed; 503 if too many wait for it already.
     pub fn find(&self, name: Option<&str>) -> Result<Found, ApiError> {
-        self.with(name, |state, id| {
-            if state.stopping {
-                return Err(ApiError::stopping());
+        self.with(name, |state, id| self.found(state, id))
+    }
+
+    /// How the server is guarded, if it is.
+    pub fn guard(&self) -> Option<&Arc<GateOptions>> {
+        self.guard.as_ref().map(|guard| &guard.options)
+    }
+
+    /// The model that moderates: the one that is called `name`, or else the guard, if there is one. It is loaded if it
+    /// is not.
+    ///
+    /// # Errors
+    /// Those of [`Host::find`].
+    pub fn find_guard(&self, name: Option<&str>) -> Result<Found, ApiError> {
+        let Some(guard) = &self.guard else { return self.find(name) };
+        let mut state = self.shared.lock();
+        let named =
+            name.filter(|name| !self.any_name && !name.is_empty()).and_then(|name| self.number(&state, Some(name)));
+        self.found(&mut state, named.unwrap_or(guard.id))
+    }
+
+    /// Number `id`, which is loaded if it is not.
+    fn found(&self, state: &mut State, id: u64) -> Result<Found, ApiError> {
+        if state.stopping {
+            return Err(ApiError::stopping());
+        }
+        if let Some(served) = self.shared.serve(state, id) {
+            return Ok(Found::Ready(served));
+        }
+        let (waiter, waits) = oneshot::channel();
+        let mut waiting = Ok(());
+        self.wish(state, id, |waiters, _| {
+            waiters.retain(|waiter| !waiter.is_closed());
+            // As many as the model will write and let wait.
+            match waiters.len() < self.room.running + self.room.waiting {
+                true => waiters.push(waiter),
+                false => waiting = Err(ApiError::busy(WHILE_LOADING)),
             }
-            if let Some(served) = self.shared.serve(state, id) {
-                return Ok(Found::Ready(served));
-            }
-            let (waiter, waits) = oneshot::channel();
-            let mut waiting = Ok(());
-            self.wish(state, id, |waiters, _| {
-                waiters.retain(|waiter| !waiter.is_closed());
-                // As many as the model will write and let wait.
-                match waiters.len() < self.room.running + self.room.waiting {
-                    true => waiters.push(waiter),
-                    false => waiting = Err(ApiError::busy(WHILE_LOADING)),
-                }
-            });
-            waiting.map(|()| Found::Loads(waits))
-        })
+        });
+        waiting.map(|()| Found::Loads(waits))
     }
 
     /// Has a model loaded, without waiting for it.
@@ -223,7 +259,9 @@ impl Host {
     }
 
     fn number(&self, state: &State, name: Option<&str>) -> Option<u64> {
-        let first = state.entries.iter().next().filter(|(_, entry)| entry.named || state.entries.len() == 1);
+        let only_guards = |id: &u64| self.guard.as_ref().is_some_and(|guard| guard.only && guard.id == *id);
+        let mut asked = state.entries.iter().filter(|(id, _)| !only_guards(id));
+        let first = asked.next().filter(|(_, entry)| entry.named || asked.next().is_none());
         let Some(name) = name.filter(|_| !self.any_name) else { return first.map(|(&id, _)| id) };
         let called = |name: &str| {
             let mut entries = state.entries.iter();

@@ -161,6 +161,18 @@ impl State {
         id
     }
 
+    /// Adds a model that is to be loaded as soon as the first one is, unless it is there already. Returns whether it
+    /// was not.
+    pub fn add_guard(&mut self, offer: &Offer) -> (u64, bool) {
+        if let Some((&id, _)) = self.entries.iter().find(|(_, entry)| entry.offer.model == offer.model) {
+            return (id, false);
+        }
+        let id = self.add(offer.clone(), true);
+        self.queue.push_back(id);
+        self.entries.entry(id).and_modify(|entry| entry.phase = Phase::Loading { waiters: Vec::new(), asked: true });
+        (id, true)
+    }
+
     /// All that are loaded.
     pub fn loaded(&self) -> impl Iterator<Item = (u64, &Ready)> {
         self.entries.iter().filter_map(|(&id, entry)| match &entry.phase {

@@ -39,7 +39,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
     let list = fields.array("messages", context.limits.messages)?.unwrap_or_default();
     if list.is_empty() {
-        return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()) });
+        return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()), messages: Vec::new() });
     }
     let messages = list.iter().enumerate().map(|(i, message)| read(message, format!("messages[{i}]")));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
@@ -49,7 +49,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let lines = lines.read_by(&conversation.reader(&served.model, &prompt));
     let mut requests = sampling.requests(&served.model, prompt)?;
     conversation.prepare(&served.model, &mut requests, sampling.shape.as_ref())?;
-    Ok(Plan { served, requests, form: form(&fields, lines)? })
+    Ok(Plan { served, requests, form: form(&fields, lines)?, messages: conversation.messages })
 }
 
 /// A stream, unless the request says otherwise.

@@ -44,11 +44,15 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     keep(&fields, &served)?;
     let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
     let Some(prompt) = fields.str("prompt")?.filter(|prompt| !prompt.is_empty()) else {
-        return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()) });
+        return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()), messages: Vec::new() });
     };
     let model = &served.model;
-    let (tokens, reader) = if fields.bool("raw")? == Some(true) || model.template().is_err() {
-        (model.text(prompt)?, AnswerReader::new(ReadOptions { thinking: false, ..ReadOptions::default() }, ""))
+    let (tokens, reader, messages) = if fields.bool("raw")? == Some(true) || model.template().is_err() {
+        (
+            model.text(prompt)?,
+            AnswerReader::new(ReadOptions { thinking: false, ..ReadOptions::default() }, ""),
+            Vec::new(),
+        )
     } else {
         let system = fields.str("system")?.filter(|system| !system.is_empty());
         let messages: Vec<Message> = system
@@ -60,8 +64,8 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         think(&fields, model, &mut conversation)?;
         let tokens = conversation.prompt(model)?;
         let reader = conversation.reader(model, &tokens);
-        (tokens, reader)
+        (tokens, reader, conversation.messages)
     };
     let requests = sampling.requests(model, tokens)?;
-    Ok(Plan { served, requests, form: form(&fields, lines.read_by(&reader))? })
+    Ok(Plan { served, requests, form: form(&fields, lines.read_by(&reader))?, messages })
 }

@@ -93,7 +93,9 @@ impl Lines {
         let nanos = |time: Duration| time.as_nanos() as u64;
         if let Some(end) = &answer.choices[0].end {
             let full = matches!(end.stop, StopReason::Limit | StopReason::ContextFull);
-            line["done_reason"] = if full { "length" } else { "stop" }.into();
+            let reason = if full { "length" } else { "stop" };
+            line["done_reason"] = if answer.choices[0].is_refused() { "content_filter" } else { reason }.into();
+            answer.choices[0].tell_note(&mut line);
             line["total_duration"] = nanos(self.started.elapsed()).into();
             line["load_duration"] = 0.into();
             line["prompt_eval_count"] = end.prompt_tokens.into();

@@ -132,7 +132,10 @@ impl Writer for ChatStream {
                 if ended && !self.options.usage {
                     self.piece["timings"] = parts::timings(&self.answer.choices);
                 }
+                let piece = self.piece.clone();
+                self.answer.choices[text].tell_note(&mut self.piece);
                 self.write(text, json!({}), reason, out);
+                self.piece = piece;
             }
         }
         Ok(())

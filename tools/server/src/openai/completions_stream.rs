@@ -109,7 +109,10 @@ impl Writer for CompletionStream {
                 if self.answer.check_ended().is_ok() && !self.options.usage {
                     self.piece["timings"] = parts::timings(&self.answer.choices);
                 }
+                let piece = self.piece.clone();
+                self.answer.choices[text].tell_note(&mut self.piece);
                 self.write(text, "", reason, out);
+                self.piece = piece;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::completions::{self, CompletionBody};
 use super::completions_stream::CompletionStream;
 use super::items::{items, parts, prefix};
 use super::parts::shown;
-use super::responses::{ResponseBody, status};
+use super::responses::ResponseBody;
 use super::responses_stream::ResponseStream;
 use crate::answer::Answer;
 use crate::context::{Context, Form, Plan};
@@ -24,6 +24,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let served = context.served.clone();
     let model = served.model.clone();
     let (requests, answer) = body.requests(&model)?;
+    let messages = body.conversation.messages.clone();
     let form = match body.stream {
         Some(options) => Form::Live(Box::new(ChatStream::new(model, body, options, answer))),
         None => {
@@ -39,7 +40,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
             Form::Whole(answer, Box::new(tell))
         }
     };
-    Ok(Plan { served, requests, form })
+    Ok(Plan { served, requests, form, messages })
 }
 
 /// `POST /v1/completions`.
@@ -55,7 +56,7 @@ pub fn completions(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         Some(options) => Form::Live(Box::new(CompletionStream::new(model, body, options))),
         None => Form::Whole(body.answer(), Box::new(move |answer| completions::whole(&model, &body, answer))),
     };
-    Ok(Plan { served, requests, form })
+    Ok(Plan { served, requests, form, messages: Vec::new() })
 }
 
 /// `POST /v1/responses`.
@@ -67,17 +68,18 @@ pub fn responses(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let served = context.served.clone();
     let model = served.model.clone();
     let (requests, answer) = body.requests(&model)?;
+    let messages = body.messages().to_vec();
     let form = if let Some(options) = body.stream {
         Form::Live(Box::new(ResponseStream::new(model, body, options, answer)))
     } else {
         let tell = move |answer: &Answer| {
             let choice = &answer.choices[0];
             let ids: Vec<String> = parts(choice).iter().map(|part| random::id(prefix(part))).collect();
-            body.response(&model, status(choice), items(&model, choice, &ids).into(), Some(answer.usage()))
+            body.ended(&model, items(&model, choice, &ids).into(), answer)
         };
         Form::Whole(answer, Box::new(tell))
     };
-    Ok(Plan { served, requests, form })
+    Ok(Plan { served, requests, form, messages })
 }
 
 /// `POST /v1/responses/input_tokens`: how many tokens the prompt has.

@@ -11,6 +11,7 @@ pub mod endpoints;
 mod items;
 pub mod messages;
 pub mod models;
+pub mod moderations;
 pub mod parts;
 pub mod responses;
 mod responses_stream;

@@ -21,9 +21,10 @@ pub fn usage(usage: Usage) -> Json {
     })
 }
 
-/// Why a text has ended.
+/// Why a text has ended: OpenAI's words.
 pub fn finish_reason(choice: &Choice) -> Option<&'static str> {
     choice.end.as_ref().map(|end| match end.stop {
+        _ if choice.is_refused() => "content_filter",
         StopReason::Limit | StopReason::ContextFull => "length",
         _ => "stop",
     })

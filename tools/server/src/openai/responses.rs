@@ -116,6 +116,11 @@ impl ResponseBody {
         })
     }
 
+    /// What was said.
+    pub fn messages(&self) -> &[Message] {
+        &self.conversation.messages
+    }
+
     /// The tokens of the prompt.
     ///
     /// # Errors
@@ -136,6 +141,17 @@ impl ResponseBody {
         Ok((requests, Answer::new(1, 1, self.sampling.options.logprobs).read_by(&reader)))
     }
 
+    /// The response whose text has ended.
+    pub fn ended(&self, model: &Model, output: Json, answer: &Answer) -> Json {
+        let choice = &answer.choices[0];
+        let mut response = self.response(model, status(choice), output, Some(answer.usage()));
+        if let Some(reason) = incomplete(choice) {
+            response["incomplete_details"] = json!({ "reason": reason });
+        }
+        choice.tell_note(&mut response);
+        response
+    }
+
     /// The response, as far as it has come.
     pub fn response(&self, model: &Model, status: &str, output: Json, usage: Option<Usage>) -> Json {
         let mut response = json!({
@@ -145,7 +161,7 @@ impl ResponseBody {
             "status": status,
             "background": false,
             "error": null,
-            "incomplete_details": if status == "incomplete" { json!({"reason": "max_output_tokens"}) } else { Json::Null },
+            "incomplete_details": null,
             "model": self.model.as_deref().unwrap_or(model.id()),
             "output": output,
             "previous_response_id": null,
@@ -228,7 +244,16 @@ fn message(item: &Json, name: String) -> Result<Option<Message>, ApiError> {
 
 /// The status of a response whose text has ended.
 pub fn status(choice: &Choice) -> &'static str {
-    if parts::finish_reason(choice) == Some("length") { "incomplete" } else { "completed" }
+    if incomplete(choice).is_some() { "incomplete" } else { "completed" }
+}
+
+/// Why the text of a response is not complete, if it is not.
+fn incomplete(choice: &Choice) -> Option<&'static str> {
+    match parts::finish_reason(choice) {
+        Some("length") => Some("max_output_tokens"),
+        Some("content_filter") => Some("content_filter"),
+        _ => None,
+    }
 }
 
 /// The probabilities of a text's tokens, if they are asked for.

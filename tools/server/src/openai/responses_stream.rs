@@ -175,7 +175,7 @@ impl Writer for ResponseStream {
         let status = status(&self.answer.choices[0]);
         self.close(status, out);
         let items = items(&self.model, &self.answer.choices[0], &self.ids);
-        let response = self.body.response(&self.model, status, items.into(), Some(self.answer.usage()));
+        let response = self.body.ended(&self.model, items.into(), &self.answer);
         let mut data = json!({ "response": response });
         if self.options.timings {
             data["timings"] = timings(&self.answer.choices);

@@ -42,6 +42,7 @@ fn heard(text: &str, stop: StopReason) -> Vec<Heard> {
         prefill,
         decode,
         drafted: Default::default(),
+        note: None,
     };
     tokens.chain([Heard::End(end)]).collect()
 }

@@ -5,6 +5,8 @@ mod calls;
 mod calls_offered;
 mod chat;
 mod client;
+mod guard;
+mod guard_prompts;
 mod limits;
 mod llama_cpp;
 mod memory;
