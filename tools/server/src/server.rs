@@ -162,9 +162,10 @@ fn listen(address: &Address, options: &ServerOptions) -> Result<Listener, ServeE
         #[cfg(unix)]
         Address::Unix(path) => {
             let failed = |error| ServeError::Bind { address: path.display().to_string(), error };
-            // A socket that a server left behind which is gone: nobody answers there.
-            if std::os::unix::net::UnixStream::connect(path)
-                .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+            // A socket that a server left behind which is gone: nobody answers there. (Nor does anybody at a file.)
+            if is_socket(path)
+                && std::os::unix::net::UnixStream::connect(path)
+                    .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
             {
                 let _ = std::fs::remove_file(path);
             }
@@ -178,10 +179,18 @@ fn listen(address: &Address, options: &ServerOptions) -> Result<Listener, ServeE
     }
 }
 
+/// Whether a socket has this name, and not a file, or a link to one.
+#[cfg(unix)]
+fn is_socket(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
 /// Accepts connections until `stop`, then waits for those that are open.
 async fn serve(listeners: Vec<Listener>, options: &ServerOptions, shared: Arc<Shared>, stop: &watch::Sender<bool>) {
     let most = options.limits.connections;
     let connections = Arc::new(Semaphore::new(most));
+    #[cfg(unix)]
     let mut sockets = Vec::new();
     let mut accepting = Vec::new();
     for listener in listeners {
@@ -193,7 +202,8 @@ async fn serve(listeners: Vec<Listener>, options: &ServerOptions, shared: Arc<Sh
     }
     let _ = stop.subscribe().wait_for(|stop| *stop).await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
-    sockets.iter().for_each(|path: &PathBuf| {
+    #[cfg(unix)]
+    sockets.iter().filter(|path: &&PathBuf| is_socket(path)).for_each(|path| {
         let _ = std::fs::remove_file(path);
     });
     let texts = shared.host.open_texts();

@@ -106,5 +106,14 @@ fn a_socket_in_the_file_system() {
     assert!(text.starts_with("HTTP/1.1 200") || text.starts_with("HTTP/1.1 503"), "{text}");
     drop(server);
     assert!(!path.exists());
+    // What is no socket is not in the way of one: it stays, whatever its name leads to.
+    std::fs::write(&path, "precious").unwrap();
+    let link = directory.join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    for name in [&path, &link] {
+        let options = ServerOptions::at(vec![Address::Unix(name.clone())]);
+        assert!(matches!(Server::bind(options), Err(ServeError::Bind { .. })), "{name:?}");
+        assert_eq!(std::fs::read_to_string(name).unwrap(), "precious");
+    }
     std::fs::remove_dir_all(&directory).unwrap();
 }
