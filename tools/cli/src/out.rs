@@ -9,6 +9,7 @@ use quipu_formats::output::Inputs;
 use serde::Serialize;
 
 use crate::talk;
+use crate::visible::visible;
 
 /// Whoever read our stdout has closed it (`quipu … | head -1`). Not a failure: there is nobody left to work for.
 #[derive(Debug)]
@@ -28,15 +29,14 @@ pub fn print(text: &str) -> Result<()> {
     check(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
 }
 
-/// Writes `text` and a line end.
+/// Writes `text`, which may have names from files in it, and a line end.
 pub fn line(text: impl fmt::Display) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    check(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+    print(&(visible(&text.to_string()) + "\n"))
 }
 
 /// Writes `value` as one line of JSON.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    line(serde_json::to_string(value).context("cannot write the result as JSON")?)
+    print(&(serde_json::to_string(value).context("cannot write the result as JSON")? + "\n"))
 }
 
 /// Refuses to work when stdout or stderr lead into what is read, as `quipu run m.gguf … >> m.gguf` would have it;

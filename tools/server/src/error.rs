@@ -86,8 +86,12 @@ impl ApiError {
         ApiError::field("model", format!("is needed; {}", list(names)))
     }
 
-    /// 500: a model that can't be loaded.
+    /// 500: a model that can't be loaded. Its file may bring a text of its own into `why`: a long one loses its middle.
     pub fn not_loaded(name: &str, why: &str) -> ApiError {
+        const SHOWN: usize = 600;
+        let count = why.chars().count();
+        let part = |from: usize| why.chars().skip(from).take(SHOWN).collect::<String>();
+        let why = if count <= 2 * SHOWN { why.into() } else { format!("{} […] {}", part(0), part(count - SHOWN)) };
         ApiError::internal(format!("the model {name:?} cannot be loaded: {why}"))
     }
 

@@ -233,7 +233,7 @@ impl Chat {
         let text = said.text();
         // A call alone is no line.
         if calls.is_empty() || !text.is_empty() {
-            out::line(&last)?;
+            out::print(&(last + "\n"))?;
         }
         talk::note(&speeds(self.scheduler.engine(), &end));
         shape::warn_unfinished(self.shape.as_ref(), &end);

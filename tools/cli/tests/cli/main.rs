@@ -35,6 +35,8 @@ mod smollm2;
 mod split;
 #[cfg(unix)]
 mod stores;
+#[cfg(unix)]
+mod terminal;
 mod tuning;
 
 use std::ffi::OsStr;
