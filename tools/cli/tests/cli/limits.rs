@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use quipu_formats::gguf::{GgufFile, GgufWriter, Value};
+use quipu_formats::gguf::{Array, GgufFile, GgufWriter, Value};
 use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::TensorType;
 
@@ -97,22 +97,15 @@ fn memory_that_is_not_there_is_an_error() {
     assert_eq!(under("ulimit -v 4000000", COMMANDS, &[]), [COMMANDS.len(), 0]);
 }
 
-/// A small file whose activations are large: 200,000 queries for each token, of one number each.
-#[test]
-fn memory_that_a_file_claims_is_counted_before_it_is_taken() {
-    if !bash() {
-        return;
-    }
-    const QUERIES: usize = 200_000;
-    let dir = tempfile::tempdir().unwrap();
-    let (file, text) = (dir.path().join("wide.gguf"), dir.path().join("text"));
-    let model = GgufFile::open(MODEL).unwrap();
-    let mut metadata = model.metadata().clone();
+/// Writes a model of one layer whose weights are all zero, 32 wide, with so many queries for each token (of one number
+/// each) and so many tokens in its vocabulary.
+fn write_model(path: &Path, queries: usize, vocabulary: usize) {
+    let mut metadata = GgufFile::open(MODEL).unwrap().metadata().clone();
     for (key, value) in [
         ("embedding_length", 32),
         ("feed_forward_length", 32),
         ("block_count", 1),
-        ("attention.head_count", QUERIES as u32 / 2),
+        ("attention.head_count", queries as u32 / 2),
         ("attention.head_count_kv", 1),
         ("attention.key_length", 2),
         ("attention.value_length", 2),
@@ -121,33 +114,68 @@ fn memory_that_a_file_claims_is_counted_before_it_is_taken() {
     ] {
         metadata.set(format!("llama.{key}"), Value::U32(value));
     }
+    let Some(Value::Array(Array::String(pieces))) = metadata.get("tokenizer.ggml.tokens") else { panic!("no tokens") };
+    let more: Vec<String> = (pieces.len()..vocabulary).map(|id| format!("<{id}>")).collect();
+    let pieces = pieces.iter().chain(more.iter().map(String::as_str)).collect();
+    for (key, value) in [("scores", Array::F32(vec![0.0; more.len()])), ("token_type", Array::I32(vec![1; more.len()]))]
+    {
+        let key = format!("tokenizer.ggml.{key}");
+        let value = match (metadata.get(&key), value) {
+            (Some(Value::Array(Array::F32(old))), Array::F32(new)) => Array::F32([&old[..], &new].concat()),
+            (Some(Value::Array(Array::I32(old))), Array::I32(new)) => Array::I32([&old[..], &new].concat()),
+            (other, _) => panic!("{key}: {other:?}"),
+        };
+        metadata.set(key, Value::Array(value));
+    }
+    metadata.set("tokenizer.ggml.tokens", Value::Array(Array::String(pieces)));
     let f16 = |name: &str, shape: &[usize]| TensorInfo::new(name, Encoding::Plain(TensorType::F16), shape);
     let tensors = [
-        f16("token_embd.weight", &[32, 512]),
+        f16("token_embd.weight", &[32, vocabulary]),
         f16("output_norm.weight", &[32]),
         f16("blk.0.attn_norm.weight", &[32]),
-        f16("blk.0.attn_q.weight", &[32, QUERIES]),
+        f16("blk.0.attn_q.weight", &[32, queries]),
         f16("blk.0.attn_k.weight", &[32, 2]),
         f16("blk.0.attn_v.weight", &[32, 2]),
-        f16("blk.0.attn_output.weight", &[QUERIES, 32]),
+        f16("blk.0.attn_output.weight", &[queries, 32]),
         f16("blk.0.ffn_norm.weight", &[32]),
         f16("blk.0.ffn_gate.weight", &[32, 32]),
         f16("blk.0.ffn_up.weight", &[32, 32]),
         f16("blk.0.ffn_down.weight", &[32, 32]),
     ];
-    let mut writer = GgufWriter::create(&file, None, &metadata, &tensors).unwrap();
+    let mut writer = GgufWriter::create(path, None, &metadata, &tensors).unwrap();
     tensors.iter().for_each(|t| writer.write_tensor_part(&vec![0; t.byte_len().unwrap()]).unwrap());
     writer.finish().unwrap();
-    std::fs::write(&text, &std::fs::read(TEXT).unwrap()[..4000]).unwrap();
+}
+
+/// The error of a command under a limit, in a directory that gets a `text`; it must say what the memory is for.
+fn shortage(dir: &Path, limit: &str, line: &str, what: &str) {
+    std::fs::write(dir.join("text"), &std::fs::read(TEXT).unwrap()[..6000]).unwrap();
     let mut shell = Command::new("bash");
-    shell.current_dir(dir.path()).args(["-c", r#"ulimit -v 700000; exec "$0" score wide.gguf -f text"#]);
+    shell.current_dir(dir).args(["-c", &format!("{limit}; exec \"$0\" {line}")]);
     let ended = shell.arg(env!("CARGO_BIN_EXE_quipu")).output().unwrap();
     let message = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!((ended.status.code(), message.lines().count()), (Some(1), 1), "{message}");
-    assert!(
-        message.contains("a batch of 512 tokens takes ") && message.contains("MB of memory, but only"),
-        "{message}"
-    );
+    assert_eq!((ended.status.code(), message.lines().count()), (Some(1), 1), "{line}: {message}");
+    assert!(message.contains(what) && message.contains("MB of memory, but only"), "{line}: {message}");
+}
+
+/// Small files whose activations or predictions are large.
+#[test]
+fn memory_that_a_file_claims_is_counted_before_it_is_taken() {
+    if !bash() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    write_model(&dir.path().join("wide.gguf"), 200_000, 512);
+    shortage(dir.path(), "ulimit -v 700000", "score wide.gguf -f text", "a batch of 512 tokens takes ");
+    // 600 MB for 256 places.
+    write_model(&dir.path().join("wordy.gguf"), 64, 600_000);
+    let choose = "quantize wordy.gguf out --target-bits 9 --calibrate=text -q";
+    shortage(dir.path(), "ulimit -v 700000", choose, "what is predicted at 256 places of the texts takes ");
+    let differ = "perplexity wordy.gguf -f text --kl wordy.gguf -c 512 -q";
+    shortage(dir.path(), "ulimit -v 700000", differ, "what is predicted in a chunk of 512 tokens takes ");
+    let compare = "compare wordy.gguf wordy.gguf -f text --no-speed -c 512 -q";
+    shortage(dir.path(), "ulimit -v 700000", compare, "what is predicted in a chunk of 512 tokens takes ");
+    assert!(!dir.path().join("out").exists());
 }
 
 #[test]

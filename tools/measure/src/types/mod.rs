@@ -19,6 +19,7 @@ use quipu_formats::convert::type_choices::{MatrixTypes, SizedType, TypeChoices};
 use quipu_formats::convert::{ConvertOptions, Mix, TensorRule, TypeRule};
 use quipu_formats::source::Source;
 use quipu_quant::TensorType;
+use quipu_runtime::host::memory;
 use quipu_runtime::softmax::divergence;
 use quipu_runtime::{Engine, EngineError, LoadOptions};
 
@@ -124,6 +125,7 @@ fn losses(
     let total = probes.len();
     monitor.step(Event::ChoosingTypes { done: 0, total })?;
     let mut engine = load(source, options, &[])?;
+    check_memory(texts, engine.vocabulary())?;
     let base = predictions(&mut engine, texts, |_, _, logits| logits.to_vec())?;
     drop(engine);
     let mut losses = Vec::new();
@@ -139,6 +141,13 @@ fn losses(
         monitor.step(Event::ChoosingTypes { done: n + 1, total })?;
     }
     Ok(losses)
+}
+
+/// Whether there is memory for what a model with a vocabulary of so many tokens predicts at all places that count.
+fn check_memory(texts: &[&[u32]], vocabulary: usize) -> Result<(), MeasureError> {
+    let places: usize = texts.iter().map(|text| text.len().min(TOKENS)).map(|len| len - len / 2).sum();
+    let needed = (places as u64).saturating_mul(vocabulary as u64).saturating_mul(size_of::<f32>() as u64);
+    Ok(memory::check(needed, || format!("what is predicted at {places} places of the texts"))?)
 }
 
 fn load(
