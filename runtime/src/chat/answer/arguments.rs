@@ -1,6 +1,5 @@
 //! The arguments of a call, an object, while they are being written.
 
-use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
 use super::coerce::{allows, coerce, refuses_null};
@@ -110,8 +109,8 @@ impl Arguments {
             }
             let raw = &cursor.text[from..cursor.at];
             let coerced = coerce(value.clone(), schema, lenient);
-            // As it was written, if it can stay.
-            let stays = coerced == value && serde_json::from_str::<IgnoredAny>(raw).is_ok();
+            // As it was written, if it can stay. (Who passes over a value does not see half a surrogate pair in it.)
+            let stays = coerced == value && serde_json::from_str::<Json>(raw).is_ok();
             (At::After, if stays { raw.to_string() } else { coerced.to_string() })
         };
         if std::mem::replace(&mut self.any, true) {
