@@ -11,7 +11,7 @@ mod masks;
 mod options;
 mod pace;
 mod pages;
-#[cfg(test)]
+#[cfg(all(test, feature = "demo"))]
 mod race_tests;
 mod stats;
 #[cfg(all(test, feature = "demo"))]
