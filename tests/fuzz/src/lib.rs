@@ -16,6 +16,7 @@ mod models;
 mod mutate;
 mod outcome;
 mod seeds;
+mod shapes;
 mod texts;
 
 /// What a fuzzer needs to know of a target.
@@ -32,7 +33,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "gguf", run: models::model_file, seeds: seeds::gguf, words: seeds::GGUF_WORDS },
     Target { name: "packed", run: models::model_file, seeds: seeds::packed, words: seeds::GGUF_WORDS },
     Target { name: "imatrix", run: files::imatrix, seeds: seeds::imatrix, words: seeds::GGUF_WORDS },
@@ -43,6 +44,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "tokenizer", run: texts::tokenizer, seeds: seeds::tokenizer, words: seeds::TOKENIZER_WORDS },
     Target { name: "template", run: texts::template, seeds: seeds::template, words: seeds::TEMPLATE_WORDS },
     Target { name: "answer", run: answers::answer, seeds: answers::seeds, words: answers::WORDS },
+    Target { name: "shape", run: shapes::shape, seeds: shapes::seeds, words: shapes::WORDS },
 ];
 
 /// The target called `name`.

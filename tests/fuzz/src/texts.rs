@@ -77,7 +77,7 @@ pub(crate) fn tokenizer(bytes: &[u8]) -> String {
 
 /// The character that stands for a byte in pieces of byte-level BPE: itself if it can be seen in Latin-1, otherwise the
 /// next of those from U+0100 on.
-fn byte_level(byte: u8) -> char {
+pub(crate) fn byte_level(byte: u8) -> char {
     let is_seen = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     match is_seen(&byte) {
         true => byte.into(),

@@ -45,13 +45,15 @@ macro_rules! targets {
         #[test]
         fn all_targets_are_here() {
             assert_eq!(TARGETS.map(|target| target.name), [$(stringify!($name)),*]);
-            // And cargo-fuzz has the same ones.
+            // And cargo-fuzz has the same ones, each with a corpus.
             for target in TARGETS {
                 let path = format!("{}/../../fuzz/fuzz_targets/{}.rs", env!("CARGO_MANIFEST_DIR"), target.name);
                 assert!(Path::new(&path).exists(), "{path}");
+                let corpus = Path::new(CORPUS).join(target.name);
+                assert!(corpus.read_dir().is_ok_and(|files| files.count() > 30), "{}", corpus.display());
             }
         }
     };
 }
 
-targets! { gguf packed imatrix safetensors torch checkpoint pieces tokenizer template answer }
+targets! { gguf packed imatrix safetensors torch checkpoint pieces tokenizer template answer shape }
