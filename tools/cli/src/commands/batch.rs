@@ -272,6 +272,16 @@ impl Batch<'_> {
     }
 }
 
+/// The output, to be gone on with after its first `whole` bytes if it is a file that was there.
+fn open(path: &Path, whole: Option<u64>) -> Result<File> {
+    if let Some(bytes) = whole {
+        let file = File::options().write(true).open(path);
+        file.and_then(|file| file.set_len(bytes)).with_context(|| format!("{}: cannot write", path.display()))?;
+    }
+    let output = File::options().append(true).create(true).open(path);
+    output.with_context(|| format!("{}: cannot create", path.display()))
+}
+
 /// How often it is said how far the work is.
 const SAY: Duration = Duration::from_secs(5);
 
@@ -285,20 +295,15 @@ pub fn run(args: Args) -> Result<()> {
     let mut lines = read(&args.input)?;
     let total = lines.len();
     // A pipe or a device has nothing that could be gone on with.
-    let is_stream = output::is_stream(&args.output);
-    if !is_stream {
+    let mut whole = None;
+    if !output::is_stream(&args.output) {
         let asked = lines.iter().map(|line| line.custom_id.as_str()).collect();
-        let (ids, whole) = answered(&args.output, &asked)?;
-        if args.output.exists() {
-            let file = File::options().write(true).open(&args.output);
-            file.and_then(|file| file.set_len(whole))
-                .with_context(|| format!("{}: cannot write", args.output.display()))?;
-        }
+        let (ids, bytes) = answered(&args.output, &asked)?;
+        whole = args.output.exists().then_some(bytes);
         lines.retain(|line| !ids.contains(&line.custom_id));
     }
-    let output = File::options().append(true).create(true).open(&args.output);
-    let output = output.with_context(|| format!("{}: cannot create", args.output.display()))?;
     if lines.is_empty() {
+        open(&args.output, whole)?;
         talk::note(&format!("all {total} requests are answered"));
         return Ok(());
     }
@@ -316,6 +321,8 @@ pub fn run(args: Args) -> Result<()> {
     let interrupt = interrupt::listen();
     let mut scheduler = Scheduler::with_options(engine, scheduling);
     args.cache.keep(&mut scheduler)?;
+    // Not before: a model that cannot be loaded leaves no empty file.
+    let output = open(&args.output, whole)?;
     let mut batch = Batch {
         model: &about,
         scheduler,
@@ -337,7 +344,7 @@ pub fn run(args: Args) -> Result<()> {
             return Err(interrupt::Interrupted.into());
         }
         // Some wait, so that none is missing when a text ends.
-        while batch.whose.len() < 2 * args.parallel
+        while batch.whose.len() < args.parallel.saturating_mul(2)
             && let Some(line) = lines.next()
         {
             batch.begin(line)?;

@@ -1,13 +1,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value as Json, json};
 
-use crate::{kill, listening, quipu};
+use crate::{Ended, kill, listening, quipu};
 
 /// A server that is ready, its port, and the rest of what it says.
-struct Server {
+pub struct Server {
     child: Child,
     address: String,
     stderr: BufReader<std::process::ChildStderr>,
@@ -21,39 +21,67 @@ impl Drop for Server {
 }
 
 impl Server {
+    #[track_caller]
     fn start(args: &[&str]) -> Server {
-        let mut command = listening(["serve", "--port", "0", "-v", "-t", "1"].iter().chain(args));
+        let command = listening(["serve", "--port", "0", "-v", "-t", "1"].iter().chain(args));
+        Server::of(command).unwrap_or_else(|ended| panic!("the server has ended: {}", ended.stderr))
+    }
+
+    /// The server that a command with `-v` is, as soon as it is ready; or how it ended before it was.
+    pub fn of(mut command: Command) -> Result<Server, Ended> {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let mut server = Server { child, address: String::new(), stderr };
-        let mut line = String::new();
+        let (mut line, mut said) = (String::new(), String::new());
         while line.trim() != "ready" {
             line.clear();
-            assert!(server.stderr.read_line(&mut line).unwrap() > 0, "the server has ended");
+            if server.stderr.read_line(&mut line).unwrap() == 0 {
+                let code = server.child.wait().unwrap().code().unwrap_or(-1);
+                return Err(Ended { code, stdout: String::new(), stderr: said });
+            }
+            said += &line;
             if let Some(found) = line.trim().strip_prefix("listening at http://") {
                 server.address = found.to_string();
             }
         }
-        server
+        Ok(server)
     }
 
-    fn post(&self, path: &str, body: &Json) -> Json {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+    /// Ends it as Ctrl-C does: the exit code, and what it has said since it was ready.
+    pub fn stop(mut self) -> (Option<i32>, String) {
+        kill("-INT", &self.child);
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap().code(), said)
+    }
+
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &Json) -> Json {
+        self.ask(path, body).unwrap()
+    }
+
+    /// The JSON that it answers, or why there is none.
+    pub fn ask(&self, path: &str, body: &Json) -> Result<Json, String> {
         let (body, host) = (body.to_string(), &self.address);
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        stream.write_all((head + &body).as_bytes()).unwrap();
         let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
+        TcpStream::connect(host)
+            .and_then(|mut stream| {
+                stream.write_all((head + &body).as_bytes())?;
+                stream.read_to_string(&mut text)
+            })
+            .map_err(|error| format!("{error} after {text:?}"))?;
+        let body = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+        body.ok_or_else(|| format!("no JSON: {text:?}"))
     }
 }
 
 #[test]
 fn the_server_writes_what_run_writes_and_ends_when_asked() {
-    let mut server = Server::start(&["demo", "--temp", "1.2"]);
+    let server = Server::start(&["demo", "--temp", "1.2"]);
     for seed in ["3", "4"] {
         let body =
             json!({"prompt": "The old king", "seed": seed.parse::<u64>().unwrap(), "max_tokens": 30, "logprobs": 0});
@@ -65,11 +93,8 @@ fn the_server_writes_what_run_writes_and_ends_when_asked() {
         let own: Vec<&Json> = answer["choices"][0]["logprobs"]["token_logprobs"].as_array().unwrap().iter().collect();
         assert_eq!(own, logprobs);
     }
-    kill("-INT", &server.child);
-    assert_eq!(server.child.wait().unwrap().code(), Some(0));
-    let mut said = String::new();
-    server.stderr.read_to_string(&mut said).unwrap();
-    assert!(said.contains("stopped"), "{said}");
+    let (code, said) = server.stop();
+    assert!(code == Some(0) && said.contains("stopped"), "{code:?} {said}");
 }
 
 /// A directory, and a model besides that clients know by another name.
@@ -82,7 +107,7 @@ fn several_models_are_served_and_unloaded() {
     }
     let path = directory.path().to_str().unwrap();
     let args = ["demo", "--models", path, "--alias", "tales", "--alias", "uno=one", "--keep-alive", "0"];
-    let mut server = Server::start(&args);
+    let server = Server::start(&args);
     let ask = |model: &str| {
         let body = json!({"model": model, "prompt": "The old king", "seed": 3, "max_tokens": 8, "temperature": 0});
         server.post("/v1/completions", &body)
@@ -93,10 +118,8 @@ fn several_models_are_served_and_unloaded() {
     }
     let missing = ask("one")["error"]["message"].as_str().unwrap().to_string();
     assert!(missing.ends_with("there are: tales, two, uno"), "{missing}");
-    kill("-INT", &server.child);
-    assert_eq!(server.child.wait().unwrap().code(), Some(0));
-    let mut said = String::new();
-    server.stderr.read_to_string(&mut said).unwrap();
+    let (code, said) = server.stop();
+    assert_eq!(code, Some(0));
     for line in ["two is loaded, in ", "two is unloaded: nobody has used it lately"] {
         assert!(said.contains(line), "{said}");
     }

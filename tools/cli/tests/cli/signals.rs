@@ -63,6 +63,47 @@ fn a_signal_at_any_time_leaves_the_old_output_or_the_new_one() {
     }
 }
 
+/// The same for all other commands that write, whatever they are at.
+#[test]
+fn a_signal_leaves_the_old_output_of_every_command() {
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out");
+    let commands = [
+        "convert TALES -o OUT --packed",
+        "quantize TALES OUT --type q4_0",
+        "quantize TALES OUT --target-bits 6",
+        "pack TALES.gguf OUT",
+        "imatrix demo -f TEXT -o OUT -c 64",
+        "compare demo TALES -f TEXT -c 64 --no-speed --plot OUT",
+    ];
+    for line in commands {
+        let (tales, text) = (format!("{ROOT}/models/tales"), format!("{ROOT}/docs/design.md"));
+        let line = line.replace("TALES", &tales).replace("TEXT", &text).replace("OUT", output.to_str().unwrap());
+        // Each time 10 ms later, then in larger steps.
+        for delay in [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 47, 61, 80] {
+            std::fs::write(&output, "precious").unwrap();
+            let child = listening(line.split(' ')).stdout(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(STEP * delay);
+            // It may have ended.
+            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+            let ended = child.wait_with_output().unwrap();
+            assert_eq!(names(dir.path()), ["out"], "{line} after {delay} steps");
+            let precious = std::fs::read(&output).unwrap() == b"precious";
+            match ended.status.code() {
+                Some(0) => {
+                    assert!(!precious, "{line}");
+                    break;
+                }
+                // Before the program listens, the system ends it.
+                None if delay < 10 => assert!(precious, "{line} after {delay} steps"),
+                // What is complete when the signal comes may get its name all the same.
+                other => assert_eq!(other, Some(143), "{line}: {}", String::from_utf8_lossy(&ended.stderr)),
+            }
+        }
+    }
+}
+
 /// Nobody can remove a file when SIGKILL comes; the next one who writes there does.
 #[test]
 fn what_was_killed_leaves_a_file_until_the_next_one_comes() {

@@ -5,30 +5,27 @@
 //! Every seed makes one file. By itself the test takes the first few; `QUIPU_FUZZ_SECONDS=600` goes on for so long, and
 //! `QUIPU_FUZZ_SEED=7` begins elsewhere or repeats a failure.
 
+mod asked;
 mod bytes;
 mod gguf;
 mod hf;
+mod hunt;
 mod layouts;
+mod requests;
 mod sentencepiece;
 mod tokenizers;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use quipu_test_random::Random;
 
 use crate::quipu;
 use bytes::mutate_bytes;
 use gguf::Gguf;
+use hunt::{hunt, names, ready};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
 const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
-
-/// Address space and processor time of a child.
-const LIMITS: &str = "ulimit -v 2000000; ulimit -t 30; exec \"$0\" \"$@\"";
-/// A child that waits for nothing is found by the clock.
-const PATIENCE: Duration = Duration::from_secs(200);
 const OUT: &str = "out";
 
 /// What a checkpoint of Hugging Face has.
@@ -36,10 +33,13 @@ const FILES: [&str; 5] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"];
 
 /// What reads a model; `m` is the file.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 20] = [
     "run m Once -n 3 -t 1",
     "run m Once -n 2 -t 2 --json",
+    "run m Once -n 3 -t 1 --schema schema",
     "chat m -n 2 -t 1",
+    "chat m -n 2 -t 1 --template template --tools tools",
+    "batch m lines -o out -t 1",
     "inspect m",
     "inspect m --json",
     "tokenize m Hello<s>wörld",
@@ -55,98 +55,6 @@ const COMMANDS: [&str; 17] = [
     "quantize m out --type q4_0 --no-calibrate",
     "quantize m out --type q5_0",
 ];
-
-/// Seeds that are tried by themselves: a few seconds.
-const SEEDS: u64 = 40;
-const COMMANDS_A_SEED: usize = 2;
-
-/// Tries seeds until there were enough of them; `make` writes a seed's file and says what lies in it.
-fn hunt(name: &str, commands: &[&str], mut make: impl FnMut(&Path, &mut Random) -> String) {
-    let variable = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().expect(name));
-    let first = variable("QUIPU_FUZZ_SEED").unwrap_or(0);
-    let end = variable("QUIPU_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let (mut faults, mut outcomes, mut seed) = (Vec::new(), [0; 2], first);
-    while end.map_or(seed < first + SEEDS, |end| Instant::now() < end) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut random = Random::new(seed);
-        std::fs::write(dir.path().join("text"), &std::fs::read(TEXT).unwrap()[..3000]).unwrap();
-        let what = make(dir.path(), &mut random);
-        let before = names(dir.path());
-        for _ in 0..COMMANDS_A_SEED {
-            let line = commands[random.below(commands.len())];
-            match judged(dir.path(), line, &before) {
-                Ok(code) => outcomes[code] += 1,
-                Err(fault) => faults.push(format!("seed {seed}: {what}\n  quipu {line}: {fault}")),
-            }
-        }
-        seed += 1;
-        if faults.len() > 20 {
-            break;
-        }
-    }
-    println!("{name}: {} files, {} runs went well, {} were errors", seed - first, outcomes[0], outcomes[1]);
-    assert!(faults.is_empty(), "{} faults with {name}:\n{}", faults.len(), faults.join("\n"));
-    assert!(end.is_some() || outcomes.iter().all(|&n| n > 0), "files of one kind only: {outcomes:?}");
-}
-
-fn names(dir: &Path) -> Vec<PathBuf> {
-    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-    names.sort();
-    names
-}
-
-/// Runs a command; the exit code, 0 or 1, or what was wrong.
-fn judged(dir: &Path, line: &str, before: &[PathBuf]) -> Result<usize, String> {
-    // Not in the directory, in which nothing new may be.
-    let mut log = tempfile::NamedTempFile::new().unwrap();
-    let mut child = Command::new("bash")
-        .args(["-c", LIMITS, env!("CARGO_BIN_EXE_quipu"), "-q"])
-        .args(line.split(' '))
-        .env_remove("QUIPU_ISA")
-        .env_remove("QUIPU_TUNING")
-        .current_dir(dir)
-        .stdin(std::fs::File::open(dir.join("text")).unwrap())
-        .stdout(Stdio::null())
-        .stderr(log.reopen().unwrap())
-        .spawn()
-        .unwrap();
-    let status = wait(&mut child);
-    let mut message = Vec::new();
-    std::io::Read::read_to_end(&mut log, &mut message).unwrap();
-    let message = String::from_utf8_lossy(&message).into_owned();
-    let out = dir.join(OUT).exists();
-    let _ = std::fs::remove_file(dir.join(OUT));
-    let after = names(dir);
-    let short: String = message.chars().take(300).collect();
-    if after != before {
-        after.iter().filter(|path| !before.contains(path)).for_each(|path| drop(std::fs::remove_file(path)));
-        return Err(format!("left something: {after:?}"));
-    }
-    match status.as_ref().map(|status| status.code()) {
-        Some(Some(0)) if message.is_empty() => Ok(0),
-        Some(Some(1)) if out => Err(format!("an error and an output: {short}")),
-        Some(Some(1))
-            if message.starts_with("error: ") && message.lines().count() == 1 && message.chars().count() < 2000 =>
-        {
-            Ok(1)
-        }
-        Some(_) => Err(format!("{}: {short}", status.unwrap())),
-        None => Err(format!("hangs: {short}")),
-    }
-}
-
-fn wait(child: &mut std::process::Child) -> Option<ExitStatus> {
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    None
-}
 
 /// One of the files, with lies.
 fn mutant(files: &[(Vec<u8>, Gguf)], random: &mut Random) -> (Vec<u8>, String) {
@@ -177,14 +85,6 @@ fn written(args: &[&str]) -> Vec<u8> {
     std::fs::read(out).unwrap()
 }
 
-fn ready() -> bool {
-    let there = Command::new("bash").args(["-c", ":"]).status().is_ok_and(|status| status.success());
-    if !there {
-        eprintln!("SKIPPED: no bash, which sets the limits");
-    }
-    there
-}
-
 #[test]
 fn lies_of_a_gguf_are_errors() {
     if !ready() {
@@ -199,6 +99,25 @@ fn lies_of_a_gguf_are_errors() {
     hunt("GGUF", &COMMANDS, |dir, random| {
         let (bytes, what) = mutant(&files, random);
         std::fs::write(dir.join("m"), bytes).unwrap();
+        what
+    });
+}
+
+/// Named on the command line, or found in a directory and asked for by a client.
+#[test]
+fn lies_of_a_served_model_are_errors() {
+    if !ready() {
+        return;
+    }
+    let files = [valid(std::fs::read(format!("{DATA}/llama_cpp_convert/tiny-llama3-bf16.gguf")).unwrap())];
+    let commands = [
+        "serve x.gguf -v --port 0 -t 1",
+        "serve x.gguf -v --port 0 -t 1 --template template",
+        "serve --models . -v --port 0 -t 1",
+    ];
+    hunt("served GGUF", &commands, |dir, random| {
+        let (bytes, what) = mutant(&files, random);
+        std::fs::write(dir.join("x.gguf"), bytes).unwrap();
         what
     });
 }
