@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use quipu_formats::gguf::GgufWriter;
-use quipu_formats::source::{Encoding, TensorInfo};
+use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
+use quipu_formats::gguf::{GgufFile, GgufWriter};
+use quipu_formats::source::{Encoding, Source, TensorInfo};
 use quipu_quant::StoredType;
 use quipu_runtime::generate::{GenerateOptions, Request, Scheduler, prompt_tokens};
 use quipu_runtime::sampler::SamplerOptions;
@@ -62,6 +63,25 @@ fn model_without_kernels(directory: &Path) -> PathBuf {
     }
     writer.finish().unwrap();
     path
+}
+
+/// The demo model with a scale that is no number, as `damaged.gguf` and packed as `damaged.quipu`.
+fn damaged_models(directory: &Path) {
+    let (plain, packed) = (directory.join("damaged.gguf"), directory.join("damaged.quipu"));
+    std::fs::copy(model(), &plain).unwrap();
+    let source = GgufFile::open(model()).unwrap();
+    let options = ConvertOptions::new(TypeRule::Keep).packed(true);
+    write_gguf(&source, &options, &packed, &false.into(), &|_| {}).unwrap();
+    for path in [plain, packed] {
+        let file = GgufFile::open(&path).unwrap();
+        let index = file.tensors().iter().position(|tensor| tensor.name == "blk.1.ffn_up.weight").unwrap();
+        let info = &file.tensors()[index];
+        let at = if matches!(info.encoding, Encoding::Packed(_)) { info.packed_layout().scales_offset() } else { 0 };
+        let at = file.range(index).start + at;
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at..at + 2].copy_from_slice(&0x7e00_u16.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+    }
 }
 
 /// Compiles the program against the shared or the static library. `None`, loudly, where that can't be done.
@@ -135,6 +155,7 @@ fn check(shared: bool) {
         assert!(lines.iter().any(|line| line.contains(&format!("of type {stored} are run as {run}"))), "{warnings}");
     }
 
+    damaged_models(directory.path());
     let errors = run(&program, &["--errors", model, directory.path().to_str().unwrap()]);
     assert!(errors.status.success(), "{}: {}", errors.status, String::from_utf8_lossy(&errors.stderr));
 }

@@ -97,6 +97,26 @@ static void sizes(quipu_model *model) {
     expect("defaults of no size", quipu_params_default(&params), QUIPU_STATUS_ARGUMENT, "params.struct_size is 0");
 }
 
+/// Weights that are no numbers are noticed when they are packed, or, where a packed file is used as it lies, when they
+/// are computed with.
+static void damage(const char *directory, const char *name, int opens) {
+    quipu_model *model = NULL;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    if (!opens) {
+        expect(name, quipu_open(path, NULL, &model), QUIPU_STATUS_LOAD, "blk.1.ffn_up.weight");
+        if (model != NULL) unnoticed++;
+        return;
+    }
+    if (quipu_open(path, NULL, &model) != QUIPU_STATUS_OK) {
+        fprintf(stderr, "%s\n", quipu_last_error());
+        unnoticed++;
+        return;
+    }
+    expect(name, quipu_generate(model, "Once", NULL, silent, NULL, NULL), QUIPU_STATUS_GENERATE, "blk.1.ffn_up.weight");
+    quipu_free(model);
+}
+
 static int errors(const char *path, const char *directory) {
     quipu_model *model = (quipu_model *)&unnoticed;
     quipu_options options = {.struct_size = sizeof options};
@@ -123,6 +143,9 @@ static int errors(const char *path, const char *directory) {
     options.threads = 1000000;
     expect("too many threads", quipu_open(path, &options, &model), QUIPU_STATUS_LOAD, "1000000");
     if (model != NULL) unnoticed++;
+
+    damage(directory, "damaged.gguf", 0);
+    damage(directory, "damaged.quipu", 1);
 
     options.threads = 1;
     options.context = 20;
