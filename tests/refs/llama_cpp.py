@@ -192,11 +192,11 @@ class Model:
             row = self.evaluate([token])[0]
         return out
 
-    def perplexity(self, text: bytes, n_ctx: int = 512) -> dict:
+    def perplexity(self, text: bytes, n_ctx: int = 512, most: int | None = None) -> dict:
         """What `llama-perplexity -c n_ctx` computes: whole chunks of n_ctx tokens, the first token of each replaced by BOS if the
         vocabulary adds one, the second half of each scored (positions n_ctx/2 + 1 and on)."""
         tokens, first = self.tokenize(text), n_ctx // 2
-        chunks, total, count = len(tokens) // n_ctx, 0.0, 0
+        chunks, total, count = min(len(tokens) // n_ctx, most or len(tokens)), 0.0, 0
         for chunk in range(chunks):
             part = list(tokens[chunk * n_ctx:(chunk + 1) * n_ctx])
             target = part[1:]

@@ -198,23 +198,25 @@ CHECKPOINTS = {
                   head_dim=96, vocab_size=320, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
                   rms_norm_eps=1e-6, tokenizer="qwen", tokens=320, prompt=300),
 }
-# Sisters of Llama, in the sizes that block formats fit, with the defaults of their families.
+# Sisters of Llama, in the sizes that block formats fit, with the defaults of their families. Those with many layers have flatter attention (`peak`):
+# otherwise each of them would add its own to what rounding costs.
 MORE = dict(hidden_size=256, intermediate_size=512, num_attention_heads=4, num_key_value_heads=2, vocab_size=416, tokens=416, rms_norm_eps=1e-6,
             prompt=350, dtypes=["f32", "bf16"])
 CHECKPOINTS |= {
     # Layers by the rule of six, with the linear stretching of the larger models for those that see all.
-    "gemma3": dict(MORE, family="gemma3_text", num_hidden_layers=7, head_dim=64, query_pre_attn_scalar=64, sliding_window=100, tie_word_embeddings=True,
+    "gemma3": dict(MORE, peak=0.6, family="gemma3_text", num_hidden_layers=7, head_dim=64, query_pre_attn_scalar=64, sliding_window=100, tie_word_embeddings=True,
                    rope_parameters=global_and_local(1000000.0, 10000.0, rope_type="linear", factor=8.0), tokenizer="gemma"),
     "gemma2": dict(MORE, family="gemma2", num_hidden_layers=4, head_dim=96, query_pre_attn_scalar=96, sliding_window=100, tie_word_embeddings=True,
                    rope_parameters=rope(10000.0), tokenizer="gemma"),
-    "phi3": dict(MORE, family="phi3", num_hidden_layers=3, sliding_window=None, tie_word_embeddings=False, rope_parameters=rope(10000.0, partial_rotary_factor=0.75),
+    # (llama.cpp expects some of Phi's own tokens where a name has phi3 in it.)
+    "phi": dict(MORE, family="phi3", num_hidden_layers=3, sliding_window=None, tie_word_embeddings=False, rope_parameters=rope(10000.0, partial_rotary_factor=0.75),
                  tokenizer="spm"),
     "olmo2": dict(MORE, family="olmo2", num_hidden_layers=3, tie_word_embeddings=False, rope_parameters=rope(500000.0), tokenizer="qwen"),
-    "olmo3": dict(MORE, family="olmo3", num_hidden_layers=5, sliding_window=100, tie_word_embeddings=False, tokenizer="qwen",
+    "olmo3": dict(MORE, peak=0.6, family="olmo3", num_hidden_layers=5, sliding_window=100, tie_word_embeddings=False, tokenizer="qwen",
                   rope_parameters=global_and_local(500000.0, 500000.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=128)),
     "granite": dict(MORE, family="granite", num_hidden_layers=3, tie_word_embeddings=True, embedding_multiplier=1.5, residual_multiplier=0.22,
                     attention_multiplier=0.15, logits_scaling=2.0, rope_parameters=rope(10000.0), tokenizer="bytes"),
-    "smollm3": dict(MORE, family="smollm3", num_hidden_layers=5, tie_word_embeddings=True, rope_parameters=rope(2000000.0), tokenizer="bytes"),
+    "smollm3": dict(MORE, peak=0.6, family="smollm3", num_hidden_layers=5, tie_word_embeddings=True, rope_parameters=rope(2000000.0), tokenizer="bytes"),
 }
 # With every way of stretching RoPE; `context` is the limit with which Quipu is asked, where it is not the model's own.
 STRETCHED = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
@@ -269,15 +271,15 @@ FIXTURES = {
 }
 
 
-def draw_weights(model: torch.nn.Module, generator: torch.Generator) -> None:
+def draw_weights(model: torch.nn.Module, generator: torch.Generator, peak: float) -> None:
     """Projections whose outputs have a spread near 1 (queries and keys 1.7, so that attention is peaked, as are the norms of their heads
-    where there are any), other norms in [0.5, 1.5], biases 0.3."""
+    where there are any; both `peak` times that), other norms in [0.5, 1.5], biases 0.3."""
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if name.endswith(".bias"):
             value = 0.3 * noise
         elif name.endswith(("q_norm.weight", "k_norm.weight")):
-            value = 1.2 + torch.rand(parameter.shape, generator=generator)
+            value = peak * (1.2 + torch.rand(parameter.shape, generator=generator))
         elif parameter.ndim == 1:
             value = 0.5 + torch.rand(parameter.shape, generator=generator)
             if model.config.model_type.startswith("gemma") and name.split(".")[-2] in ("post_attention_layernorm", "post_feedforward_layernorm"):
@@ -286,7 +288,7 @@ def draw_weights(model: torch.nn.Module, generator: torch.Generator) -> None:
         elif "embed_tokens" in name or "lm_head" in name:
             value = noise * 3.0 / parameter.shape[1] ** 0.5
         else:
-            spread = {"qkv_proj": 1.4, "gate_up_proj": 1.2, "q_proj": 1.7, "k_proj": 1.7, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7}
+            spread = {"qkv_proj": 1.4, "gate_up_proj": 1.2, "q_proj": 1.7 * peak, "k_proj": 1.7 * peak, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7}
             value = noise * spread[name.split(".")[-2]] / parameter.shape[1] ** 0.5
         if parameter.ndim == 1 and model.config.model_type.startswith("gemma"):
             # transformers adds 1 to it.
@@ -392,7 +394,7 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     kind, tokens, length = spec.pop("tokenizer"), spec.pop("tokens"), spec.pop("prompt")
     shard, spelling, keep = spec.pop("shard", "1GB"), spec.pop("spelling", 5), spec.pop("keep", None)
     spec.pop("dtypes", None)
-    context = spec.pop("context", None)
+    context, peak = spec.pop("context", None), spec.pop("peak", 1.0)
     spec.setdefault("max_position_embeddings", 2048)
     target = out / f"{name}-{dtype}"
     if (target / "reference.json").exists():
@@ -406,7 +408,7 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     config = AutoConfig.for_model(family, bos_token_id=bos, eos_token_id=eos, pad_token_id=None, **spec)
     model = AutoModelForCausalLM.from_config(config).eval()
     seed = sum(map(ord, name))
-    draw_weights(model, torch.Generator().manual_seed(seed))
+    draw_weights(model, torch.Generator().manual_seed(seed), peak)
     model = model.to(DTYPES[dtype])
     model.save_pretrained(target, max_shard_size=shard)
     tokenizer.save(str(target / "tokenizer.json"))
