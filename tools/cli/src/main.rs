@@ -12,8 +12,8 @@
 //! `quipu-measure` measures and chooses, `quipu-runtime` runs the models; here are arguments, progress and printing.
 //!
 //! Exit codes: 0 done (also when whoever reads stdout has had enough), 1 an error, 2 a wrong command line, 3 what
-//! `guard` finds unsafe; after a signal 128 and its number: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP (but 0 from `serve` when
-//! its texts had time to end).
+//! `guard` finds unsafe; after a signal 128 and its number: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP (but 0 from `serve`
+//! when its texts had time to end).
 
 #![deny(unsafe_code)]
 
