@@ -156,8 +156,12 @@ fn odd_shapes_and_biases() {
 fn odd_shapes_of_every_family() {
     for reference in Reference::fixtures() {
         let rules = [TypeRule::Keep, TypeRule::To(TensorType::Q4_0), TypeRule::Mix(Mix::Q4_K_M)];
+        // Where no block fits, F16 stands for the types of both.
+        let source = open(&reference.directory);
+        let fits = source.tensors().iter().any(|tensor| tensor.shape.len() == 2 && tensor.cols().is_multiple_of(32));
+        let rules = &rules[..if fits { 3 } else { 2 }];
         let options = reference.options().kv_type(KvType::F16);
-        rules.into_iter().for_each(|rule| check_converted_with(&reference.directory, rule, 140, &options));
+        rules.iter().for_each(|&rule| check_converted_with(&reference.directory, rule, 140, &options));
     }
 }
 
