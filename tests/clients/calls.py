@@ -1,6 +1,7 @@
 """Calls of tools by the official clients. The demo model has learnt no tools: with a call that is demanded its answer is kept to one by
 a grammar, so that all that clients do with calls is done."""
 
+import asyncio
 import json
 from typing import Literal
 
@@ -215,4 +216,34 @@ def ollama_python(server, key, check):
     check("ollama: an answer of a shape, or a call", good, shaped)
 
 
-CLIENTS = [openai_python, anthropic_python, ollama_python, langchain_openai, pydantic_ai]
+def openai_agents(server, key, check):
+    from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, function_tool
+    from openai import AsyncOpenAI
+
+    called = []
+
+    @function_tool
+    def get_weather(unit: Literal["c", "f"]) -> str:
+        """The weather."""
+        called.append(unit)
+        return "sun"
+
+    async def turns():
+        client = AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+        # A call is demanded in the first turn; after it the model says what it likes.
+        settings = ModelSettings(tool_choice="required", parallel_tool_calls=False, temperature=0, extra_body={"stop": [" a ", " to ", " of ", " and ", "."]})
+        for kind in (OpenAIResponsesModel, OpenAIChatCompletionsModel):
+            model = kind(model="demo", openai_client=client)
+            agent = Agent(name="A", instructions="Be brief.", model=model, model_settings=settings, tools=[get_weather])
+            called.clear()
+            result = await Runner.run(agent, "How is the weather?")
+            check(f"openai-agents: {kind.__name__}", len(called) == 1 and isinstance(result.final_output, str), (called, result))
+            called.clear()
+            result = Runner.run_streamed(agent, "How is the weather?")
+            kinds = {event.type async for event in result.stream_events()}
+            check(f"openai-agents: {kind.__name__} in a stream", len(called) == 1 and "run_item_stream_event" in kinds, kinds)
+
+    asyncio.run(turns())
+
+
+CLIENTS = [openai_agents, openai_python, anthropic_python, ollama_python, langchain_openai, pydantic_ai]

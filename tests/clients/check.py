@@ -250,7 +250,7 @@ def main():
     parser.add_argument("quipu")
     parser.add_argument("--node")
     given = parser.parse_args()
-    os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false", "LITELLM_TELEMETRY": "False"}
+    os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false", "LITELLM_TELEMETRY": "False", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
     server = Server(given.quipu)
     try:
         with_key = [functools.partial(client, key=KEY, check=check) for client in calls.CLIENTS]

@@ -1,7 +1,7 @@
 //! Calls of tools in templates that have no place for them.
 //!
-//! Some templates refuse several calls in one message, Llama 3.1's among them; many know no tools at all. Both are told
-//! the same in a form that they can render.
+//! Some templates refuse several calls in one message, Llama 3.1's among them; many know no tools at all; Mistral's are
+//! strict about whose turn it is. All are told the same in a form that they can render.
 
 use serde_json::{Value as Json, json};
 
@@ -58,6 +58,45 @@ pub fn one_call_each(messages: &[Message]) -> Option<Vec<Message>> {
         split.extend(results.into_iter().cloned());
     }
     Some(split)
+}
+
+/// The same conversation for a template that is strict about turns: the system speaks first and once, what the user
+/// says in several messages is one, and calls have ids of nine digits (Mistral's templates want nine letters or
+/// digits). None if all of this is so already.
+pub fn in_turns(messages: &[Message]) -> Option<Vec<Message>> {
+    let is_system = |message: &&Message| message.role == "system";
+    let (system, others): (Vec<_>, Vec<_>) = messages.iter().partition(is_system);
+    let mut told: Vec<Message> = Vec::new();
+    for message in system.into_iter().chain(others) {
+        match told.last_mut() {
+            Some(last) if last.role == message.role && ["system", "user"].contains(&message.role.as_str()) => {
+                last.content = format!("{}\n\n{}", text(&last.content), text(&message.content)).into();
+            }
+            _ => told.push(message.clone()),
+        }
+    }
+    let mut ids: Vec<Json> = Vec::new();
+    let mut short = |id: &mut Json| {
+        if id.is_null() {
+            return;
+        }
+        let place = ids.iter().position(|known| known == id).unwrap_or(ids.len());
+        if place == ids.len() {
+            ids.push(id.clone());
+        }
+        *id = format!("{place:09}").into();
+    };
+    for message in &mut told {
+        for call in message.extra.get_mut("tool_calls").and_then(Json::as_array_mut).into_iter().flatten() {
+            if let Some(id) = call.get_mut("id") {
+                short(id);
+            }
+        }
+        if let Some(id) = message.extra.get_mut("tool_call_id") {
+            short(id);
+        }
+    }
+    (told != messages).then_some(told)
 }
 
 /// The same conversation in plain words, for a template that knows no tools: the system says which there are and how
@@ -166,6 +205,32 @@ mod tests {
         // One is missing, one is too many: nothing is lost.
         let odd = [calling(&["a", "b"]), result(Some("b"), "2"), result(Some("c"), "3")];
         assert_eq!(shape(&one_call_each(&odd).unwrap()), ["assistant Well.a", "assistant b", "tool 2", "tool 3"]);
+    }
+
+    #[test]
+    fn turns_are_taken() {
+        let (one, two) = (Message::new("user", "One."), Message::new("user", "Two."));
+        let system = |text: &str| Message::new("system", text);
+        let long = ["call_of_some_length", "another"];
+        let messages = [
+            system("A."),
+            one.clone(),
+            two,
+            system("B."),
+            calling(&long),
+            result(Some(long[1]), "2"),
+            result(Some(long[0]), "1"),
+        ];
+        let told = in_turns(&messages).unwrap();
+        let expected =
+            ["system A.\n\nB.", "user One.\n\nTwo.", "assistant Well.000000000+000000001", "tool 2", "tool 1"];
+        assert_eq!(shape(&told), expected);
+        assert_eq!(
+            (&told[3].extra["tool_call_id"], &told[4].extra["tool_call_id"]),
+            (&json!("000000001"), &json!("000000000"))
+        );
+        assert_eq!(in_turns(&told), None);
+        assert_eq!(in_turns(&[system("A."), one]), None);
     }
 
     #[test]

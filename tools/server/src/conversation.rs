@@ -60,10 +60,7 @@ impl Conversation {
     /// When the template refuses, or there is no room.
     pub fn prompt(&self, model: &Model) -> Result<Vec<u32>, ApiError> {
         let (messages, render) = self.rendered(model)?;
-        model.conversation(&messages, &render, self.continue_last).or_else(|error| {
-            let split = history::one_call_each(&messages).ok_or(error)?;
-            model.conversation(&split, &render, self.continue_last)
-        })
+        fitted(&messages, |messages| model.conversation(messages, &render, self.continue_last))
     }
 
     /// The prompt as text.
@@ -73,10 +70,7 @@ impl Conversation {
     pub fn text(&self, model: &Model) -> Result<String, ApiError> {
         let (messages, render) = self.rendered(model)?;
         let template = model.template()?;
-        Ok(template.render(&messages, &render).or_else(|error| {
-            let split = history::one_call_each(&messages).ok_or(error)?;
-            template.render(&split, &render)
-        })?)
+        fitted(&messages, |messages| Ok(template.render(messages, &render)?))
     }
 
     /// Who reads the answer to `prompt`.
@@ -109,6 +103,23 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+/// What `render` makes of a conversation, or of the same one in another form if the template refuses it.
+fn fitted<T>(messages: &[Message], render: impl Fn(&[Message]) -> Result<T, ApiError>) -> Result<T, ApiError> {
+    let refused = match render(messages) {
+        Err(error) if error.param.as_deref() == Some("messages") => error,
+        rendered => return rendered,
+    };
+    let in_turns = history::in_turns(messages);
+    let both = in_turns.as_deref().and_then(history::one_call_each);
+    for other in [history::one_call_each(messages), in_turns, both].into_iter().flatten() {
+        match render(&other) {
+            Err(error) if error.param.as_deref() == Some("messages") => {}
+            rendered => return rendered,
+        }
+    }
+    Err(refused)
 }
 
 /// The end of a prompt as text.

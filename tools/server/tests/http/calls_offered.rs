@@ -22,6 +22,11 @@ fn template(mark: &str) -> String {
 fn serve(mark: &str, pieces: &[&[&str]]) -> Running {
     let mut script = Script::new(&template(mark));
     script.says("<|answer|>", pieces);
+    serve_script(&script)
+}
+
+/// A server with a model that says what a script says.
+pub fn serve_script(script: &Script) -> Running {
     let file = tempfile::NamedTempFile::new().unwrap();
     script.write(file.path()).unwrap();
     let load = move |_: &Offer| {

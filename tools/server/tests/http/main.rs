@@ -1,6 +1,7 @@
 //! A real server on a free port with the demo model, spoken to over plain sockets.
 
 mod abuse;
+mod agents;
 mod calls;
 mod calls_offered;
 mod chat;
