@@ -73,42 +73,40 @@ impl Ahead {
         }
     }
 
-    /// Calls `draw` with what may come next, and goes on with the token that it returns, if that does not end the text.
-    pub(crate) fn draw<E: From<ConstraintError>>(
+    /// Calls `choose` with what may come next. Nothing changes until [`Ahead::advance`].
+    pub(crate) fn choose<T, E: From<ConstraintError>>(
         &self,
-        draw: impl FnOnce(Next<'_>) -> Result<Option<u32>, E>,
-    ) -> Result<Option<u32>, E> {
+        choose: impl FnOnce(Next<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut state = self.lock()?;
         state.work();
-        let state = &mut *state;
         if let Some(&token) = state.forced.front() {
-            let drawn = draw(Next::Forced(token))?;
-            state.forced.pop_front();
-            return Ok(drawn);
+            return choose(Next::Forced(token));
         }
-        let options = match state.next.as_ref() {
-            Some(Ok(options)) => options,
-            Some(Err(error)) => return Err(error.clone().into()),
-            None => return Err(ConstraintError::Panicked.into()),
-        };
-        let drawn = match options {
-            Options { mask, may_end: false } if mask.is_empty() => return Err(ConstraintError::DeadEnd.into()),
-            Options { mask, .. } if mask.is_empty() => draw(Next::End)?,
-            Options { mask, .. } => draw(Next::Among(mask))?,
-        };
-        if let Some(token) = drawn.filter(|token| !state.ends.contains(token)) {
-            state.constraint.advance(token)?;
-            state.next = None;
+        match state.next.as_ref() {
+            Some(Ok(Options { mask, may_end: false })) if mask.is_empty() => Err(ConstraintError::DeadEnd.into()),
+            Some(Ok(Options { mask, .. })) if mask.is_empty() => choose(Next::End),
+            Some(Ok(Options { mask, .. })) => choose(Next::Among(mask)),
+            Some(Err(error)) => Err(error.clone().into()),
+            None => Err(ConstraintError::Panicked.into()),
         }
-        Ok(drawn)
     }
 
-    /// As [`Ahead::draw`], if it is known that no other token may come next.
-    pub(crate) fn draw_forced<E>(&self, draw: impl FnOnce(u32) -> Result<(), E>) -> Option<u32> {
-        let mut state = self.lock().ok()?;
-        let token = *state.forced.front()?;
-        draw(token).ok()?;
-        state.forced.pop_front()
+    /// Goes on with a token that was chosen, one that does not end the text.
+    pub(crate) fn advance(&self, token: u32) -> Result<(), ConstraintError> {
+        let mut state = self.lock()?;
+        if state.forced.front() == Some(&token) {
+            state.forced.pop_front();
+            return Ok(());
+        }
+        state.constraint.advance(token)?;
+        state.next = None;
+        Ok(())
+    }
+
+    /// The token that comes next, if it is known that no other may.
+    pub(crate) fn forced(&self) -> Option<u32> {
+        self.lock().ok()?.forced.front().copied()
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>, ConstraintError> {

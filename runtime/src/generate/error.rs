@@ -14,6 +14,9 @@ pub enum GenerateError {
     /// The sampler's options, or the logits, are bad.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    /// Whatever could come next would write a string that must not be written.
+    #[error("nothing may come next in this text that does not write a banned string")]
+    OnlyBanned,
     /// The text cannot go on in its grammar.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),

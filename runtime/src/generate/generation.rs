@@ -1,36 +1,16 @@
 //! A text being written, without the engine.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::bans::{Bans, Verdict};
 use super::error::GenerateError;
 use super::options::{GenerateOptions, StopReason};
-use crate::constraint::{Ahead, Next, TokenMask};
-use crate::sampler::{Sampler, SamplerError, StopMatcher, log_probability, top_log_probabilities};
+use super::token::{Token, likeliest};
+use super::writer::{Drawn, Writer};
+use crate::constraint::Ahead;
+use crate::sampler::{Sampler, StopMatcher, log_probability};
 use crate::tokenizer::{TextStream, Tokenizer};
-
-/// One token written.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Token {
-    /// The token.
-    pub id: u32,
-    /// The text that became certain with this token. It is less than the token's own text while a character is
-    /// incomplete or a stop string may have begun, and more when text was held back before.
-    pub text: String,
-    /// The natural logarithm of the token's probability under the model, before penalties, truncation and temperature,
-    /// unless [`GenerateOptions::sampled_logprobs`] wanted them; if [`GenerateOptions::logprobs`] asked for it.
-    pub logprob: Option<f64>,
-    /// The likeliest tokens in its place with the logarithms of their probabilities, the likeliest first: as many as
-    /// [`GenerateOptions::top_logprobs`] asked for; and behind them those that are [watched](GenerateOptions::watched).
-    pub top_logprobs: Vec<(u32, f64)>,
-}
-
-impl Token {
-    /// A token and its text, without probabilities.
-    pub fn new(id: u32, text: impl Into<String>) -> Token {
-        Token { id, text: text.into(), logprob: None, top_logprobs: Vec::new() }
-    }
-}
 
 /// A text being written: a state machine that knows no engine.
 ///
@@ -57,50 +37,8 @@ pub struct Generation {
     prompt_logprobs: bool,
     sampled_logprobs: bool,
     writer: Writer,
-}
-
-/// What writing changes, besides the tokens.
-#[derive(Clone, Debug)]
-struct Writer {
-    sampler: Sampler,
-    /// Its place in the grammar, if it has one.
-    grammar: Option<Ahead>,
-    stops: StopMatcher,
-    stream: TextStream<Arc<Tokenizer>>,
-    /// Tokens that may still be written.
-    left: Option<usize>,
-    stop: Option<StopReason>,
-}
-
-/// What the next token is drawn from, with the logarithms of its probabilities, the likeliest first; none is there that
-/// could not be drawn.
-fn distribution(sampler: &Sampler, logits: &[f32], mask: Option<&TokenMask>) -> Result<Vec<(u32, f64)>, SamplerError> {
-    let all = match mask {
-        None => sampler.distribution(logits)?,
-        Some(mask) => {
-            let among = |(&logit, id)| if mask.contains(id) { logit } else { f32::NEG_INFINITY };
-            sampler.distribution(&logits.iter().zip(0..).map(among).collect::<Vec<f32>>())?
-        }
-    };
-    Ok(all.into_iter().filter(|&(_, p)| p > 0.0).map(|(id, p)| (id, libm::log(p))).collect())
-}
-
-/// The `n` likeliest tokens, if any are wanted.
-fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f64)> {
-    if n == 0 { Vec::new() } else { top_log_probabilities(logits, n) }
-}
-
-impl Token {
-    /// The first token of a prompt, which nothing stands before.
-    pub(super) fn first_of_prompt(id: u32) -> Token {
-        Token { id, text: String::new(), logprob: None, top_logprobs: Vec::new() }
-    }
-
-    /// Token `id` of a prompt, with the `n` likeliest in its place.
-    pub(super) fn of_prompt(id: u32, logits: &[f32], n: usize) -> Token {
-        let logprob = Some(log_probability(logits, id));
-        Token { id, text: String::new(), logprob, top_logprobs: likeliest(logits, n) }
-    }
+    /// Strings that must not be written, and tokens that are held back for them.
+    bans: Option<Bans<Writer>>,
 }
 
 /// The state of a [`Generation`] at one moment.
@@ -110,6 +48,7 @@ pub struct Checkpoint {
     written: Vec<u32>,
     read: usize,
     writer: Writer,
+    bans: Option<Bans<Writer>>,
 }
 
 impl Generation {
@@ -140,6 +79,7 @@ impl Generation {
         let ends: Arc<[u32]> = tokenizer.ends().chain(options.stop_tokens.iter().copied()).collect();
         let grammar = options.grammar.as_deref();
         let grammar = grammar.map(|grammar| Ahead::new(grammar, tokenizer.vocab_size(), ends.clone())).transpose()?;
+        let bans = Bans::new(&options.bans, &tokenizer)?;
         let stream = TextStream::continuing(tokenizer, false).spelling(options.spelled.as_slice());
         Ok(Generation {
             read: 0,
@@ -153,6 +93,7 @@ impl Generation {
             prompt_logprobs: options.prompt_logprobs,
             sampled_logprobs: options.sampled_logprobs,
             writer: Writer { sampler, grammar, stops, stream, left: options.max_tokens, stop: None },
+            bans,
         })
     }
 
@@ -213,79 +154,101 @@ impl Generation {
     /// Takes the logits after all tokens so far and writes the next one. `None` for a token that ends the text, such as
     /// `<|eot_id|>`, which is not part of it.
     ///
+    /// Where a string that is not wanted may have begun ([`GenerateOptions::bans`]), tokens are held back, `None`, and
+    /// come later, the first of them here and the others from [`Generation::take_forced`]. When it turns out that one
+    /// had begun, the text goes back: then [`Generation::read`] is less than before, and the caller's sequence has to
+    /// forget what comes after.
+    ///
     /// # Errors
     /// [`GenerateError::Sampler`]: the logits are no good. [`GenerateError::Constraint`]: nothing can follow in the
-    /// grammar.
+    /// grammar. [`GenerateError::OnlyBanned`]: nothing but what would write a banned string.
     pub fn take_logits(&mut self, logits: &[f32]) -> Result<Option<Token>, GenerateError> {
         let tell = self.sampled_logprobs && (self.logprobs || self.top_logprobs > 0);
-        let (n, mut told) = (self.top_logprobs, None);
-        let Writer { sampler, grammar, .. } = &mut self.writer;
-        let mut draw = |sampler: &mut Sampler, mask: Option<&TokenMask>| -> Result<u32, SamplerError> {
+        let nothing = HashMap::new();
+        loop {
+            let excluded = self.bans.as_ref().map_or(&nothing, Bans::excluded);
+            let Drawn { id, among } = self.writer.draw(logits, excluded, tell)?;
+            let Some(id) = id.filter(|id| !self.ends.contains(id)) else {
+                self.writer.stop = Some(StopReason::End);
+                let Some(bans) = &mut self.bans else { return Ok(None) };
+                bans.release();
+                return Ok(bans.certain());
+            };
+            let before = match self.bans.as_mut().map_or(Verdict::Certain, |bans| bans.judge(id)) {
+                Verdict::Certain => None,
+                Verdict::Open => Some(self.writer.clone()),
+                Verdict::Again => continue,
+                Verdict::Back(tokens, before) => {
+                    self.go_back(tokens, before);
+                    return Ok(None);
+                }
+            };
+            let mut token = self.write(id)?;
             if tell {
-                told = Some(distribution(sampler, logits, mask)?);
+                let drawn = among.iter().find(|&&(other, _)| other == id).map_or(f64::NEG_INFINITY, |&(_, log)| log);
+                token.logprob = self.logprobs.then_some(drawn);
+                token.top_logprobs = among.into_iter().take(self.top_logprobs).collect();
+            } else {
+                token.logprob = self.logprobs.then(|| log_probability(logits, id));
+                token.top_logprobs = likeliest(logits, self.top_logprobs);
             }
-            match mask {
-                Some(mask) => sampler.sample_among(logits, mask),
-                None => sampler.sample(logits),
+            for &watched in &*self.watched {
+                if !token.top_logprobs.iter().any(|&(told, _)| told == watched) {
+                    token.top_logprobs.push((watched, log_probability(logits, watched)));
+                }
             }
-        };
-        let id = match grammar {
-            None => Some(draw(sampler, None)?),
-            Some(grammar) => grammar.draw(|next| match next {
-                Next::Forced(token) => Ok::<_, GenerateError>(Some(sampler.force(token).map(|()| token)?)),
-                Next::Among(mask) => Ok(Some(draw(sampler, Some(mask))?)),
-                Next::End => Ok(None),
-            })?,
-        };
-        let Some(id) = id.filter(|id| !self.ends.contains(id)) else {
-            self.writer.stop = Some(StopReason::End);
-            return Ok(None);
-        };
-        let (logprob, mut top_logprobs) = match told {
-            Some(all) => {
-                let drawn = all.iter().find(|&&(other, _)| other == id).map_or(f64::NEG_INFINITY, |&(_, log)| log);
-                (drawn, all.into_iter().take(n).collect())
-            }
-            // Nothing else could be drawn.
-            None if tell => (0.0, [(id, 0.0)].into_iter().take(n).collect()),
-            None if self.logprobs => (log_probability(logits, id), likeliest(logits, n)),
-            None => (0.0, likeliest(logits, n)),
-        };
-        for &watched in &*self.watched {
-            if !top_logprobs.iter().any(|&(told, _)| told == watched) {
-                top_logprobs.push((watched, log_probability(logits, watched)));
-            }
+            return Ok(self.hear(token, before));
         }
-        let logprob = self.logprobs.then_some(logprob);
-        Ok(Some(self.write(id, logprob, top_logprobs)))
     }
 
-    /// Writes the next token without logits, if the grammar lets no other come next and nobody wants to know how likely
-    /// it is. It is the token that [`Generation::take_logits`] would have written, with the same random numbers.
+    /// The next token that needs no logits: one that was held back and is certain now; or one is written, if the
+    /// grammar lets no other come next and nobody wants to know how likely it is. That is the token that
+    /// [`Generation::take_logits`] would have written, with the same random numbers.
     pub fn take_forced(&mut self) -> Option<Token> {
+        if let Some(bans) = &mut self.bans {
+            return bans.certain();
+        }
         let wants_logits = self.logprobs || self.top_logprobs > 0 || !self.watched.is_empty();
-        let Writer { sampler, grammar, stop, .. } = &mut self.writer;
-        let grammar = grammar.as_ref().filter(|_| !wants_logits && stop.is_none())?;
-        let id = grammar.draw_forced(|token| sampler.force(token))?;
-        Some(self.write(id, None, Vec::new()))
+        if wants_logits || self.writer.stop.is_some() {
+            return None;
+        }
+        let id = self.writer.draw_forced()?;
+        self.write(id).ok()
     }
 
     /// Adds a token to the text.
-    fn write(&mut self, id: u32, logprob: Option<f64>, top_logprobs: Vec<(u32, f64)>) -> Token {
-        let writer = &mut self.writer;
-        writer.sampler.accept(id);
+    fn write(&mut self, id: u32) -> Result<Token, GenerateError> {
+        let text = self.writer.push(id)?;
         self.tokens.push(id);
-        let (text, stopped) = writer.stops.push(&writer.stream.push(id));
-        writer.left = writer.left.map(|n| n.saturating_sub(1));
         // To write another one, this token has to be read first, and a full context has no position for it.
-        if stopped {
-            writer.stop = Some(StopReason::StopString);
-        } else if writer.left == Some(0) {
-            writer.stop = Some(StopReason::Limit);
-        } else if self.tokens.len() > self.context {
-            writer.stop = Some(StopReason::ContextFull);
+        if self.tokens.len() > self.context {
+            self.writer.stop.get_or_insert(StopReason::ContextFull);
         }
-        Token { id, text, logprob, top_logprobs }
+        Ok(Token::new(id, text))
+    }
+
+    /// Holds a token back if the state `before` it is kept, since it may have to go. Returns the next one to be told.
+    fn hear(&mut self, token: Token, before: Option<Writer>) -> Option<Token> {
+        let Some(bans) = &mut self.bans else { return Some(token) };
+        bans.push(token, before);
+        if self.writer.stop.is_some() {
+            bans.release();
+        }
+        bans.certain()
+    }
+
+    /// Takes the last so many tokens back, to the state `before` them. The random numbers go on: the same one again
+    /// would prefer the neighbours of the token that it has chosen.
+    fn go_back(&mut self, tokens: usize, before: Writer) {
+        let after = std::mem::replace(&mut self.writer, before);
+        self.writer.sampler.go_on_with_random_of(&after.sampler);
+        self.tokens.truncate(self.tokens.len() - tokens);
+        self.read = self.tokens.len() - 1;
+    }
+
+    /// Whether strings are not wanted: then a text may go back, and it is no use to guess what comes.
+    pub(super) fn has_bans(&self) -> bool {
+        self.bans.is_some()
     }
 
     /// Whether token number `i` is one of the prompt whose probability is wanted: that takes the logits after the token
@@ -318,12 +281,14 @@ impl Generation {
     /// Ends the text if it has not ended yet, [`StopReason::Cancelled`]. Returns the text that was still held back, and
     /// why the text ended.
     pub fn finish(self) -> (String, StopReason) {
+        let mut text = self.bans.map_or_else(String::new, Bans::into_text);
         let Writer { mut stops, stream, stop, .. } = self.writer;
         let stop = stop.unwrap_or(StopReason::Cancelled);
         if stop == StopReason::StopString {
-            return (String::new(), stop);
+            return (text, stop);
         }
-        let (mut text, stopped) = stops.push(&stream.finish());
+        let (rest, stopped) = stops.push(&stream.finish());
+        text.push_str(&rest);
         if !stopped {
             text.push_str(&stops.finish());
         }
@@ -332,20 +297,25 @@ impl Generation {
 
     /// The state at this moment.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { written: self.tokens[self.prompt..].to_vec(), read: self.read, writer: self.writer.clone() }
+        let (writer, bans) = (self.writer.clone(), self.bans.clone());
+        Checkpoint { written: self.tokens[self.prompt..].to_vec(), read: self.read, writer, bans }
     }
 
-    /// Goes back to an earlier moment of this text. (What the caller's sequence has read since then, it has to forget:
-    /// [`Sequence::truncate`](crate::Sequence::truncate).)
+    /// Goes back to an earlier moment of this text. (What the caller's sequence has read beyond [`Generation::read`],
+    /// it has to forget: [`Sequence::truncate`](crate::Sequence::truncate).)
     ///
     /// # Panics
     /// If the checkpoint is not an earlier moment of this text: one of another text, or of tokens that have been rolled
-    /// back since.
+    /// back since. (Tokens that the text itself has gone back from are written again.)
     pub fn roll_back(&mut self, checkpoint: Checkpoint) {
-        let written = &self.tokens[self.prompt..];
-        assert!(written.starts_with(&checkpoint.written), "the checkpoint is not an earlier moment of this text");
-        self.tokens.truncate(self.prompt + checkpoint.written.len());
-        self.read = checkpoint.read;
+        let (written, before) = (&self.tokens[self.prompt..], &checkpoint.written);
+        let common = written.iter().zip(before).take_while(|(a, b)| a == b).count();
+        let is_earlier = common == before.len() || self.bans.is_some();
+        assert!(is_earlier, "the checkpoint is not an earlier moment of this text");
+        self.tokens.truncate(self.prompt + common);
+        self.read = checkpoint.read.min(self.tokens.len());
+        self.tokens.extend_from_slice(&before[common..]);
         self.writer = checkpoint.writer;
+        self.bans = checkpoint.bans;
     }
 }

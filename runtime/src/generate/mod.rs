@@ -20,17 +20,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bans;
 mod error;
 mod generation;
 mod options;
 mod prompt;
 mod request;
 mod scheduler;
+mod token;
+mod writer;
 
 pub use crate::kv::NearMiss;
 pub use error::GenerateError;
-pub use generation::{Checkpoint, Generation, Token};
+pub use generation::{Checkpoint, Generation};
 pub use options::{GenerateOptions, StopReason};
 pub use prompt::{one_bos, prompt_tokens};
 pub use request::{Drafted, Event, Failed, Finished, Request, RequestId, Timing};
 pub use scheduler::{Draft, Scheduler, SchedulerOptions, Stats};
+pub use token::Token;

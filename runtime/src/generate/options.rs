@@ -14,6 +14,10 @@ pub struct GenerateOptions {
     pub sampler: SamplerOptions,
     /// Stop strings: the text ends before the first of them.
     pub stops: Vec<String>,
+    /// Strings that the text must not contain. When one is complete, the text goes back to the token in which it
+    /// begins, and another one is drawn there; nothing before it changes. They are looked for before stop strings.
+    /// Where a grammar leaves nothing else, the text fails.
+    pub bans: Vec<String>,
     /// Tokens that end the text, besides those that the model ends texts with.
     pub stop_tokens: Vec<u32>,
     /// Never to draw a token that the model ends texts with, so that the text goes on to its limit. It counts as a bias
@@ -57,6 +61,7 @@ impl GenerateOptions {
 setters!(GenerateOptions {
     sampler: SamplerOptions,
     stops: impl Into<Vec<String>>,
+    bans: impl Into<Vec<String>>,
     stop_tokens: impl Into<Vec<u32>>,
     ignore_end: bool,
     spelled: impl Into<Vec<u32>>,

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::error::GenerateError;
-use super::generation::Token;
 use super::options::{GenerateOptions, StopReason};
+use super::token::Token;
 use crate::cancel::Cancel;
 use crate::kv::{NearMiss, Sequence};
 use crate::setters::setters;

@@ -1,5 +1,6 @@
 //! The sampler: its steps in order, and the draw.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::candidates::{Buffers, Candidates};
@@ -70,6 +71,31 @@ impl Sampler {
         check(logits)?;
         let Sampler { random, steps, buffers, .. } = self;
         choose(steps, random, Candidates::new(logits, buffers), logits.len())
+    }
+
+    /// As [`Sampler::sample`], but one of the tokens of `mask`, if there is one, and none of those excluded: what it
+    /// would be if the logits of the others were −∞.
+    pub(crate) fn sample_but(
+        &mut self,
+        logits: &[f32],
+        mask: Option<&TokenMask>,
+        excluded: &HashMap<u32, ()>,
+    ) -> Result<u32, SamplerError> {
+        check(logits)?;
+        let Sampler { random, steps, buffers, .. } = self;
+        let mut candidates = match mask {
+            None => Candidates::new(logits, buffers),
+            Some(mask) => Candidates::among(logits, mask, buffers),
+        };
+        if !excluded.is_empty() {
+            candidates.adjust(excluded, |_, ()| f32::NEG_INFINITY);
+        }
+        choose(steps, random, candidates, logits.len())
+    }
+
+    /// Takes over the place in the random numbers from a later state of this sampler.
+    pub(crate) fn go_on_with_random_of(&mut self, later: &Sampler) {
+        self.random = later.random.clone();
     }
 
     /// As [`Sampler::sample`], but one of the tokens of `mask`: what it would be if the logits of the others were -∞.

@@ -44,4 +44,7 @@ pub enum SamplerError {
     /// A stop string is empty: every text contains it.
     #[error("a stop string must not be empty")]
     EmptyStop,
+    /// A string that must not be written is empty: every text contains it.
+    #[error("a banned string must not be empty")]
+    EmptyBan,
 }

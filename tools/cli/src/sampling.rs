@@ -98,6 +98,9 @@ struct MoreArgs {
     /// Mirostat's learning rate, eta
     #[arg(long, default_value_t = MirostatOptions::default().eta, value_name = "N")]
     mirostat_lr: f32,
+    /// Never write this text: where it would begin, another token is drawn; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    ban: Vec<String>,
     /// Never write a sequence of N tokens twice; 0: off
     #[arg(long, default_value_t = SamplerOptions::default().no_repeat_ngram, value_name = "N")]
     no_repeat_ngram: usize,
@@ -119,6 +122,7 @@ impl SamplingArgs {
             .stops(self.stop.clone())
             .stop_tokens(self.stop_token.clone())
             .ignore_end(self.ignore_eos)
+            .bans(self.more.ban.clone())
     }
 
     fn sampler(&self) -> SamplerOptions {

@@ -233,6 +233,9 @@ impl From<SamplerError> for ApiError {
             SamplerError::Option { option, .. } => {
                 ApiError { param: Some(option.into()), ..ApiError::bad_request(error.to_string()) }
             }
+            SamplerError::EmptyBan => {
+                ApiError { param: Some("banned_strings".into()), ..ApiError::bad_request(error.to_string()) }
+            }
             SamplerError::EmptyStop => {
                 ApiError { param: Some("stop".into()), ..ApiError::bad_request(error.to_string()) }
             }
@@ -249,6 +252,7 @@ impl From<GenerateError> for ApiError {
                 ApiError { code: Some("context_length_exceeded"), ..ApiError::bad_request(error.to_string()) }
             }
             GenerateError::EmptyPrompt => ApiError::bad_request(error.to_string()),
+            GenerateError::OnlyBanned => ApiError::field("banned_strings", error.to_string()),
             GenerateError::Sampler(error) => error.into(),
             GenerateError::Constraint(_) => ApiError::bad_request(error.to_string()),
             _ => ApiError::internal(error.to_string()),

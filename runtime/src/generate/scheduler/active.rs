@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::draft::Drafter;
 use crate::cancel::Cancel;
 use crate::generate::error::GenerateError;
-use crate::generate::generation::{Generation, Token};
+use crate::generate::generation::Generation;
 use crate::generate::options::StopReason;
 use crate::generate::request::{Event, Failed, Finished, RequestId, Timing};
+use crate::generate::token::Token;
 use crate::kv::{PAGE, Sequence};
 
 /// A request that is being served, or waits for its turn.
@@ -199,11 +200,13 @@ impl Active {
         (!new.is_empty()).then_some(Event::Prompt(new))
     }
 
-    /// Guesses up to `most` tokens after the one that it reads next.
+    /// Guesses up to `most` tokens after the one that it reads next; none of a text that may go back.
     pub(super) fn guess(&mut self, most: usize, chance: impl FnMut(f64)) {
         let Active { writing, drafter, .. } = self;
         let writing = writing.get_mut().unwrap_or_else(PoisonError::into_inner);
-        drafter.guess(writing.generation.tokens(), most, chance);
+        if !writing.generation.has_bans() {
+            drafter.guess(writing.generation.tokens(), most, chance);
+        }
     }
 
     /// Plans to read one guess more.
@@ -231,7 +234,11 @@ impl Active {
         }
         // What was read again is counted apart.
         let read = self.generation().read();
-        let again = self.redo.saturating_sub(read - n).min(n);
+        let again = self.redo.saturating_sub(self.before).min(n);
+        if read < self.before + n {
+            // It went back: the token that it goes on from is read again.
+            self.redo = self.redo.max(read + 1);
+        }
         let timing = if self.in_prompt { &mut self.prefill } else { &mut self.decode };
         for (timing, tokens) in [(&mut self.recomputed, again), (timing, n - again)] {
             timing.tokens += tokens;

@@ -23,9 +23,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::GenerateError;
-use super::generation::{Generation, Token};
+use super::generation::Generation;
 use super::options::StopReason;
 use super::request::{Event, Failed, Finished, Request, RequestId};
+use super::token::Token;
 use crate::cancel::Cancel;
 use crate::embedding::EmbedOptions;
 use crate::engine::{Engine, EngineError};
@@ -414,12 +415,10 @@ impl Scheduler {
                 self.after_abort(None, time, events);
             }
             error => {
-                for i in (0..self.texts.running.len())
-                    .rev()
-                    .filter(|&i| self.texts.running[i].planned > 0)
-                    .collect::<Vec<_>>()
-                {
-                    events.push(self.texts.fail(i, error.clone().into()));
+                for i in (0..self.texts.running.len()).rev() {
+                    if self.texts.running[i].planned > 0 {
+                        events.push(self.texts.fail(i, error.clone().into()));
+                    }
                 }
             }
         }
@@ -451,8 +450,8 @@ impl Scheduler {
                 self.texts.running[i].rest();
             } else {
                 // The engine counts tokens when a batch is over; all layers have these by now.
-                let read = sequence.len()..writing.generation.read();
-                writing.generation.tokens()[read].iter().for_each(|&token| sequence.push(token));
+                let read = &writing.generation.tokens()[..writing.generation.read()];
+                read.iter().skip(sequence.len()).for_each(|&token| sequence.push(token));
             }
             i += 1;
         }
@@ -473,10 +472,11 @@ impl Scheduler {
             stats.accepted_tokens += (request.drafter.total.accepted - before.accepted) as u64;
             stats.written_tokens += happened.iter().filter(|event| matches!(event, Event::Token(_))).count() as u64;
             events.extend(happened.into_iter().map(|event| (id, event)));
-            // Wrong guesses are in it, too.
+            // Wrong guesses are in it, too, and what a text has gone back from.
             let read = request.generation().read();
             if read < sequence.len() {
                 sequence.truncate(read);
+                request.kept = request.kept.min(read / PAGE);
             }
             if let Some(error) = error {
                 events.push(self.texts.fail(i, error));

@@ -66,6 +66,8 @@ fn samplers_are_off_until_they_are_asked_for() {
     ] {
         assert_ne!(run(on).ok(), plain, "{on:?}");
     }
+    let banned = run(&["--ban", " the", "--ban", "e"]).ok();
+    assert!(!banned[PROMPT.len()..].contains('e') && banned != plain, "{banned}");
     let wrong = run(&["--samplers", "top_k;warmth"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("warmth") && wrong.stderr.contains("typ_p"), "{}", wrong.stderr);
     let wrong = run(&["--typical", "2"]);

@@ -84,6 +84,7 @@ pub fn settings(tokenizer: Option<&Tokenizer>, options: &GenerateOptions) -> Jso
         ("max_tokens", json!(limit)),
         ("n_probs", json!(options.top_logprobs)),
         ("stop", json!(options.stops)),
+        ("banned_strings", json!(options.bans)),
         ("post_sampling_probs", json!(options.sampled_logprobs)),
         ("logit_bias", biases),
         // A sampler that there is not.

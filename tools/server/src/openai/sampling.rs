@@ -51,6 +51,9 @@ impl Sampling {
             Some(seed) => seed as u64,
             None => defaults.seed.unwrap_or_else(random::seed),
         };
+        if let Some(bans) = fields.get("banned_strings") {
+            options.bans = strings(bans, &fields.name("banned_strings"), limits)?;
+        }
         options.ignore_end = fields.bool("ignore_eos")?.unwrap_or(options.ignore_end);
         let mut words = Vec::new();
         if let Some(biases) = fields.get("logit_bias") {

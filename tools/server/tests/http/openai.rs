@@ -65,6 +65,20 @@ fn samplers_are_those_of_the_runtime() {
         (json!({"samplers": "kdty", "typical_p": 0.4}), base().steps(order).typical_p(0.4)),
     ];
     let plain = alone("Once upon a time", GenerateOptions::new(base()).max_tokens(60)).0;
+    let bans = ["the".to_string(), ", and".to_string()];
+    let (expected, _) = alone("Once upon a time", GenerateOptions::new(base()).max_tokens(60).bans(bans.clone()));
+    assert!(plain.contains("the") && !expected.contains("the"), "{expected}");
+    let mut body = json!({"prompt": "Once upon a time", "seed": 11, "max_tokens": 60, "banned_strings": bans});
+    assert_eq!(shared().post(COMPLETIONS, &body).ok()["choices"][0]["text"], expected);
+    body["stream"] = true.into();
+    let pieces = pieces(COMPLETIONS, &body);
+    let text: String = pieces.iter().filter_map(|piece| piece["choices"][0]["text"].as_str()).collect();
+    assert_eq!(text, expected);
+    // Beside a shape, as long as that leaves another way.
+    let mut body = json!({"prompt": "A", "seed": 1, "banned_strings": ["ab", "c"], "guided_choice": ["abc", "xyz"]});
+    assert_eq!(shared().post(COMPLETIONS, &body).ok()["choices"][0]["text"], "xyz");
+    body["banned_strings"] = json!(["b", "yz"]);
+    assert_eq!(shared().post(COMPLETIONS, &body).json()["error"]["param"], "banned_strings");
     for (mut body, sampler) in cases {
         body["prompt"] = "Once upon a time".into();
         body["seed"] = 11.into();
@@ -234,6 +248,8 @@ fn what_is_wrong_is_named() {
         ("dry_base", json!(0.5)),
         ("dry_allowed_length", json!(-1)),
         ("dry_sequence_breakers", json!([1])),
+        ("banned_strings", json!([1])),
+        ("banned_strings", json!(vec!["x"; 17])),
         ("samplers", json!(["top_k", "warmth"])),
         ("samplers", json!("top_k;top_k")),
         ("samplers", json!(1)),
