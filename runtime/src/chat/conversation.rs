@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value as Json};
+
 use super::answer::Tool;
 use super::error::ChatError;
 use super::history;
@@ -32,6 +34,7 @@ pub struct Conversation {
     asked: usize,
     parse_special: bool,
     tools: Arc<[Tool]>,
+    variables: Map<String, Json>,
 }
 
 /// A request for the next answer.
@@ -57,6 +60,7 @@ impl Conversation {
             asked: 0,
             parse_special: false,
             tools: Arc::new([]),
+            variables: Map::new(),
         }
     }
 
@@ -78,6 +82,11 @@ impl Conversation {
     /// With tools that the model may call.
     pub fn tools(self, tools: impl Into<Arc<[Tool]>>) -> Conversation {
         Conversation { tools: tools.into(), ..self }
+    }
+
+    /// With variables that the template sees, such as `enable_thinking`.
+    pub fn variables(self, variables: Map<String, Json>) -> Conversation {
+        Conversation { variables, ..self }
     }
 
     /// What was said.
@@ -159,7 +168,8 @@ impl Conversation {
 
     fn tokens(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
         let (messages, tools) = history::fitted(&self.template, messages, &self.tools);
-        let options = RenderOptions::default().add_generation_prompt(true).tools(tools);
+        let variables = self.variables.clone();
+        let options = RenderOptions::default().add_generation_prompt(true).tools(tools).variables(variables);
         let prompt =
             |messages: &[Message]| self.template.prompt(&self.tokenizer, messages, &options, self.parse_special);
         prompt(&messages).or_else(|error| match history::one_call_each(&messages) {

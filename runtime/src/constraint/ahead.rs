@@ -41,6 +41,8 @@ struct Options {
 pub(crate) enum Next<'a> {
     /// This token and no other.
     Forced(u32),
+    /// Any token.
+    Any,
     /// One of these; those that end a text are among them if it may end.
     Among(&'a TokenMask),
     /// Nothing, and the vocabulary has no token that says so.
@@ -86,6 +88,7 @@ impl Ahead {
         match state.next.as_ref() {
             Some(Ok(Options { mask, may_end: false })) if mask.is_empty() => Err(ConstraintError::DeadEnd.into()),
             Some(Ok(Options { mask, .. })) if mask.is_empty() => choose(Next::End),
+            Some(Ok(Options { mask, .. })) if mask.is_full() => choose(Next::Any),
             Some(Ok(Options { mask, .. })) => choose(Next::Among(mask)),
             Some(Err(error)) => Err(error.clone().into()),
             None => Err(ConstraintError::Panicked.into()),

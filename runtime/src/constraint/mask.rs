@@ -70,6 +70,11 @@ impl TokenMask {
         self.words.iter().all(|&word| word == 0)
     }
 
+    /// Whether it has all of them.
+    pub fn is_full(&self) -> bool {
+        self.len() == self.vocabulary
+    }
+
     /// Its tokens, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.words.iter().zip(0..).flat_map(|(&word, i)| {
@@ -119,6 +124,7 @@ mod tests {
             mask.insert_words(&[u32::MAX; 9]);
             assert_eq!((mask.len(), mask.iter().count()), (vocabulary, vocabulary));
             assert_eq!(mask, TokenMask::full(vocabulary));
+            assert!(mask.is_full());
             assert!(mask.iter().eq(0..vocabulary as u32) && !mask.contains(last + 1));
             mask.remove(0);
             assert!(!mask.contains(0) && mask.len() == vocabulary - 1);

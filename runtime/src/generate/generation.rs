@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::bans::{Bans, Verdict};
 use super::error::GenerateError;
 use super::options::{GenerateOptions, StopReason};
+use super::thoughts;
 use super::token::{Token, likeliest};
 use super::writer::{Drawn, Writer};
 use crate::constraint::Ahead;
@@ -77,8 +78,8 @@ impl Generation {
         }
         prompt.iter().for_each(|&token| sampler.accept(token));
         let ends: Arc<[u32]> = tokenizer.ends().chain(options.stop_tokens.iter().copied()).collect();
-        let grammar = options.grammar.as_deref();
-        let grammar = grammar.map(|grammar| Ahead::new(grammar, tokenizer.vocab_size(), ends.clone())).transpose()?;
+        let grammar = thoughts::around(options, &tokenizer, &prompt);
+        let grammar = grammar.map(|grammar| Ahead::new(&*grammar, tokenizer.vocab_size(), ends.clone())).transpose()?;
         let bans = Bans::new(&options.bans, &tokenizer)?;
         let stream = TextStream::continuing(tokenizer, false).spelling(options.spelled.as_slice());
         Ok(Generation {

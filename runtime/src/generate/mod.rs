@@ -27,6 +27,7 @@ mod options;
 mod prompt;
 mod request;
 mod scheduler;
+mod thoughts;
 mod token;
 mod writer;
 

@@ -40,6 +40,13 @@ pub struct GenerateOptions {
     /// so a text that ends with [`StopReason::End`] is one of the grammar's. The probabilities that are told remain
     /// those of the model.
     pub grammar: Option<Arc<dyn Grammar>>,
+    /// Whether the grammar is for the answer alone: where the end of the prompt has opened thoughts (`<think>`), it
+    /// holds from what closes them on.
+    pub after_thoughts: bool,
+    /// The most tokens that the model may think (`<think>`, `[THINK]`), whether the prompt has opened the thoughts or
+    /// the text does: after them the mark that closes thoughts comes next, as part of the text, and with 0 at once.
+    /// `None` leaves it to the model.
+    pub thinking_budget: Option<usize>,
     /// Whether to tell how likely each token of the prompt was after those before it ([`Event::Prompt`]), with as many
     /// of the likeliest as [`GenerateOptions::top_logprobs`] says. Then all of the prompt is read, whatever is kept of
     /// it, and each of its tokens costs the products and the pass over the vocabulary that a written one does.
@@ -70,6 +77,8 @@ setters!(GenerateOptions {
     top_logprobs: usize,
     watched: impl Into<Vec<u32>>,
     grammar: impl Into<Option<Arc<dyn Grammar>>>,
+    after_thoughts: bool,
+    thinking_budget: impl Into<Option<usize>>,
     prompt_logprobs: bool,
     sampled_logprobs: bool,
 });

@@ -53,6 +53,7 @@ impl Writer {
             Some(grammar) => grammar.choose(|next| match next {
                 Next::Forced(token) if excluded.contains_key(&token) => Err(GenerateError::OnlyBanned),
                 Next::Forced(token) => Ok(sampler.force(token).map(|()| Some(token))?),
+                Next::Any => Ok(draw(sampler, None).map(Some)?),
                 Next::Among(mask) => Ok(draw(sampler, Some(mask)).map(Some)?),
                 Next::End => Ok(None),
             }),

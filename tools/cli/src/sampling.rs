@@ -3,6 +3,8 @@
 use quipu_runtime::generate::GenerateOptions;
 use quipu_runtime::sampler::{DryOptions, MirostatOptions, SamplerOptions, SamplerStep};
 
+use crate::args::{Limit, token_limit};
+
 /// How tokens are chosen.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Sampling")]
@@ -101,6 +103,9 @@ struct MoreArgs {
     /// Never write this text: where it would begin, another token is drawn; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     ban: Vec<String>,
+    /// Think for N tokens at most (<think>), then answer; -1: as long as the model likes, 0: not at all
+    #[arg(long, default_value = "-1", value_name = "N", allow_hyphen_values = true, value_parser = token_limit)]
+    thinking_budget: Limit,
     /// Never write a sequence of N tokens twice; 0: off
     #[arg(long, default_value_t = SamplerOptions::default().no_repeat_ngram, value_name = "N")]
     no_repeat_ngram: usize,
@@ -123,6 +128,8 @@ impl SamplingArgs {
             .stop_tokens(self.stop_token.clone())
             .ignore_end(self.ignore_eos)
             .bans(self.more.ban.clone())
+            .thinking_budget(self.more.thinking_budget)
+            .after_thoughts(true)
     }
 
     fn sampler(&self) -> SamplerOptions {

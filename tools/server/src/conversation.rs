@@ -98,6 +98,8 @@ impl Conversation {
         for request in requests {
             request.options.spelled.clone_from(&spelled);
             if let Some(grammar) = &grammar {
+                // It has the thoughts in it.
+                request.options.after_thoughts = false;
                 request.options.grammar = Some(grammar.clone());
             }
         }

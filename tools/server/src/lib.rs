@@ -6,7 +6,7 @@
 //! A dialect knows nothing of HTTP, and HTTP nothing of a dialect; the engine's thread knows neither.
 //!
 //! - [`options`]: how a server behaves, and every limit. [`keys`]: API keys. [`error`]: what clients are told.
-//! - [`shape`]: what an answer is to be: JSON, a schema, a grammar.
+//! - [`shape`]: what an answer is to be: JSON, a schema, a grammar. [`thinking`]: how long a model may think before it.
 //! - [`fields`]: how bodies are read: null is absent, unknown is ignored, wrong is refused by name.
 //! - `page`: the web page, whose files lie in `src/page`.
 //! - [`conversation`]: what a model is asked for in a chat; [`demand`]: which calls it has to make; [`said`]: its
@@ -63,3 +63,4 @@ mod serve;
 pub mod server;
 pub mod shape;
 pub mod stream;
+pub mod thinking;

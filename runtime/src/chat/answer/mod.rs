@@ -37,4 +37,5 @@ pub use delta::{Delta, Piece};
 pub use marks::control_tokens;
 pub use reader::{AnswerReader, ReadOptions, Stage};
 pub use thinking::thoughts_opened_by;
+pub(crate) use thinking::{MARKS, Marks, opened_by};
 pub use tool::Tool;

@@ -2,17 +2,17 @@
 
 /// Marks around thoughts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Marks {
-    pub(super) open: &'static str,
-    pub(super) close: &'static str,
+pub(crate) struct Marks {
+    pub(crate) open: &'static str,
+    pub(crate) close: &'static str,
 }
 
 /// Those of R1, Qwen3, SmolLM3, and those of Mistral.
-pub(super) const MARKS: [Marks; 2] =
+pub(crate) const MARKS: [Marks; 2] =
     [Marks { open: "<think>", close: "</think>" }, Marks { open: "[THINK]", close: "[/THINK]" }];
 
 /// The marks that a prompt has opened at its end, if it has.
-pub(super) fn opened_by(prompt: &str) -> Option<Marks> {
+pub(crate) fn opened_by(prompt: &str) -> Option<Marks> {
     MARKS.into_iter().find(|marks| prompt.trim_end().ends_with(marks.open))
 }
 

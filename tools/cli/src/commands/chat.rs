@@ -82,7 +82,13 @@ pub fn run(args: Args) -> Result<()> {
         .sampling
         .options()
         .spelled(if toolbox.list.is_empty() { Vec::new() } else { control_tokens(engine.tokenizer()) })
-        .max_tokens(args.answer.get(&args.model.model));
+        .max_tokens(args.answer.get(&args.model.model))
+        // What keeps calls to tools has the thoughts in it.
+        .after_thoughts(toolbox.list.is_empty());
+    if options.thinking_budget == Some(0) {
+        // Templates that can have the model not think do so.
+        conversation = conversation.variables([("enable_thinking".to_string(), false.into())].into_iter().collect());
+    }
     let keeper = Keeper::new(engine.tokenizer(), toolbox.list.clone(), form, shape.clone());
     // What cannot be enforced is said before anything is.
     keeper.grammar(&[])?;

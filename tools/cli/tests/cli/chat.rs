@@ -35,6 +35,27 @@ fn a_pipe_asks_line_by_line() {
     assert_eq!(chat("", &[]), "");
 }
 
+#[test]
+fn thoughts_have_a_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("template.jinja");
+    let think = "{% if enable_thinking is not defined or enable_thinking %}<think>\n{% else %}No thoughts. {% endif %}";
+    std::fs::write(
+        &path,
+        TEMPLATE.replace("assistant<|end_header_id|>", &format!("assistant<|end_header_id|>{think}")),
+    )
+    .unwrap();
+    let chat = |budget: &str| {
+        let args = ["chat", "demo", "--template", path.to_str().unwrap(), "-n", "24", "--temp", "0"];
+        quipu_with_input(args.iter().chain(&["--thinking-budget", budget]), "Tell me a tale.\n").ok()
+    };
+    let (free, five, none) = (chat("-1"), chat("5"), chat("0"));
+    let (thought, answer) = five.split_once("</think>").expect("they are closed");
+    assert!(free.starts_with(thought) && !thought.is_empty() && answer.len() > 3, "{free}{five}");
+    assert!(!free.contains("</think>") && !none.contains("</think>"), "{free}{none}");
+    assert_ne!(none, free);
+}
+
 /// What a conversation keeps in memory from turn to turn changes nothing: its second answer is what `run` makes of the
 /// whole text.
 #[test]

@@ -10,10 +10,12 @@ use crate::conversation::Conversation;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::model::Model;
+use crate::openai::samplers::MANY;
 use crate::openai::sampling::{Sampling, strings};
 use crate::options::{Defaults, Limits};
 use crate::said::{Part, Said};
 use crate::shape;
+use crate::thinking::Thinking;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -67,9 +69,7 @@ impl MessagesBody {
             read_message(&Fields::of(message, format!("messages[{i}]"))?, &mut messages)?;
         }
         let mut conversation = Conversation::new(messages).tools(tools::read(&fields, limits)?);
-        if let Some(thinking) = fields.object("thinking")? {
-            conversation.think(thinking.str("type")? != Some("disabled"));
-        }
+        thinking(&fields)?.apply(&mut conversation, &mut sampling.options);
         Ok(MessagesBody {
             model: fields.str("model")?.map(str::to_string),
             conversation,
@@ -160,6 +160,16 @@ pub fn usage(usage: Usage) -> Json {
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached,
         "output_tokens": usage.written,
+    })
+}
+
+/// `thinking`: `disabled`, `adaptive`, or `enabled` with `budget_tokens`.
+fn thinking<'b>(fields: &Fields<'b>) -> Result<Thinking<'b>, ApiError> {
+    let Some(thinking) = fields.object("thinking")? else { return Thinking::read(fields, None) };
+    Ok(match (thinking.str("type")?, thinking.count("budget_tokens", MANY)?) {
+        (Some("disabled"), _) => Thinking::Whether(false),
+        (_, Some(tokens)) => Thinking::Tokens(tokens),
+        (_, None) => Thinking::Whether(true),
     })
 }
 

@@ -34,7 +34,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let fields = Fields::of_body(body)?;
     let name = fields.str("model")?;
     let served = context.served.clone();
-    let sampling = sampling(&fields, &context.limits, &context.defaults)?;
+    let mut sampling = sampling(&fields, &context.limits, &context.defaults)?;
     keep(&fields, &served)?;
     let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
     let list = fields.array("messages", context.limits.messages)?.unwrap_or_default();
@@ -44,7 +44,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let messages = list.iter().enumerate().map(|(i, message)| read(message, format!("messages[{i}]")));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let mut conversation = Conversation::new(messages).tools(tools::read(&fields, &context.limits)?);
-    think(&fields, &served.model, &mut conversation)?;
+    think(&fields, &served.model, &mut conversation, &mut sampling.options)?;
     let prompt = conversation.prompt(&served.model)?;
     let lines = lines.read_by(&conversation.reader(&served.model, &prompt));
     let mut requests = sampling.requests(&served.model, prompt)?;

@@ -40,19 +40,16 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
             return Err(ApiError::field(name, "is not supported"));
         }
     }
-    let sampling = sampling(&fields, &context.limits, &context.defaults)?;
+    let mut sampling = sampling(&fields, &context.limits, &context.defaults)?;
     keep(&fields, &served)?;
     let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
     let Some(prompt) = fields.str("prompt")?.filter(|prompt| !prompt.is_empty()) else {
         return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()), messages: Vec::new() });
     };
     let model = &served.model;
-    let (tokens, reader, messages) = if fields.bool("raw")? == Some(true) || model.template().is_err() {
-        (
-            model.text(prompt)?,
-            AnswerReader::new(ReadOptions { thinking: false, ..ReadOptions::default() }, ""),
-            Vec::new(),
-        )
+    let mut conversation = None;
+    let (tokens, reader) = if fields.bool("raw")? == Some(true) || model.template().is_err() {
+        (model.text(prompt)?, AnswerReader::new(ReadOptions { thinking: false, ..ReadOptions::default() }, ""))
     } else {
         let system = fields.str("system")?.filter(|system| !system.is_empty());
         let messages: Vec<Message> = system
@@ -60,12 +57,19 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
             .into_iter()
             .chain([Message::new("user", prompt)])
             .collect();
-        let mut conversation = Conversation::new(messages);
-        think(&fields, model, &mut conversation)?;
-        let tokens = conversation.prompt(model)?;
-        let reader = conversation.reader(model, &tokens);
-        (tokens, reader, conversation.messages)
+        let asked = conversation.insert(Conversation::new(messages));
+        think(&fields, model, asked, &mut sampling.options)?;
+        let tokens = asked.prompt(model)?;
+        let reader = asked.reader(model, &tokens);
+        (tokens, reader)
     };
-    let requests = sampling.requests(model, tokens)?;
+    let mut requests = sampling.requests(model, tokens)?;
+    let messages = match conversation {
+        Some(conversation) => {
+            conversation.prepare(model, &mut requests, sampling.shape.as_ref())?;
+            conversation.messages
+        }
+        None => Vec::new(),
+    };
     Ok(Plan { served, requests, form: form(&fields, lines.read_by(&reader))?, messages })
 }

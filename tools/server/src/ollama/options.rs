@@ -1,5 +1,6 @@
 //! Fields that `/api/chat` and `/api/generate` share.
 
+use quipu_runtime::generate::GenerateOptions;
 use serde_json::Value as Json;
 
 use crate::conversation::Conversation;
@@ -9,6 +10,7 @@ use crate::model::Model;
 use crate::openai::sampling::Sampling;
 use crate::options::{Defaults, Limits};
 use crate::shape;
+use crate::thinking::Thinking;
 
 /// How a text is written: the field `options`. What belongs to the machine (`num_thread`, `num_batch`) and `num_ctx`
 /// are the server's business: the context is as long as it was started with, for everybody, and no request loads the
@@ -39,17 +41,23 @@ pub fn sampling(fields: &Fields<'_>, limits: &Limits, defaults: &Defaults) -> Re
 ///
 /// # Errors
 /// 400 if the model's template cannot be asked for it.
-pub fn think(fields: &Fields<'_>, model: &Model, conversation: &mut Conversation) -> Result<(), ApiError> {
-    let think = match fields.get("think") {
-        None => return Ok(()),
-        Some(Json::Bool(think)) => *think,
-        Some(Json::String(_)) => true,
+pub fn think(
+    fields: &Fields<'_>,
+    model: &Model,
+    conversation: &mut Conversation,
+    options: &mut GenerateOptions,
+) -> Result<(), ApiError> {
+    let asked = match fields.get("think") {
+        None => Thinking::Any,
+        Some(Json::Bool(think)) => Thinking::Whether(*think),
+        Some(Json::String(word)) => Thinking::Effort(word),
         Some(_) => return Err(fields.wrong("think", "true, false or a word")),
     };
-    if think && !model.template()?.source().contains("think") {
+    let is_asked = !matches!(asked, Thinking::Any | Thinking::Whether(false) | Thinking::Effort("none"));
+    if is_asked && !model.template()?.source().contains("think") {
         return Err(ApiError::field("think", "is not supported: this model does not think apart"));
     }
-    conversation.think(think);
+    asked.apply(conversation, options);
     Ok(())
 }
 

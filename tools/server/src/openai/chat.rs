@@ -14,6 +14,7 @@ use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
 use crate::said::Call;
+use crate::thinking::Thinking;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -102,9 +103,7 @@ impl ChatBody {
         let thinking = thinking_apart(&fields)?;
         let continue_last = continue_last.unwrap_or(true);
         let mut conversation = Conversation { messages, render, continue_last, tools, thinking };
-        if let Some(effort) = fields.str("reasoning_effort")? {
-            conversation.think(effort != "none");
-        }
+        Thinking::read(&fields, fields.str("reasoning_effort")?)?.apply(&mut conversation, &mut sampling.options);
         Ok(ChatBody {
             model: fields.str("model")?.map(str::to_string),
             conversation,

@@ -17,6 +17,7 @@ use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
 use crate::shape;
+use crate::thinking::Thinking;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -100,11 +101,9 @@ impl ResponseBody {
             ("text".to_string(), json!({ "format": format })),
         ];
         let mut conversation = Conversation::new(messages).tools(tools::read(&fields, limits)?);
-        if let Some(reasoning) = fields.object("reasoning")?
-            && let Some(effort) = reasoning.str("effort")?
-        {
-            conversation.think(effort != "none");
-        }
+        let reasoning = fields.object("reasoning")?;
+        let effort = reasoning.as_ref().map(|reasoning| reasoning.str("effort")).transpose()?.flatten();
+        Thinking::read(&fields, effort)?.apply(&mut conversation, &mut sampling.options);
         Ok(ResponseBody {
             model: fields.str("model")?.map(str::to_string),
             conversation,

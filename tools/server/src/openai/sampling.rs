@@ -12,6 +12,7 @@ use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
 use crate::shape::{self, Asked};
+use crate::thinking;
 
 /// How texts are written, and how many.
 #[derive(Clone, Debug)]
@@ -55,6 +56,9 @@ impl Sampling {
             options.bans = strings(bans, &fields.name("banned_strings"), limits)?;
         }
         options.ignore_end = fields.bool("ignore_eos")?.unwrap_or(options.ignore_end);
+        if let Some(tokens) = thinking::tokens(fields)? {
+            options.thinking_budget = usize::try_from(tokens).ok();
+        }
         let mut words = Vec::new();
         if let Some(biases) = fields.get("logit_bias") {
             (sampler.logit_bias, words) = logit_bias(biases, fields, limits)?;
@@ -91,7 +95,7 @@ impl Sampling {
     pub fn requests(&self, model: &Model, prompt: Vec<u32>) -> Result<Vec<Request>, ApiError> {
         let grammar = self.shape.as_ref().map(|shape| shape.grammar(model)).transpose()?;
         let request = |choice: usize| {
-            let options = self.of_choice(&model.tokenizer, choice).grammar(grammar.clone());
+            let options = self.of_choice(&model.tokenizer, choice).grammar(grammar.clone()).after_thoughts(true);
             Request::new(prompt.clone(), options)
         };
         Ok((0..self.choices).map(request).collect())

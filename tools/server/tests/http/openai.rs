@@ -94,6 +94,23 @@ fn samplers_are_those_of_the_runtime() {
     }
 }
 
+#[test]
+fn thoughts_have_a_budget() {
+    let base = SamplerOptions::default().seed(11);
+    let options = GenerateOptions::new(base).max_tokens(30).thinking_budget(4);
+    let (expected, _) = alone("Once upon a time\n<think>\n", options);
+    let body = json!({"prompt": "Once upon a time\n<think>\n", "seed": 11, "max_tokens": 30, "reasoning_budget": 4});
+    assert_eq!(shared().post(COMPLETIONS, &body).ok()["choices"][0]["text"], expected);
+    let (thought, answer) = expected.split_once("</think>").expect("they are closed");
+    assert!(!thought.is_empty() && !answer.is_empty(), "{expected}");
+    // A shape is for the answer, which comes after them.
+    let mut body = body;
+    body["guided_choice"] = json!(["yes", "no"]);
+    let text = shared().post(COMPLETIONS, &body).ok()["choices"][0]["text"].clone();
+    let (again, answer) = text.as_str().unwrap().split_once("</think>").expect("they are closed");
+    assert!(again == thought && ["yes", "no"].contains(&answer), "{text}");
+}
+
 /// The pieces of a stream but the last, which is `[DONE]`.
 fn pieces(path: &str, body: &Json) -> Vec<Json> {
     let mut events = shared().post(path, body).events();
@@ -249,6 +266,8 @@ fn what_is_wrong_is_named() {
         ("dry_allowed_length", json!(-1)),
         ("dry_sequence_breakers", json!([1])),
         ("banned_strings", json!([1])),
+        ("reasoning_budget", json!("much")),
+        ("thinking_budget", json!(-2)),
         ("banned_strings", json!(vec!["x"; 17])),
         ("samplers", json!(["top_k", "warmth"])),
         ("samplers", json!("top_k;top_k")),
