@@ -42,6 +42,14 @@ typedef enum {
 // QUIPU_STATUS_BUSY.
 typedef struct quipu_model quipu_model;
 
+// A bias of a token.
+typedef struct {
+  // Its id.
+  uint32_t token;
+  // Added to its logit; -INFINITY excludes it.
+  float bias;
+} quipu_bias;
+
 // How a text is to be continued. quipu_params_default() fills it.
 typedef struct {
   // sizeof(quipu_params): later versions of the library add fields at the end.
@@ -80,6 +88,56 @@ typedef struct {
   const char *grammar;
   // A regular expression, which the whole text matches. NULL: none.
   const char *regex;
+  // Draw among the fewest tokens whose surprise is nearest the expected one and that have this probability together;
+  // 1: all.
+  float typical_p;
+  // Draw among tokens whose logits are at most so many standard deviations below the greatest; 0 or less: all.
+  float top_n_sigma;
+  // XTC: how often the top choices but the last are left out; 0: never.
+  float xtc_probability;
+  // XTC: how likely a top choice is at least; above 0.5: none is.
+  float xtc_threshold;
+  // How far the temperature moves either way with the entropy of the candidates; 0: not at all.
+  float dynatemp_range;
+  // A power of the entropy's share of the greatest possible, for dynatemp_range.
+  float dynatemp_exponent;
+  // DRY: discourages going on with what stands in the text already; 0: off.
+  float dry_multiplier;
+  // DRY: how fast that grows with the length of what is repeated; 1 or more.
+  float dry_base;
+  // DRY: up to so many tokens may be repeated freely.
+  uint32_t dry_allowed_length;
+  // DRY: how many of the last tokens are looked at; 0: off.
+  uint32_t dry_last_n;
+  // No sequence of so many tokens twice; 0: off.
+  uint32_t no_repeat_ngram;
+  // Mirostat's algorithm 1 or 2 in the place of all that truncates; 0: off.
+  uint32_t mirostat;
+  // Mirostat: the surprise to aim at, in bits.
+  float mirostat_tau;
+  // Mirostat: how fast it learns.
+  float mirostat_eta;
+  // DRY: texts over which no repetition reaches, an array of dry_breaker_count; NULL: a line end, ':', '"' and '*'.
+  const char *const *dry_breakers;
+  // How many of them there are.
+  size_t dry_breaker_count;
+  // The steps in their order by name, as in "top_k;temperature"; what is left out is not done. NULL:
+  // "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature".
+  const char *samplers;
+  // Added to the logits of tokens: an array of logit_bias_count, which may be NULL when that is 0.
+  const quipu_bias *logit_bias;
+  // How many biases there are.
+  size_t logit_bias_count;
+  // Texts that must not be written: an array of banned_count, which may be NULL when that is 0. Where one would
+  // begin, another token is drawn, and nothing before it changes. Tokens in which one may have begun are held back:
+  // the callback hears of them later.
+  const char *const *banned;
+  // How many of them there are.
+  size_t banned_count;
+  // Tokens of thought at most (<think> …), then what closes thoughts comes, and the answer; -1: any number.
+  int32_t thinking_budget;
+  // Not 0: tokens that end the text are never drawn, unless it has come to the end of its schema, grammar or regex.
+  int ignore_end;
 } quipu_params;
 
 // How a model is to be loaded. Zeros are the defaults of all but struct_size.

@@ -6,6 +6,7 @@
 //! no panic leaves the library. The documentation is written for readers of the header.
 
 mod failure;
+mod params;
 mod sized;
 pub mod types;
 
@@ -13,12 +14,12 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::mem::size_of;
 use std::sync::{Mutex, TryLockError};
 
-use quipu_constrain::{Grammars, Shape};
+use quipu_constrain::Grammars;
 use quipu_runtime::generate::{Event, GenerateError, GenerateOptions, Request, Scheduler, StopReason, prompt_tokens};
-use quipu_runtime::sampler::SamplerOptions;
 use quipu_runtime::{Cancel, Engine, Isa, LoadOptions, Sequence, TuningChoice};
 
 use failure::{Failure, c_string, guarded, text};
+use params::{default_params, generate_options, shape};
 use types::{Callback, Options, Params, Report, Status, Stop};
 
 /// A model, loaded. Several threads may hold it, but only one call at a time works on it; the others get
@@ -71,33 +72,6 @@ pub unsafe extern "C" fn quipu_params_default(params: *mut Params) -> Status {
         // SAFETY: not null, and otherwise by this function's contract.
         unsafe { sized::write(&default_params(), params, "params") }.map_err(Failure::argument)
     })
-}
-
-fn default_params() -> Params {
-    let sampler = SamplerOptions::default();
-    Params {
-        struct_size: size_of::<Params>(),
-        max_tokens: 0,
-        temperature: sampler.temperature,
-        top_k: saturate(sampler.top_k),
-        top_p: sampler.top_p,
-        min_p: sampler.min_p,
-        repeat_penalty: sampler.repeat_penalty,
-        frequency_penalty: sampler.frequency_penalty,
-        presence_penalty: sampler.presence_penalty,
-        repeat_last_n: saturate(sampler.repeat_last_n),
-        seed: sampler.seed,
-        plain: 0,
-        stop: std::ptr::null(),
-        stop_count: 0,
-        schema: std::ptr::null(),
-        grammar: std::ptr::null(),
-        regex: std::ptr::null(),
-    }
-}
-
-fn saturate(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Loads the model at `path`: a GGUF file, a packed file, a Hugging Face directory, or the word "demo". `options` may
@@ -242,56 +216,6 @@ pub unsafe extern "C" fn quipu_generate(
         }
         Ok(())
     })
-}
-
-/// # Safety
-/// `params.stop` is null or has `params.stop_count` C strings.
-unsafe fn generate_options(params: &Params) -> Result<GenerateOptions, Failure> {
-    let mut stops = Vec::new();
-    if params.stop.is_null() && params.stop_count > 0 {
-        return Err(Failure::new(Status::Argument, "stop is NULL, but stop_count is not 0"));
-    }
-    for i in 0..params.stop_count {
-        // SAFETY: by this function's contract; not null, as just checked.
-        let stop = unsafe { text(*params.stop.add(i), "a stop string") }?;
-        stops.push(stop.to_string());
-    }
-    let sampler = SamplerOptions::default()
-        .temperature(params.temperature)
-        .top_k(params.top_k as usize)
-        .top_p(params.top_p)
-        .min_p(params.min_p)
-        .repeat_penalty(params.repeat_penalty)
-        .frequency_penalty(params.frequency_penalty)
-        .presence_penalty(params.presence_penalty)
-        .repeat_last_n(params.repeat_last_n as usize)
-        .seed(params.seed);
-    let max_tokens = (params.max_tokens > 0).then_some(params.max_tokens as usize);
-    Ok(GenerateOptions::new(sampler).stops(stops).max_tokens(max_tokens))
-}
-
-/// What the text is to be.
-///
-/// # Safety
-/// `params.schema`, `params.grammar` and `params.regex` are null or C strings.
-unsafe fn shape(params: &Params) -> Result<Option<Shape>, Failure> {
-    let mut shapes = Vec::new();
-    for (at, name) in [(params.schema, "schema"), (params.grammar, "grammar"), (params.regex, "regex")] {
-        if at.is_null() {
-            continue;
-        }
-        // SAFETY: by this function's contract; not null.
-        let text = unsafe { text(at, name) }?;
-        shapes.push(match name {
-            "schema" => Shape::schema(text).map_err(|error| Failure::new(Status::Argument, error))?,
-            "grammar" => Shape::grammar(text),
-            _ => Shape::Regex(text.to_string()),
-        });
-    }
-    match shapes.len() {
-        0 | 1 => Ok(shapes.pop()),
-        _ => Err(Failure::new(Status::Argument, "only one of schema, grammar and regex may be set")),
-    }
 }
 
 impl State {

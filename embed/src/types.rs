@@ -98,6 +98,66 @@ pub struct Params {
     pub grammar: *const c_char,
     /// A regular expression, which the whole text matches. NULL: none.
     pub regex: *const c_char,
+    /// Draw among the fewest tokens whose surprise is nearest the expected one and that have this probability together;
+    /// 1: all.
+    pub typical_p: f32,
+    /// Draw among tokens whose logits are at most so many standard deviations below the greatest; 0 or less: all.
+    pub top_n_sigma: f32,
+    /// XTC: how often the top choices but the last are left out; 0: never.
+    pub xtc_probability: f32,
+    /// XTC: how likely a top choice is at least; above 0.5: none is.
+    pub xtc_threshold: f32,
+    /// How far the temperature moves either way with the entropy of the candidates; 0: not at all.
+    pub dynatemp_range: f32,
+    /// A power of the entropy's share of the greatest possible, for dynatemp_range.
+    pub dynatemp_exponent: f32,
+    /// DRY: discourages going on with what stands in the text already; 0: off.
+    pub dry_multiplier: f32,
+    /// DRY: how fast that grows with the length of what is repeated; 1 or more.
+    pub dry_base: f32,
+    /// DRY: up to so many tokens may be repeated freely.
+    pub dry_allowed_length: u32,
+    /// DRY: how many of the last tokens are looked at; 0: off.
+    pub dry_last_n: u32,
+    /// No sequence of so many tokens twice; 0: off.
+    pub no_repeat_ngram: u32,
+    /// Mirostat's algorithm 1 or 2 in the place of all that truncates; 0: off.
+    pub mirostat: u32,
+    /// Mirostat: the surprise to aim at, in bits.
+    pub mirostat_tau: f32,
+    /// Mirostat: how fast it learns.
+    pub mirostat_eta: f32,
+    /// DRY: texts over which no repetition reaches, an array of dry_breaker_count; NULL: a line end, ':', '"' and '*'.
+    pub dry_breakers: *const *const c_char,
+    /// How many of them there are.
+    pub dry_breaker_count: usize,
+    /// The steps in their order by name, as in "top_k;temperature"; what is left out is not done. NULL:
+    /// "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature".
+    pub samplers: *const c_char,
+    /// Added to the logits of tokens: an array of logit_bias_count, which may be NULL when that is 0.
+    pub logit_bias: *const Bias,
+    /// How many biases there are.
+    pub logit_bias_count: usize,
+    /// Texts that must not be written: an array of banned_count, which may be NULL when that is 0. Where one would
+    /// begin, another token is drawn, and nothing before it changes. Tokens in which one may have begun are held back:
+    /// the callback hears of them later.
+    pub banned: *const *const c_char,
+    /// How many of them there are.
+    pub banned_count: usize,
+    /// Tokens of thought at most (<think> …), then what closes thoughts comes, and the answer; -1: any number.
+    pub thinking_budget: i32,
+    /// Not 0: tokens that end the text are never drawn, unless it has come to the end of its schema, grammar or regex.
+    pub ignore_end: c_int,
+}
+
+/// A bias of a token.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Bias {
+    /// Its id.
+    pub token: u32,
+    /// Added to its logit; -INFINITY excludes it.
+    pub bias: f32,
 }
 
 /// What quipu_generate() did.

@@ -117,6 +117,90 @@ static void damage(const char *directory, const char *name, int opens) {
     quipu_free(model);
 }
 
+// Writes what it hears behind `user`, a text of 256 bytes.
+static int keep(const char *text, size_t len, void *user) {
+    char *kept = user;
+    strncat(kept, text, len < 255 - strlen(kept) ? len : 255 - strlen(kept));
+    return 0;
+}
+
+static const char *text_of(quipu_model *model, const quipu_params *params) {
+    static char texts[2][256];
+    static int next = 0;
+    char *text = texts[next ^= 1];
+    text[0] = 0;
+    if (quipu_generate(model, "Once upon a time", params, keep, text, NULL) != QUIPU_STATUS_OK) {
+        fprintf(stderr, "%s\n", quipu_last_error());
+        unnoticed++;
+    }
+    return text;
+}
+
+// Each sampler changes the text, and its bad values are refused by name.
+static void samplers(quipu_model *model) {
+    const char *the[] = {" the", "e"}, *comma[] = {","}, *empty[] = {""};
+    quipu_bias bias = {.token = 0, .bias = -100};
+    quipu_params plain = {.struct_size = sizeof plain}, params;
+    char before[256];
+    quipu_params_default(&plain);
+    plain.seed = 5;
+    plain.max_tokens = 12;
+    strcpy(before, text_of(model, &plain));
+    if (strcmp(text_of(model, &plain), before) != 0 || strchr(before, 'e') == NULL) unnoticed++;
+    // A caller who was compiled when the struct ended with `regex`.
+    params = plain;
+    params.struct_size = offsetof(quipu_params, typical_p);
+    params.banned = the;
+    params.banned_count = 2;
+    params.mirostat = 7;
+    if (strcmp(text_of(model, &params), before) != 0) unnoticed++;
+#define CHANGES(...)                                                   \
+    do {                                                               \
+        params = plain;                                                \
+        __VA_ARGS__;                                                   \
+        if (strcmp(text_of(model, &params), before) == 0) {            \
+            fprintf(stderr, "%s changes nothing\n", #__VA_ARGS__);     \
+            unnoticed++;                                               \
+        }                                                              \
+    } while (0)
+    CHANGES(params.typical_p = 0.2f);
+    CHANGES(params.top_n_sigma = 0.3f);
+    CHANGES(params.xtc_probability = 1, params.xtc_threshold = 0.03f);
+    CHANGES(params.dynatemp_range = 0.7f, params.dynatemp_exponent = 0.3f);
+    CHANGES(params.dry_multiplier = 30, params.dry_base = 3, params.dry_allowed_length = 0, params.dry_last_n = 100);
+    CHANGES(params.mirostat = 2, params.mirostat_tau = 1);
+    CHANGES(params.no_repeat_ngram = 1);
+    CHANGES(params.samplers = "temperature");
+    CHANGES(params.banned = the, params.banned_count = 2);
+    if (strchr(text_of(model, &params), 'e') != NULL) unnoticed++;
+#define REFUSED(word, ...)                                                                                             \
+    do {                                                                                                               \
+        params = plain;                                                                                                \
+        __VA_ARGS__;                                                                                                   \
+        expect(#__VA_ARGS__, quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, word);    \
+    } while (0)
+    REFUSED("typical_p", params.typical_p = 2);
+    REFUSED("mirostat", params.mirostat = 3);
+    REFUSED("warmth", params.samplers = "top_k;warmth");
+    REFUSED("banned is NULL", params.banned_count = 1);
+    REFUSED("dry_breakers is NULL", params.dry_breaker_count = 1);
+    REFUSED("logit_bias is NULL", params.logit_bias_count = 1);
+    REFUSED("banned string", params.banned = empty, params.banned_count = 1);
+    // What may be said of lists: breakers, biases.
+    params = plain;
+    params.dry_breakers = comma;
+    params.dry_breaker_count = 1;
+    params.logit_bias = &bias;
+    params.logit_bias_count = 1;
+    params.ignore_end = 1;
+    params.thinking_budget = 0;
+    if (strcmp(text_of(model, &params), before) != 0) unnoticed++;
+    params.schema = "{\"enum\": [\"abc\", \"xyz\"]}";
+    params.banned = comma;
+    params.banned_count = 1;
+    if (strlen(text_of(model, &params)) == 0) unnoticed++;
+}
+
 static int errors(const char *path, const char *directory) {
     quipu_model *model = (quipu_model *)&unnoticed;
     quipu_options options = {.struct_size = sizeof options};
@@ -164,7 +248,7 @@ static int errors(const char *path, const char *directory) {
     params.stop_count = 2;
     expect("no stops", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "stop");
     params.stop = stops;
-    expect("no stop", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "stop string is NULL");
+    expect("no stop", quipu_generate(model, "x", &params, silent, NULL, NULL), QUIPU_STATUS_ARGUMENT, "stop[1] is NULL");
     expect("long prompt",
            quipu_generate(model, "a b c d e f g h i j k l m n o p q r s t u v w x y z", NULL, silent, NULL, NULL),
            QUIPU_STATUS_GENERATE, "20");
@@ -184,6 +268,8 @@ static int errors(const char *path, const char *directory) {
     params.schema = NULL;
     if (quipu_generate(model, "x", &params, silent, NULL, &report) != QUIPU_STATUS_OK) unnoticed++;
     if (report.stop != QUIPU_STOP_END || report.written_tokens != 1) unnoticed++;
+
+    samplers(model);
 
     // After all that it still writes.
     quipu_params_default(&params);
