@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "bench m.gguf -p 8 -n 2 -r 1",
     "bench m.gguf -p 8 -n 2 -r 1 -b 100000000000",
     "bench m.gguf -p 100000000 -n 2 -r 1 -b 100000000000",
+    "guard m.gguf Once --form 3 -t 1",
     "chat m.gguf -n 2 --template template --tools tools",
     "serve m.gguf -v --port 0 --cache-dir kept",
     "doctor m.gguf -t 1",

@@ -21,6 +21,7 @@ const COMMANDS: &[&str] = &[
     "embed MODEL Once -v",
     "run MODEL Once -n 1 -v",
     "chat MODEL -v -n 1",
+    "guard MODEL Once -v",
     "perplexity MODEL -f text -c 64 --chunks 1 -v --kl MODEL",
     "compare MODEL other.gguf -f text -c 64 --chunks 1 --no-speed -v --plot plot.svg",
     "bench MODEL -p 4 -n 2 -r 1 -t 1 -v",

@@ -122,6 +122,8 @@ fn judged(dir: &Path, line: &str, before: &[PathBuf]) -> Result<usize, String> {
     }
     match status.as_ref().map(|status| status.code()) {
         Some(Some(0)) if message.is_empty() => Ok(0),
+        // What a guard calls unsafe.
+        Some(Some(3)) if message.is_empty() && line.starts_with("guard") => Ok(0),
         Some(Some(1)) if out => Err(format!("an error and an output: {short}")),
         Some(Some(1))
             if message.starts_with("error: ") && message.lines().count() == 1 && message.chars().count() < 2000 =>

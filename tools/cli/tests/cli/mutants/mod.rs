@@ -33,13 +33,14 @@ const FILES: [&str; 5] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"];
 
 /// What reads a model; `m` is the file.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "run m Once -n 3 -t 1",
     "run m Once -n 2 -t 2 --json",
     "run m Once -n 3 -t 1 --schema schema",
     "chat m -n 2 -t 1",
     "chat m -n 2 -t 1 --template template --tools tools",
     "batch m lines -o out -t 1",
+    "guard m Once --form 3 -t 1",
     "inspect m",
     "inspect m --json",
     "tokenize m Hello<s>wörld",
