@@ -219,6 +219,8 @@ pub enum Layers {
     All,
     /// All but every so many-th: with 4, all but 3, 7, 11 and so on.
     AllBut(usize),
+    /// Those from this one on.
+    From(usize),
     /// Those with a true.
     Listed(Vec<bool>),
 }
@@ -229,7 +231,29 @@ impl Layers {
         match self {
             Layers::All => true,
             Layers::AllBut(every) => (i + 1).checked_rem(*every) != Some(0),
+            Layers::From(first) => i >= *first,
             Layers::Listed(list) => list.get(i).copied().unwrap_or(false),
+        }
+    }
+}
+
+impl Layers {
+    /// `usual`, if these are the same of a model's `layers`. A list has been held against the number of layers, which by
+    /// itself may be any.
+    pub fn or_usual(self, usual: Layers) -> Layers {
+        match &self {
+            Layers::Listed(list) if list.iter().enumerate().all(|(i, &has)| has == usual.contains(i)) => usual,
+            _ => self,
+        }
+    }
+
+    /// Whether they are any of `layers`.
+    pub fn are_any_of(&self, layers: usize) -> bool {
+        match self {
+            Layers::Listed(list) => list.contains(&true),
+            // Of two neighbours, one is there; unless none is.
+            Layers::All | Layers::AllBut(_) => (0..layers.min(2)).any(|i| self.contains(i)),
+            Layers::From(first) => *first < layers,
         }
     }
 }
@@ -296,5 +320,9 @@ mod tests {
         // As llama.cpp takes these numbers.
         assert_eq!((which(Layers::AllBut(0)).len(), which(Layers::AllBut(1)).len()), (6, 0));
         assert_eq!(which(Layers::Listed(vec![false, true])), [1]);
+        assert_eq!(which(Layers::From(4)), [4, 5]);
+        assert_eq!(Layers::Listed(vec![true, true, false, true]).or_usual(Layers::AllBut(3)), Layers::AllBut(3));
+        let some = |layers: Layers| layers.are_any_of(2);
+        assert!(some(Layers::All) && some(Layers::AllBut(2)) && !some(Layers::AllBut(1)) && !some(Layers::From(2)));
     }
 }

@@ -81,12 +81,12 @@ fn read_window(config: &Object, family: &Family, layers: usize) -> Result<Option
         (_, Windows::Last) if !used => return Ok(None),
         (Some(listed), _) => Layers::Listed(listed),
         (None, Windows::AllBut(default)) => Layers::AllBut(every(default)?),
-        (None, Windows::Last) => Layers::Listed((0..layers as u64).map(|i| i >= first).collect()),
+        (None, Windows::Last) => Layers::From(usize::try_from(first).unwrap_or(usize::MAX)),
         (None, _) => Layers::All,
     };
     // A list that says what the family's rule says is none.
-    let has = if (0..layers).all(|i| has.contains(i) == rule.layers().contains(i)) { rule.layers() } else { has };
-    Ok((0..layers).any(|i| has.contains(i)).then_some(Window { length, layers: has }))
+    let has = has.or_usual(rule.layers());
+    Ok(has.are_any_of(layers).then_some(Window { length, layers: has }))
 }
 
 /// Which layers have a window.
@@ -119,8 +119,7 @@ fn read_roped(config: &Object, family: &Family, layers: usize) -> Result<Layers,
         Some(list) => Layers::Listed(list),
         None => Layers::AllBut(config.size("no_rope_layer_interval")?.unwrap_or(default)),
     };
-    let usual = family.block.roped();
-    Ok(if (0..layers).all(|i| roped.contains(i) == usual.contains(i)) { usual } else { roped })
+    Ok(roped.or_usual(family.block.roped()))
 }
 
 /// The base of RoPE in layers with a window: beside the other one's, or in an object of its own.
