@@ -22,6 +22,8 @@ typedef enum {
   QUIPU_STATUS_BUSY = 5,
   // A fault of the library. The model can be used again; please report it.
   QUIPU_STATUS_INTERNAL = 6,
+  // The session cannot be opened, since it is another model's or damaged, or cannot be saved.
+  QUIPU_STATUS_SESSION = 7,
 } quipu_status;
 
 // Why a text ended.
@@ -154,6 +156,9 @@ typedef struct {
   // How kernels are tuned, which changes no result: NULL or "auto": by short measurements after the first tokens,
   // which are kept in the user's directory for caches; "off": not at all; or settings as `quipu doctor` lists them.
   const char *tuning;
+  // In which numbers keys and values are kept: "f16" (or NULL), "f32", "q8" (half the memory of f16), "q4" (a
+  // quarter, with a rounding that can be noticed) or "q8q4" (keys in 8 bits, values in 4).
+  const char *kv;
 } quipu_options;
 
 // Hears the text as it is written: `len` bytes of UTF-8 at `text`, whole characters, no zero at the end, valid during
@@ -231,6 +236,23 @@ quipu_status quipu_generate(const quipu_model *model,
                             quipu_callback callback,
                             void *user,
                             quipu_report *report);
+
+// Keeps the last text, with what the model has read of it, in the file `path`, for a later quipu_session_open(). The
+// file is written beside its place and takes it when it is complete; if that fails, whatever had the name stays.
+// Nothing is kept before a first quipu_generate(): QUIPU_STATUS_SESSION.
+//
+// # Safety
+// `model` came from quipu_open() and has not been freed (or is null), and `path` is a C string (or null).
+quipu_status quipu_session_save(const quipu_model *model, const char *path);
+
+// Takes the text that quipu_session_save() has kept in the file `path` for the last one: the next prompt that begins
+// with it is read from where they differ, as if the model had not been freed meanwhile. The file stays. A file that
+// was made with another model, other numbers of keys and values or another version of the library is refused
+// (QUIPU_STATUS_SESSION), and so is one that was damaged; then the model remembers what it did.
+//
+// # Safety
+// `model` came from quipu_open() and has not been freed (or is null), and `path` is a C string (or null).
+quipu_status quipu_session_open(const quipu_model *model, const char *path);
 
 // Frees the model. NULL is fine.
 //

@@ -12,11 +12,14 @@ pub mod types;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::mem::size_of;
-use std::sync::{Mutex, TryLockError};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use quipu_constrain::Grammars;
+use quipu_formats::output::Inputs;
 use quipu_runtime::generate::{Event, GenerateError, GenerateOptions, Request, Scheduler, StopReason, prompt_tokens};
-use quipu_runtime::{Cancel, Engine, Isa, LoadOptions, Sequence, TuningChoice};
+use quipu_runtime::session::{Session, SessionError};
+use quipu_runtime::{Cancel, Engine, Isa, KvType, LoadOptions, Sequence, TuningChoice};
 
 use failure::{Failure, c_string, guarded, text};
 use params::{default_params, generate_options, shape};
@@ -118,13 +121,13 @@ pub unsafe extern "C" fn quipu_warnings(model: *const Model) -> *const c_char {
 }
 
 /// # Safety
-/// `options` is null, or points to as many bytes as it says; its `isa` and `tuning` are null or C strings.
+/// `options` is null, or points to as many bytes as it says; its `isa`, `tuning` and `kv` are null or C strings.
 unsafe fn load_options(options: *const Options) -> Result<LoadOptions, Failure> {
     if options.is_null() {
         return Ok(LoadOptions::default());
     }
-    let (isa, tuning) = (std::ptr::null(), std::ptr::null());
-    let defaults = Options { struct_size: size_of::<Options>(), threads: 0, context: 0, isa, tuning };
+    let (isa, tuning, kv) = (std::ptr::null(), std::ptr::null(), std::ptr::null());
+    let defaults = Options { struct_size: size_of::<Options>(), threads: 0, context: 0, isa, tuning, kv };
     // SAFETY: not null, and otherwise by this function's contract.
     let options = unsafe { sized::read(options, defaults, "options") }.map_err(Failure::argument)?;
     let isa = if options.isa.is_null() {
@@ -143,8 +146,16 @@ unsafe fn load_options(options: *const Options) -> Result<LoadOptions, Failure> 
         let choice = TuningChoice::parse(text, isa.unwrap_or_else(Isa::best));
         choice.map_err(|error| Failure::new(Status::Argument, error))?
     };
+    let kv_type = if options.kv.is_null() {
+        KvType::default()
+    } else {
+        // SAFETY: by this function's contract.
+        let name = unsafe { text(options.kv, "kv") }?;
+        name.parse().map_err(|error| Failure::new(Status::Argument, error))?
+    };
     Ok(LoadOptions::default()
         .tuning(tuning)
+        .kv_type(kv_type)
         .threads((options.threads > 0).then_some(options.threads as usize))
         .context((options.context > 0).then_some(options.context as usize))
         .isa(isa))
@@ -193,20 +204,7 @@ pub unsafe extern "C" fn quipu_generate(
             let grammar = model.grammars.compile(&shape);
             options.grammar = Some(grammar.map_err(|error| Failure::new(Status::Argument, error))?);
         }
-        let mut state = match model.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(Status::Busy, "the model is in use by another call"));
-            }
-            Err(TryLockError::Poisoned(poisoned)) => {
-                // A panic in the last call: what was read then is not to be relied on.
-                model.state.clear_poison();
-                let mut state = poisoned.into_inner();
-                state.scheduler.clear();
-                state.sequence = None;
-                state
-            }
-        };
+        let mut state = model.state()?;
         // SAFETY: by this function's contract.
         let mut hear = |text: &str| unsafe { callback(text.as_ptr().cast(), text.len(), user) == 0 };
         let done = state.generate(prompt, params.plain == 0, options, &mut hear)?;
@@ -216,6 +214,77 @@ pub unsafe extern "C" fn quipu_generate(
         }
         Ok(())
     })
+}
+
+/// Keeps the last text, with what the model has read of it, in the file `path`, for a later quipu_session_open(). The
+/// file is written beside its place and takes it when it is complete; if that fails, whatever had the name stays.
+/// Nothing is kept before a first quipu_generate(): QUIPU_STATUS_SESSION.
+///
+/// # Safety
+/// `model` came from quipu_open() and has not been freed (or is null), and `path` is a C string (or null).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quipu_session_save(model: *const Model, path: *const c_char) -> Status {
+    guarded(|| {
+        // SAFETY: by this function's contract.
+        let (model, path) = unsafe { session_arguments(model, path) }?;
+        let state = model.state()?;
+        let Some(sequence) = state.sequence.clone().filter(|sequence| !sequence.is_empty()) else {
+            return Err(Failure::new(Status::Session, "there is no text yet"));
+        };
+        let engine = state.scheduler.engine();
+        let session = Session { tokens: sequence.tokens().to_vec(), sequence, state: Default::default() };
+        session.save(engine, path, &Inputs::of(engine.source().files())).map_err(session_failure)
+    })
+}
+
+/// Takes the text that quipu_session_save() has kept in the file `path` for the last one: the next prompt that begins
+/// with it is read from where they differ, as if the model had not been freed meanwhile. The file stays. A file that
+/// was made with another model, other numbers of keys and values or another version of the library is refused
+/// (QUIPU_STATUS_SESSION), and so is one that was damaged; then the model remembers what it did.
+///
+/// # Safety
+/// `model` came from quipu_open() and has not been freed (or is null), and `path` is a C string (or null).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quipu_session_open(model: *const Model, path: *const c_char) -> Status {
+    guarded(|| {
+        // SAFETY: by this function's contract.
+        let (model, path) = unsafe { session_arguments(model, path) }?;
+        let mut state = model.state()?;
+        let session = Session::open(state.scheduler.engine(), path).map_err(session_failure)?;
+        state.sequence = Some(session.sequence);
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `model` came from quipu_open() and lives as long as the result, or is null; `path` is a C string that does, or null.
+unsafe fn session_arguments<'a>(model: *const Model, path: *const c_char) -> Result<(&'a Model, &'a Path), Failure> {
+    // SAFETY: by this function's contract; null is asked for.
+    let model = unsafe { model.as_ref() }.ok_or_else(|| Failure::new(Status::Argument, "model is NULL"))?;
+    // SAFETY: by this function's contract.
+    Ok((model, Path::new(unsafe { text(path, "path") }?)))
+}
+
+fn session_failure(error: SessionError) -> Failure {
+    Failure::new(Status::Session, error)
+}
+
+impl Model {
+    /// What only one call at a time may have.
+    fn state(&self) -> Result<MutexGuard<'_, State>, Failure> {
+        match self.state.try_lock() {
+            Ok(state) => Ok(state),
+            Err(TryLockError::WouldBlock) => Err(Failure::new(Status::Busy, "the model is in use by another call")),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // A panic in the last call: what was read then is not to be relied on.
+                self.state.clear_poison();
+                let mut state = poisoned.into_inner();
+                state.scheduler.clear();
+                state.sequence = None;
+                Ok(state)
+            }
+        }
+    }
 }
 
 impl State {

@@ -22,6 +22,8 @@ pub enum Status {
     Busy = 5,
     /// A fault of the library. The model can be used again; please report it.
     Internal = 6,
+    /// The session cannot be opened, since it is another model's or damaged, or cannot be saved.
+    Session = 7,
 }
 
 /// Why a text ended.
@@ -56,6 +58,9 @@ pub struct Options {
     /// How kernels are tuned, which changes no result: NULL or "auto": by short measurements after the first tokens,
     /// which are kept in the user's directory for caches; "off": not at all; or settings as `quipu doctor` lists them.
     pub tuning: *const c_char,
+    /// In which numbers keys and values are kept: "f16" (or NULL), "f32", "q8" (half the memory of f16), "q4" (a
+    /// quarter, with a rounding that can be noticed) or "q8q4" (keys in 8 bits, values in 4).
+    pub kv: *const c_char,
 }
 
 /// How a text is to be continued. quipu_params_default() fills it.

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
+use quipu_quant::TensorType;
+
 use crate::isa::Isa;
 use crate::operands::activations::Tile;
 use crate::operands::matrix::{MatMut, Weights};
 use crate::ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
+use crate::ops::attention_quant::{self, QuantQueries, QuantScratch, QuantSegment};
 use crate::ops::matmul_quant::Scratch;
 use crate::ops::roofline::{Int8Loop, Reading};
-use crate::tuning::Tuning;
+use crate::tuning::{Ahead, Tuning};
 
 /// The kernels of one instruction set, from [`Isa::kernels`], which asks the CPU first.
 ///
@@ -40,6 +43,9 @@ pub(crate) struct Functions {
     pub(crate) rope_halves: unsafe fn(&mut [f32], usize, &[[f32; 2]], f32),
     pub(crate) attend_f16: unsafe fn(&Tuning, Queries<'_>, Segment<'_, u16>, bool, &mut AttentionScratch, &mut [f32]),
     pub(crate) attend_f32: unsafe fn(&Tuning, Queries<'_>, Segment<'_, f32>, bool, &mut AttentionScratch, &mut [f32]),
+    pub(crate) scores: Scores,
+    pub(crate) weigh: Weigh,
+    pub(crate) hadamard: unsafe fn(&mut [f32], usize),
     pub(crate) merge: unsafe fn(&mut [f32], &[f32]),
     pub(crate) finish: unsafe fn(&[f32], &mut [f32]),
     pub(crate) exp_sum: unsafe fn(&[f32], f64) -> f64,
@@ -50,6 +56,8 @@ pub(crate) struct Functions {
 }
 
 type MatmulQuant = unsafe fn(&Tuning, &Weights<'_>, Range<usize>, &[Tile], &mut Scratch, &mut MatMut<'_>);
+type Scores = unsafe fn(&Weights<'_>, Range<usize>, &Tile, usize, &mut [[f32; SEGMENT]]) -> bool;
+type Weigh = unsafe fn(&Tuning, QuantQueries<'_>, QuantSegment<'_>, bool, &mut QuantScratch, &mut [f32]);
 type DivergenceSums = unsafe fn(&[f32], &[f32], [f64; 2]) -> [f64; 3];
 
 /// Calls a field of the table.
@@ -285,6 +293,52 @@ impl Kernels {
         call!(self.attend_f32(&self.tuning, queries, segment, first, scratch, state));
     }
 
+    /// [`Kernels::attend_f32`] for keys and values in 8 or 4 bits: scores are the products of quantised weights, the
+    /// keys, with int8 activations ([`Kernels::matmul_quant`]). `state` has the rows that look.
+    ///
+    /// # Panics
+    /// When the shapes are others.
+    pub fn attend_quant(
+        &self,
+        queries: QuantQueries<'_>,
+        segment: QuantSegment<'_>,
+        first: bool,
+        scratch: &mut QuantScratch,
+        state: &mut [f32],
+    ) {
+        let QuantQueries { tiles, ref rows, visible, head_dim, .. } = queries;
+        let (padded, keys, bits) = (head_dim.next_multiple_of(32), segment.keys, segment.value_bits);
+        assert!(head_dim > 0 && matches!(keys.ty(), TensorType::Q8_0 | TensorType::Q4_0) && (bits == 8 || bits == 4));
+        assert!(keys.rows() == SEGMENT && keys.cols() == padded && tiles.iter().all(|t| t.blocks * 32 == padded));
+        assert!(segment.values.len() == SEGMENT * padded * bits / 8 && segment.scales.len() == SEGMENT * padded / 32);
+        let all_rows = tiles.iter().map(|tile| tile.rows).sum();
+        assert!(rows.end <= all_rows && rows.len() == visible.len());
+        assert!(visible.iter().all(|v| v.start < v.end && v.end <= SEGMENT));
+        assert_eq!(state.len(), rows.len() * state_len(head_dim));
+        let starts = visible.iter().map(|v| v.start);
+        let any = starts.min().unwrap_or(0)..visible.iter().map(|v| v.end).max().unwrap_or(0);
+        let ahead = attention_quant::ahead(&self.tuning, &segment);
+        let kernels = self.tuned(self.tuning.with_ahead(keys.ty(), Ahead { codes: ahead, scales: 0 }));
+        let QuantScratch { product, scores, .. } = scratch;
+        if scores.len() < all_rows {
+            scores.resize(all_rows, [0.0; SEGMENT]);
+        }
+        let few = |tile| call!(kernels.scores(&keys, any.clone(), tile, ahead as usize, scores));
+        if !tiles.first().filter(|_| tiles.len() == 1).is_some_and(few) {
+            let groups = any.start / 16..any.end.div_ceil(16);
+            let mut out = MatMut::new(scores.as_flattened_mut(), all_rows, SEGMENT, SEGMENT);
+            let mut out = out.part(0..all_rows, 16 * groups.start..16 * groups.end);
+            kernels.matmul_quant(&keys, groups, tiles, product, &mut out);
+        }
+        call!(kernels.weigh(&kernels.tuning, queries, segment, first, scratch, state));
+    }
+
+    /// Turns every head of `x`, heads × `head_dim`, by Hadamard's matrix over its square root, of the largest power of
+    /// two that divides `head_dim`: it spreads outliers and keeps dot products, and twice is not at all.
+    pub fn hadamard(&self, x: &mut [f32], head_dim: usize) {
+        call!(self.hadamard(x, head_dim));
+    }
+
     /// Merges the state of a later segment, one row of [`state_len`], into that of the earlier ones (online softmax:
     /// Milakov & Gimelshein 2018).
     ///
@@ -353,13 +407,11 @@ fn check_attend(queries: &Queries<'_>, keys: usize, values: usize, state: usize)
 mod tests {
     use std::collections::BTreeSet;
 
-    use quipu_quant::TensorType;
     use quipu_quant::pack::PackedLayout;
 
     use super::*;
     use crate::asked;
     use crate::simd::LINE;
-    use crate::tuning::Ahead;
 
     /// How many of the lines of `bytes` that begin `from` bytes after the first are in `asked`, and how many there are.
     fn found(asked: &BTreeSet<usize>, bytes: &[u8], from: usize) -> (usize, usize) {

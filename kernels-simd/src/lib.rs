@@ -84,6 +84,7 @@ pub use kernels::Kernels;
 pub use operands::activations::Tile;
 pub use operands::matrix::{MatMut, Weights, padded_rows};
 pub use ops::attention::{AttentionScratch, Queries, SEGMENT, Segment, state_len};
+pub use ops::attention_quant::{QuantQueries, QuantScratch, QuantSegment};
 pub use ops::matmul_quant::Scratch;
 pub use ops::roofline::{Int8Loop, Reading};
 pub use tuning::{Ahead, Tuning, TuningError};

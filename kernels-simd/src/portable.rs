@@ -75,6 +75,10 @@ impl Simd for Portable {
         lanes(|i| f32::from(x[i] as i8))
     }
     #[inline(always)]
+    fn load_nibbles<const HIGH: bool>(self, x: &[u8]) -> Self::V {
+        lanes(|i| f32::from(if HIGH { x[i] >> 4 } else { x[i] & 15 }) - 8.0)
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         map2(a, b, |a, b| a + b)
     }

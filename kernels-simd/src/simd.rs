@@ -99,6 +99,8 @@ pub(crate) trait Simd: Copy {
     fn load_u8(self, x: &[u8]) -> Self::V;
     /// The first `LANES` bytes of `x`, signed.
     fn load_i8(self, x: &[u8]) -> Self::V;
+    /// The first `LANES` bytes of `x`: of each the upper half, or the lower one, minus 8.
+    fn load_nibbles<const HIGH: bool>(self, x: &[u8]) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;

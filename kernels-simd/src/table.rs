@@ -8,10 +8,11 @@ use crate::isa::{Isa, instruction_sets};
 use crate::kernels::{Functions, Kernels};
 use crate::operands::activations::Tile;
 use crate::operands::matrix::{MatMut, Weights};
-use crate::ops::attention::{self, AttentionScratch, Queries, Segment};
+use crate::ops::attention::{self, AttentionScratch, Queries, SEGMENT, Segment};
+use crate::ops::attention_quant::{self, QuantQueries, QuantScratch, QuantSegment};
 use crate::ops::matmul_quant::{self, Scratch};
 use crate::ops::roofline::{self, Int8Loop, Reading, Roofline};
-use crate::ops::{elementwise, matmul_float, softmax};
+use crate::ops::{elementwise, matmul_float, scores_quant, softmax};
 use crate::simd::Simd;
 use crate::tuning::Tuning;
 
@@ -58,6 +59,12 @@ macro_rules! compile {
             fn attend_f32(
                 tuning: &Tuning, q: Queries<'_>, kv: Segment<'_, f32>, first: bool, scratch: &mut AttentionScratch, state: &mut [f32],
             ) = |s| attention::attend(s, tuning, q, kv, first, scratch, state);
+            fn scores(keys: &Weights<'_>, positions: Range<usize>, tile: &Tile, ahead: usize, out: &mut [[f32; SEGMENT]]) -> bool
+                = |s| scores_quant::scores(s, keys, positions, tile, ahead, out);
+            fn weigh(
+                tuning: &Tuning, q: QuantQueries<'_>, kv: QuantSegment<'_>, first: bool, scratch: &mut QuantScratch, state: &mut [f32],
+            ) = |s| attention_quant::weigh(s, tuning, q, kv, first, scratch, state);
+            fn hadamard(x: &mut [f32], head_dim: usize) = |_s| elementwise::hadamard(x, head_dim);
             fn merge(into: &mut [f32], from: &[f32]) = |s| attention::merge(s, into, from);
             fn finish(state: &[f32], out: &mut [f32]) = |_s| attention::finish(state, out);
             fn exp_sum(x: &[f32], max: f64) -> f64 = |s| softmax::exp_sum(s, x, max);

@@ -7,6 +7,7 @@
 //! - [`blocks`]: the layout of each type's block; dequantise, quantise.
 //! - [`activations`]: the int8 form in which activations enter a quantised product.
 //! - [`dot`]: the reference dot product of a weight row and a quantised activation row.
+//! - [`cache`]: blocks of the KV cache.
 //! - [`search`]: quantise with less error than the plain rule, using what is known of the activations.
 //! - [`stored`]: types that are read and recoded, but have no kernels.
 //! - [`interleaved`]: types that are Q4_0 with rows interleaved, and are read as Q4_0.
@@ -36,6 +37,7 @@ compile_error!("model files are little-endian and are used in place; big-endian 
 
 pub mod activations;
 pub mod blocks;
+pub mod cache;
 pub mod dot;
 pub mod interleaved;
 pub mod pack;

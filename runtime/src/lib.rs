@@ -27,7 +27,7 @@
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`host`]: what the system says about the machine: cores, caches, memory.
 //! - [`tuning`]: kernels that tune themselves to the machine.
-//! - [`embedding`]: a text as one vector.
+//! - [`embedding`]: a text as one vector; [`session`]: a text in a file, to go on with later.
 //! - [`constraint`]: what a text may be, token by token.
 //! - [`tokenizer`], [`chat`], [`sampler`]: text to tokens, conversations to text, logits to tokens; [`softmax`]: logits
 //!   to probabilities.
@@ -52,6 +52,7 @@ pub mod open;
 pub mod pool;
 pub mod rope_scaling;
 pub mod sampler;
+pub mod session;
 mod setters;
 pub mod softmax;
 pub mod tokenizer;

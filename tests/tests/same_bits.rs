@@ -182,6 +182,18 @@ fn demo_beyond_several_segments() {
     check_converted(&demo(), TypeRule::To(TensorType::Q8_0), 700, KvType::F16);
 }
 
+/// Keys and values in few bits, in heads of every size, within a segment and beyond.
+#[test]
+fn caches_in_few_bits() {
+    for kv_type in [KvType::Q8, KvType::Q8Q4, KvType::Q4] {
+        for reference in Reference::fixtures() {
+            let options = reference.options().kv_type(kv_type);
+            check_converted_with(&reference.directory, TypeRule::Keep, 140, &options);
+        }
+        check_converted(&demo(), TypeRule::To(TensorType::Q8_0), 400, kv_type);
+    }
+}
+
 #[test]
 fn smollm2() {
     let Some(path) = refs("smollm2.gguf") else { return };

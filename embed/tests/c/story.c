@@ -201,6 +201,44 @@ static void samplers(quipu_model *model) {
     if (strlen(text_of(model, &params)) == 0) unnoticed++;
 }
 
+/* A text is kept, the model freed, and only what comes after the text has to be read then. */
+static void sessions(const char *path, const char *directory) {
+    quipu_model *model;
+    quipu_options options = {.struct_size = sizeof options, .kv = "q8"};
+    quipu_params params = {.struct_size = sizeof params};
+    quipu_report report = {.struct_size = sizeof report};
+    char file[4096];
+    int i;
+
+    snprintf(file, sizeof file, "%s/kept.session", directory);
+    quipu_params_default(&params);
+    params.max_tokens = 1;
+    for (i = 0; i < 2; i++) {
+        if (quipu_open(path, &options, &model) != QUIPU_STATUS_OK) {
+            unnoticed++;
+            return;
+        }
+        if (i == 0) {
+            expect("nothing to keep", quipu_session_save(model, file), QUIPU_STATUS_SESSION, "no text yet");
+            expect("no session", quipu_session_open(model, file), QUIPU_STATUS_SESSION, "kept.session");
+            expect("no session's path", quipu_session_open(model, NULL), QUIPU_STATUS_ARGUMENT, "path is NULL");
+            expect("no session's model", quipu_session_save(NULL, file), QUIPU_STATUS_ARGUMENT, "model is NULL");
+        } else if (quipu_session_open(model, file) != QUIPU_STATUS_OK) {
+            unnoticed++;
+        }
+        if (quipu_generate(model, "Once upon a time there was", &params, silent, NULL, &report) != QUIPU_STATUS_OK) unnoticed++;
+        if (i == 0 ? report.read_tokens != report.prompt_tokens : report.read_tokens != 1) unnoticed++;
+        if (i == 0 && quipu_session_save(model, file) != QUIPU_STATUS_OK) unnoticed++;
+        expect("the model's file", quipu_session_save(model, path), QUIPU_STATUS_SESSION, "same file");
+        quipu_free(model);
+    }
+    options.kv = "f32";
+    if (quipu_open(path, &options, &model) != QUIPU_STATUS_OK) unnoticed++;
+    expect("another cache", quipu_session_open(model, file), QUIPU_STATUS_SESSION, "Q8, not F32");
+    quipu_free(model);
+    remove(file);
+}
+
 static int errors(const char *path, const char *directory) {
     quipu_model *model = (quipu_model *)&unnoticed;
     quipu_options options = {.struct_size = sizeof options};
@@ -224,6 +262,9 @@ static int errors(const char *path, const char *directory) {
     options.tuning = "panel";
     expect("no such tuning", quipu_open(path, &options, &model), QUIPU_STATUS_ARGUMENT, "`panel`");
     options.tuning = "off";
+    options.kv = "q5";
+    expect("no such cache", quipu_open(path, &options, &model), QUIPU_STATUS_ARGUMENT, "`q5`");
+    options.kv = NULL;
     options.threads = 1000000;
     expect("too many threads", quipu_open(path, &options, &model), QUIPU_STATUS_LOAD, "1000000");
     if (model != NULL) unnoticed++;
@@ -258,6 +299,7 @@ static int errors(const char *path, const char *directory) {
     if (report.stop != QUIPU_STOP_CALLBACK || report.written_tokens != 0) unnoticed++;
 
     sizes(model);
+    sessions(path, directory);
 
     quipu_params_default(&params);
     params.schema = "{\"uniqueItems\": true}";

@@ -132,6 +132,17 @@ impl<P: Copy> Simd for Arm<P> {
         }
     }
     #[inline(always)]
+    fn load_nibbles<const HIGH: bool>(self, x: &[u8]) -> float32x4_t {
+        let x: &[u8; 4] = x.first_chunk().expect("4 elements");
+        // SAFETY: NEON; the operands are values.
+        unsafe {
+            let bytes = vreinterpret_u8_u32(vdup_n_u32(u32::from_le_bytes(*x)));
+            let codes = if HIGH { vshr_n_u8::<4>(bytes) } else { vand_u8(bytes, vdup_n_u8(15)) };
+            let codes = vsub_s8(vreinterpret_s8_u8(codes), vdup_n_s8(8));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(codes))))
+        }
+    }
+    #[inline(always)]
     fn load_i32(self, x: &[i32]) -> int32x4_t {
         let x: &[i32; 4] = x.first_chunk().expect("4 elements");
         // SAFETY: `x` is 16 readable bytes.

@@ -38,7 +38,7 @@ impl Element for u16 {
 }
 
 /// The most rows of queries that pass over the keys and values together.
-const MOST_ROWS: usize = 8;
+pub(super) const MOST_ROWS: usize = 8;
 
 /// One kv head's keys and values for [`SEGMENT`] positions: keys as (position / 16, head_dim, position % 16), values as
 /// (position, head_dim padded to a multiple of 16).
@@ -140,7 +140,7 @@ fn scores<S: Simd, E: Element, const R: usize>(
 
 /// Turns the scores of one row's `visible` positions into weights; returns (maximum, sum).
 #[inline(always)]
-fn softmax<S: Simd>(s: S, scores: &mut [f32; SEGMENT], visible: &Range<usize>) -> (f32, f32) {
+pub(super) fn softmax<S: Simd>(s: S, scores: &mut [f32; SEGMENT], visible: &Range<usize>) -> (f32, f32) {
     let lines = visible.start / 16 * 16..visible.end.next_multiple_of(16);
     scores[lines.start..visible.start].fill(f32::NEG_INFINITY);
     scores[visible.end..lines.end].fill(f32::NEG_INFINITY);

@@ -188,3 +188,24 @@ pub(crate) fn quantize<S: Gemm>(s: S, x: &[f32], stride: usize, tile: &mut Tile)
         }
     }
 }
+
+/// Hadamard's matrix times parts of `x`, as long as the largest power of two that divides `head_dim`, over its square
+/// root: `(a, b) ← (a + b, a − b)` for elements 1, 2, 4, … apart, then one multiplication.
+#[inline(always)]
+pub(crate) fn hadamard(x: &mut [f32], head_dim: usize) {
+    let n = 1 << head_dim.trailing_zeros();
+    let scale = (1.0 / (n as f64).sqrt()) as f32;
+    for part in x.chunks_exact_mut(n) {
+        let mut apart = 1;
+        while apart < n {
+            for both in part.chunks_exact_mut(2 * apart) {
+                let (left, right) = both.split_at_mut(apart);
+                for (a, b) in left.iter_mut().zip(right) {
+                    (*a, *b) = (*a + *b, *a - *b);
+                }
+            }
+            apart *= 2;
+        }
+        part.iter_mut().for_each(|x| *x *= scale);
+    }
+}

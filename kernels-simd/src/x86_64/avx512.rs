@@ -167,6 +167,18 @@ impl<T: Copy> Simd for Avx512<T> {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
     }
     #[inline(always)]
+    fn load_nibbles<const HIGH: bool>(self, x: &[u8]) -> __m512 {
+        let x: &[u8; 16] = x.first_chunk().expect("16 elements");
+        // SAFETY: `x` is 16 readable bytes; `self` proves AVX-512F.
+        unsafe {
+            // The table is looked up by the lowest four bits of each lane.
+            let table = _mm512_setr_ps(-8., -7., -6., -5., -4., -3., -2., -1., 0., 1., 2., 3., 4., 5., 6., 7.);
+            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            let places = if HIGH { _mm512_srli_epi32::<4>(bytes) } else { bytes };
+            _mm512_permutexvar_ps(places, table)
+        }
+    }
+    #[inline(always)]
     fn load_i32(self, x: &[i32]) -> __m512i {
         let x: &[i32; 16] = x.first_chunk().expect("16 elements");
         // SAFETY: `x` is 64 readable bytes; `self` proves AVX-512F.

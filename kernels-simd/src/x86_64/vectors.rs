@@ -114,6 +114,17 @@ impl<P: Copy> Simd for Avx<P> {
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.as_ptr().cast()))) }
     }
     #[inline(always)]
+    fn load_nibbles<const HIGH: bool>(self, x: &[u8]) -> __m256 {
+        let x: &[u8; 8] = x.first_chunk().expect("8 elements");
+        // SAFETY: `x` is 8 readable bytes; `self` proves AVX2.
+        unsafe {
+            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(x.as_ptr().cast()));
+            let codes =
+                if HIGH { _mm256_srli_epi32::<4>(bytes) } else { _mm256_and_si256(bytes, _mm256_set1_epi32(15)) };
+            _mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(8)))
+        }
+    }
+    #[inline(always)]
     fn load_i32(self, x: &[i32]) -> __m256i {
         let x: &[i32; 8] = x.first_chunk().expect("8 elements");
         // SAFETY: `x` is 32 readable bytes; `self` proves AVX.

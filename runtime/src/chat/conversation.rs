@@ -99,6 +99,21 @@ impl Conversation {
         self.messages.push(message);
     }
 
+    /// Puts what the system says in the place of its messages at the beginning.
+    pub fn set_system(&mut self, text: impl Into<String>) {
+        self.messages.splice(..self.system_messages(), [Message::new("system", text)]);
+    }
+
+    /// What the model has read of the conversation; nothing while a request has it.
+    pub fn sequence(&self) -> Option<&Sequence> {
+        self.sequence.as_ref()
+    }
+
+    /// Goes on in a sequence that has what was said before.
+    pub fn set_sequence(&mut self, sequence: Sequence) {
+        self.sequence = Some(sequence);
+    }
+
     /// Forgets all but the system's messages at the beginning.
     pub fn clear(&mut self) {
         self.messages.truncate(self.system_messages());

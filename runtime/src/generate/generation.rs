@@ -10,7 +10,7 @@ use super::thoughts;
 use super::token::{Token, likeliest};
 use super::writer::{Drawn, Writer};
 use crate::constraint::Ahead;
-use crate::sampler::{Sampler, StopMatcher, log_probability};
+use crate::sampler::{Sampler, SamplerState, StopMatcher, log_probability};
 use crate::tokenizer::{TextStream, Tokenizer};
 
 /// A text being written: a state machine that knows no engine.
@@ -77,6 +77,7 @@ impl Generation {
             return Err(GenerateError::EmptyPrompt);
         }
         prompt.iter().for_each(|&token| sampler.accept(token));
+        options.resume.iter().for_each(|state| sampler.restore(state));
         let ends: Arc<[u32]> = tokenizer.ends().chain(options.stop_tokens.iter().copied()).collect();
         let grammar = thoughts::around(options, &tokenizer, &prompt);
         let grammar = grammar.map(|grammar| Ahead::new(&*grammar, tokenizer.vocab_size(), ends.clone())).transpose()?;
@@ -277,6 +278,11 @@ impl Generation {
     /// back.)
     pub fn stop_string(&self) -> Option<&str> {
         self.writer.stops.reached()
+    }
+
+    /// Where the sampler is.
+    pub fn sampler_state(&self) -> SamplerState {
+        self.writer.sampler.state()
     }
 
     /// Ends the text if it has not ended yet, [`StopReason::Cancelled`]. Returns the text that was still held back, and

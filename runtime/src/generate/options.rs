@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::constraint::Grammar;
-use crate::sampler::SamplerOptions;
+use crate::sampler::{SamplerOptions, SamplerState};
 use crate::setters::setters;
 
 /// How to continue a text.
@@ -12,6 +12,11 @@ use crate::setters::setters;
 pub struct GenerateOptions {
     /// How tokens are chosen.
     pub sampler: SamplerOptions,
+    /// Where the sampler of an earlier text was that the prompt ends with ([`Finished::sampler`]): then this text goes
+    /// on as that one would have, with the same [`GenerateOptions::sampler`].
+    ///
+    /// [`Finished::sampler`]: super::Finished::sampler
+    pub resume: Option<SamplerState>,
     /// Stop strings: the text ends before the first of them.
     pub stops: Vec<String>,
     /// Strings that the text must not contain. When one is complete, the text goes back to the token in which it
@@ -67,6 +72,7 @@ impl GenerateOptions {
 
 setters!(GenerateOptions {
     sampler: SamplerOptions,
+    resume: impl Into<Option<SamplerState>>,
     stops: impl Into<Vec<String>>,
     bans: impl Into<Vec<String>>,
     stop_tokens: impl Into<Vec<u32>>,

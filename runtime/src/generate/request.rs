@@ -8,6 +8,7 @@ use super::options::{GenerateOptions, StopReason};
 use super::token::Token;
 use crate::cancel::Cancel;
 use crate::kv::{NearMiss, Sequence};
+use crate::sampler::SamplerState;
 use crate::setters::setters;
 
 /// A text to be continued.
@@ -134,7 +135,11 @@ pub struct Finished {
     pub recomputed: Timing,
     /// Tokens that were guessed and read ahead: those that were right are in `decode`, too.
     pub drafted: Drafted,
-    /// What was read, for a later request that goes on from here.
+    /// The prompt, and what was written.
+    pub tokens: Vec<u32>,
+    /// Where the sampler is, for a later request that goes on from here ([`GenerateOptions::resume`]).
+    pub sampler: SamplerState,
+    /// What was read, for the same.
     pub sequence: Sequence,
 }
 

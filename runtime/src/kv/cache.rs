@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::page::PAGE;
 use super::sequence::{PageSet, Sequence};
+use super::types::PAGE;
 
 /// Where the text of a request parts from one that is kept: what a client changed near the front of a long prompt
 /// costs reading all that follows it.

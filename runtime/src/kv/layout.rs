@@ -1,6 +1,7 @@
 //! Which layers share their pages.
 
-use super::page::{KvType, PAGE, PageShape, Used};
+use super::page::{PageShape, Used};
+use super::types::{KvType, PAGE};
 use crate::config::Config;
 
 /// The layers in groups. The layers of a group keep the same positions, so one page holds them all. Layers with sliding

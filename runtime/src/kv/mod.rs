@@ -2,20 +2,26 @@
 //!
 //! [`page`] lays out the keys and values of one group of layers for [`PAGE`] positions, `layout` says which layers form
 //! a group, [`sequence`] holds a text's pages and its tokens. `cache` keeps pages of earlier texts, `store` on disk as
-//! well.
+//! well, in the format of `file`.
 
 mod cache;
+mod file;
 mod layout;
+mod memory;
 pub mod page;
+mod quantised;
+mod saved;
 pub mod sequence;
 mod store;
+mod types;
 
 pub use cache::NearMiss;
 pub(crate) use cache::{Found, PrefixCache};
+pub(crate) use file::{Fault, Head, checksum};
 pub(crate) use layout::KvLayout;
 pub use layout::bytes_per_position;
 pub(crate) use page::AnySegment;
-pub use page::{KvType, PAGE};
 pub use sequence::Sequence;
 pub use store::CacheDirError;
-pub(crate) use store::{Store, checksum};
+pub(crate) use store::Store;
+pub use types::{KvType, PAGE, UnknownKvType};

@@ -3,34 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytemuck::{cast_slice, cast_slice_mut};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use quipu_kernels::{SEGMENT, Segment};
+use quipu_kernels::{QuantSegment, Segment};
 
-/// Positions of a page: one segment of attention.
-pub const PAGE: usize = SEGMENT;
-
-/// The number type of keys and values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KvType {
-    /// IEEE binary16.
-    #[default]
-    F16,
-    /// IEEE binary32: twice the memory, no rounding.
-    F32,
-}
-
-impl KvType {
-    fn bytes(self) -> usize {
-        match self {
-            KvType::F16 => 2,
-            KvType::F32 => 4,
-        }
-    }
-}
+use super::memory::Memory;
+use super::quantised::{QuantHead, QuantPart};
+use super::types::{KvType, PAGE};
 
 /// The sizes of a page. For each layer of the group and each kv head it has keys, as (position / 16, head_dim, 16
-/// positions), and then values, as (position, head_dim padded to 16).
+/// positions), and then values, as (position, head_dim padded to 16); in few bits what `quantised` says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageShape {
     pub(crate) layers: usize,
@@ -57,7 +40,11 @@ impl PageShape {
 
     /// Bytes of a page.
     pub(crate) fn bytes(&self, ty: KvType) -> usize {
-        self.elements() * ty.bytes()
+        match (ty, ty.blocks()) {
+            (_, Some(blocks)) => self.layers * self.kv_heads * QuantHead::new(blocks, self.head_dim).bytes,
+            (KvType::F32, None) => 4 * self.elements(),
+            (_, None) => 2 * self.elements(),
+        }
     }
 
     /// Stores the keys and values of all heads (kv heads × head_dim) of a layer at position `at` of the page.
@@ -123,47 +110,37 @@ impl Drop for Counted {
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
     numbers: Numbers,
-    counted: Counted,
+    memory: Memory,
+    _counted: Counted,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Numbers {
-    F16(Vec<u16>),
-    F32(Vec<f32>),
+    F16,
+    F32,
+    /// In few bits, with this layout of a head.
+    Quantised(QuantHead),
 }
 
 impl Page {
     pub(crate) fn new(shape: &PageShape, ty: KvType, used: &Used) -> Page {
-        let numbers = match ty {
-            KvType::F16 => Numbers::F16(vec![0; shape.elements()]),
-            KvType::F32 => Numbers::F32(vec![0.0; shape.elements()]),
+        let bytes = shape.bytes(ty);
+        let numbers = match (ty, ty.blocks()) {
+            (_, Some(blocks)) => Numbers::Quantised(QuantHead::new(blocks, shape.head_dim)),
+            (KvType::F32, None) => Numbers::F32,
+            (_, None) => Numbers::F16,
         };
-        Page { numbers, counted: Counted::new(used, shape.bytes(ty) as u64) }
+        Page { numbers, memory: Memory::zeroed(bytes), _counted: Counted::new(used, bytes as u64) }
     }
 
-    /// Bytes of its numbers.
-    pub(crate) fn bytes(&self) -> usize {
-        self.counted.bytes as usize
+    /// Its numbers, as they lie on disk, too.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.memory.bytes()
     }
 
-    /// Appends its numbers to `bytes`, little-endian.
-    pub(crate) fn write_to(&self, bytes: &mut Vec<u8>) {
-        match &self.numbers {
-            Numbers::F16(page) => page.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
-            Numbers::F32(page) => page.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
-        }
-    }
-
-    /// Takes its numbers from what [`Page::write_to`] wrote.
-    pub(crate) fn read_from(&mut self, bytes: &[u8]) {
-        match &mut self.numbers {
-            Numbers::F16(page) => {
-                page.iter_mut().zip(bytes.as_chunks::<2>().0).for_each(|(x, b)| *x = u16::from_le_bytes(*b));
-            }
-            Numbers::F32(page) => {
-                page.iter_mut().zip(bytes.as_chunks::<4>().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b));
-            }
-        }
+    /// The same, to be filled with what [`Page::bytes`] of such a page was.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.memory.bytes_mut()
     }
 
     /// Stores the keys and values (kv heads × head_dim each) of layer number `layer` of the group at position `at` of
@@ -176,22 +153,48 @@ impl Page {
         values: &[f32],
         halves: &mut [f16],
     ) {
-        match &mut self.numbers {
-            Numbers::F32(page) => shape.store(page, layer, at, keys, values),
-            Numbers::F16(page) => {
+        let page = self.memory.bytes_mut();
+        match self.numbers {
+            Numbers::F32 => shape.store(cast_slice_mut(page), layer, at, keys, values),
+            Numbers::F16 => {
                 let (keys16, values16) = halves[..keys.len() + values.len()].split_at_mut(keys.len());
                 keys16.convert_from_f32_slice(keys);
                 values16.convert_from_f32_slice(values);
-                shape.store(page, layer, at, keys16.reinterpret_cast(), values16.reinterpret_cast());
+                shape.store(cast_slice_mut(page), layer, at, keys16.reinterpret_cast(), values16.reinterpret_cast());
+            }
+            Numbers::Quantised(parts) => {
+                let heads = page[layer * shape.kv_heads * parts.bytes..].chunks_exact_mut(parts.bytes);
+                let numbers = keys.chunks_exact(shape.head_dim).zip(values.chunks_exact(shape.head_dim));
+                heads.zip(numbers).for_each(|(head, (key, value))| parts.store(head, at, key, value));
             }
         }
     }
 
+    /// The heads of layer number `layer` of the group, if they are in few bits; this is page number `page` of its
+    /// sequence.
+    pub(super) fn quantised_heads(
+        &mut self,
+        shape: PageShape,
+        layer: usize,
+        page: usize,
+    ) -> Option<impl Iterator<Item = QuantPart<'_>>> {
+        let Numbers::Quantised(layout) = self.numbers else { return None };
+        let (heads, dim) = (shape.kv_heads, shape.head_dim);
+        let layer = &mut self.memory.bytes_mut()[layer * heads * layout.bytes..][..heads * layout.bytes];
+        let part = move |(head, bytes)| QuantPart { page, at: head * dim..(head + 1) * dim, layout, bytes };
+        Some(layer.chunks_exact_mut(layout.bytes).enumerate().map(part))
+    }
+
     /// One head's keys and values of layer number `layer` of the group.
     pub(crate) fn segment(&self, shape: &PageShape, layer: usize, head: usize) -> AnySegment<'_> {
-        match &self.numbers {
-            Numbers::F16(data) => AnySegment::F16(shape.segment(data, layer, head)),
-            Numbers::F32(data) => AnySegment::F32(shape.segment(data, layer, head)),
+        let page = self.memory.bytes();
+        match self.numbers {
+            Numbers::F16 => AnySegment::F16(shape.segment(cast_slice(page), layer, head)),
+            Numbers::F32 => AnySegment::F32(shape.segment(cast_slice(page), layer, head)),
+            Numbers::Quantised(parts) => {
+                let head = &page[(layer * shape.kv_heads + head) * parts.bytes..][..parts.bytes];
+                AnySegment::Quantised(parts.segment(head), head)
+            }
         }
     }
 }
@@ -200,4 +203,6 @@ impl Page {
 pub(crate) enum AnySegment<'a> {
     F16(Segment<'a, u16>),
     F32(Segment<'a, f32>),
+    /// And all bytes of the head.
+    Quantised(QuantSegment<'a>, &'a [u8]),
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use half::f16;
-use quipu_kernels::Segment;
+use quipu_kernels::{QuantSegment, Segment};
 
 use super::layout::KvLayout;
-use super::page::{AnySegment, KvType, PAGE, Page};
+use super::page::{AnySegment, Page};
+use super::quantised::QuantPart;
+use super::types::{KvType, PAGE};
 
 /// The pages of the same [`PAGE`] positions, one for each group of layers.
 pub(crate) type PageSet = Box<[Arc<Page>]>;
@@ -148,11 +150,21 @@ impl Sequence {
 
     /// The least magnitude that is too large for the cache's numbers.
     pub(crate) fn limit(&self) -> f32 {
-        match self.ty {
-            // From here on f16 rounds to infinity.
-            KvType::F16 => 65520.0,
-            KvType::F32 => f32::INFINITY,
-        }
+        self.ty.limit()
+    }
+
+    /// Whether heads are turned by Hadamard's matrix before they are stored.
+    pub(crate) fn is_turned(&self) -> bool {
+        self.ty.blocks().is_some()
+    }
+
+    /// The heads of a layer in the pages from number `first` on, which [`Sequence::reserve`] has made this sequence's
+    /// own; none if they are not in few bits.
+    pub(crate) fn quantised_heads(&mut self, layer: usize, first: usize) -> impl Iterator<Item = QuantPart<'_>> {
+        let (group, layer) = self.layout.place(layer);
+        let shape = self.layout.groups[group];
+        let pages = self.groups[group].iter_mut().enumerate().skip(first);
+        pages.filter_map(move |(n, page)| Arc::make_mut(page).quantised_heads(shape, layer, n)).flatten()
     }
 
     /// Stores keys and values (kv heads × head_dim each) of one layer at `position`, which [`Sequence::reserve`] made
@@ -171,6 +183,9 @@ impl Sequence {
         match (pages[page].segment(shape, layer, head), next) {
             (AnySegment::F16(now), Some(AnySegment::F16(next))) => AnySegment::F16(Segment { next: next.keys, ..now }),
             (AnySegment::F32(now), Some(AnySegment::F32(next))) => AnySegment::F32(Segment { next: next.keys, ..now }),
+            (AnySegment::Quantised(now, all), Some(AnySegment::Quantised(_, next))) => {
+                AnySegment::Quantised(QuantSegment { next, ..now }, all)
+            }
             (now, _) => now,
         }
     }

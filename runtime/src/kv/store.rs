@@ -13,13 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Wea
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::file::{Head, checksum, page_checksum};
 use super::page::Page;
+use super::saved::fill;
 use super::sequence::PageSet;
+use super::types::PAGE;
 
-const MAGIC: &[u8; 8] = b"QUIPU-KV";
-const VERSION: u32 = 1;
-/// Bytes before the name of the model.
-const HEADER: usize = 40;
 const EXTENSION: &str = "quipu-kv";
 /// How long writing may go on when the store is closed.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -35,14 +34,6 @@ pub struct CacheDirError {
     /// What the system says.
     #[source]
     pub error: io::Error,
-}
-
-/// A checksum of words of eight bytes: whatever changes within one word changes it.
-pub(crate) fn checksum(start: u64, bytes: &[u8]) -> u64 {
-    let mix = |h: u64, word: u64| (h ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    let (words, rest) = bytes.as_chunks::<8>();
-    let h = words.iter().fold(start, |h, word| mix(h, u64::from_le_bytes(*word)));
-    rest.iter().fold(mix(h, bytes.len() as u64), |h, &byte| mix(h, u64::from(byte)))
 }
 
 /// The files, by the number in their names.
@@ -108,38 +99,37 @@ impl Shared {
         self.directory.join(format!("{name:016x}.{EXTENSION}"))
     }
 
-    /// Everything before the numbers of the page, with a checksum of 0, and the bytes of those.
-    fn head(&self, text: &[u32], groups: usize, data: usize) -> Vec<u8> {
-        let mut head = Vec::with_capacity(HEADER + self.identity.len() + 4 * text.len());
-        head.extend_from_slice(MAGIC);
-        for number in [VERSION as usize, self.identity.len(), text.len(), groups] {
-            head.extend_from_slice(&(number as u32).to_le_bytes());
+    /// What stands before the page at the end of `text`, which has this checksum.
+    fn head(&self, text: &[u32], groups: usize, page_bytes: usize, sum: u64) -> Head {
+        Head {
+            identity: self.identity.clone(),
+            state: Vec::new(),
+            text: text.to_vec(),
+            filled: text.len(),
+            first: text.len() / PAGE - 1,
+            groups,
+            page_bytes,
+            sums: vec![sum],
         }
-        head.extend_from_slice(&(data as u64).to_le_bytes());
-        head.extend_from_slice(&0u64.to_le_bytes());
-        head.extend_from_slice(self.identity.as_bytes());
-        text.iter().for_each(|token| head.extend_from_slice(&token.to_le_bytes()));
-        head
     }
 
     fn write(&self, job: &Job, pages: PageSet) -> io::Result<()> {
-        let data: usize = pages.iter().map(|page| page.bytes()).sum();
-        let mut file = self.head(&job.text[..job.len], pages.len(), data);
-        pages.iter().for_each(|page| page.write_to(&mut file));
+        let parts: Vec<&[u8]> = pages.iter().map(|page| page.bytes()).collect();
+        let (groups, data, sum) = (parts.len(), parts.concat(), page_checksum(parts));
         drop(pages);
-        let sum = checksum(0, &file);
-        file[HEADER - 8..HEADER].copy_from_slice(&sum.to_le_bytes());
-        if file.len() as u64 > self.limit {
+        let head = self.head(&job.text[..job.len], groups, data.len(), sum).to_bytes();
+        let bytes = (head.len() + data.len()) as u64;
+        if bytes > self.limit {
             return Ok(());
         }
         // It need not be on the disk: what a loss of power leaves has another checksum.
         let (path, temporary) = (self.path(job.name), self.temporary(job.name));
         File::create_new(&temporary)
-            .and_then(|mut out| out.write_all(&file))
+            .and_then(|mut out| out.write_all(&head).and_then(|()| out.write_all(&data)))
             .and_then(|()| fs::rename(&temporary, &path))
             .inspect_err(|_| drop(fs::remove_file(&temporary)))?;
         let mut index = self.index();
-        index.add(job.name, file.len() as u64);
+        index.add(job.name, bytes);
         while let Some(name) = index.too_many(self.limit) {
             index.remove(name);
             let _ = fs::remove_file(self.path(name));
@@ -250,28 +240,20 @@ impl Store {
     }
 
     fn read_file(&self, name: u64, text: &[u32], pages: &mut [Page]) -> Option<()> {
-        let data: usize = pages.iter().map(|page| page.bytes()).sum();
-        let head = self.shared.head(text, pages.len(), data);
+        let page_bytes = pages.iter().map(|page| page.bytes().len()).sum();
+        let mut expected = self.shared.head(text, pages.len(), page_bytes, 0);
+        let len = (expected.len() + page_bytes) as u64;
         let file = File::open(self.shared.path(name)).ok()?;
         let status = file.metadata().ok()?;
-        if !status.is_file() || status.len() != (head.len() + data) as u64 {
+        if !status.is_file() || status.len() != len {
             return None;
         }
-        let mut bytes = Vec::with_capacity(head.len() + data);
-        (&file).take((head.len() + data) as u64).read_to_end(&mut bytes).ok()?;
-        if bytes.len() != head.len() + data {
+        let mut bytes = Vec::with_capacity(len as usize);
+        (&file).take(len).read_to_end(&mut bytes).ok()?;
+        let (head, data) = Head::parse(&bytes).ok()?;
+        expected.sums.clone_from(&head.sums);
+        if head != expected || !fill(pages, data, head.sums[0]) {
             return None;
-        }
-        let sum = bytes[HEADER - 8..HEADER].try_into().map(u64::from_le_bytes).ok()?;
-        bytes[HEADER - 8..HEADER].fill(0);
-        if bytes[..head.len()] != head[..] || checksum(0, &bytes) != sum {
-            return None;
-        }
-        let mut rest = &bytes[head.len()..];
-        for page in pages {
-            let (own, others) = rest.split_at(page.bytes());
-            page.read_from(own);
-            rest = others;
         }
         let mut index = self.shared.index();
         if let Some(&(bytes, _)) = index.files.get(&name) {

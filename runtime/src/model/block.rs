@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use quipu_formats::families::names::Input;
 use quipu_formats::families::{QkNorm, Rope, RopePairs};
-use quipu_kernels::{MatMut, Queries, padded_rows, state_len};
+use quipu_kernels::{MatMut, QuantQueries, Queries, padded_rows, state_len};
 
 use super::batch::{BatchToken, Observer, Rows};
 use super::buffers::Buffers;
 use super::finite::ATTENTION_LIMIT;
-use super::team::{Local, Team, room};
+use super::team::{Local, Team, quantize_rows, room};
 use super::weights::{Layer, Qkv};
 use crate::config::Config;
 use crate::kv::{AnySegment, PAGE, Sequence};
@@ -73,18 +73,22 @@ impl Block<'_, '_> {
                     RopePairs::Halves => kernels.rope_halves(x, c.head_dim, angles, scale),
                 }
             }
-            let cached = ATTENTION_LIMIT.min(sequences[batch[i].sequence].limit());
-            if ![(&*q, ATTENTION_LIMIT), (&*k, cached), (v, cached)].iter().all(|&(x, limit)| kernels.within(x, limit))
+            let sequence = &sequences[batch[i].sequence];
+            if sequence.is_turned() {
+                // The product of queries and keys stays what it is; what comes of turned values is turned back.
+                [&mut *q, &mut *k, &mut *v].into_iter().for_each(|x| kernels.hadamard(x, c.head_dim));
+            }
+            let cached = ATTENTION_LIMIT.min(sequence.limit());
+            if ![(&*q, ATTENTION_LIMIT), (&*k, cached), (&*v, cached)]
+                .iter()
+                .all(|&(x, limit)| kernels.within(x, limit))
             {
                 noticed.add(i);
             }
         });
 
         // a = W softmax(q·k + mask) v; x = x + a, or x + norm(a)
-        for ((row, token), &position) in qkv.chunks_exact_mut(places.width).zip(self.batch).zip(positions.iter()) {
-            let (_, k, v) = places.split(row);
-            self.sequences[token.sequence].store(layer, position, k, v);
-        }
+        store(team, layer, self.batch, positions, KeysAndValues { qkv, places: &places }, self.sequences);
         let (sequences, stride) = (&*self.sequences, places.width);
         let attention =
             Attention { config: c, layer, window: plan.window, batch: self.batch, sequences, positions, qkv, stride };
@@ -131,11 +135,71 @@ impl QkvPlaces {
     }
 
     /// Queries, keys and values of a row.
-    fn split<'a>(&self, row: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32], &'a [f32]) {
+    fn split<'a>(&self, row: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32], &'a mut [f32]) {
         let (q, kv) = row.split_at_mut(self.keys);
         let (k, v) = kv.split_at_mut(self.values - self.keys);
-        (&mut q[..self.query], &mut k[..self.key], &v[..self.key])
+        (&mut q[..self.query], &mut k[..self.key], &mut v[..self.key])
     }
+}
+
+/// The fewest tokens of a batch for which rounding to few bits is shared out: for fewer, that takes less time than
+/// waking the workers.
+const WORTH_SHARING: usize = 8;
+
+/// The keys and values of a batch: rows of products.
+#[derive(Clone, Copy)]
+struct KeysAndValues<'a> {
+    qkv: &'a [f32],
+    places: &'a QkvPlaces,
+}
+
+impl<'a> KeysAndValues<'a> {
+    fn of(&self, token: usize) -> (&'a [f32], &'a [f32]) {
+        let QkvPlaces { key, keys, values, width, .. } = *self.places;
+        let row = &self.qkv[token * width..];
+        (&row[keys..][..key], &row[values..][..key])
+    }
+}
+
+/// Stores the keys and values of a layer in the sequences. What is rounded to few bits is shared out by pages and
+/// heads.
+fn store(
+    team: &mut Team<'_>,
+    layer: usize,
+    batch: &[BatchToken],
+    positions: &[usize],
+    new: KeysAndValues<'_>,
+    sequences: &mut [&mut Sequence],
+) {
+    if batch.len() < WORTH_SHARING {
+        for (i, (token, &position)) in batch.iter().zip(positions).enumerate() {
+            let (keys, values) = new.of(i);
+            sequences[token.sequence].store(layer, position, keys, values);
+        }
+        return;
+    }
+    let mut parts = Vec::new();
+    for (number, sequence) in sequences.iter_mut().enumerate() {
+        let own = || batch.iter().zip(positions).enumerate().filter(|(_, (token, _))| token.sequence == number);
+        let own = || own().map(|(i, (_, &position))| (i, position));
+        let Some((_, first)) = own().next() else { continue };
+        if sequence.is_turned() {
+            parts.extend(sequence.quantised_heads(layer, first / PAGE).map(|part| (number, part)));
+            continue;
+        }
+        for (i, position) in own() {
+            let (keys, values) = new.of(i);
+            sequence.store(layer, position, keys, values);
+        }
+    }
+    team.pool.for_items(team.locals, &mut parts, |_, _, (number, part)| {
+        for (i, (token, &position)) in batch.iter().zip(positions).enumerate() {
+            if token.sequence == *number && position / PAGE == part.page {
+                let (keys, values) = new.of(i);
+                part.store(position % PAGE, keys, values);
+            }
+        }
+    });
 }
 
 /// Causal attention of one layer: what its tasks look at.
@@ -160,13 +224,20 @@ impl Attention<'_, '_> {
         let (dim, group) = (self.config.head_dim, self.config.heads / self.config.kv_heads);
         let (soft_cap, len) = (self.config.plan.attention_cap, state_len(dim));
         team.pool.for_tiles(team.locals, out, runs, group * dim, |local, rows: Range<usize>, cols, tile| {
-            let Local { attention, buffer, state, visible, .. } = local;
+            let Local { attention, quant_attention, queries: tiles, buffer, state, visible, .. } = local;
             let (kv_head, queries) = (cols.start / (group * dim), rows.len() * group);
             let sequence = &*self.sequences[self.batch[rows.start].sequence];
-            let q = room(buffer, queries * dim);
-            for (q, t) in q.chunks_exact_mut(group * dim).zip(rows.clone()) {
-                q.copy_from_slice(&self.qkv[t * self.stride..][cols.clone()]);
+            // In int8, queries come in blocks.
+            let width = if sequence.is_turned() { dim.next_multiple_of(32) } else { dim };
+            let q = room(buffer, queries * width);
+            for (q, t) in q.chunks_exact_mut(group * width).zip(rows.clone()) {
+                let heads = self.qkv[t * self.stride..][cols.clone()].chunks_exact(dim);
+                for (to, head) in q.chunks_exact_mut(width).zip(heads) {
+                    to[..dim].copy_from_slice(head);
+                    to[dim..].fill(0.0);
+                }
             }
+            let tiles = if sequence.is_turned() { quantize_rows(kernels, q, queries, width, tiles) } else { &[] };
             let state = room(state, queries * len);
             for page in self.first(rows.start) / PAGE..=self.positions[rows.end - 1] / PAGE {
                 let (start, end) = (page * PAGE, (page + 1) * PAGE);
@@ -186,12 +257,17 @@ impl Attention<'_, '_> {
                         visible.extend(std::iter::repeat_n(seen, group));
                     }
                     let part = part.start * group..part.end * group;
-                    let q = &q[part.start * dim..part.end * dim];
-                    let (queries, state) =
-                        (Queries { q, visible, head_dim: dim, soft_cap }, &mut state[part.start * len..part.end * len]);
+                    let state = &mut state[part.start * len..part.end * len];
+                    // Of what is not quantised, where `width` is `dim`.
+                    let q = &q[part.start * width..part.end * width];
+                    let queries = Queries { q, visible, head_dim: dim, soft_cap };
                     match sequence.segment(self.layer, kv_head, page) {
                         AnySegment::F16(s) => kernels.attend_f16(queries, s, first, attention, state),
                         AnySegment::F32(s) => kernels.attend_f32(queries, s, first, attention, state),
+                        AnySegment::Quantised(s, _) => {
+                            let queries = QuantQueries { tiles, rows: part, visible, head_dim: dim, soft_cap };
+                            kernels.attend_quant(queries, s, first, quant_attention, state);
+                        }
                     }
                 }
             }
@@ -199,6 +275,9 @@ impl Attention<'_, '_> {
                 let row = tile.row(r);
                 for (state, out) in states.chunks_exact(len).zip(row.chunks_exact_mut(dim)) {
                     kernels.finish(state, out);
+                }
+                if sequence.is_turned() {
+                    kernels.hadamard(row, dim);
                 }
             }
         });

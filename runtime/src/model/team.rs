@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::ops::Range;
 
 use quipu_formats::families::Activation;
-use quipu_kernels::{AttentionScratch, Kernels, MatMut, Scratch, Tile, Tuning, padded_rows, state_len};
+use quipu_kernels::{AttentionScratch, Kernels, MatMut, QuantScratch, Scratch, Tile, Tuning, padded_rows, state_len};
 
 use super::finite::Noticed;
 use super::product::ProductInput;
@@ -16,6 +16,9 @@ use crate::pool::Pool;
 pub(crate) struct Local {
     pub(super) product: Scratch,
     pub(super) attention: AttentionScratch,
+    pub(super) quant_attention: QuantScratch,
+    /// Queries in int8.
+    pub(super) queries: Vec<Tile>,
     pub(super) buffer: Vec<f32>,
     pub(super) state: Vec<f32>,
     /// The positions of a page that each query sees.
@@ -30,7 +33,9 @@ impl Local {
         Local {
             product: Scratch::default(),
             attention: AttentionScratch::new(group, dim),
-            buffer: Vec::with_capacity(chunk.max(group * dim)),
+            quant_attention: QuantScratch::default(),
+            queries: Vec::new(),
+            buffer: Vec::with_capacity(chunk.max(group * dim.next_multiple_of(32))),
             state: Vec::with_capacity(group * state_len(dim)),
             visible: Vec::with_capacity(group),
         }
@@ -48,6 +53,26 @@ pub(super) fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
         buffer.resize(n, 0.0);
     }
     &mut buffer[..n]
+}
+
+/// Quantises `rows` rows of `cols` activations, side by side, into some of `tiles`, the largest ones first.
+pub(super) fn quantize_rows<'a>(
+    kernels: &Kernels,
+    x: &[f32],
+    rows: usize,
+    cols: usize,
+    tiles: &'a mut Vec<Tile>,
+) -> &'a [Tile] {
+    let (mut start, mut used) = (0, 0);
+    while start < rows {
+        let n = kernels.tile_rows(rows - start);
+        if used == tiles.len() {
+            tiles.push(Tile::default());
+        }
+        kernels.quantize(&x[start * cols..], n, cols, cols, &mut tiles[used]);
+        (start, used) = (start + n, used + 1);
+    }
+    &tiles[..used]
 }
 
 /// The pool with the workers' memory, and the kernels: what every parallel step needs.

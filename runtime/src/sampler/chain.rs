@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::candidates::{Buffers, Candidates};
 use super::draw::draw;
 use super::error::SamplerError;
@@ -56,6 +58,21 @@ impl Sampler {
     /// The options.
     pub fn options(&self) -> &SamplerOptions {
         &self.options
+    }
+
+    /// What the tokens of the text do not tell of it.
+    pub fn state(&self) -> SamplerState {
+        let learnt = self.steps.iter().find_map(|step| step.learnt()).map(f64::to_bits);
+        SamplerState { random: self.random.clone(), learnt }
+    }
+
+    /// Goes on where another sampler was, of whose text this one has been told.
+    pub fn restore(&mut self, state: &SamplerState) {
+        self.random = state.random.clone();
+        // A number that is none would come from a file that lies; then nothing has been learnt.
+        if let Some(learnt) = state.learnt.map(f64::from_bits).filter(|learnt| learnt.is_finite()) {
+            self.steps.iter_mut().for_each(|step| step.recall(learnt));
+        }
     }
 
     /// Tells the steps of a token that now stands in the text: each one sampled, and those of the prompt too.
@@ -140,6 +157,15 @@ impl Sampler {
         }
         Ok(list.iter().map(|c| (c.id, softmax.weight(c) / total)).collect())
     }
+}
+
+/// The part of a sampler that the tokens of its text do not tell: with it a sampler that has seen them goes on as this
+/// one would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SamplerState {
+    random: Xoshiro256PlusPlus,
+    /// What Mirostat has learnt: the bits of an f64, which numbers in JSON might not keep.
+    learnt: Option<u64>,
 }
 
 /// The steps that change anything, in the order in which they are taken. What excludes comes first.

@@ -66,6 +66,14 @@ impl Step for Mirostat {
         self.next_mu = Some(self.mu - self.eta * (surprise - self.tau));
     }
 
+    fn learnt(&self) -> Option<f64> {
+        Some(self.mu)
+    }
+
+    fn recall(&mut self, learnt: f64) {
+        (self.mu, self.next_mu) = (learnt, None);
+    }
+
     fn copy(&self) -> Box<dyn Step> {
         Box::new(self.clone())
     }

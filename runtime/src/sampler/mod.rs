@@ -48,7 +48,7 @@ mod xtc;
 
 pub use crate::softmax::log_probability;
 pub use candidates::top_log_probabilities;
-pub use chain::Sampler;
+pub use chain::{Sampler, SamplerState};
 pub use error::SamplerError;
 pub use options::{DryOptions, MirostatOptions, SamplerOptions};
 pub use order::SamplerStep;

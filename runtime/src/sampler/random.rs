@@ -1,8 +1,10 @@
 //! The generator of random numbers.
 
+use serde::{Deserialize, Serialize};
+
 /// xoshiro256++ 1.0 by David Blackman and Sebastiano Vigna (<https://prng.di.unimi.it>), its state filled by SplitMix64
 /// as its authors advise.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xoshiro256PlusPlus {
     state: [u64; 4],
 }

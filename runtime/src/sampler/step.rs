@@ -17,6 +17,14 @@ pub(super) trait Step: Debug + Send + Sync {
     /// discarded: what is accepted counts.
     fn drawn(&mut self, _probability: f64) {}
 
+    /// What it has learnt from draws, which the tokens of the text do not tell.
+    fn learnt(&self) -> Option<f64> {
+        None
+    }
+
+    /// Goes on with what such a step has learnt.
+    fn recall(&mut self, _learnt: f64) {}
+
     /// A copy with all that the step remembers.
     fn copy(&self) -> Box<dyn Step>;
 }

@@ -1,6 +1,5 @@
 //! Options that several subcommands share.
 
-use std::fmt;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,21 +7,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use quipu_formats::output::Inputs;
 use quipu_runtime::generate::{Draft, Scheduler};
 use quipu_runtime::host::cores::Cores;
-use quipu_runtime::{Isa, Residence, TuningChoice};
+use quipu_runtime::{Isa, KvType, Residence, TuningChoice};
 
+use crate::kv::KvArgs;
+use crate::usage::Usage;
 use crate::{out, talk};
-
-/// A command line that asks for nothing, or for two things at once, which the parser cannot find out.
-#[derive(Debug)]
-pub struct Usage(String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
 
 /// Which instruction set.
 #[derive(Clone, clap::Args)]
@@ -118,9 +107,21 @@ pub struct MachineArgs {
     isa: IsaArgs,
     #[command(flatten)]
     tuning: TuningArgs,
+    #[command(flatten)]
+    kv: KvArgs,
 }
 
 impl MachineArgs {
+    /// Keeps keys and values in these numbers, whatever was asked for.
+    pub fn set_kv_type(&mut self, kv_type: KvType) {
+        self.kv = kv_type.into();
+    }
+
+    /// In which numbers keys and values are kept.
+    pub fn kv_type(&self) -> Result<KvType> {
+        self.kv.get()
+    }
+
     /// Where the weights stay.
     pub fn residence(&self) -> Residence {
         self.residence.get()
@@ -244,13 +245,13 @@ pub fn text(argument: Option<String>, file: Option<&Path>, what: &str) -> Result
             (std::fs::read(path).with_context(|| format!("cannot read {origin}"))?, origin)
         }
         (Some(_), Some(_)) => {
-            return Err(Usage(format!("the {what} is given twice, as an argument and with -f")).into());
+            return Err(Usage::new(format!("the {what} is given twice, as an argument and with -f")).into());
         }
         (None, None) => {
             let mut stdin = std::io::stdin();
             if stdin.is_terminal() {
                 let message = format!("there is no {what}: give it as an argument, with -f FILE, or through a pipe");
-                return Err(Usage(message).into());
+                return Err(Usage::new(message).into());
             }
             let mut bytes = Vec::new();
             stdin.read_to_end(&mut bytes).context("cannot read stdin")?;

@@ -26,15 +26,18 @@ mod hints;
 mod input;
 mod interrupt;
 mod keeper;
+mod kv;
 mod mcp;
 mod model;
 mod out;
 mod plot;
 mod policy;
 mod sampling;
+mod session;
 mod shape;
 mod talk;
 mod tools;
+mod usage;
 mod visible;
 mod watch;
 
@@ -70,7 +73,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(kv::written_out(std::env::args_os()));
     talk::set_up(cli.quiet, cli.verbose);
     if let Err(error) = interrupt::set_up() {
         // Nobody could stop the work; and it needs threads of its own.
@@ -84,7 +87,7 @@ fn main() -> ExitCode {
         Err(error) if error.is::<commands::Unsafe>() => ExitCode::from(commands::Unsafe::CODE),
         Err(error) => {
             talk::error(&hints::message(&error));
-            if error.is::<args::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if error.is::<usage::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

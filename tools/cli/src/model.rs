@@ -42,7 +42,7 @@ pub fn load_on(args: &MachineArgs, model: &Path, context: Option<usize>) -> Resu
     let (threads, isa, residence) = (args::threads(args.threads), args.isa()?, args.residence());
     let context = context.filter(|&n| n > 0);
     let options = LoadOptions::default().threads(threads).isa(isa).context(context).residence(residence);
-    let options = options.tuning(args.tuning()?);
+    let options = options.tuning(args.tuning()?).kv_type(args.kv_type()?);
     let source = open_path(model)?;
     warn_recoded(&recoded_types(&*source));
     let bar = talk::Bar::new("loading");

@@ -293,6 +293,7 @@ impl Active {
         let prompt_tokens = generation.prompt_len();
         let stop = generation.stop().unwrap_or(reason);
         let stop_string = generation.stop_string().map(str::to_string);
+        let (tokens, sampler) = (generation.tokens().to_vec(), generation.sampler_state());
         let (text, _) = generation.finish();
         let finished = Finished {
             text,
@@ -304,6 +305,8 @@ impl Active {
             decode: self.decode,
             recomputed: self.recomputed,
             drafted: self.drafter.total,
+            tokens,
+            sampler,
             sequence,
         };
         (self.id, Event::Finished(finished))

@@ -9,6 +9,7 @@ use quipu_runtime::LoadOptions;
 use quipu_runtime::host::cpu;
 
 use crate::args::{self, IsaArgs, ResidenceArgs, TuningArgs};
+use crate::kv::KvArgs;
 use crate::watch::{self, Watch, count, label, label_together};
 use crate::{model, out};
 
@@ -25,6 +26,7 @@ Examples:
   quipu bench llama-q4_0.gguf
   quipu bench llama-q4_0.gguf -t 1,2,4 -d 0,4096 --json
   quipu bench llama-q4_0.gguf -p 128,512,2048 -n 0
+  quipu bench llama-q4_0.gguf -p 0 -d 16384 --kv q8
   quipu bench llama-q4_0.gguf -p 0 -n 32 --sequences 1,2,4,8,16,32
   quipu bench llama-q4_0.gguf --isa avx2 -p 0 -n 32")]
 pub struct Args {
@@ -57,6 +59,8 @@ pub struct Args {
     isa: IsaArgs,
     #[command(flatten)]
     tuning: TuningArgs,
+    #[command(flatten)]
+    kv: KvArgs,
     /// One JSON object: the model, the machine, and a list of runs, each with what its threads do at best (roof), its
     /// results, and those of sequences decoded together (sequences)
     #[arg(long)]
@@ -77,6 +81,7 @@ pub fn run(args: Args) -> Result<()> {
     options.load.isa = args.isa.asked_for()?.map(|(isa, _)| isa);
     options.load.tuning = args.tuning.get(options.load.isa)?;
     options.load.batch = args.batch;
+    options.load.kv_type = args.kv.get()?;
     options.load.residence = args.residence.get();
 
     let name = model::name(&args.model)?;

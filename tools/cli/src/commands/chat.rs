@@ -17,10 +17,13 @@ use crate::commands::run::speeds;
 use crate::input::Input;
 use crate::keeper::Keeper;
 use crate::sampling::SamplingArgs;
+use crate::session::SessionArgs;
 use crate::shape::{self, ShapeArgs};
 use crate::tools::{ToolArgs, Toolbox};
 use crate::visible::visible;
 use crate::{hints, interrupt, model, out, talk};
+
+mod kept;
 
 const HELP: &str = "\
 /clear   start a new conversation
@@ -32,6 +35,8 @@ A line that ends with \\ goes on in the next. Ctrl-C stops an answer.";
 ///
 /// With --tools the model may call functions, and --tool-command says what runs then; --mcp brings the tools of an MCP
 /// server. Each call is shown, and nothing runs without your consent.
+///
+/// With --session the conversation goes on in the next run: what was said, and without a --seed the random numbers.
 ///
 /// On a terminal with line editing and a history. When the input is a pipe, each line of it is one turn, and only the
 /// answers are printed.
@@ -62,6 +67,8 @@ pub struct Args {
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
     draft: DraftArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -73,12 +80,17 @@ pub fn run(args: Args) -> Result<()> {
     let toolbox = args.tools.open()?;
     let shape = args.shape.read()?;
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
+    let mut inputs = Inputs::of(engine.source().files());
+    inputs.extend(&Inputs::of(args.template.as_deref()));
+    inputs.extend(&Inputs::of(args.tools.file()));
     let (conversation, form) = conversation(&engine, args.template.as_deref())?;
     let mut conversation = conversation.parse_special(args.parse_special).tools(toolbox.list.clone());
+    let kept =
+        args.session.open(&engine, &inputs)?.map(|session| kept::begin(&mut conversation, session)).transpose()?;
     if let Some(text) = args.system {
-        conversation.push(Message::new("system", text));
+        conversation.set_system(text);
     }
-    let options = args
+    let mut options = args
         .sampling
         .options()
         .spelled(if toolbox.list.is_empty() { Vec::new() } else { control_tokens(engine.tokenizer()) })
@@ -89,6 +101,9 @@ pub fn run(args: Args) -> Result<()> {
         // Templates that can have the model not think do so.
         conversation = conversation.variables([("enable_thinking".to_string(), false.into())].into_iter().collect());
     }
+    if let (None, Some(seed)) = (args.sampling.seed(), kept) {
+        options.sampler.seed = seed;
+    }
     let keeper = Keeper::new(engine.tokenizer(), toolbox.list.clone(), form, shape.clone());
     // What cannot be enforced is said before anything is.
     keeper.grammar(&[])?;
@@ -97,24 +112,12 @@ pub fn run(args: Args) -> Result<()> {
     let mut chat = Chat { scheduler, conversation, options, toolbox, shape, keeper };
     let mut input = Input::new()?;
     talk::note(&format!("loaded in {:.2} s; /help for help", load_time.as_secs_f64()));
-    while let Some(line) = input.next_turn()? {
-        match line.trim() {
-            "" => {}
-            "/exit" | "/quit" => break,
-            "/help" => talk::note(HELP),
-            "/clear" => {
-                chat.conversation.clear();
-                talk::note("a new conversation");
-            }
-            command if command.starts_with('/') && input.is_terminal() => {
-                talk::note(&format!("{command} is no command; /help shows all"));
-            }
-            _ => chat.turn(line, &mut input)?,
-        }
+    let talked = chat.talk(&mut input);
+    if chat.conversation.sequence().is_some() {
+        let seed = chat.options.sampler.seed;
+        args.session.save(chat.scheduler.engine(), &inputs, || kept::session(&chat.conversation, seed))?;
     }
-    let mut inputs = Inputs::of(chat.scheduler.engine().source().files());
-    inputs.extend(&Inputs::of(args.template.as_deref()));
-    inputs.extend(&Inputs::of(args.tools.file()));
+    talked?;
     input.save(&inputs);
     Ok(())
 }
@@ -144,6 +147,26 @@ struct Chat {
 const MOST_ROUNDS: usize = 16;
 
 impl Chat {
+    /// Takes turn after turn until nobody says any more.
+    fn talk(&mut self, input: &mut Input) -> Result<()> {
+        while let Some(line) = input.next_turn()? {
+            match line.trim() {
+                "" => {}
+                "/exit" | "/quit" => break,
+                "/help" => talk::note(HELP),
+                "/clear" => {
+                    self.conversation.clear();
+                    talk::note("a new conversation");
+                }
+                command if command.starts_with('/') && input.is_terminal() => {
+                    talk::note(&format!("{command} is no command; /help shows all"));
+                }
+                _ => self.turn(line, input)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Answers `text`. What one turn does wrong (a template that refuses, a text too long) does not end a conversation
     /// on a terminal.
     fn turn(&mut self, text: String, input: &mut Input) -> Result<()> {

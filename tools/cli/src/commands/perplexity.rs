@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use quipu_measure::{Divergence, Perplexity, PerplexityOptions, kl_divergence, perplexity};
 
+use quipu_runtime::KvType;
+
 use crate::args::{self, ModelArgs};
 use crate::watch::Watch;
 use crate::{model, out};
@@ -23,7 +25,8 @@ use crate::{model, out};
 #[command(after_help = "\
 Examples:
   quipu perplexity llama-q4_0.gguf -f wiki.test.raw --chunks 20
-  quipu perplexity llama-q4_0.gguf -f wiki.test.raw --chunks 20 --kl llama-f16.gguf")]
+  quipu perplexity llama-q4_0.gguf -f wiki.test.raw --chunks 20 --kl llama-f16.gguf
+  quipu perplexity llama.gguf -f wiki.test.raw -c 4096 --chunks 4 --kv q4 --kl llama.gguf --kl-kv f16")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -39,6 +42,9 @@ pub struct Args {
     /// Compare with this model, which must have the same vocabulary
     #[arg(long, value_name = "BASE")]
     kl: Option<PathBuf>,
+    /// Numbers of the base's KV cache [default: those of --kv]
+    #[arg(long, value_name = "TYPE", requires = "kl")]
+    kl_kv: Option<KvType>,
     /// One JSON object: ppl, error, nll, tokens, chunks, ctx; with --kl also base_ppl, base_error, kl, kl_error, kl_99,
     /// same_top, same_top_error
     #[arg(long)]
@@ -57,6 +63,9 @@ pub fn run(args: Args) -> Result<()> {
     };
     let mut base_args = args.model.clone();
     base_args.model.clone_from(base);
+    if let Some(kv_type) = args.kl_kv {
+        base_args.machine.set_kv_type(kv_type);
+    }
     let (mut base, _) = model::load(&base_args, Some(args.context))?;
     let found = watch.run(|monitor| kl_divergence(&mut engine, &mut base, &text, &options, monitor))?;
     if args.json {

@@ -4,22 +4,28 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+use quipu_formats::output::Inputs;
 use quipu_runtime::Engine;
 use quipu_runtime::generate::{
     Drafted, Event, Finished, Request, Scheduler, SchedulerOptions, StopReason, Timing, prompt_tokens,
 };
 use quipu_runtime::host::memory;
+use quipu_runtime::sampler::SamplerState;
+use quipu_runtime::session::Session;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use crate::args::{self, ContextArgs, DraftArgs, Limit, ModelArgs, token_limit};
 use crate::sampling::SamplingArgs;
+use crate::session::SessionArgs;
 use crate::shape::{self, ShapeArgs};
 use crate::{interrupt, model, out, talk};
 
 /// Continue a text
 ///
 /// Prints the prompt and, as it comes, what the model writes after it. Without PROMPT it is read from -f or from a
-/// pipe. Ctrl-C ends the text and keeps what there is (exit code 130).
+/// pipe. Ctrl-C ends the text and keeps what there is (exit code 130). With --session the next run goes on with the
+/// text: PROMPT, which may be missing then, stands after it, and without a --seed the random numbers go on as well.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,6 +34,7 @@ Examples:
   quipu run llama.gguf -f letter.txt --json --seed 7
   git log -5 | quipu run llama.gguf --no-echo
   quipu run llama.gguf -f mail.txt --no-echo --schema order.json
+  quipu run llama.gguf \"Once upon a time\" -n 100 --session tale; quipu run llama.gguf --session tale
   quipu run llama.gguf \"The capital of Peru is\" --regex \" [A-Z][a-z]+\\.\"")]
 pub struct Args {
     #[command(flatten)]
@@ -52,6 +59,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
     draft: DraftArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -61,13 +70,29 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let shape = args.shape.read()?;
-    let prompt = args::prompt(args.prompt, args.file.as_deref())?;
-    let options = args.sampling.options().max_tokens(args.number).logprobs(args.json);
-    let seed = options.sampler.seed;
+    let has_prompt = args.prompt.is_some() || args.file.is_some() || !args.session.exists();
+    let mut inputs = Inputs::new();
+    if has_prompt && args.prompt.is_none() {
+        inputs.extend(&args::text_inputs(args.file.as_deref()));
+    }
+    let prompt = if has_prompt { args::prompt(args.prompt, args.file.as_deref())? } else { String::new() };
+    let mut options = args.sampling.options().max_tokens(args.number).logprobs(args.json);
     let (engine, load_time) = model::load(&args.model, args.context.context)?;
     let tokenizer = engine.tokenizer().clone();
-    let options = options.grammar(shape::grammar(shape.as_ref(), &tokenizer)?);
-    let tokens = prompt_tokens(&tokenizer, &prompt, !args.plain);
+    options.grammar = shape::grammar(shape.as_ref(), &tokenizer)?;
+    inputs.extend(&Inputs::of(engine.source().files()));
+    let (tokens, sequence) = match args.session.open(&engine, &inputs)? {
+        None => (prompt_tokens(&tokenizer, &prompt, !args.plain), None),
+        Some(Session { mut tokens, sequence, state }) => {
+            tokens.extend(tokenizer.encode(&prompt, false, !args.plain));
+            if let (None, Ok(Kept { seed, sampler })) = (args.sampling.seed(), serde_json::from_value(state)) {
+                options.sampler.seed = seed;
+                options.resume = Some(sampler);
+            }
+            (tokens, Some(sequence))
+        }
+    };
+    let seed = options.sampler.seed;
     let show = |text: &str| if args.json { Ok(()) } else { out::print(text) };
     if !args.no_echo {
         show(&prompt)?;
@@ -75,7 +100,7 @@ pub fn run(args: Args) -> Result<()> {
 
     let interrupt = interrupt::listen();
     let mut scheduler = Scheduler::with_options(engine, SchedulerOptions::default().draft(args.draft.draft));
-    let request = Request::new(tokens, options).cancel(interrupt.cancel().clone());
+    let request = Request::new(tokens, options).cancel(interrupt.cancel().clone()).sequence(sequence);
     let (mut text, mut written, mut shown) = (String::new(), Vec::new(), Ok(()));
     let end = scheduler.stream(request, |event| {
         if let Event::Token(token) = event
@@ -90,10 +115,14 @@ pub fn run(args: Args) -> Result<()> {
             }
         }
     })?;
-    shown?;
-    show(&end.text)?;
-    show("\n")?;
+    let shown = shown.and_then(|()| show(&end.text)).and_then(|()| show("\n"));
     text.push_str(&end.text);
+    args.session.save(scheduler.engine(), &inputs, || Session {
+        tokens: end.tokens.clone(),
+        sequence: end.sequence.clone(),
+        state: json!(Kept { seed, sampler: end.sampler.clone() }),
+    })?;
+    shown?;
 
     if args.json {
         out::json(&json!({
@@ -112,6 +141,13 @@ pub fn run(args: Args) -> Result<()> {
     if end.stop == StopReason::Cancelled { Err(interrupt::Interrupted.into()) } else { Ok(()) }
 }
 
+/// What a session has besides its text.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    seed: u64,
+    sampler: SamplerState,
+}
+
 fn describe(stop: StopReason) -> &'static str {
     match stop {
         StopReason::End => "a token that ends texts",
@@ -128,6 +164,7 @@ fn timings(load: Duration, end: &Finished) -> Json {
     let timing = |timing: Timing| json!({"tokens": timing.tokens, "ms": ms(timing.time)});
     json!({
         "load_ms": ms(load),
+        "cached": {"tokens": end.cached_tokens},
         "prefill": timing(end.prefill),
         "decode": timing(end.decode),
         "drafted": {"tokens": end.drafted.tokens, "accepted": end.drafted.accepted},

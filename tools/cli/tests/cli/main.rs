@@ -27,6 +27,7 @@ mod run;
 mod score;
 #[cfg(unix)]
 mod serve;
+mod session;
 #[cfg(unix)]
 mod signals;
 #[cfg(target_os = "linux")]
