@@ -90,7 +90,8 @@ fn memory_that_is_not_there_is_an_error() {
         return;
     }
     let mut failed = 0;
-    for megabytes in [24, 28, 32, 36, 40, 48, 56, 72, 96, 160] {
+    // The program itself takes 26, and with less than a few more no line of it runs.
+    for megabytes in [32, 34, 36, 40, 48, 56, 72, 96, 160] {
         failed += under(&format!("ulimit -v {}", megabytes << 10), COMMANDS, &[])[1];
     }
     assert!(failed > COMMANDS.len(), "{failed}");
