@@ -238,8 +238,8 @@ impl Layers {
 }
 
 impl Layers {
-    /// `usual`, if these are the same of a model's `layers`. A list has been held against the number of layers, which by
-    /// itself may be any.
+    /// `usual`, if these are the same of a model's `layers`. A list has been held against the number of layers, which
+    /// by itself may be any.
     pub fn or_usual(self, usual: Layers) -> Layers {
         match &self {
             Layers::Listed(list) if list.iter().enumerate().all(|(i, &has)| has == usual.contains(i)) => usual,
