@@ -8,6 +8,7 @@
 //! - [`hf`]: a Hugging Face directory seen as a GGUF: names, metadata, tokenizer and row order translated.
 //! - [`convert`]: any source written as a GGUF, plain or packed, of any type.
 //! - [`imatrix`]: statistics of the activations that a model's matrices multiply, for better rounding.
+//! - [`lora`]: adapters, and models with adapters added.
 //! - [`map`]: the one place where a file is mapped into memory.
 //! - [`threads`]: the threads that converting takes.
 //! - [`output`]: files that appear when they are complete, and never in the place of what is being read;
@@ -41,6 +42,7 @@ pub mod gguf;
 pub mod hf;
 pub mod imatrix;
 mod legacy_imatrix;
+pub mod lora;
 pub mod map;
 pub mod mapped;
 pub mod oddity;

@@ -90,7 +90,7 @@ pub enum KeyError {
 /// The largest tokenizer.json or tokenizer.model that is read; real ones have up to 40 MB.
 pub(super) const MAX_TOKENIZER_BYTES: u64 = 512 << 20;
 /// The largest of any other file; real ones have up to a few MB (the index of a very large model).
-pub(super) const MAX_SMALL_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_SMALL_BYTES: u64 = 64 << 20;
 
 /// The bytes of the file at `path`; `None` when there is no such file.
 pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {

@@ -40,6 +40,7 @@ pub use config::HfConfig;
 pub use config_fault::ConfigFault;
 pub use error::{HfError, WeightsFault};
 pub use json::{FileError, KeyError};
+pub(crate) use rope::hf_row;
 pub use rope_scaling::{RopeFault, RopeScaling};
 pub use tokenizer::{SentencePieceFault, TokenizerFault, read_tokenizer};
 

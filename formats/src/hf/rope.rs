@@ -11,7 +11,7 @@ use crate::families::names::Role;
 /// Hugging Face turns element `i` of a head together with `i + head_dim/2`; some of GGUF's architectures, like Meta's
 /// own code, turn neighbours (`RowOrder::HalvesToNeighbours`). So of each head GGUF row `2i` is Hugging Face's `i`, and
 /// `2i + 1` is `i + head_dim/2`. (llama.cpp's converter says `reshape(heads, 2, head_dim/2, cols).swapaxes(1, 2)`.)
-pub(super) fn hf_row(row: usize, head_dim: usize) -> usize {
+pub(crate) fn hf_row(row: usize, head_dim: usize) -> usize {
     let (head, within) = (row / head_dim, row % head_dim);
     head * head_dim + within % 2 * (head_dim / 2) + within / 2
 }

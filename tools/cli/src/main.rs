@@ -17,6 +17,7 @@
 
 #![deny(unsafe_code)]
 
+mod adapters;
 mod args;
 mod commands;
 #[cfg(unix)]

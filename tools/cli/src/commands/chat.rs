@@ -12,6 +12,7 @@ use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, SchedulerOption
 use quipu_server::said::{Call, Change, Said};
 use serde_json::{Value as Json, json};
 
+use crate::adapters::LoraArgs;
 use crate::args::{AnswerArgs, ContextArgs, DraftArgs, ModelArgs};
 use crate::commands::run::speeds;
 use crate::input::Input;
@@ -51,6 +52,8 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    lora: LoraArgs,
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -79,7 +82,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let toolbox = args.tools.open()?;
     let shape = args.shape.read()?;
-    let (engine, load_time) = model::load(&args.model, args.context.context)?;
+    let (engine, load_time) = model::load_with(&args.model, args.context.context, &args.lora)?;
     let mut inputs = Inputs::of(engine.source().files());
     inputs.extend(&Inputs::of(args.template.as_deref()));
     inputs.extend(&Inputs::of(args.tools.file()));

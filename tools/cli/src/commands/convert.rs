@@ -1,11 +1,13 @@
 //! `quipu convert`: a checkpoint becomes a GGUF. What `quantize` and `pack` do with other options is here too.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use quipu_formats::convert::{Mix, Rounding, TensorRule, TypeRule};
 use quipu_formats::imatrix::Imatrix;
+use quipu_formats::source::Source;
 use quipu_measure::{CalibrateOn, QuantizeOptions, Types, quantize};
 use quipu_quant::TensorType;
 
@@ -153,6 +155,16 @@ fn parse_tensor(rule: &str) -> Result<TensorRule, String> {
 pub fn write(input: &Path, output: &Path, what: &'static str, options: &QuantizeOptions) -> Result<()> {
     let source = model::open_path(input)?;
     model::warn_oddities(input, source.oddities());
+    write_source(source.into(), output, what, options)
+}
+
+/// The same for a model that is open.
+pub fn write_source(
+    source: Arc<dyn Source>,
+    output: &Path,
+    what: &'static str,
+    options: &QuantizeOptions,
+) -> Result<()> {
     let started = Instant::now();
     let written = Watch::of_file(what).run(|monitor| quantize(source, output, options, monitor))?.file;
     for warning in &written.warnings {

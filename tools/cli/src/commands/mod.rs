@@ -10,6 +10,7 @@ mod embed;
 mod guard;
 mod imatrix;
 mod inspect;
+mod merge;
 mod pack;
 mod perplexity;
 mod quantize;
@@ -33,6 +34,7 @@ pub enum Command {
     Quantize(quantize::Args),
     Imatrix(imatrix::Args),
     Pack(pack::Args),
+    Merge(merge::Args),
     Inspect(inspect::Args),
     Tokenize(tokenize::Args),
     Score(score::Args),
@@ -54,6 +56,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Quantize(args) => quantize::run(args),
         Command::Imatrix(args) => imatrix::run(args),
         Command::Pack(args) => pack::run(args),
+        Command::Merge(args) => merge::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Score(args) => score::run(args),

@@ -15,6 +15,7 @@ use quipu_runtime::session::Session;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use crate::adapters::LoraArgs;
 use crate::args::{self, ContextArgs, DraftArgs, Limit, ModelArgs, token_limit};
 use crate::sampling::SamplingArgs;
 use crate::session::SessionArgs;
@@ -33,12 +34,15 @@ Examples:
   quipu run llama.gguf \"The capital of Peru is\" -n 20 --temp 0
   quipu run llama.gguf -f letter.txt --json --seed 7
   git log -5 | quipu run llama.gguf --no-echo
+  quipu run llama.gguf --lora adapter/ --lora style.gguf=0.5 \"Dear Mr. President,\"
   quipu run llama.gguf -f mail.txt --no-echo --schema order.json
   quipu run llama.gguf \"Once upon a time\" -n 100 --session tale; quipu run llama.gguf --session tale
   quipu run llama.gguf \"The capital of Peru is\" --regex \" [A-Z][a-z]+\\.\"")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    lora: LoraArgs,
     /// The text to continue; special tokens such as <|eot_id|> may be written in it
     prompt: Option<String>,
     /// Read the prompt from a file; a line end at its end does not count
@@ -77,7 +81,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let prompt = if has_prompt { args::prompt(args.prompt, args.file.as_deref())? } else { String::new() };
     let mut options = args.sampling.options().max_tokens(args.number).logprobs(args.json);
-    let (engine, load_time) = model::load(&args.model, args.context.context)?;
+    let (engine, load_time) = model::load_with(&args.model, args.context.context, &args.lora)?;
     let tokenizer = engine.tokenizer().clone();
     options.grammar = shape::grammar(shape.as_ref(), &tokenizer)?;
     inputs.extend(&Inputs::of(engine.source().files()));

@@ -1,6 +1,6 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "chat",
     "serve",
@@ -9,6 +9,7 @@ const COMMANDS: [&str; 17] = [
     "quantize",
     "imatrix",
     "pack",
+    "merge",
     "inspect",
     "tokenize",
     "score",

@@ -17,6 +17,7 @@ mod limits;
 #[cfg(unix)]
 mod mcp;
 mod measure;
+mod merge;
 #[cfg(target_os = "linux")]
 mod mlock;
 #[cfg(target_os = "linux")]

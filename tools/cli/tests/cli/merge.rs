@@ -1,0 +1,66 @@
+use serde_json::Value as Json;
+
+use crate::quipu;
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tiny-llama3-bf16");
+const ONE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/lora/one");
+const TWO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/lora/two");
+const GGUF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/lora/one.gguf");
+
+/// The tokens that a model writes, with their probabilities.
+fn written(model: &str, options: &[&str]) -> Json {
+    quipu([&["run", model, "A llama", "-n", "12", "--temp", "0", "--json"], options].concat()).json()["tokens"].clone()
+}
+
+#[test]
+fn a_merged_model_writes_what_the_model_with_its_adapters_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let (both, scaled) = (path("both.gguf"), format!("{TWO}=2"));
+    quipu(["merge", MODEL, ONE, &scaled, "-o", &both, "--type", "f32"]).ok();
+    let expected = written(MODEL, &["--lora", ONE, "--lora", &scaled]);
+    assert_eq!(written(&both, &[]), expected);
+    assert_eq!(written(MODEL, &["--lora", GGUF, "--lora", &scaled]), expected);
+    let plain = written(MODEL, &[]);
+    assert_ne!(plain, expected);
+    assert_ne!(written(MODEL, &["--lora", ONE]), expected);
+    assert_eq!(written(MODEL, &["--lora", &format!("{ONE}=0")]), plain);
+    // Each matrix has the type that it had.
+    let kept = path("kept.gguf");
+    quipu(["merge", MODEL, ONE, "-o", &kept]).ok();
+    let types = |model: &str| {
+        let tensors = quipu(["inspect", model, "--json"]).json()["tensors"].clone();
+        let one = |tensor: &Json| (tensor["name"].to_string(), tensor["type"].to_string());
+        tensors.as_array().unwrap().iter().map(one).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(types(&kept), types(MODEL));
+    // A quantised model stays one.
+    let (small, merged) = (path("small.gguf"), path("merged.gguf"));
+    quipu(["convert", MODEL, "-o", &small, "--type", "q8_0"]).ok();
+    quipu(["merge", &small, ONE, "-o", &merged]).ok();
+    assert_eq!(types(&merged), types(&small));
+    assert_ne!(written(&merged, &[]), written(&small, &[]));
+    assert!(quipu(["run", &small, "A", "-n", "1", "--lora", ONE, "-v"]).stderr.contains("run as F32"));
+}
+
+#[test]
+fn what_cannot_be_merged_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let adapter = dir.path().join("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(format!("{ONE}/{file}"), adapter.join(file)).unwrap();
+    }
+    let (adapter, weights) = (adapter.to_str().unwrap(), adapter.join("adapter_model.safetensors"));
+    let before = std::fs::read(&weights).unwrap();
+    quipu(["merge", MODEL, adapter, "-o", weights.to_str().unwrap()]).error();
+    assert_eq!(std::fs::read(&weights).unwrap(), before);
+    let out = dir.path().join("out.gguf");
+    let out = out.to_str().unwrap();
+    let message = quipu(["merge", "demo", adapter, "-o", out]).error();
+    assert!(message.contains("adapter_model.safetensors") && message.contains("expected"), "{message}");
+    assert!(quipu(["merge", MODEL, "missing=0.5", "-o", out]).error().contains("missing"));
+    assert!(quipu(["run", MODEL, "A", "--lora", MODEL]).error().contains("adapter_config.json"));
+    assert_eq!(quipu(["merge", MODEL, "-o", out]).code, 2);
+    assert!(!std::path::Path::new(out).exists());
+}
