@@ -1,10 +1,9 @@
 //! An adapter, whatever it was written by: what is added to which matrix.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::error::{AdapterError, AdapterFault};
-use super::{gguf, peft};
+use super::error::AdapterFault;
 use crate::families::Family;
 use crate::families::keys;
 use crate::source::Source;
@@ -36,15 +35,6 @@ pub(super) struct Half {
 }
 
 impl Adapter {
-    /// Reads the adapter at `path` for `model`: a directory by PEFT (adapter_config.json, adapter_model.safetensors) or
-    /// a GGUF by llama.cpp.
-    ///
-    /// # Errors
-    /// When it cannot be read, is more than LoRA, or does not fit.
-    pub fn open(path: &Path, model: &dyn Source) -> Result<Adapter, AdapterError> {
-        if path.is_dir() { peft::read(path, model) } else { gguf::read(path, model) }
-    }
-
     /// The files that it was read from.
     pub fn files(&self) -> &[PathBuf] {
         &self.files

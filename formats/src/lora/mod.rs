@@ -12,6 +12,7 @@ mod adapter;
 mod error;
 mod gguf;
 mod merged;
+mod open;
 mod peft;
 
 pub use adapter::Adapter;
