@@ -136,7 +136,8 @@ typedef struct {
   const char *const *banned;
   // How many of them there are.
   size_t banned_count;
-  // Tokens of thought at most (<think> …), then what closes thoughts comes, and the answer; -1: any number.
+  // Tokens of thought at most (between `<think>` and `</think>`, say), then what closes thoughts comes, and the
+  // answer; -1: any number.
   int32_t thinking_budget;
   // Not 0: tokens that end the text are never drawn, unless it has come to the end of its schema, grammar or regex.
   int ignore_end;

@@ -149,7 +149,8 @@ pub struct Params {
     pub banned: *const *const c_char,
     /// How many of them there are.
     pub banned_count: usize,
-    /// Tokens of thought at most (<think> …), then what closes thoughts comes, and the answer; -1: any number.
+    /// Tokens of thought at most (between `<think>` and `</think>`, say), then what closes thoughts comes, and the
+    /// answer; -1: any number.
     pub thinking_budget: i32,
     /// Not 0: tokens that end the text are never drawn, unless it has come to the end of its schema, grammar or regex.
     pub ignore_end: c_int,

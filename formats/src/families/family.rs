@@ -137,7 +137,7 @@ pub enum Bias {
 pub enum RowOrder {
     /// They stay as they are.
     Same,
-    /// Those of each head change from RoPE's order of halves to that of neighbours ([`RopePairs`]).
+    /// Those of each head change from RoPE's order of halves to that of neighbours ([`RopePairs`](super::RopePairs)).
     HalvesToNeighbours,
 }
 

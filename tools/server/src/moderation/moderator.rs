@@ -136,7 +136,7 @@ impl Moderator {
         &self.model
     }
 
-    /// The question whether what was said last is safe; `turns` are those of [`turns`](super::moderator::turns).
+    /// The question whether what was said last is safe; `turns` are those of [`turns`].
     ///
     /// # Errors
     /// When it does not fit, or the template refuses it.
