@@ -15,7 +15,7 @@ pub const BLOCK: usize = 32;
 /// let mut x = [0.0; 32];
 /// x[3] = -2.54;
 /// let (codes, d) = quipu_quant::cache::quantize8(&x);
-/// assert_eq!((codes[3], codes[4], d.to_f32()), (-127, 0, 0.019_989_014));
+/// assert_eq!((codes[3], codes[4], d.to_f32()), (-127, 0, 0.020_004_272));
 /// ```
 pub fn quantize8(x: &[f32; BLOCK]) -> ([i8; BLOCK], f16) {
     let max = x.iter().fold(0.0f32, |max, x| max.max(x.abs()));

@@ -5,7 +5,7 @@ tests/tests/lora.rs to compare with.
     lora_reference.py MODEL OUT
 
 OUT gets `one` and `two`, as save_pretrained writes them (`two` with rsLoRA, some modules, ranks and alphas of their own, in F16), and
-reference.json: the logits with `one`, with `two`, and with 0.5 of `one` and 2 of `two`, in float64. Needs torch, transformers, peft.
+logits.json: the logits with `one`, with `two`, and with 0.5 of `one` and 2 of `two`, in float64. Needs torch, transformers, peft.
 one.gguf is `one` as llama.cpp's convert_lora_to_gguf.py has it. Needs gguf, too.
 """
 
@@ -105,7 +105,7 @@ def main():
     for name in ("one", "two", "both"):
         print(name, (rows[name] - rows["none"]).abs().max().item())
     told = {name: [[float(f"{x:.7g}") for x in row] for row in rows[name].tolist()] for name in rows if name != "none"}
-    (out / "reference.json").write_text(json.dumps({"tokens": TOKENS, **told}) + "\n")
+    (out / "logits.json").write_text(json.dumps({"tokens": TOKENS, **told}) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ fn merged(adapters: &[(&str, f32)]) -> Arc<dyn Source> {
 }
 
 fn tokens() -> Vec<u32> {
-    let reference = json(data("lora/reference.json"));
+    let reference = json(data("lora/logits.json"));
     reference["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
@@ -35,7 +35,7 @@ fn run(source: Arc<dyn Source>, isa: Option<Isa>) -> Vec<Vec<f32>> {
 
 #[test]
 fn logits_are_those_of_transformers_and_peft() {
-    let reference = json(data("lora/reference.json"));
+    let reference = json(data("lora/logits.json"));
     for (name, adapters) in [
         ("one", &[("one", 1.0)][..]),
         ("one", &[("one.gguf", 1.0)]),
