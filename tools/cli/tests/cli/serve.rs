@@ -47,8 +47,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Ends it as Ctrl-C does, but by the signal that is not ignored in the background of a script either: the exit code,
-    /// and what it has said since it was ready.
+    /// Ends it as Ctrl-C does, but by the signal that is not ignored in the background of a script either: the exit
+    /// code, and what it has said since it was ready.
     pub fn stop(mut self) -> (Option<i32>, String) {
         kill("-TERM", &self.child);
         let mut said = String::new();
