@@ -47,10 +47,14 @@ impl Server {
         Ok(server)
     }
 
-    /// Ends it as Ctrl-C does, but by the signal that is not ignored in the background of a script either: the exit
-    /// code, and what it has said since it was ready.
-    pub fn stop(mut self) -> (Option<i32>, String) {
-        kill("-TERM", &self.child);
+    /// Ends it as Ctrl-C does: the exit code, and what it has said since it was ready.
+    fn stop(self) -> (Option<i32>, String) {
+        self.stop_by("-INT")
+    }
+
+    /// Ends it by a signal. In the background of a script SIGINT is ignored, which only [`listening`] takes back.
+    pub fn stop_by(mut self, signal: &str) -> (Option<i32>, String) {
+        kill(signal, &self.child);
         let mut said = String::new();
         self.stderr.read_to_string(&mut said).unwrap();
         (self.child.wait().unwrap().code(), said)

@@ -76,7 +76,7 @@ fn run(dir: &Path, words: &[&str]) -> Ended {
             let answer = server.post("/v1/completions", &json!({"prompt": "Once", "max_tokens": 2, "seed": 1}));
             let is_text = answer["choices"][0]["text"].is_string() || answer["error"]["message"].is_string();
             assert!(is_text, "{words:?}: {answer}");
-            let (code, said) = server.stop();
+            let (code, said) = server.stop_by("-TERM");
             Ended { code: code.unwrap_or(-1), stdout: String::new(), stderr: said }
         },
     )

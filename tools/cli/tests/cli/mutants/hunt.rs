@@ -94,7 +94,7 @@ fn judged_server(dir: &Path, line: &str) -> Result<usize, String> {
             _ => return Err(format!("{path}: {answer}")),
         }
     }
-    match server.stop() {
+    match server.stop_by("-TERM") {
         (Some(0), _) => Ok(code),
         (code, said) => Err(format!("{code:?} when it was stopped: {said}")),
     }
