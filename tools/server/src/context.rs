@@ -1,6 +1,7 @@
 //! What every request may look at, and what becomes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quipu_runtime::chat::Message;
 use quipu_runtime::embedding::EmbedOptions;
@@ -19,6 +20,8 @@ use crate::stream::Writer;
 pub struct Context {
     /// The model that it names.
     pub served: Served,
+    /// How long the request has waited until it was loaded.
+    pub loading: Duration,
     /// What the server takes at most.
     pub limits: Arc<Limits>,
     /// How texts are written where a request does not say.

@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{
@@ -170,7 +171,7 @@ async fn with_model<T: Send + 'static>(
             return Ok(Step::Done(done));
         }
         match ours.find(Fields::of_body(&body)?.str("model")?)? {
-            Found::Ready(served) => plan(&context(&ours, served), &body).map(Step::Done),
+            Found::Ready(served) => plan(&context(&ours, served, Duration::ZERO), &body).map(Step::Done),
             Found::Loads(loaded) => Ok(Step::Loads(loaded, body, plan)),
         }
     };
@@ -178,15 +179,16 @@ async fn with_model<T: Send + 'static>(
         Step::Done(done) => Ok(done),
         Step::Loads(loaded, body, plan) => {
             // Whoever leaves meanwhile drops this, and the keeper sees that nobody waits.
+            let asked = Instant::now();
             let served = loaded.await.map_err(|_| ApiError::stopping())??;
-            let context = context(host, served);
+            let context = context(host, served, asked.elapsed());
             aside(move || plan(&context, &body)).await
         }
     }
 }
 
-fn context(host: &Host, served: Served) -> Context {
-    Context { served, limits: host.limits.clone(), defaults: host.defaults.clone() }
+fn context(host: &Host, served: Served, loading: Duration) -> Context {
+    Context { served, loading, limits: host.limits.clone(), defaults: host.defaults.clone() }
 }
 
 /// Runs what may take some milliseconds, such as making tokens of a long text, where it holds up nobody else.
@@ -275,7 +277,7 @@ async fn moderate(
         let options = ours.guard().map(|guard| guard.moderator.clone()).unwrap_or_default();
         let moderator = Moderator::new(served.model.clone(), &options)?;
         let handle = served.handle.clone();
-        let moderation = plan(&context(&ours, served.clone()), &moderator, &body)?;
+        let moderation = plan(&context(&ours, served.clone(), Duration::ZERO), &moderator, &body)?;
         Ok::<_, ApiError>((served, handle, moderator, moderation))
     };
     let (_served, handle, moderator, moderation) = aside(prepare).await?;

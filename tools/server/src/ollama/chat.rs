@@ -36,7 +36,7 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let served = context.served.clone();
     let mut sampling = sampling(&fields, &context.limits, &context.defaults)?;
     keep(&fields, &served)?;
-    let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
+    let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put, context.loading);
     let list = fields.array("messages", context.limits.messages)?.unwrap_or_default();
     if list.is_empty() {
         return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()), messages: Vec::new() });

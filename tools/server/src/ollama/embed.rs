@@ -1,6 +1,6 @@
 //! `POST /api/embed`, and `/api/embeddings` as it was before.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quipu_runtime::embedding::EmbedOptions;
 use serde_json::{Value as Json, json};
@@ -24,16 +24,16 @@ pub fn embed(context: &Context, body: &Json) -> Result<Embedding, ApiError> {
     keep(&fields, &served)?;
     let dimensions = fields.integer("dimensions", 1..=model.card.hidden as i64)?.map(|n| n as usize);
     let texts = texts(&prompts(&fields, "input", &context.limits)?, |prompt| prompt.tokens(&model))?;
-    let (read, started) = (texts.iter().map(Vec::len).sum::<usize>(), Instant::now());
+    let (read, loading, started) = (texts.iter().map(Vec::len).sum::<usize>(), context.loading, Instant::now());
     let name = name.unwrap_or(model.id()).to_string();
     let tell = move |vectors: Vec<Vec<f32>>| {
         let vectors: Vec<_> = vectors.into_iter().map(|vector| shortened(vector, dimensions)).collect();
-        let time = started.elapsed().as_nanos() as u64;
+        let nanos = |time: Duration| time.as_nanos() as u64;
         json!({
             "model": name,
             "embeddings": vectors,
-            "total_duration": time,
-            "load_duration": 0,
+            "total_duration": nanos(loading + started.elapsed()),
+            "load_duration": nanos(loading),
             "prompt_eval_count": read,
         })
     };

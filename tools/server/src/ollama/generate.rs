@@ -42,7 +42,7 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     }
     let mut sampling = sampling(&fields, &context.limits, &context.defaults)?;
     keep(&fields, &served)?;
-    let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put);
+    let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put, context.loading);
     let Some(prompt) = fields.str("prompt")?.filter(|prompt| !prompt.is_empty()) else {
         return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()), messages: Vec::new() });
     };

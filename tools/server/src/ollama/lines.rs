@@ -39,13 +39,14 @@ pub struct Lines {
     model: String,
     put: Put,
     answer: Answer,
+    loading: Duration,
     started: Instant,
 }
 
 impl Lines {
-    /// For a request for `model`.
-    pub fn new(model: String, put: Put) -> Lines {
-        Lines { model, put, answer: Answer::new(1, 1, false), started: Instant::now() }
+    /// For a request for `model`, which has waited for it as long as `loading`.
+    pub fn new(model: String, put: Put, loading: Duration) -> Lines {
+        Lines { model, put, answer: Answer::new(1, 1, false), loading, started: Instant::now() }
     }
 
     /// The same, with an answer that `reader` reads.
@@ -96,8 +97,8 @@ impl Lines {
             let reason = if full { "length" } else { "stop" };
             line["done_reason"] = if answer.choices[0].is_refused() { "content_filter" } else { reason }.into();
             answer.choices[0].tell_note(&mut line);
-            line["total_duration"] = nanos(self.started.elapsed()).into();
-            line["load_duration"] = 0.into();
+            line["total_duration"] = nanos(self.loading + self.started.elapsed()).into();
+            line["load_duration"] = nanos(self.loading).into();
             line["prompt_eval_count"] = end.prompt_tokens.into();
             line["prompt_eval_cached_count"] = end.cached_tokens.into();
             line["prompt_eval_duration"] = nanos(end.prefill.time).into();

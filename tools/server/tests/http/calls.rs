@@ -1,6 +1,7 @@
 //! Calls of tools and thoughts, in all dialects. What a model would write is given here: so it is certain what comes.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use quipu_runtime::generate::{Scheduler, StopReason, Token};
 use quipu_server::anthropic::endpoints::messages;
@@ -22,7 +23,12 @@ fn context() -> &'static Context {
         let model = Model::of(&engine, vec!["demo".into()]).with_template(TEMPLATE).unwrap();
         let room = Room { running: 1, waiting: 1 };
         let (handle, _) = Handle::start(Scheduler::new(engine), room, Arc::new(|_| {}), Arc::default()).unwrap();
-        Context { served: Served::alone(model, handle), limits: Arc::default(), defaults: Arc::default() }
+        Context {
+            served: Served::alone(model, handle),
+            loading: Duration::ZERO,
+            limits: Arc::default(),
+            defaults: Arc::default(),
+        }
     })
 }
 

@@ -275,7 +275,13 @@ fn ollamas_keep_alive_is_kept() {
     // To unload what is not loaded loads nothing.
     assert_eq!(generate(json!(0), "").ok()["done_reason"], "unload");
     assert_eq!(files.loads("b"), 0);
-    generate(json!("1h"), "A").ok();
+    let loads = |answer: &Json| {
+        let times = ["load_duration", "total_duration"].map(|name| answer[name].as_u64().unwrap());
+        assert!(times[0] < times[1], "{answer}");
+        times[0] > 0
+    };
+    assert!(loads(&generate(json!("1h"), "A").ok()));
+    assert!(!loads(&generate(json!("1h"), "A").ok()));
     sleep(Duration::from_millis(50));
     assert_eq!(statuses(&server)["b"], "loaded");
     // Without the field it stays as it was.
