@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["quipu-runtime", "quipu-test-script"],
     &["quipu-constrain"],
     &["quipu-measure", "quipu-server"],
-    &["quipu", "quipu-embed"],
+    &["quipu", "quipu-python", "quipu-embed"],
     &["quipu-bench", "quipu-tests", "quipu-house", "quipu-fuzz-targets"],
 ];
 

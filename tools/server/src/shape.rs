@@ -18,7 +18,11 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn new(shape: Shape, field: impl Into<String>) -> Result<Asked, ApiError> {
+    /// This shape, which the field `field` asks for.
+    ///
+    /// # Errors
+    /// 400 if it can be seen already that it cannot be enforced.
+    pub fn new(shape: Shape, field: impl Into<String>) -> Result<Asked, ApiError> {
         let asked = Asked { shape, field: field.into() };
         asked.shape.check().map_err(|error| asked.refused(&error))?;
         Ok(asked)

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# wheel.sh DIRECTORY: the package as users get it: a wheel, installed into a fresh environment in DIRECTORY, where its
+# tests run, and LangChain, llm-gguf and Ray against it. What cannot be had is named in a line that starts with SKIPPED.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$1" && cd "$1" || exit 1
+directory=$PWD failed=0
+
+if ! command -v python3 > /dev/null || ! { [ -x tools/bin/maturin ] || { python3 -m venv tools && tools/bin/pip install --quiet 'maturin>=1.9,<2'; }; } > tools.log 2>&1; then
+  echo "SKIPPED: the wheel for Python: maturin could not be installed"
+  exit 0
+fi
+rm -rf wheels venv
+(cd "$here/.." && "$directory/tools/bin/maturin" build --release --out "$directory/wheels") || exit 1
+python3 -m venv venv && venv/bin/pip install --quiet --no-deps wheels/*.whl || exit 1
+bytes=$(stat -c %s wheels/*.whl)
+echo "the wheel has $bytes bytes"
+
+# ok NAME COMMAND…: a line for the counts.
+ok() {
+  if "${@:2}"; then echo "ok: $1"; else
+    echo "FAILED: $1"
+    failed=1
+  fi
+}
+tests() {
+  OMP_NUM_THREADS=1 venv/bin/python -B -m unittest discover -v -s "$here/$1" -p "${2:-test_*.py}" 2>&1
+}
+
+ok "the wheel is smaller than 20 MB" [ "$bytes" -lt 20000000 ]
+ok "a fresh environment has nothing else in it" [ -z "$(venv/bin/pip list --format freeze | grep -v '^pip=\|^setuptools=\|^quipu=')" ]
+ok "ten lines tell a tale" [ -n "$(venv/bin/python -c 'import quipu; print(quipu.Model("demo").generate("Once upon a time", max_tokens=20))')" ]
+if venv/bin/pip install --quiet --requirement "$here/peers/requirements.txt" > peers.log 2>&1 &&
+  venv/bin/pip install --quiet --no-deps llm-gguf==0.2 >> peers.log 2>&1; then
+  ok "the tests in Python, with numpy" tests python
+  ok "LangChain's classes for llama-cpp-python" tests peers test_langchain.py
+  ok "llm-gguf" tests peers test_llm_gguf.py
+else
+  ok "the tests in Python, without numpy" tests python
+  echo "SKIPPED: LangChain and llm-gguf over quipu.compat: they could not be installed"
+fi
+if [ "${QUIPU_RAY:-0}" = 1 ] && venv/bin/pip install --quiet 'ray[data]' > ray.log 2>&1; then
+  ok "Ray Data" tests peers test_ray.py
+else
+  echo "SKIPPED: Ray Data: it is installed and tried if QUIPU_RAY=1"
+fi
+exit $failed
