@@ -22,7 +22,7 @@
 //! [`calibration`] runs it with one layer in memory at a time. [`generate`] continues texts with it, many at once.
 //!
 //! - [`mod@open`]: opens a model by its name: a GGUF, a packed file, a Hugging Face directory, or `demo`.
-//! - [`config`]: the sizes of a model.
+//! - [`config`]: the sizes of a model; [`adapters`]: what is added to its matrices for some texts.
 //! - [`cancel`]: how work is stopped before it is done.
 //! - [`kv`]: the paged KV cache; [`pool`]: the threads of the forward pass.
 //! - [`host`]: what the system says about the machine: cores, caches, memory.
@@ -36,6 +36,7 @@
 //! `pool` has `unsafe` code.
 #![deny(unsafe_code)]
 
+pub mod adapters;
 pub mod calibration;
 pub mod cancel;
 pub mod chat;
@@ -58,10 +59,11 @@ pub mod softmax;
 pub mod tokenizer;
 pub mod tuning;
 
+pub use adapters::{AdapterId, Adapters};
 pub use cancel::Cancel;
 pub use engine::{Engine, EngineError, LoadError, LoadOptions, check_model};
 pub use kv::{KvType, Sequence};
-pub use model::{BatchToken, Progress, Residence, WeightsError};
+pub use model::{AdapterLoadError, BatchToken, Progress, Residence, WeightsError};
 pub use open::{OpenError, open};
 pub use quipu_kernels::{Isa, Tuning};
 pub use tuning::TuningChoice;

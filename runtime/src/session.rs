@@ -33,6 +33,7 @@ use quipu_formats::map::{MapError, MappedFile};
 use quipu_formats::output::{Inputs, OutputError, OutputFile};
 use serde_json::Value as Json;
 
+use crate::adapters::Adapters;
 use crate::engine::{Engine, EngineError};
 use crate::host::memory::{self, Shortage};
 use crate::kv::{Fault, Head, Sequence};
@@ -88,18 +89,26 @@ impl Session {
     /// # Errors
     /// See [`SessionError`].
     pub fn open(engine: &Engine, path: &Path) -> Result<Session, SessionError> {
+        Session::open_with(engine, &Adapters::default(), path)
+    }
+
+    /// The same, for a text that is read with `adapters`.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub fn open_with(engine: &Engine, adapters: &Adapters, path: &Path) -> Result<Session, SessionError> {
         let invalid = |what: String| SessionError::Invalid { path: path.to_owned(), what };
         let file = match MappedFile::open(path) {
             Err(MapError::Empty { .. }) => return Err(invalid("the file is empty".into())),
             file => file?,
         };
         let (head, pages) = Head::parse(&file).map_err(|fault: Fault| invalid(fault.to_string()))?;
-        if let Some(what) = difference(&head.identity, &engine.kv_identity()) {
+        if let Some(what) = difference(&head.identity, &adapters.identity(&engine.kv_identity())) {
             return Err(SessionError::Other { path: path.to_owned(), what });
         }
         let state = serde_json::from_slice(&head.state).map_err(|error| invalid(format!("its state: {error}")))?;
         engine.check_tokens(&head.text).map_err(|error| invalid(error.to_string()))?;
-        let mut sequence = engine.new_sequence();
+        let mut sequence = engine.new_sequence_with(adapters)?;
         memory::check(pages.len() as u64, || format!("the session of {} tokens", head.filled))?;
         sequence.restore(&head, pages, engine.threads()).map_err(|fault| invalid(fault.to_string()))?;
         Ok(Session { tokens: head.text, sequence, state })
@@ -116,7 +125,8 @@ impl Session {
         let mut sequence = sequence.clone();
         // What it has read beyond the text would be of no use.
         sequence.keep_prefix(tokens);
-        let head = sequence.head(tokens, engine.kv_identity(), state.to_string().into_bytes());
+        let identity = sequence.adapters().identity(&engine.kv_identity());
+        let head = sequence.head(tokens, identity, state.to_string().into_bytes());
         let mut file = OutputFile::create(path, inputs)?;
         let written = file.write_all(&head.to_bytes()).and_then(|()| sequence.each_page(|page| file.write_all(page)));
         written.map_err(|error| output_error(path, error))?;
@@ -138,14 +148,16 @@ fn difference(theirs: &str, ours: &str) -> Option<String> {
     if theirs == ours {
         return None;
     }
-    let words =
-        ["another version of Quipu", "another model, or a file of it that has changed", "another shape or RoPE"];
-    let parts = theirs.split("; ").zip(ours.split("; ")).enumerate();
-    let differing = parts.filter(|(_, (theirs, ours))| theirs != ours);
-    let named = differing.map(|(i, (theirs, ours))| match words.get(i) {
-        Some(what) => (*what).to_string(),
-        None => format!("keys and values in {theirs}, not {ours}"),
+    let (theirs, ours): (Vec<_>, Vec<_>) = (theirs.split("; ").collect(), ours.split("; ").collect());
+    let part = |i: usize| (theirs.get(i).copied().unwrap_or("none"), ours.get(i).copied().unwrap_or("none"));
+    let differing =
+        (0..theirs.len().max(ours.len())).map(|i| (i, part(i))).filter(|(_, (theirs, ours))| theirs != ours);
+    let named = differing.map(|(i, (theirs, ours))| match i {
+        0 => "another version of Quipu".into(),
+        1 => "another model, or a file of it that has changed".into(),
+        2 => "another shape or RoPE".into(),
+        3 => format!("keys and values in {theirs}, not {ours}"),
+        _ => "other adapters, or other scales of them".into(),
     });
-    let named: Vec<String> = named.collect();
-    Some(if named.is_empty() { "another model".into() } else { named.join(", ") })
+    Some(named.collect::<Vec<String>>().join(", "))
 }

@@ -18,8 +18,10 @@ pub struct Adapter {
 
 /// What is added to a matrix: `scale·B·A`.
 #[derive(Clone, Debug)]
-pub(super) struct Change {
+pub struct Change {
+    /// The adapter's own scale: its alpha by its rank.
     pub scale: f32,
+    /// Rows of `A`.
     pub rank: usize,
     /// `A`, rank × inputs.
     pub a: Vec<f32>,
@@ -40,9 +42,9 @@ impl Adapter {
         &self.files
     }
 
-    /// The matrices that it changes, by name.
-    pub fn matrices<'a>(&'a self, model: &'a dyn Source) -> impl Iterator<Item = &'a str> {
-        self.changes.keys().map(|&index| model.tensors()[index].name.as_str())
+    /// What it adds to which of the model's tensors, by their numbers.
+    pub fn changes(&self) -> impl Iterator<Item = (usize, &Change)> {
+        self.changes.iter().map(|(&index, change)| (index, change))
     }
 }
 

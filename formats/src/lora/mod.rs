@@ -15,6 +15,6 @@ mod merged;
 mod open;
 mod peft;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, Change};
 pub use error::{AdapterError, AdapterFault};
 pub use merged::Merged;

@@ -10,6 +10,7 @@ use super::history;
 use super::message::Message;
 use super::options::RenderOptions;
 use super::template::ChatTemplate;
+use crate::adapters::Adapters;
 use crate::engine::Engine;
 use crate::generate::{GenerateOptions, Request};
 use crate::kv::Sequence;
@@ -35,6 +36,7 @@ pub struct Conversation {
     parse_special: bool,
     tools: Arc<[Tool]>,
     variables: Map<String, Json>,
+    adapters: Adapters,
 }
 
 /// A request for the next answer.
@@ -61,6 +63,7 @@ impl Conversation {
             parse_special: false,
             tools: Arc::new([]),
             variables: Map::new(),
+            adapters: Adapters::default(),
         }
     }
 
@@ -87,6 +90,11 @@ impl Conversation {
     /// With variables that the template sees, such as `enable_thinking`.
     pub fn variables(self, variables: Map<String, Json>) -> Conversation {
         Conversation { variables, ..self }
+    }
+
+    /// With adapters that the engine has loaded.
+    pub fn adapters(self, adapters: Adapters) -> Conversation {
+        Conversation { adapters, ..self }
     }
 
     /// What was said.
@@ -141,7 +149,8 @@ impl Conversation {
         let first = self.system_messages();
         self.messages.drain(first..first + forgotten);
         self.asked = tokens.len();
-        Ok(Turn { request: Request::new(tokens, options).sequence(self.sequence.take()), forgotten })
+        let request = Request::new(tokens, options).adapters(self.adapters.clone()).sequence(self.sequence.take());
+        Ok(Turn { request, forgotten })
     }
 
     /// The tokens of the conversation up to the answer, and how many messages after the system's are left out: the

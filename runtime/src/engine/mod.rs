@@ -1,5 +1,6 @@
 //! A model with its tokenizer, on a fixed number of threads.
 
+mod adapters;
 mod check;
 mod error;
 mod identity;
@@ -23,8 +24,8 @@ use crate::host::memory;
 use crate::kv::{KvLayout, KvType, Sequence, checksum};
 pub use crate::model::EngineError;
 use crate::model::{
-    BatchToken, Input, Logits, Model, NotFinite, Observer, Progress, Rows, WeightsError, activation_bytes,
-    broken_weight, load, unused_tensors,
+    BatchToken, Input, Logits, Model, NotFinite, Observer, Progress, Rows, WeightsError, broken_weight, load,
+    unused_tensors,
 };
 use crate::pool::Pool;
 use crate::tokenizer::Tokenizer;
@@ -334,8 +335,7 @@ impl Engine {
     /// Whether there is memory for the activations of so many tokens at once; what fitted once still does.
     fn check_activations(&mut self, tokens: usize) -> Result<(), EngineError> {
         if tokens > self.fitted {
-            let needed = activation_bytes(&self.model.config, tokens);
-            memory::check(needed, || format!("a batch of {tokens} tokens"))?;
+            memory::check(self.model.activation_bytes(tokens), || format!("a batch of {tokens} tokens"))?;
             self.fitted = tokens;
         }
         Ok(())

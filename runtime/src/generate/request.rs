@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::GenerateError;
 use super::options::{GenerateOptions, StopReason};
 use super::token::Token;
+use crate::adapters::Adapters;
 use crate::cancel::Cancel;
 use crate::kv::{NearMiss, Sequence};
 use crate::sampler::SamplerState;
@@ -21,7 +22,9 @@ pub struct Request {
     pub options: GenerateOptions,
     /// Ends the text early; may be raised from any thread, at any time. A clone of the request has the same flag.
     pub cancel: Cancel,
-    /// A sequence of the same engine, to be reused: the tokens with which both it and the prompt begin are not read
+    /// The adapters that it is read and continued with.
+    pub adapters: Adapters,
+    /// A sequence of the same engine that was read with the same adapters, to be reused: the tokens with which both it and the prompt begin are not read
     /// again, and what it holds beyond them is forgotten.
     pub sequence: Option<Sequence>,
     /// When the text ends at the latest, [`StopReason::Deadline`]: looked at once a step, also while it waits.
@@ -31,12 +34,20 @@ pub struct Request {
 impl Request {
     /// Continues `tokens`, from an empty sequence.
     pub fn new(tokens: Vec<u32>, options: GenerateOptions) -> Request {
-        Request { tokens, options, cancel: Cancel::new(), sequence: None, deadline: None }
+        Request {
+            tokens,
+            options,
+            cancel: Cancel::new(),
+            adapters: Adapters::default(),
+            sequence: None,
+            deadline: None,
+        }
     }
 }
 
 setters!(Request {
     cancel: Cancel,
+    adapters: Adapters,
     sequence: impl Into<Option<Sequence>>,
     deadline: impl Into<Option<Instant>>,
 });

@@ -2,13 +2,15 @@
 //!
 //! An entry is one page under its parent, the page before it. Its path from the root is the whole text up to its end,
 //! so a page is found only under exactly the tokens that its keys and values depend on; tokens are compared, not
-//! hashed. All entries are of one engine, hence of one model, type of cache and way of turning keys.
+//! hashed. All entries are of one engine, hence of one model, type of cache and way of turning keys; texts that are read
+//! with other adapters have other roots.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::sequence::{PageSet, Sequence};
 use super::types::PAGE;
+use crate::adapters::Adapters;
 
 /// Where the text of a request parts from one that is kept: what a client changed near the front of a long prompt
 /// costs reading all that follows it.
@@ -64,7 +66,7 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct PrefixCache {
     entries: HashMap<u64, Entry>,
-    roots: Vec<u64>,
+    roots: HashMap<Adapters, Vec<u64>>,
     /// Entries without children, by when they were last used: only these can go.
     leaves: BTreeSet<(u64, u64)>,
     next: u64,
@@ -86,21 +88,25 @@ impl PrefixCache {
         self.entries.values().filter(|entry| entry.is_idle()).count()
     }
 
-    fn children(&self, of: Option<u64>) -> &[u64] {
-        of.map_or(&self.roots, |id| &self.entries[&id].children)
+    /// What may follow entry `of`, or nothing, in texts that are read with `adapters`.
+    fn children(&self, of: Option<u64>, adapters: &Adapters) -> &[u64] {
+        match of {
+            Some(id) => &self.entries[&id].children,
+            None => self.roots.get(adapters).map_or(&[], Vec::as_slice),
+        }
     }
 
     /// The child of `parent` that has most tokens in common with `tokens`, and how many.
-    fn nearest(&self, parent: Option<u64>, tokens: &[u32]) -> Option<(u64, usize)> {
-        let children = self.children(parent).iter();
+    fn nearest(&self, parent: Option<u64>, adapters: &Adapters, tokens: &[u32]) -> Option<(u64, usize)> {
+        let children = self.children(parent, adapters).iter();
         let near = children.map(|&id| (id, common(&self.entries[&id].tokens, tokens)));
         near.max_by_key(|&(id, n)| (n, std::cmp::Reverse(id))).filter(|&(_, n)| n > 0)
     }
 
-    /// The longest beginning of `tokens` that is kept.
-    pub(crate) fn find(&self, tokens: &[u32]) -> Found {
+    /// The longest beginning of `tokens`, read with `adapters`, that is kept.
+    pub(crate) fn find(&self, tokens: &[u32], adapters: &Adapters) -> Found {
         let mut found = Found::default();
-        while let Some((id, n)) = self.nearest(found.path.last().copied(), &tokens[found.len..]) {
+        while let Some((id, n)) = self.nearest(found.path.last().copied(), adapters, &tokens[found.len..]) {
             found.path.push(id);
             found.len += n;
             let entry = &self.entries[&id];
@@ -116,7 +122,8 @@ impl PrefixCache {
         }
         if found.len > 0 && found.near_miss.is_none() && found.len.is_multiple_of(PAGE) && found.len < tokens.len() {
             // The texts part just where a page ends.
-            let other = self.children(found.path.last().copied()).iter().max_by_key(|id| self.entries[id].used);
+            let other =
+                self.children(found.path.last().copied(), adapters).iter().max_by_key(|id| self.entries[id].used);
             found.near_miss = other.map(|id| {
                 let some = |tokens: &[u32]| tokens.iter().take(NearMiss::TOKENS).copied().collect::<Vec<_>>();
                 let (cached, prompt) = (some(&self.entries[id].tokens), some(&tokens[found.len..]));
@@ -127,7 +134,7 @@ impl PrefixCache {
         found
     }
 
-    /// Makes `sequence` what was found: it shares the pages.
+    /// Makes `sequence`, which is read with the same adapters, what was found: it shares the pages.
     pub(crate) fn share(&mut self, found: &Found, sequence: &mut Sequence) {
         sequence.truncate(0);
         self.clock += 1;
@@ -158,7 +165,7 @@ impl PrefixCache {
         let (mut parent, mut new) = (None, Vec::new());
         for page in 0..sequence.len() / PAGE {
             let (tokens, pages) = sequence.page_set(page);
-            match self.nearest(parent, tokens).filter(|&(_, n)| n == PAGE) {
+            match self.nearest(parent, sequence.adapters(), tokens).filter(|&(_, n)| n == PAGE) {
                 Some((id, _)) => {
                     self.touch(id);
                     sequence.replace(page, &self.entries[&id].pages);
@@ -166,7 +173,7 @@ impl PrefixCache {
                 }
                 None => {
                     let tokens = tokens.into();
-                    parent = Some(self.add(parent, tokens, pages));
+                    parent = Some(self.add(parent, sequence.adapters(), tokens, pages));
                     new.push(page);
                 }
             }
@@ -179,7 +186,7 @@ impl PrefixCache {
 
     fn keep_tail(&mut self, parent: Option<u64>, sequence: &Sequence) {
         let (tokens, pages) = sequence.page_set(sequence.len() / PAGE);
-        if let Some((id, n)) = self.nearest(parent, tokens) {
+        if let Some((id, n)) = self.nearest(parent, sequence.adapters(), tokens) {
             if n == tokens.len() {
                 // All of it is kept, and perhaps more.
                 return self.touch(id);
@@ -190,15 +197,15 @@ impl PrefixCache {
             }
         }
         let tokens = tokens.into();
-        self.add(parent, tokens, pages);
+        self.add(parent, sequence.adapters(), tokens, pages);
     }
 
     /// Adds a page.
-    fn add(&mut self, parent: Option<u64>, tokens: Box<[u32]>, pages: PageSet) -> u64 {
+    fn add(&mut self, parent: Option<u64>, adapters: &Adapters, tokens: Box<[u32]>, pages: PageSet) -> u64 {
         let id = self.next;
         self.next += 1;
         match parent {
-            None => self.roots.push(id),
+            None => self.roots.entry(adapters.clone()).or_default().push(id),
             Some(parent) => {
                 let of = self.entries.get_mut(&parent).expect("a parent is kept as long as its children");
                 self.leaves.remove(&(of.used, parent));
@@ -215,7 +222,10 @@ impl PrefixCache {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.leaves.remove(&(entry.used, id));
         match entry.parent {
-            None => self.roots.retain(|&child| child != id),
+            None => self.roots.retain(|_, roots| {
+                roots.retain(|&child| child != id);
+                !roots.is_empty()
+            }),
             Some(parent) => {
                 let of = self.entries.get_mut(&parent).expect("a parent is kept as long as its children");
                 of.children.retain(|&child| child != id);

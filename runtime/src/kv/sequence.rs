@@ -9,17 +9,26 @@ use super::layout::KvLayout;
 use super::page::{AnySegment, Page};
 use super::quantised::QuantPart;
 use super::types::{KvType, PAGE};
+use crate::adapters::Adapters;
 
 /// The pages of the same [`PAGE`] positions, one for each group of layers.
 pub(crate) type PageSet = Box<[Arc<Page>]>;
+
+/// What is the same for all positions of a sequence.
+#[derive(Debug)]
+struct Kind {
+    layout: Arc<KvLayout>,
+    ty: KvType,
+    /// What is added to the model while it reads the tokens.
+    adapters: Adapters,
+}
 
 /// A sequence of tokens that the model has read, with their keys and values.
 ///
 /// A clone shares the pages; whoever writes to a shared page first makes a copy of its own.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    layout: Arc<KvLayout>,
-    ty: KvType,
+    kind: Arc<Kind>,
     tokens: Vec<u32>,
     /// The pages of each group of layers.
     groups: Box<[Vec<Arc<Page>>]>,
@@ -31,12 +40,26 @@ impl Sequence {
     pub(crate) fn new(layout: Arc<KvLayout>, ty: KvType) -> Sequence {
         let halves = vec![f16::ZERO; 2 * layout.widest()].into();
         let groups = vec![Vec::new(); layout.groups.len()].into();
-        Sequence { layout, ty, tokens: Vec::new(), groups, halves }
+        let kind = Kind { layout, ty, adapters: Adapters::default() };
+        Sequence { kind: Arc::new(kind), tokens: Vec::new(), groups, halves }
+    }
+
+    /// This sequence, which is empty, to be read with `adapters` of the same engine.
+    pub(crate) fn with(self, adapters: &Adapters) -> Sequence {
+        debug_assert!(self.is_empty());
+        let Kind { layout, ty, .. } = &*self.kind;
+        let kind = Kind { layout: layout.clone(), ty: *ty, adapters: adapters.clone() };
+        Sequence { kind: Arc::new(kind), ..self }
+    }
+
+    /// The adapters that it is read with.
+    pub fn adapters(&self) -> &Adapters {
+        &self.kind.adapters
     }
 
     /// Whether it was made with this very layout, which every engine has of its own.
     pub(crate) fn is_of(&self, layout: &Arc<KvLayout>) -> bool {
-        Arc::ptr_eq(&self.layout, layout)
+        Arc::ptr_eq(&self.kind.layout, layout)
     }
 
     /// The tokens that were read, one for each position.
@@ -78,8 +101,8 @@ impl Sequence {
 
     /// Bytes of keys and values held. Pages that are shared with other sequences count in each.
     pub fn bytes(&self) -> usize {
-        let groups = self.groups.iter().zip(&self.layout.groups);
-        groups.map(|(pages, shape)| pages.len() * shape.bytes(self.ty)).sum()
+        let groups = self.groups.iter().zip(&self.kind.layout.groups);
+        groups.map(|(pages, shape)| pages.len() * shape.bytes(self.kind.ty)).sum()
     }
 
     /// Bytes of the pages that `n` more positions take besides those that there are, with the copies of shared ones
@@ -91,10 +114,10 @@ impl Sequence {
         let pages = self.len().saturating_add(n).div_ceil(PAGE);
         let first = self.len() / PAGE;
         let mut bytes = 0u64;
-        for (own, shape) in self.groups.iter().zip(&self.layout.groups) {
+        for (own, shape) in self.groups.iter().zip(&self.kind.layout.groups) {
             let shared = own.iter().skip(first).filter(|page| Arc::strong_count(page) > 1).count();
             let pages = pages.saturating_sub(own.len()).saturating_add(shared) as u64;
-            bytes = bytes.saturating_add(pages.saturating_mul(shape.bytes(self.ty) as u64));
+            bytes = bytes.saturating_add(pages.saturating_mul(shape.bytes(self.kind.ty) as u64));
         }
         bytes
     }
@@ -114,7 +137,7 @@ impl Sequence {
 
     /// New pages for [`PAGE`] more positions, one for each group.
     pub(crate) fn new_pages(&self) -> Vec<Page> {
-        self.layout.groups.iter().map(|shape| Page::new(shape, self.ty, &self.layout.used)).collect()
+        self.kind.layout.groups.iter().map(|shape| Page::new(shape, self.kind.ty, &self.kind.layout.used)).collect()
     }
 
     /// Shares one more page, of which `tokens` are filled. The pages before it have to be full.
@@ -131,9 +154,9 @@ impl Sequence {
             return;
         }
         let (len, end) = (self.len(), self.len() + n);
-        for (pages, shape) in self.groups.iter_mut().zip(&self.layout.groups) {
+        for (pages, shape) in self.groups.iter_mut().zip(&self.kind.layout.groups) {
             while pages.len() * PAGE < end {
-                pages.push(Arc::new(Page::new(shape, self.ty, &self.layout.used)));
+                pages.push(Arc::new(Page::new(shape, self.kind.ty, &self.kind.layout.used)));
             }
             for page in &mut pages[len / PAGE..end.div_ceil(PAGE)] {
                 Arc::make_mut(page);
@@ -150,19 +173,19 @@ impl Sequence {
 
     /// The least magnitude that is too large for the cache's numbers.
     pub(crate) fn limit(&self) -> f32 {
-        self.ty.limit()
+        self.kind.ty.limit()
     }
 
     /// Whether heads are turned by Hadamard's matrix before they are stored.
     pub(crate) fn is_turned(&self) -> bool {
-        self.ty.blocks().is_some()
+        self.kind.ty.blocks().is_some()
     }
 
     /// The heads of a layer in the pages from number `first` on, which [`Sequence::reserve`] has made this sequence's
     /// own; none if they are not in few bits.
     pub(crate) fn quantised_heads(&mut self, layer: usize, first: usize) -> impl Iterator<Item = QuantPart<'_>> {
-        let (group, layer) = self.layout.place(layer);
-        let shape = self.layout.groups[group];
+        let (group, layer) = self.kind.layout.place(layer);
+        let shape = self.kind.layout.groups[group];
         let pages = self.groups[group].iter_mut().enumerate().skip(first);
         pages.filter_map(move |(n, page)| Arc::make_mut(page).quantised_heads(shape, layer, n)).flatten()
     }
@@ -170,15 +193,15 @@ impl Sequence {
     /// Stores keys and values (kv heads × head_dim each) of one layer at `position`, which [`Sequence::reserve`] made
     /// room for.
     pub(crate) fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
-        let (group, layer) = self.layout.place(layer);
+        let (group, layer) = self.kind.layout.place(layer);
         let page = Arc::make_mut(&mut self.groups[group][position / PAGE]);
-        page.store(&self.layout.groups[group], (layer, position % PAGE), keys, values, &mut self.halves);
+        page.store(&self.kind.layout.groups[group], (layer, position % PAGE), keys, values, &mut self.halves);
     }
 
     /// One head's part of page number `page`.
     pub(crate) fn segment(&self, layer: usize, head: usize, page: usize) -> AnySegment<'_> {
-        let (group, layer) = self.layout.place(layer);
-        let (shape, pages) = (&self.layout.groups[group], &self.groups[group]);
+        let (group, layer) = self.kind.layout.place(layer);
+        let (shape, pages) = (&self.kind.layout.groups[group], &self.groups[group]);
         let next = pages.get(page + 1).map(|page| page.segment(shape, layer, head));
         match (pages[page].segment(shape, layer, head), next) {
             (AnySegment::F16(now), Some(AnySegment::F16(next))) => AnySegment::F16(Segment { next: next.keys, ..now }),
@@ -215,8 +238,8 @@ mod tests {
         for &token in tokens {
             let position = sequence.len();
             for layer in 0..3 {
-                let (group, _) = sequence.layout.place(layer);
-                let shape = sequence.layout.groups[group];
+                let (group, _) = sequence.kind.layout.place(layer);
+                let shape = sequence.kind.layout.groups[group];
                 let keys = vec![mark(layer, position, token); shape.kv_heads * shape.head_dim];
                 sequence.store(layer, position, &keys, &keys);
             }
@@ -232,15 +255,15 @@ mod tests {
                 let AnySegment::F32(segment) = sequence.segment(layer, 0, position / PAGE) else {
                     panic!("the cache is f32");
                 };
-                let (group, _) = sequence.layout.place(layer);
-                let (at, dim) = (position % PAGE, sequence.layout.groups[group].head_dim);
+                let (group, _) = sequence.kind.layout.place(layer);
+                let (at, dim) = (position % PAGE, sequence.kind.layout.groups[group].head_dim);
                 let expected = mark(layer, position, token);
                 assert_eq!(segment.keys[at / 16 * 16 * dim + at % 16], expected);
                 assert_eq!(segment.values[at * dim.next_multiple_of(16)], expected);
             }
         }
         let pages = tokens.len().div_ceil(PAGE);
-        assert_eq!(sequence.bytes(), pages * sequence.layout.page_bytes(KvType::F32));
+        assert_eq!(sequence.bytes(), pages * sequence.kind.layout.page_bytes(KvType::F32));
     }
 
     proptest! {
@@ -288,7 +311,7 @@ mod tests {
         read(&mut sequence, &[7; PAGE + 1]);
         let mut fork = sequence.clone();
         // The copy of the page that is written to counts as much as a new one.
-        let page = sequence.layout.page_bytes(KvType::F32) as u64;
+        let page = sequence.kind.layout.page_bytes(KvType::F32) as u64;
         assert_eq!([0, 1, PAGE - 1, PAGE].map(|n| fork.bytes_for(n)), [0, page, page, 2 * page]);
         let shared = |a: &Sequence, b: &Sequence, page| Arc::ptr_eq(&a.groups[1][page], &b.groups[1][page]);
         fork.reserve(0);

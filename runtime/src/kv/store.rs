@@ -18,6 +18,7 @@ use super::page::Page;
 use super::saved::fill;
 use super::sequence::PageSet;
 use super::types::PAGE;
+use crate::adapters::Adapters;
 
 const EXTENSION: &str = "quipu-kv";
 /// How long writing may go on when the store is closed.
@@ -71,6 +72,7 @@ impl Index {
 /// A page to be written, the last one of the first `len` tokens of `text`; unless it was given up meanwhile.
 struct Job {
     name: u64,
+    adapters: Adapters,
     text: Arc<[u32]>,
     len: usize,
     pages: Vec<Weak<Page>>,
@@ -80,7 +82,7 @@ struct Job {
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
-    /// What keys and values depend on besides the text.
+    /// What keys and values depend on besides the text and its adapters.
     identity: String,
     limit: u64,
     index: Mutex<Index>,
@@ -100,9 +102,9 @@ impl Shared {
     }
 
     /// What stands before the page at the end of `text`, which has this checksum.
-    fn head(&self, text: &[u32], groups: usize, page_bytes: usize, sum: u64) -> Head {
+    fn head(&self, adapters: &Adapters, text: &[u32], groups: usize, page_bytes: usize, sum: u64) -> Head {
         Head {
-            identity: self.identity.clone(),
+            identity: adapters.identity(&self.identity),
             state: Vec::new(),
             text: text.to_vec(),
             filled: text.len(),
@@ -117,7 +119,7 @@ impl Shared {
         let parts: Vec<&[u8]> = pages.iter().map(|page| page.bytes()).collect();
         let (groups, data, sum) = (parts.len(), parts.concat(), page_checksum(parts));
         drop(pages);
-        let head = self.head(&job.text[..job.len], groups, data.len(), sum).to_bytes();
+        let head = self.head(&job.adapters, &job.text[..job.len], groups, data.len(), sum).to_bytes();
         let bytes = (head.len() + data.len()) as u64;
         if bytes > self.limit {
             return Ok(());
@@ -176,7 +178,7 @@ fn is_left_over(path: &Path, changed: SystemTime) -> bool {
 
 impl Store {
     /// Keeps up to `limit` bytes of files in `directory`, which is made. `identity` names everything that keys and
-    /// values depend on besides the text.
+    /// values depend on besides the text and its adapters.
     pub(crate) fn open(directory: &Path, identity: String, limit: u64) -> Result<Store, CacheDirError> {
         let failed = |error| CacheDirError { directory: directory.to_path_buf(), error };
         fs::create_dir_all(directory).map_err(failed)?;
@@ -215,8 +217,8 @@ impl Store {
     }
 
     /// The number of the file for the last page of `text`.
-    fn name(&self, text: &[u32]) -> u64 {
-        let start = checksum(0, self.shared.identity.as_bytes());
+    fn name(&self, adapters: &Adapters, text: &[u32]) -> u64 {
+        let start = checksum(0, adapters.identity(&self.shared.identity).as_bytes());
         let mix = |h: u64, &token: &u32| {
             (h ^ u64::from(token)).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(27).wrapping_add(1)
         };
@@ -224,14 +226,14 @@ impl Store {
     }
 
     /// Whether there is a file for the last page of `text`.
-    pub(crate) fn has(&self, text: &[u32]) -> bool {
-        self.shared.index().files.contains_key(&self.name(text))
+    pub(crate) fn has(&self, adapters: &Adapters, text: &[u32]) -> bool {
+        self.shared.index().files.contains_key(&self.name(adapters, text))
     }
 
     /// Fills `pages`, new ones, with the last page of `text`. `false` when it can't be had.
-    pub(crate) fn read(&self, text: &[u32], pages: &mut [Page]) -> bool {
-        let name = self.name(text);
-        let read = self.read_file(name, text, pages);
+    pub(crate) fn read(&self, adapters: &Adapters, text: &[u32], pages: &mut [Page]) -> bool {
+        let name = self.name(adapters, text);
+        let read = self.read_file(name, adapters, text, pages);
         if read.is_none() {
             // Whatever it is, it is of no use. Files of other makers and models stay where they are.
             self.shared.index().remove(name);
@@ -239,9 +241,9 @@ impl Store {
         read.is_some()
     }
 
-    fn read_file(&self, name: u64, text: &[u32], pages: &mut [Page]) -> Option<()> {
+    fn read_file(&self, name: u64, adapters: &Adapters, text: &[u32], pages: &mut [Page]) -> Option<()> {
         let page_bytes = pages.iter().map(|page| page.bytes().len()).sum();
-        let mut expected = self.shared.head(text, pages.len(), page_bytes, 0);
+        let mut expected = self.shared.head(adapters, text, pages.len(), page_bytes, 0);
         let len = (expected.len() + page_bytes) as u64;
         let file = File::open(self.shared.path(name)).ok()?;
         let status = file.metadata().ok()?;
@@ -267,12 +269,12 @@ impl Store {
     }
 
     /// Writes the last page of the first `len` tokens of `text`, from a thread of its own.
-    pub(crate) fn write(&self, text: &Arc<[u32]>, len: usize, pages: &PageSet) {
-        let name = self.name(&text[..len]);
+    pub(crate) fn write(&self, adapters: &Adapters, text: &Arc<[u32]>, len: usize, pages: &PageSet) {
+        let name = self.name(adapters, &text[..len]);
         let is_there = self.shared.index().files.contains_key(&name);
         if let Some(jobs) = self.jobs.as_ref().filter(|_| !is_there) {
             let pages = pages.iter().map(Arc::downgrade).collect();
-            let _ = jobs.send(Job { name, text: text.clone(), len, pages });
+            let _ = jobs.send(Job { name, adapters: adapters.clone(), text: text.clone(), len, pages });
         }
     }
 

@@ -48,6 +48,9 @@ pub enum EngineError {
     /// A sequence of another engine: its keys and values are those of another model.
     #[error("the sequence is of another engine; an engine reads into sequences that it made itself")]
     OtherEngine,
+    /// Adapters of another engine.
+    #[error("an adapter is of another engine; a text is read with adapters that its engine has loaded")]
+    OtherAdapter,
     /// The model's numbers are none any more: NaN, infinite, or too large to compute with.
     #[error("the model computes NaN or infinity for token {token} at position {position}: {cause}")]
     NotFinite {

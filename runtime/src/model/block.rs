@@ -10,7 +10,8 @@ use quipu_kernels::{MatMut, QuantQueries, Queries, padded_rows, state_len};
 use super::batch::{BatchToken, Observer, Rows};
 use super::buffers::Buffers;
 use super::finite::ATTENTION_LIMIT;
-use super::team::{Local, Team, quantize_rows, room};
+use super::local::{Local, room};
+use super::team::{Team, quantize_rows};
 use super::weights::{Layer, Qkv};
 use crate::config::Config;
 use crate::kv::{AnySegment, PAGE, Sequence};
@@ -34,7 +35,8 @@ impl Block<'_, '_> {
         let (eps, block, plan) = (c.norm_epsilon, &c.family.block, c.layer(layer));
         let mut show = |input, x: &[f32], cols, stride| show(input, Rows { x, count: n, cols, stride });
 
-        let Buffers { x, h, qkv, attn, ffn, tiles, angles, local_angles, positions, runs, .. } = &mut *self.buffers;
+        let Buffers { x, h, qkv, attn, ffn, input: made, angles, local_angles, positions, runs, .. } =
+            &mut *self.buffers;
         let x = room(x, n * d);
         let h = room(h, n * d);
         let qkv = room(qkv, n * places.width);
@@ -44,7 +46,7 @@ impl Block<'_, '_> {
         // u = norm(x); q, k, v = W u + b
         let u = team.norm(x, w.attention_norm.as_deref(), eps, c.hidden, h);
         show(Input::Attention(layer), u, c.hidden, d);
-        let input = team.input(w.qkv.matrices(), u, n, c.hidden, d, tiles);
+        let input = team.input(w.qkv.matrices(), u, n, c.hidden, d, made);
         team.products(w.qkv.matrices(), input, &mut MatMut::new(qkv, n, places.width, places.width));
 
         // q, k = scale · RoPE(norm(q)), RoPE(norm(k))
@@ -94,16 +96,16 @@ impl Block<'_, '_> {
             Attention { config: c, layer, window: plan.window, batch: self.batch, sequences, positions, qkv, stride };
         attention.run(team, runs, &mut MatMut::new(attn, n, c.heads * c.head_dim, q_width));
         show(Input::AttentionOutput(layer), attn, c.heads * c.head_dim, q_width);
-        let input = team.input(&[&w.attention_output], attn, n, c.heads * c.head_dim, q_width, tiles);
+        let input = team.input(&[&w.attention_output], attn, n, c.heads * c.head_dim, q_width, made);
         team.add(&w.attention_output, w.attention_post_norm.as_deref(), c, input, h, x);
 
         // u = norm(x); f = W_down (activation(W_gate u) · W_up u); x = x + f, or x + norm(f)
         let u = team.norm(x, w.feed_forward_norm.as_deref(), eps, c.hidden, h);
         show(Input::FeedForward(layer), u, c.hidden, d);
-        let input = team.input(w.gate_and_up.matrices(), u, n, c.hidden, d, tiles);
+        let input = team.input(w.gate_and_up.matrices(), u, n, c.hidden, d, made);
         team.gated_product(&w.gate_and_up, block.activation, input, &mut MatMut::new(ffn, n, ff, ff));
         show(Input::FeedForwardDown(layer), ffn, c.feed_forward, ff);
-        let input = team.input(&[&w.down], ffn, n, c.feed_forward, ff, tiles);
+        let input = team.input(&[&w.down], ffn, n, c.feed_forward, ff, made);
         team.add(&w.down, w.feed_forward_post_norm.as_deref(), c, input, h, x);
     }
 }

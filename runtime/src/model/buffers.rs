@@ -1,10 +1,9 @@
 //! The activations of a forward pass, and the places of its tokens.
 
-use quipu_kernels::Tile;
-
 use super::batch::BatchToken;
+use super::local::room;
+use super::product::InputBuffers;
 use super::rope::Ropes;
-use super::team::room;
 use crate::config::Config;
 use crate::kv::Sequence;
 
@@ -26,8 +25,8 @@ pub(super) struct Buffers {
     pub(super) ffn: Vec<f32>,
     /// vocabulary, for as many tokens as one product has room for.
     pub(super) logits: Vec<f32>,
-    /// The current product's input in int8.
-    pub(super) tiles: Vec<Tile>,
+    /// The current product's input, made ready.
+    pub(super) input: InputBuffers,
     /// (token, pair): cos and sin.
     pub(super) angles: Vec<[f32; 2]>,
     /// The same of the RoPE of layers with a window, where it is another one.

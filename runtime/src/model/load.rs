@@ -16,12 +16,12 @@ use quipu_formats::source::{Encoding, SharedBytes, Source, TensorInfo};
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, group_is_finite, pack_group};
 
 use super::loading::{Progress, Residence, WeightsError};
+use super::matrix::{ALIGNMENT, Matrix, region};
 use super::rope::RopeFactors;
 use super::unused::refuse_unused;
-use super::weights::{GateAndUp, Layer, Linear, Matrix, ModelWeights, QkNormWeights, Qkv};
+use super::weights::{GateAndUp, Layer, Linear, ModelWeights, QkNormWeights, Qkv};
 use crate::cancel::Cancel;
 use crate::config::Config;
-use crate::host::memory;
 use crate::pool::Pool;
 use crate::rope_scaling::RopeMethod;
 
@@ -95,23 +95,6 @@ pub(super) struct Plan<'a> {
     end: usize,
     /// Bytes of the source that need no filling.
     done: u64,
-}
-
-/// Matrices in the region begin at multiples of so many bytes, so that no page of memory has parts of two.
-const ALIGNMENT: usize = 16 << 10;
-
-/// Memory for matrices one after the other. Only what is written to is taken from the system.
-///
-/// Decode reads every byte once per token: with 4 KiB pages it waits for the TLB, so huge ones are asked for. Those are
-/// 2 MiB, and a matrix with memory of its own would end in up to 2 MiB of small pages. A system that does not offer
-/// huge pages loses only that.
-fn region(size: usize) -> Result<MmapMut, WeightsError> {
-    let no_memory = |error| WeightsError::Memory { size, error };
-    memory::check(size as u64, || "the model".into()).map_err(|shortage| no_memory(std::io::Error::other(shortage)))?;
-    let memory = MmapMut::map_anon(size).map_err(no_memory)?;
-    #[cfg(target_os = "linux")]
-    let _ = memory.advise(memmap2::Advice::HugePage);
-    Ok(memory)
 }
 
 /// Bytes that are packed or copied before the file's pages are released: about so much memory does loading take beyond
@@ -282,6 +265,7 @@ impl<'a> Plan<'a> {
         let (outputs, bias) = (tensor.shape.outputs(&self.sizes), weight.with(Parameter::Bias));
         Ok(Linear {
             matrix: self.place(index),
+            tensor: index,
             scale: self.optional(weight.with(Parameter::Scale), 1)?.and_then(|scale| scale.first().copied()),
             bias: match tensor.bias {
                 Bias::Always => Some(self.vector(bias, outputs)?),
@@ -313,7 +297,8 @@ impl<'a> Plan<'a> {
     fn fill(&self, pool: &mut Pool, cancel: &Cancel, progress: Progress<'_>) -> Result<MmapMut, WeightsError> {
         let (mut done, total) = (self.done, self.source.tensors().iter().map(plain_bytes).sum());
         progress(done, total);
-        let mut memory = region(self.end)?;
+        let no_memory = |error| WeightsError::Memory { size: self.end, error };
+        let mut memory = region(self.end, || "the model".into()).map_err(no_memory)?;
         for filling in &self.fillings {
             self.source.read_ahead(filling.index);
             let info = &self.source.tensors()[filling.index];

@@ -5,8 +5,10 @@
 //! the same call.
 //!
 //! - `block`: the block, driven by the family's plan; `rope`: its angles.
-//! - `team`: how steps are cut into chunks for the workers; `product`: the input of products; `buffers`: activations.
-//! - `weights`: matrices and vectors; `load`: how they come out of a file (`loading`: its options and errors);
+//! - `team`: how steps are cut into chunks for the workers; `local`: what each of these has; `product`: the input of
+//!   products; `buffers`: activations.
+//! - `adapted`: what adapters add to products; `low_rank`: an adapter in memory.
+//! - `weights`: matrices (`matrix`) and vectors; `load`: how they come out of a file (`loading`: its options and errors);
 //!   `layers`: whether all of them are in memory or one layer at a time; `unused`: tensors that are not the model's.
 //! - `finite`: NaN and infinity, noticed and traced to their weight.
 //! - `batch`: what a caller hands in and is shown.
@@ -14,6 +16,7 @@
 //! Everything is computed per token and per output in an order that does not depend on the batch, its chunks or the
 //! threads, so neither do the bits of the result.
 
+mod adapted;
 mod batch;
 mod block;
 mod buffers;
@@ -21,6 +24,9 @@ mod finite;
 mod layers;
 mod load;
 mod loading;
+mod local;
+mod low_rank;
+mod matrix;
 mod product;
 mod rope;
 mod team;
@@ -38,19 +44,23 @@ pub(crate) use finite::{NotFinite, broken_weight};
 pub(crate) use layers::{LayerSource, StreamError, Streamed};
 pub(crate) use load::{check, load};
 pub use loading::{Progress, Residence, WeightsError};
+pub use low_rank::AdapterLoadError;
+pub(crate) use low_rank::LowRank;
+pub(crate) use matrix::Matrix;
 pub use quipu_formats::families::names::Input;
 pub(crate) use team::Team;
 pub(crate) use unused::unused_tensors;
-pub(crate) use weights::{Matrix, ModelWeights};
+pub(crate) use weights::ModelWeights;
 
 use crate::config::Config;
 use crate::kv::Sequence;
 use crate::pool::Pool;
+use adapted::Adapted;
 use block::Block;
 use buffers::Buffers;
 use finite::Noticed;
+use local::{Local, room};
 use rope::Ropes;
-use team::{Local, room};
 
 /// Logits that are computed together: those of 32 tokens for Llama 3's vocabulary, 16 MB.
 const LOGITS: usize = 32 * (128 << 10);
@@ -59,6 +69,8 @@ const LOGITS: usize = 32 * (128 << 10);
 pub(crate) struct Model<W = ModelWeights> {
     pub(crate) config: Config,
     pub(crate) weights: W,
+    /// By their numbers.
+    pub(crate) adapters: Vec<LowRank>,
     kernels: Kernels,
     pool: Pool,
     locals: Vec<Local>,
@@ -76,6 +88,7 @@ impl<W: LayerSource> Model<W> {
         Model {
             config,
             weights,
+            adapters: Vec::new(),
             kernels,
             pool,
             locals,
@@ -97,6 +110,12 @@ impl<W: LayerSource> Model<W> {
         }
     }
 
+    /// Bytes that the activations of `tokens` tokens take ([`activation_bytes`]), what adapters make of them included.
+    pub(crate) fn activation_bytes(&self, tokens: usize) -> u64 {
+        let hidden: usize = self.adapters.iter().map(LowRank::width).sum();
+        activation_bytes(&self.config, tokens).saturating_add((4 * hidden * tokens) as u64)
+    }
+
     pub(crate) fn kernels(&self) -> &Kernels {
         &self.kernels
     }
@@ -109,7 +128,7 @@ impl<W: LayerSource> Model<W> {
     /// The workers, and the weights.
     pub(crate) fn team(&mut self) -> (Team<'_>, &W) {
         let Model { weights, kernels, pool, locals, noticed, .. } = self;
-        (Team { kernels, pool, locals, noticed }, weights)
+        (Team { kernels, pool, locals, noticed, adapted: Adapted::none() }, weights)
     }
 
     /// Reads `batch` into `sequences` and shows `logits` those of every token of the batch that wants them; without
@@ -130,7 +149,7 @@ impl<W: LayerSource> Model<W> {
                 observer(input, rows);
             }
         };
-        let Model { config: c, weights, kernels, pool, locals, buffers, ropes, noticed } = self;
+        let Model { config: c, weights, adapters, kernels, pool, locals, buffers, ropes, noticed } = self;
         let n = batch.len();
         if n == 0 {
             return Ok(());
@@ -155,21 +174,25 @@ impl<W: LayerSource> Model<W> {
             }
             None => Ok(()),
         };
+        let adapted = Adapted::new(adapters, batch.iter().map(|token| sequences[token.sequence].adapters()));
+        let adapted = &adapted;
         let mut block = Block { config: c, batch, sequences, buffers };
         for i in 0..c.layers {
             let layer = weights.layer(i, pool)?;
-            block.forward(&mut Team { kernels, pool, locals, noticed }, i, layer, &mut show);
+            block.forward(&mut Team { kernels, pool, locals, noticed, adapted }, i, layer, &mut show);
             check(&block.buffers.positions)?;
         }
 
-        let mut team = Team { kernels, pool, locals, noticed };
-        let Buffers { x, h, logits: vocabulary, tiles, wanted, positions, .. } = buffers;
+        let Buffers { x, h, logits: vocabulary, input: made, wanted, positions, .. } = buffers;
         wanted.clear();
         wanted.extend((0..n).filter(|&i| batch[i].logits));
         let head = weights.head();
         let width = head.map_or(1, |head| head.matrix.groups() * 16);
         for wanted in wanted.chunks((LOGITS / width).max(1)) {
             let rows = wanted.len();
+            let adapted = wanted.iter().map(|&i| sequences[batch[i].sequence].adapters());
+            let adapted = &Adapted::new(adapters, adapted);
+            let mut team = Team { kernels, pool, locals, noticed, adapted };
             for (r, &i) in wanted.iter().enumerate() {
                 let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
                 kernels.rms_norm(x, weights.output_norm(), c.norm_epsilon, c.hidden, h);
@@ -180,7 +203,7 @@ impl<W: LayerSource> Model<W> {
             check(positions)?;
             show(Input::Head, Rows { x: h, count: rows, cols: c.hidden, stride: d });
             let (Some(logits), Some(head)) = (&mut logits, head) else { continue };
-            let input = team.input(&[head], h, rows, c.hidden, d, tiles);
+            let input = team.input(&[head], h, rows, c.hidden, d, made);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
             if c.plan.logit_divisor != 1.0 || c.plan.logit_cap.is_some() {

@@ -1,6 +1,26 @@
 //! The rows of activations that go into a product.
 
-use quipu_kernels::Tile;
+use quipu_kernels::{Scratch, Tile};
+
+use super::adapted::{Part, Products};
+
+/// Memory in which inputs are made ready for products; it is kept.
+#[derive(Default)]
+pub(super) struct InputBuffers {
+    /// The input in int8.
+    pub(super) tiles: Vec<Tile>,
+    /// What adapters make of it, and where that stands.
+    pub(super) hidden: Vec<f32>,
+    pub(super) parts: Vec<Part>,
+}
+
+/// Memory of a worker in which products are computed; it is kept.
+#[derive(Default)]
+pub(crate) struct ProductScratch {
+    pub(super) quant: Scratch,
+    /// What an adapter adds.
+    pub(super) low_rank: Vec<f32>,
+}
 
 /// Activation rows as a product takes them: f32, and tiles of int8 where a weight matrix needs them.
 #[derive(Clone, Copy)]
@@ -9,6 +29,10 @@ pub(crate) struct ProductInput<'a> {
     pub(crate) rows: usize,
     pub(crate) stride: usize,
     pub(crate) tiles: &'a [Tile],
+    /// The number of the first row.
+    pub(crate) first: usize,
+    /// What adapters make of the rows, by their numbers.
+    pub(crate) low_rank: Products<'a>,
 }
 
 impl<'a> ProductInput<'a> {
@@ -26,8 +50,9 @@ impl<'a> ProductInput<'a> {
             let tiles = tiles.next().unwrap_or(&[]);
             let rows = if tiles.is_empty() { most.min(left) } else { tiles.iter().map(Tile::rows).sum() };
             let x = &self.x[start * self.stride..];
+            let first = self.first + start;
             start += rows;
-            Some(ProductInput { x, rows, tiles, ..self })
+            Some(ProductInput { x, rows, tiles, first, ..self })
         })
     }
 }
@@ -47,10 +72,12 @@ mod tests {
         let x = vec![1.0; rows * cols];
         let tiles = kernels.tiles(&x, rows, cols);
         for tiles in [&tiles[..], &[]] {
-            let panels: Vec<_> = ProductInput { x: &x, rows, stride: cols, tiles }.panels(PANEL).collect();
+            let panels: Vec<_> = ProductInput { x: &x, rows, stride: cols, tiles, first: 0, low_rank: Products::NONE }
+                .panels(PANEL)
+                .collect();
             let mut start = 0;
             for panel in &panels {
-                assert_eq!(panel.x.as_ptr(), &x[start * cols] as *const f32);
+                assert_eq!((panel.first, panel.x.as_ptr()), (start, &x[start * cols] as *const f32));
                 assert!(tiles.is_empty() || panel.tiles.iter().map(Tile::rows).sum::<usize>() == panel.rows);
                 start += panel.rows;
             }

@@ -4,56 +4,16 @@ use std::borrow::Borrow;
 use std::ops::Range;
 
 use quipu_formats::families::Activation;
-use quipu_kernels::{AttentionScratch, Kernels, MatMut, QuantScratch, Scratch, Tile, Tuning, padded_rows, state_len};
+use quipu_kernels::{Kernels, MatMut, Tile, padded_rows};
 
+use super::adapted::{Adapted, Products};
 use super::finite::Noticed;
-use super::product::ProductInput;
-use super::weights::{GateAndUp, Linear, Matrix};
+use super::local::{Local, most_groups, room};
+use super::matrix::Matrix;
+use super::product::{InputBuffers, ProductInput};
+use super::weights::{GateAndUp, Linear};
 use crate::config::Config;
 use crate::pool::Pool;
-
-/// Scratch memory of one worker.
-pub(crate) struct Local {
-    pub(super) product: Scratch,
-    pub(super) attention: AttentionScratch,
-    pub(super) quant_attention: QuantScratch,
-    /// Queries in int8.
-    pub(super) queries: Vec<Tile>,
-    pub(super) buffer: Vec<f32>,
-    pub(super) state: Vec<f32>,
-    /// The positions of a page that each query sees.
-    pub(super) visible: Vec<Range<usize>>,
-}
-
-impl Local {
-    /// With room for what one token takes: no worker allocates when it first takes a part of a step.
-    pub(crate) fn new(c: &Config, tuning: &Tuning) -> Local {
-        let (dim, group) = (c.head_dim, c.heads / c.kv_heads);
-        let chunk = padded_rows(c.hidden.max(c.feed_forward)).min(16 * most_groups(tuning));
-        Local {
-            product: Scratch::default(),
-            attention: AttentionScratch::new(group, dim),
-            quant_attention: QuantScratch::default(),
-            queries: Vec::new(),
-            buffer: Vec::with_capacity(chunk.max(group * dim.next_multiple_of(32))),
-            state: Vec::with_capacity(group * state_len(dim)),
-            visible: Vec::with_capacity(group),
-        }
-    }
-}
-
-/// The most row groups of one chunk.
-fn most_groups(tuning: &Tuning) -> usize {
-    (tuning.chunk_groups as usize).max(1)
-}
-
-/// The first `n` numbers of a buffer, which grows if it has fewer. They may hold anything.
-pub(super) fn room(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
-    if buffer.len() < n {
-        buffer.resize(n, 0.0);
-    }
-    &mut buffer[..n]
-}
 
 /// Quantises `rows` rows of `cols` activations, side by side, into some of `tiles`, the largest ones first.
 pub(super) fn quantize_rows<'a>(
@@ -81,6 +41,8 @@ pub(crate) struct Team<'a> {
     pub(crate) pool: &'a mut Pool,
     pub(crate) locals: &'a mut [Local],
     pub(crate) noticed: &'a Noticed,
+    /// The rows that have adapters.
+    pub(crate) adapted: &'a Adapted<'a>,
 }
 
 impl Team<'_> {
@@ -92,8 +54,8 @@ impl Team<'_> {
     }
 
     /// The input of products with `linears`: `rows` rows of `cols` activations, `stride` apart. They are quantised to
-    /// int8, into `tiles`, if one of `linears` needs that; a row that is not all numbers is noticed then. (Products
-    /// with floats pass it on.)
+    /// int8 if one of `linears` needs that; a row that is not all numbers is noticed then. (Products with floats pass
+    /// it on.) Adapters' first matrices are applied to rows that have some.
     pub(super) fn input<'a, L: Borrow<Linear>>(
         &mut self,
         linears: &[L],
@@ -101,8 +63,12 @@ impl Team<'_> {
         rows: usize,
         cols: usize,
         stride: usize,
-        tiles: &'a mut Vec<Tile>,
-    ) -> ProductInput<'a> {
+        buffers: &'a mut InputBuffers,
+    ) -> ProductInput<'a>
+    where
+        Self: 'a,
+    {
+        let InputBuffers { tiles, hidden, parts } = buffers;
         let mut used = 0;
         if linears.iter().any(|l| !l.borrow().matrix.ty().is_float()) {
             let kernels = self.kernels;
@@ -139,7 +105,18 @@ impl Team<'_> {
                 self.pool.for_items(self.locals, &mut tiles[..used], |_, i, tile| quantize(i, tile));
             }
         }
-        ProductInput { x: &x[..(rows - 1) * stride + cols], rows, stride, tiles: &tiles[..used] }
+        let adapted = self.adapted;
+        let low_rank = match adapted.plan(linears.iter().map(|l| l.borrow().tensor), parts) {
+            0 => Products::NONE,
+            n => {
+                let (kernels, hidden) = (self.kernels, room(hidden, n));
+                self.pool.for_items(self.locals, &mut adapted.tasks(parts, hidden), |local, _, task| {
+                    task.run(kernels, x, cols, stride, &mut local.buffer);
+                });
+                adapted.products(parts, hidden)
+            }
+        };
+        ProductInput { x: &x[..(rows - 1) * stride + cols], rows, stride, tiles: &tiles[..used], first: 0, low_rank }
     }
 
     /// Calls `f` for the parts of `out`, `width` columns each, and the rows of `input` that belong to them.
@@ -268,7 +245,7 @@ impl Team<'_> {
             let groups = start..groups.end.min(start + most);
             let out = room(&mut local.buffer, groups.len() * 16);
             let mut out = MatMut::new(out, 1, groups.len() * 16, groups.len() * 16);
-            kernels.matmul_quant(&weights, groups, tiles, &mut local.product, &mut out);
+            kernels.matmul_quant(&weights, groups, tiles, &mut local.product.quant, &mut out);
         });
     }
 

@@ -4,82 +4,20 @@
 //! ([`super::load`]), and when all of them lie there, [`Matrix`].
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use memmap2::MmapMut;
-use quipu_formats::source::SharedBytes;
-use quipu_kernels::{Kernels, MatMut, Scratch, Weights};
-use quipu_quant::TensorType;
-use quipu_quant::pack::{GROUP_ROWS, PackedLayout, dequantize_row};
+use quipu_kernels::{Kernels, MatMut};
+use quipu_quant::pack::GROUP_ROWS;
 
-use super::product::ProductInput;
+use super::matrix::Matrix;
+use super::product::{ProductInput, ProductScratch};
 use super::rope::RopeFactors;
 
-/// A weight matrix, outputs × inputs, in R16·K4. It keeps its bytes alive.
-pub(crate) struct Matrix {
-    layout: PackedLayout,
-    bytes: Bytes,
-}
-
-enum Bytes {
-    /// A part of the memory of all matrices that were packed or copied while they were loaded.
-    Memory(Arc<MmapMut>, Range<usize>),
-    /// Where they lie in a packed file.
-    File(SharedBytes),
-}
-
-impl Matrix {
-    /// The matrix that was put at `at` in `memory`.
-    ///
-    /// # Panics
-    /// When `at` does not have the layout's length, or reaches beyond `memory`.
-    pub(super) fn in_memory(layout: PackedLayout, memory: Arc<MmapMut>, at: Range<usize>) -> Matrix {
-        assert!(at.len() == layout.total_bytes() && at.end <= memory.len(), "{at:?} of {}", memory.len());
-        Matrix { layout, bytes: Bytes::Memory(memory, at) }
-    }
-
-    /// The matrix that lies in a file.
-    ///
-    /// # Panics
-    /// When the bytes are not as many as the layout has.
-    pub(super) fn in_file(layout: PackedLayout, bytes: SharedBytes) -> Matrix {
-        assert_eq!((*bytes).as_ref().len(), layout.total_bytes());
-        Matrix { layout, bytes: Bytes::File(bytes) }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Memory(memory, at) => &memory[at.clone()],
-            Bytes::File(bytes) => (**bytes).as_ref(),
-        }
-    }
-
-    pub(crate) fn weights(&self) -> Weights<'_> {
-        Weights::new(self.layout, self.bytes())
-    }
-
-    pub(crate) fn ty(&self) -> TensorType {
-        self.layout.ty()
-    }
-
-    pub(crate) fn rows(&self) -> usize {
-        self.layout.rows()
-    }
-
-    pub(crate) fn groups(&self) -> usize {
-        self.layout.groups()
-    }
-
-    /// Row `row` as f32: an embedding.
-    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
-        dequantize_row(&self.layout, self.bytes(), row, out);
-    }
-}
-
-/// `y = s·W·x + b`.
+/// `y = s·W·x + b`, and what adapters add.
 pub(crate) struct Linear<M = Matrix> {
     /// outputs × inputs.
     pub(crate) matrix: M,
+    /// The number of `W` among the model's tensors.
+    pub(super) tensor: usize,
     /// A factor of all outputs: files with NVFP4 have one for each matrix, since the type's own scales reach no farther
     /// than 448.
     pub(super) scale: Option<f32>,
@@ -89,7 +27,7 @@ pub(crate) struct Linear<M = Matrix> {
 
 impl<M> Linear<M> {
     pub(super) fn map<N>(self, f: &mut impl FnMut(M) -> N) -> Linear<N> {
-        Linear { matrix: f(self.matrix), scale: self.scale, bias: self.bias }
+        Linear { matrix: f(self.matrix), tensor: self.tensor, scale: self.scale, bias: self.bias }
     }
 }
 
@@ -100,14 +38,14 @@ impl Linear {
         kernels: &Kernels,
         groups: Range<usize>,
         input: ProductInput<'_>,
-        scratch: &mut Scratch,
+        scratch: &mut ProductScratch,
         out: &mut MatMut<'_>,
     ) {
         let weights = self.matrix.weights();
         if weights.ty().is_float() {
             kernels.matmul_float(&weights, groups.clone(), input.x, input.stride, out);
         } else {
-            kernels.matmul_quant(&weights, groups.clone(), input.tiles, scratch, out);
+            kernels.matmul_quant(&weights, groups.clone(), input.tiles, &mut scratch.quant, out);
         }
         if let Some(scale) = self.scale {
             (0..out.rows()).for_each(|r| out.row(r).iter_mut().for_each(|y| *y *= scale));
@@ -117,6 +55,7 @@ impl Linear {
                 kernels.add(out.row(r), &bias[groups.start * GROUP_ROWS..groups.end * GROUP_ROWS]);
             }
         }
+        input.low_rank.add(kernels, self.tensor, groups, input.first, &mut scratch.low_rank, out);
     }
 }
 
@@ -253,5 +192,12 @@ impl ModelWeights {
     /// The matrices of all products, in the order of a forward pass.
     pub(crate) fn products(&self) -> impl Iterator<Item = &Matrix> {
         self.layers.iter().flat_map(Layer::linears).map(|linear| &linear.matrix).chain([&self.head().matrix])
+    }
+
+    /// Whether tensor number `tensor` of the model is a matrix that is nothing but a factor of products; an embedding
+    /// that is the output matrix as well is not.
+    pub(crate) fn is_product(&self, tensor: usize) -> bool {
+        let mut linears = self.layers.iter().flat_map(Layer::linears).chain(&self.output);
+        linears.any(|linear| linear.tensor == tensor)
     }
 }

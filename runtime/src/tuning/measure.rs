@@ -99,13 +99,13 @@ pub(super) fn rates(
     candidates: &[Ahead],
     budget: Duration,
 ) -> Option<Vec<Vec<f64>>> {
-    let Team { kernels, pool, locals, noticed } = team;
+    let Team { kernels, pool, locals, noticed, adapted } = team;
     let (start, mut walk) = (Instant::now(), Walk::new(weights, ty, kernels));
     let deadline = start + budget;
     let mut read = |ahead: Option<Ahead>, bytes| {
         let tuning = ahead.map_or(*kernels.tuning(), |ahead| kernels.tuning().with_ahead(ty, ahead));
         let kernels = &kernels.tuned(tuning);
-        walk.read(&mut Team { kernels, pool, locals, noticed }, bytes, deadline)
+        walk.read(&mut Team { kernels, pool, locals, noticed, adapted }, bytes, deadline)
     };
     // The workers wake up; then the pace is seen, that of what is most likely the slowest candidate. A part of the time
     // is left for what comes in between.

@@ -1,62 +1,104 @@
-//! Options that add LoRA adapters to a model.
+//! Options that name LoRA adapters.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use quipu_formats::lora::{Adapter, Merged};
+use quipu_formats::lora::Adapter;
 use quipu_formats::output::Inputs;
 use quipu_formats::source::Source;
+use quipu_runtime::{AdapterId, Adapters, Engine};
 
-use crate::{out, talk};
+use crate::out;
 
-/// LoRA adapters.
+/// An adapter as it is written in an argument: `[NAME=]FILE[:SCALE]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    /// What it is called, if that is said.
+    pub name: Option<String>,
+    /// A directory by PEFT, or a GGUF by llama.cpp.
+    pub path: PathBuf,
+    /// Times what it is added.
+    pub scale: f32,
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Named, String> {
+        let scaled = text.rsplit_once(':').and_then(|(rest, scale)| Some((rest, scale.parse().ok()?)));
+        let (rest, scale) = scaled.unwrap_or((text, 1.0));
+        // A file's name may have the sign in it.
+        let named = rest.split_once('=').filter(|_| !Path::new(rest).exists());
+        let (name, path) = named.map_or((None, rest), |(name, path)| (Some(name.to_string()), path));
+        if !f32::is_finite(scale) {
+            return Err("the scale is no finite number".into());
+        }
+        if path.is_empty() || name.as_ref().is_some_and(String::is_empty) {
+            return Err("expected [NAME=]FILE[:SCALE], such as style.gguf, style.gguf:0.5 or style=adapter/:0.5".into());
+        }
+        Ok(Named { name, path: path.into(), scale })
+    }
+}
+
+impl Named {
+    /// Reads it for `model`.
+    pub fn open(&self, model: &dyn Source) -> Result<Adapter> {
+        let adapter = Adapter::open(&self.path, model).context("cannot use the adapter")?;
+        out::apart_from(&Inputs::of(adapter.files()), &self.path)?;
+        Ok(adapter)
+    }
+
+    /// Loads it into `engine`, whose model stays as it is.
+    pub fn load(&self, engine: &mut Engine) -> Result<AdapterId> {
+        let adapter = self.open(engine.source())?;
+        engine.load_adapter(&adapter).context("cannot use the adapter")
+    }
+}
+
+/// LoRA adapters for all that is written.
 #[derive(Clone, clap::Args)]
 pub struct LoraArgs {
     /// A LoRA adapter: the directory that PEFT writes, or llama.cpp's GGUF; with a factor behind it, another scale. May
-    /// be given several times. The matrices that it changes are run as F32
-    #[arg(long = "lora", value_name = "FILE[=SCALE]", value_parser = scaled)]
-    lora: Vec<Scaled>,
-}
-
-/// An adapter's file, and its factor.
-pub type Scaled = (PathBuf, f32);
-
-/// `FILE` or `FILE=SCALE`.
-pub fn scaled(text: &str) -> Result<Scaled, String> {
-    match text.rsplit_once('=').map(|(file, scale)| (file, scale.parse())) {
-        Some((file, Ok(scale))) if f32::is_finite(scale) => Ok((file.into(), scale)),
-        // A name may have the sign in it.
-        _ => Ok((text.into(), 1.0)),
-    }
+    /// be given several times
+    #[arg(long = "lora", value_name = "FILE[:SCALE]")]
+    lora: Vec<Named>,
 }
 
 impl LoraArgs {
-    /// `model` with the adapters that are asked for.
-    pub fn add(&self, model: Box<dyn Source>) -> Result<Box<dyn Source>> {
-        if self.lora.is_empty() {
-            return Ok(model);
-        }
-        let merged = merged(model.into(), &self.lora)?;
-        let coarse = merged.changed().filter(|(_, ty)| !ty.is_float()).count();
-        if coarse > 0 {
-            talk::warning(&format!(
-                "{coarse} matrices that an adapter changes are run as F32, which takes several times their memory and time; \
-                 `quipu merge` writes a model that is run as it is"
-            ));
-        }
-        Ok(Box::new(merged))
+    /// Loads them.
+    pub fn load(&self, engine: &mut Engine) -> Result<Adapters> {
+        let loaded = self.lora.iter().map(|named| Ok((named.load(engine)?, named.scale)));
+        let loaded = loaded.collect::<Result<Vec<_>>>()?;
+        Adapters::new(loaded).context("--lora: the scales of an adapter are too large")
+    }
+
+    /// The adapters' files, which no output may be.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        self.lora.iter().map(|named| named.path.as_path())
     }
 }
 
-/// `model` with these adapters.
-pub fn merged(model: Arc<dyn Source>, adapters: &[Scaled]) -> Result<Merged> {
-    let read = |(path, scale): &Scaled| {
-        let path: &Path = path;
-        let adapter = Adapter::open(path, &*model).context("cannot use the adapter")?;
-        out::apart_from(&Inputs::of(adapter.files()), path)?;
-        Ok((adapter, *scale))
-    };
-    let adapters = adapters.iter().map(read).collect::<Result<Vec<_>>>()?;
-    Ok(Merged::new(model, adapters))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_scales_are_optional() {
+        let named = |name: Option<&str>, path: &str, scale| {
+            Ok(Named { name: name.map(str::to_string), path: path.into(), scale })
+        };
+        for (text, expected) in [
+            ("a.gguf", named(None, "a.gguf", 1.0)),
+            ("a.gguf:0.5", named(None, "a.gguf", 0.5)),
+            ("x=dir/a:-2", named(Some("x"), "dir/a", -2.0)),
+            ("C:\\a.gguf", named(None, "C:\\a.gguf", 1.0)),
+            ("x=C:\\a:1e-3", named(Some("x"), "C:\\a", 1e-3)),
+        ] {
+            assert_eq!(text.parse(), expected, "{text}");
+        }
+        for bad in ["", "=a", "x=", ":0.5", "a:inf", "a:NaN"] {
+            assert!(bad.parse::<Named>().is_err(), "{bad}");
+        }
+    }
 }

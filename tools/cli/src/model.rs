@@ -11,7 +11,6 @@ use quipu_runtime::tokenizer::Tokenizer;
 use quipu_runtime::{Engine, LoadOptions};
 use serde_json::{Value as Json, json};
 
-use crate::adapters::LoraArgs;
 use crate::args::{self, MachineArgs, ModelArgs};
 use crate::{out, talk};
 
@@ -37,23 +36,8 @@ pub fn load(args: &ModelArgs, context: Option<usize>) -> Result<(Engine, Duratio
     load_on(&args.machine, &args.model, context)
 }
 
-/// Loads a model with the adapters that are asked for.
-pub fn load_with(args: &ModelArgs, context: Option<usize>, lora: &LoraArgs) -> Result<(Engine, Duration)> {
-    load_changed(&args.machine, &args.model, context, |source| lora.add(source))
-}
-
 /// Loads `model`, which may use so much of the machine. Returns how long that took, too.
 pub fn load_on(args: &MachineArgs, model: &Path, context: Option<usize>) -> Result<(Engine, Duration)> {
-    load_changed(args, model, context, Ok)
-}
-
-/// The same with something done to the model before it is loaded.
-fn load_changed(
-    args: &MachineArgs,
-    model: &Path,
-    context: Option<usize>,
-    change: impl FnOnce(Box<dyn Source>) -> Result<Box<dyn Source>>,
-) -> Result<(Engine, Duration)> {
     let started = Instant::now();
     let (threads, isa, residence) = (args::threads(args.threads), args.isa()?, args.residence());
     let context = context.filter(|&n| n > 0);
@@ -61,7 +45,6 @@ fn load_changed(
     let options = options.tuning(args.tuning()?).kv_type(args.kv_type()?);
     let source = open_path(model)?;
     warn_recoded(&recoded_types(&*source));
-    let source = change(source)?;
     let bar = talk::Bar::new("loading");
     let engine = Engine::load(source, &options, &|done, total| bar.update(done, total, ""))?;
     warn_oddities(model, &engine.oddities());

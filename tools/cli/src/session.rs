@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use quipu_formats::output::{self, Inputs};
-use quipu_runtime::Engine;
 use quipu_runtime::session::Session;
+use quipu_runtime::{Adapters, Engine};
 
 use crate::{out, talk};
 
@@ -25,9 +25,9 @@ impl SessionArgs {
         self.session.as_deref().is_some_and(Path::exists)
     }
 
-    /// What there is to go on with. That the file can be written in the end, and is none of `inputs`, is looked at
+    /// What there is to go on with, read with `adapters`. That the file can be written in the end, and is none of `inputs`, is looked at
     /// first.
-    pub fn open(&self, engine: &Engine, inputs: &Inputs) -> Result<Option<Session>> {
+    pub fn open(&self, engine: &Engine, adapters: &Adapters, inputs: &Inputs) -> Result<Option<Session>> {
         let Some(path) = &self.session else { return Ok(None) };
         output::check(path, inputs)?;
         if !path.exists() {
@@ -35,7 +35,7 @@ impl SessionArgs {
         }
         out::apart_from(&Inputs::of([path]), path)?;
         let started = Instant::now();
-        let session = Session::open(engine, path)?;
+        let session = Session::open_with(engine, adapters, path)?;
         let (tokens, ms) = (session.sequence.len(), started.elapsed().as_secs_f64() * 1e3);
         talk::note(&format!("{}: {tokens} tokens, opened in {ms:.0} ms", path.display()));
         Ok(Some(session))

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::draft::Drafter;
+use crate::adapters::Adapters;
 use crate::cancel::Cancel;
 use crate::generate::error::GenerateError;
 use crate::generate::generation::Generation;
@@ -19,6 +20,8 @@ pub(super) struct Active {
     deadline: Option<Instant>,
     /// The budget for keys and values under which it was submitted: how long it may become was decided by that.
     pub(super) budget: Option<u64>,
+    /// What it is read with.
+    pub(super) adapters: Adapters,
     /// Tokens of the prompt that did not have to be read; `None` before it was begun.
     pub(super) cached: Option<usize>,
     /// How many of its tokens the current batch has, guesses included, and the bytes that were set aside for them.
@@ -70,6 +73,7 @@ impl Active {
             cancel,
             deadline,
             budget: None,
+            adapters: Adapters::default(),
             cached: None,
             planned: 0,
             promised: 0,
@@ -94,6 +98,11 @@ impl Active {
     /// The same, submitted under this budget.
     pub(super) fn allowed(self, budget: Option<u64>) -> Active {
         Active { budget, ..self }
+    }
+
+    /// The same, read with these adapters.
+    pub(super) fn adapted(self, adapters: Adapters) -> Active {
+        Active { adapters, ..self }
     }
 
     pub(super) fn writing(&mut self) -> &mut Writing {

@@ -160,8 +160,9 @@ impl Scheduler {
     pub fn submit(&mut self, request: Request) -> RequestId {
         let id = RequestId(self.next);
         self.next += 1;
-        let Request { tokens, options, cancel, sequence, deadline } = request;
+        let Request { tokens, options, cancel, adapters, sequence, deadline } = request;
         let ours = sequence.iter().try_for_each(|sequence| self.engine.check_sequence(sequence));
+        let ours = ours.and_then(|()| self.engine.check_adapters(&adapters));
         let checked = ours.and_then(|()| self.engine.check_tokens(&tokens)).map_err(GenerateError::from);
         // A text ends where the memory for it ends, as it does where the context ends.
         let positions = self.texts.pages.positions();
@@ -173,9 +174,8 @@ impl Scheduler {
         let tokenizer = self.engine.tokenizer().clone();
         match checked.and_then(|()| Generation::new(tokenizer, tokens, &options, context.min(positions))) {
             Ok(generation) => {
-                let active =
-                    Active::new(id, cancel, deadline, generation, self.texts.read).allowed(self.options.kv_memory);
-                self.texts.add(active, sequence);
+                let active = Active::new(id, cancel, deadline, generation, self.texts.read);
+                self.texts.add(active.allowed(self.options.kv_memory).adapted(adapters), sequence);
             }
             Err(error) => self.events.push(failed(id, error, sequence)),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::adapters::Adapters;
 use crate::generate::error::GenerateError;
 use crate::kv::{Found, PAGE, PrefixCache, Sequence, Store};
 
@@ -90,9 +91,9 @@ impl Pages {
         pages > 0
     }
 
-    /// The longest beginning of `tokens` that is kept.
-    pub(super) fn find(&self, tokens: &[u32]) -> Found {
-        self.cache.as_ref().map_or_else(Found::default, |cache| cache.find(tokens))
+    /// The longest beginning of `tokens`, read with `adapters`, that is kept.
+    pub(super) fn find(&self, tokens: &[u32], adapters: &Adapters) -> Found {
+        self.cache.as_ref().map_or_else(Found::default, |cache| cache.find(tokens, adapters))
     }
 
     /// Makes `sequence` what was found.
@@ -109,7 +110,7 @@ impl Pages {
         let Some(store) = self.store.as_mut().filter(|_| !new.is_empty()) else { return };
         let text: Arc<[u32]> = sequence.tokens().into();
         for page in new {
-            store.write(&text, (page + 1) * PAGE, &sequence.page_set(page).1);
+            store.write(sequence.adapters(), &text, (page + 1) * PAGE, &sequence.page_set(page).1);
         }
     }
 
@@ -122,17 +123,18 @@ impl Pages {
         self.store.as_mut().is_some_and(|store| store.wait())
     }
 
-    /// Whether the disk has the page after the first `read` tokens of `text`, all of whose tokens may be found there.
-    pub(super) fn is_on_disk(&self, text: &[u32], read: usize) -> bool {
+    /// Whether the disk has the page after the first `read` tokens of `text`, all of whose tokens may be found there,
+    /// read with `adapters`.
+    pub(super) fn is_on_disk(&self, adapters: &Adapters, text: &[u32], read: usize) -> bool {
         let page = text.get(..read + PAGE).filter(|_| read.is_multiple_of(PAGE));
-        page.is_some_and(|text| self.store.as_ref().is_some_and(|store| store.has(text)))
+        page.is_some_and(|text| self.store.as_ref().is_some_and(|store| store.has(adapters, text)))
     }
 
     /// Appends that page to `sequence`. `false` when it is not there after all.
     pub(super) fn restore(&mut self, text: &[u32], sequence: &mut Sequence) -> bool {
         let Some(store) = &self.store else { return false };
         let (read, mut pages) = (sequence.len(), sequence.new_pages());
-        let is_there = store.read(&text[..read + PAGE], &mut pages);
+        let is_there = store.read(sequence.adapters(), &text[..read + PAGE], &mut pages);
         if is_there {
             let pages: Vec<_> = pages.into_iter().map(Arc::new).collect();
             sequence.append(&text[read..read + PAGE], &pages);

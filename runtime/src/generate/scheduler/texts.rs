@@ -7,6 +7,7 @@ use super::active::{Active, failed};
 use super::options::SchedulerOptions;
 use super::pages::Pages;
 use super::stats::Stats;
+use crate::adapters::Adapters;
 use crate::engine::Engine;
 use crate::generate::error::GenerateError;
 use crate::generate::generation::Generation;
@@ -67,6 +68,11 @@ fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
+/// How many tokens `wanted`, to be read with `adapters`, has in common with what `sequence` has read.
+fn shared(sequence: &Sequence, wanted: &[u32], adapters: &Adapters) -> usize {
+    if sequence.adapters() == adapters { common(sequence.tokens(), wanted) } else { 0 }
+}
+
 /// What a text may find read already: the logits come from reading its last token, so that is read in any case, and
 /// where all tokens of the prompt are scored all of them are.
 fn wanted(generation: &Generation) -> &[u32] {
@@ -118,9 +124,10 @@ impl Texts {
     /// Takes a request, which waits until its turn comes.
     pub(super) fn add(&mut self, active: Active, sequence: Option<Sequence>) {
         let mut waiting = Waiting { active, sequence, known: 0, after: None, put_back: false };
+        let adapters = waiting.active.adapters.clone();
         let wanted = wanted(waiting.active.generation());
-        let own = waiting.sequence.as_ref().map_or(0, |sequence| common(sequence.tokens(), wanted));
-        waiting.known = own.max(self.pages.find(wanted).len);
+        let own = waiting.sequence.as_ref().map_or(0, |sequence| shared(sequence, wanted, &adapters));
+        waiting.known = own.max(self.pages.find(wanted, &adapters).len);
         self.waiting.push(waiting);
     }
 
@@ -136,7 +143,7 @@ impl Texts {
         let ended = self.waiting.extract_if(.., |waiting| waiting.active.ends(now).is_some());
         for Waiting { mut active, sequence, .. } in ended {
             let reason = active.ends(now).unwrap_or(StopReason::Cancelled);
-            let mut sequence = sequence.unwrap_or_else(|| engine.new_sequence());
+            let mut sequence = sequence.unwrap_or_else(|| engine.new_sequence().with(&active.adapters));
             sequence.keep_prefix(active.generation().tokens());
             events.push(active.finish(sequence, reason));
         }
@@ -186,19 +193,21 @@ impl Texts {
         if after.is_some_and(|(id, up_to)| reads_for_us(id, up_to)) {
             return None;
         }
+        let adapters = active.adapters.clone();
         let wanted = wanted(active.generation());
-        let own = sequence.as_ref().map_or(0, |sequence| common(sequence.tokens(), wanted));
-        let found = pages.find(wanted);
-        let others = sequences.iter().map(|other| common(other.tokens(), wanted)).enumerate();
+        let own = sequence.as_ref().map_or(0, |sequence| shared(sequence, wanted, &adapters));
+        let found = pages.find(wanted, &adapters);
+        let others = sequences.iter().map(|other| shared(other, wanted, &adapters)).enumerate();
         let (other, beside) = others.max_by_key(|&(_, n)| n).unwrap_or((0, 0));
         let mut have = own.max(found.len).max(beside);
         // A page on disk is better than a part of one in memory.
         let full = have / PAGE * PAGE;
-        if full < have && pages.is_on_disk(wanted, full) {
+        if full < have && pages.is_on_disk(&adapters, wanted, full) {
             have = full;
         }
         let leaders = running.iter_mut().filter_map(|r| {
-            let up_to = if r.unread() > 1 { common(r.generation().tokens(), wanted) } else { 0 };
+            let is_like = r.adapters == adapters && r.unread() > 1;
+            let up_to = if is_like { common(r.generation().tokens(), wanted) } else { 0 };
             (up_to >= have + WORTH_WAITING).then_some((r.id, up_to))
         });
         *after = leaders.max_by_key(|&(_, up_to)| up_to);
@@ -206,10 +215,10 @@ impl Texts {
             return None;
         }
         let near_miss = if found.len >= have { found.near_miss.clone() } else { None };
-        let (mut start, own) = match sequence.take() {
+        let (mut start, own) = match sequence.take().filter(|sequence| *sequence.adapters() == adapters) {
             Some(sequence) if own >= have => (sequence, true),
             _ if found.len >= have => {
-                let mut sequence = engine.new_sequence();
+                let mut sequence = engine.new_sequence().with(&adapters);
                 pages.share(&found, &mut sequence);
                 (sequence, false)
             }
@@ -286,7 +295,7 @@ impl Texts {
         let mut restored = Restored::Nothing;
         loop {
             let text = wanted(self.running[i].generation());
-            if !self.pages.is_on_disk(text, self.sequences[i].len()) {
+            if !self.pages.is_on_disk(self.sequences[i].adapters(), text, self.sequences[i].len()) {
                 return restored;
             }
             // At least one page comes of every step.

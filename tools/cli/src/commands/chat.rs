@@ -82,14 +82,17 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let toolbox = args.tools.open()?;
     let shape = args.shape.read()?;
-    let (engine, load_time) = model::load_with(&args.model, args.context.context, &args.lora)?;
+    let (mut engine, load_time) = model::load(&args.model, args.context.context)?;
+    let adapters = args.lora.load(&mut engine)?;
     let mut inputs = Inputs::of(engine.source().files());
     inputs.extend(&Inputs::of(args.template.as_deref()));
     inputs.extend(&Inputs::of(args.tools.file()));
+    inputs.extend(&Inputs::of(args.lora.inputs()));
     let (conversation, form) = conversation(&engine, args.template.as_deref())?;
-    let mut conversation = conversation.parse_special(args.parse_special).tools(toolbox.list.clone());
-    let kept =
-        args.session.open(&engine, &inputs)?.map(|session| kept::begin(&mut conversation, session)).transpose()?;
+    let conversation = conversation.parse_special(args.parse_special).tools(toolbox.list.clone());
+    let mut conversation = conversation.adapters(adapters.clone());
+    let kept = args.session.open(&engine, &adapters, &inputs)?;
+    let kept = kept.map(|session| kept::begin(&mut conversation, session)).transpose()?;
     if let Some(text) = args.system {
         conversation.set_system(text);
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use quipu_formats::convert::{TensorRule, TypeRule};
+use quipu_formats::lora::Merged;
 use quipu_formats::source::Source;
 
 use super::convert::{RoundingArgs, parse_type, write_source};
-use crate::adapters::{Scaled, merged, scaled};
+use crate::adapters::Named;
 use crate::model;
 
 /// Write a model with LoRA adapters added to its matrices
@@ -20,13 +21,13 @@ use crate::model;
 #[command(after_help = "\
 Examples:
   quipu merge llama-bf16.gguf adapter/ -o merged.gguf
-  quipu merge Llama-3.2-1B/ adapter/ style.gguf=0.5 -o merged.gguf --type q4_k_m")]
+  quipu merge Llama-3.2-1B/ adapter/ style.gguf:0.5 -o merged.gguf --type q4_k_m")]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory
     model: PathBuf,
     /// LoRA adapters: directories that PEFT writes, or llama.cpp's GGUF; with a factor behind them, another scale
-    #[arg(value_name = "ADAPTER[=SCALE]", required = true, value_parser = scaled)]
-    adapters: Vec<Scaled>,
+    #[arg(value_name = "ADAPTER[:SCALE]", required = true)]
+    adapters: Vec<Named>,
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -45,7 +46,9 @@ pub fn run(args: Args) -> Result<()> {
     let mut options = args.rounding.options(args.types.unwrap_or(TypeRule::Keep), args.packed)?;
     let source: Arc<dyn Source> = model::open_path(&args.model)?.into();
     model::warn_oddities(&args.model, source.oddities());
-    let merged = merged(source, &args.adapters)?;
+    let adapters = args.adapters.iter().map(|named| Ok((named.open(&*source)?, named.scale)));
+    let adapters = adapters.collect::<Result<Vec<_>>>()?;
+    let merged = Merged::new(source, adapters);
     if keep {
         let own = |(name, ty): (&str, _)| TensorRule { pattern: name.into(), ty };
         options.tensors.extend(merged.changed().map(own));

@@ -34,7 +34,7 @@ Examples:
   quipu run llama.gguf \"The capital of Peru is\" -n 20 --temp 0
   quipu run llama.gguf -f letter.txt --json --seed 7
   git log -5 | quipu run llama.gguf --no-echo
-  quipu run llama.gguf --lora adapter/ --lora style.gguf=0.5 \"Dear Mr. President,\"
+  quipu run llama.gguf --lora adapter/ --lora style.gguf:0.5 \"Dear Mr. President,\"
   quipu run llama.gguf -f mail.txt --no-echo --schema order.json
   quipu run llama.gguf \"Once upon a time\" -n 100 --session tale; quipu run llama.gguf --session tale
   quipu run llama.gguf \"The capital of Peru is\" --regex \" [A-Z][a-z]+\\.\"")]
@@ -81,11 +81,13 @@ pub fn run(args: Args) -> Result<()> {
     }
     let prompt = if has_prompt { args::prompt(args.prompt, args.file.as_deref())? } else { String::new() };
     let mut options = args.sampling.options().max_tokens(args.number).logprobs(args.json);
-    let (engine, load_time) = model::load_with(&args.model, args.context.context, &args.lora)?;
+    let (mut engine, load_time) = model::load(&args.model, args.context.context)?;
+    let adapters = args.lora.load(&mut engine)?;
     let tokenizer = engine.tokenizer().clone();
     options.grammar = shape::grammar(shape.as_ref(), &tokenizer)?;
     inputs.extend(&Inputs::of(engine.source().files()));
-    let (tokens, sequence) = match args.session.open(&engine, &inputs)? {
+    inputs.extend(&Inputs::of(args.lora.inputs()));
+    let (tokens, sequence) = match args.session.open(&engine, &adapters, &inputs)? {
         None => (prompt_tokens(&tokenizer, &prompt, !args.plain), None),
         Some(Session { mut tokens, sequence, state }) => {
             tokens.extend(tokenizer.encode(&prompt, false, !args.plain));
@@ -104,7 +106,8 @@ pub fn run(args: Args) -> Result<()> {
 
     let interrupt = interrupt::listen();
     let mut scheduler = Scheduler::with_options(engine, SchedulerOptions::default().draft(args.draft.draft));
-    let request = Request::new(tokens, options).cancel(interrupt.cancel().clone()).sequence(sequence);
+    let request = Request::new(tokens, options).cancel(interrupt.cancel().clone());
+    let request = request.adapters(adapters).sequence(sequence);
     let (mut text, mut written, mut shown) = (String::new(), Vec::new(), Ok(()));
     let end = scheduler.stream(request, |event| {
         if let Event::Token(token) = event
