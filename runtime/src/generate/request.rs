@@ -24,8 +24,8 @@ pub struct Request {
     pub cancel: Cancel,
     /// The adapters that it is read and continued with.
     pub adapters: Adapters,
-    /// A sequence of the same engine that was read with the same adapters, to be reused: the tokens with which both it and the prompt begin are not read
-    /// again, and what it holds beyond them is forgotten.
+    /// A sequence of the same engine that was read with the same adapters, to be reused: the tokens with which both it
+    /// and the prompt begin are not read again, and what it holds beyond them is forgotten.
     pub sequence: Option<Sequence>,
     /// When the text ends at the latest, [`StopReason::Deadline`]: looked at once a step, also while it waits.
     pub deadline: Option<Instant>,

@@ -2,8 +2,8 @@
 //!
 //! An entry is one page under its parent, the page before it. Its path from the root is the whole text up to its end,
 //! so a page is found only under exactly the tokens that its keys and values depend on; tokens are compared, not
-//! hashed. All entries are of one engine, hence of one model, type of cache and way of turning keys; texts that are read
-//! with other adapters have other roots.
+//! hashed. All entries are of one engine, hence of one model, type of cache and way of turning keys; texts that are
+//! read with other adapters have other roots.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

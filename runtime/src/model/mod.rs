@@ -8,8 +8,9 @@
 //! - `team`: how steps are cut into chunks for the workers; `local`: what each of these has; `product`: the input of
 //!   products; `buffers`: activations.
 //! - `adapted`: what adapters add to products; `low_rank`: an adapter in memory.
-//! - `weights`: matrices (`matrix`) and vectors; `load`: how they come out of a file (`loading`: its options and errors);
-//!   `layers`: whether all of them are in memory or one layer at a time; `unused`: tensors that are not the model's.
+//! - `weights`: matrices (`matrix`) and vectors; `load`: how they come out of a file (`loading`: its options and
+//!   errors); `layers`: whether all of them are in memory or one layer at a time; `unused`: tensors that are not the
+//!   model's.
 //! - `finite`: NaN and infinity, noticed and traced to their weight.
 //! - `batch`: what a caller hands in and is shown.
 //!

@@ -25,8 +25,8 @@ impl SessionArgs {
         self.session.as_deref().is_some_and(Path::exists)
     }
 
-    /// What there is to go on with, read with `adapters`. That the file can be written in the end, and is none of `inputs`, is looked at
-    /// first.
+    /// What there is to go on with, read with `adapters`. That the file can be written in the end, and is none of
+    /// `inputs`, is looked at first.
     pub fn open(&self, engine: &Engine, adapters: &Adapters, inputs: &Inputs) -> Result<Option<Session>> {
         let Some(path) = &self.session else { return Ok(None) };
         output::check(path, inputs)?;
