@@ -332,42 +332,56 @@ pub(crate) fn attend<S: Call, E: Element>(
         later
     };
     scores.resize(MOST_ROWS, [0.0; SEGMENT]);
-    let mut done = 0;
-    while done < queries.visible.len() {
-        let rows = match queries.visible.len() - done {
-            _ if !S::UNROLL => 1,
-            // Their sums are 16 registers at a time where one has sixteen lanes; with narrower ones they would be 32 or
-            // more.
-            MOST_ROWS.. if S::SUBS == 1 => MOST_ROWS,
-            left => left.min(4),
-        };
-        let next = done + rows;
+    for rows in passes::<S>(queries.visible.len()) {
         let queries = Queries {
-            q: &queries.q[done * head_dim..next * head_dim],
-            visible: &queries.visible[done..next],
+            q: &queries.q[rows.start * head_dim..rows.end * head_dim],
+            visible: &queries.visible[rows.clone()],
             ..queries
         };
-        let state = &mut fresh[done * len..next * len];
+        let state = &mut fresh[rows.start * len..rows.end * len];
         // Those after the first find everything in a cache.
-        let ahead = if done == 0 { tuning.kv_ahead as usize } else { 0 };
+        let ahead = if rows.start == 0 { tuning.kv_ahead as usize } else { 0 };
         macro_rules! rows {
             ($rows:expr) => {
                 s.attend(Attend::<E, { $rows }> { queries, segment, ahead, scratch: scores, state })
             };
         }
-        match rows {
+        match rows.len() {
             MOST_ROWS => rows!(MOST_ROWS),
             4 => rows!(4),
             3 => rows!(3),
             2 => rows!(2),
             _ => rows!(1),
         }
-        done = next;
     }
     if !first {
-        for (into, from) in state.chunks_exact_mut(len).zip(later.chunks_exact(len)) {
-            merge(s, into, from);
-        }
+        merge_rows(s, len, state, later);
+    }
+}
+
+/// So many rows of queries, cut into those that pass over a segment together.
+#[inline(always)]
+pub(super) fn passes<S: Simd>(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let count = match rows - done {
+            0 => return None,
+            _ if !S::UNROLL => 1,
+            // Their sums are 16 registers at a time where one has sixteen lanes; with narrower ones they would be 32 or
+            // more.
+            MOST_ROWS.. if S::SUBS == 1 => MOST_ROWS,
+            left => left.min(4),
+        };
+        done += count;
+        Some(done - count..done)
+    })
+}
+
+/// [`merge`], row by row of `len` elements.
+#[inline(always)]
+pub(super) fn merge_rows<S: Simd>(s: S, len: usize, into: &mut [f32], from: &[f32]) {
+    for (into, from) in into.chunks_exact_mut(len).zip(from.chunks_exact(len)) {
+        merge(s, into, from);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::operands::matrix::Weights;
 use crate::simd::{LINE, Simd};
 use crate::tuning::Tuning;
 
-use super::attention::{MOST_ROWS, SEGMENT, STATE_HEAD, merge, softmax, state_len};
+use super::attention::{MOST_ROWS, SEGMENT, STATE_HEAD, merge_rows, passes, softmax, state_len};
 use super::elementwise::soft_cap;
 use super::matmul_quant::Scratch;
 
@@ -314,45 +314,35 @@ fn weigh_codes<S: Call, C: Codes>(
         weights.resize(blocks * MOST_ROWS, [0.0; SEGMENT]);
     }
     let then = if segment.next.is_empty() { segment.values } else { segment.next };
-    let mut done = 0;
-    while done < visible.len() {
-        let rows = match visible.len() - done {
-            _ if !S::UNROLL => 1,
-            MOST_ROWS.. if S::SUBS == 1 => MOST_ROWS,
-            left => left.min(4),
-        };
-        let next = done + rows;
+    for rows in passes::<S>(visible.len()) {
         // Those after the first find everything in a cache.
-        let ahead = if done == 0 { ahead(tuning, &segment) as usize } else { 0 };
+        let ahead = if rows.start == 0 { ahead(tuning, &segment) as usize } else { 0 };
         macro_rules! rows {
             ($rows:expr) => {
                 s.attend(Weigh::<C, { $rows }> {
-                    visible: &visible[done..next],
+                    visible: &visible[rows.clone()],
                     head_dim,
                     cap: soft_cap,
                     codes: segment.values,
                     scales: segment.scales,
                     ahead: Ahead { bytes: ahead, then },
-                    scores: &mut scores[done..next],
-                    weights: &mut weights[..blocks * rows],
-                    state: &mut fresh[done * len..next * len],
+                    scores: &mut scores[rows.clone()],
+                    weights: &mut weights[..blocks * rows.len()],
+                    state: &mut fresh[rows.start * len..rows.end * len],
                     ty: PhantomData,
                 })
             };
         }
-        match rows {
+        match rows.len() {
             MOST_ROWS => rows!(MOST_ROWS),
             4 => rows!(4),
             3 => rows!(3),
             2 => rows!(2),
             _ => rows!(1),
         }
-        done = next;
     }
     if !first {
-        for (into, from) in state.chunks_exact_mut(len).zip(later.chunks_exact(len)) {
-            merge(s, into, from);
-        }
+        merge_rows(s, len, state, later);
     }
 }
 
