@@ -9,7 +9,7 @@
 //! - [`model`]: a model as Python sees it. [`options`]: keyword arguments. [`prompt`]: texts, tokens and chats as
 //!   requests. [`texts`]: texts that are being written.
 //! - [`wait`]: how a Python thread waits: without the GIL, with an eye on Ctrl-C.
-//! - [`array`]: numbers that numpy takes without a copy. [`files`]: `quantize` and `convert`. [`failure`]: errors.
+//! - [`mod@array`]: numbers that numpy takes without a copy. [`files`]: `quantize` and `convert`. [`failure`]: errors.
 
 pub mod array;
 pub mod failure;

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# wheel.sh DIRECTORY: the package as users get it: a wheel, installed into a fresh environment in DIRECTORY, where its
-# tests run, and LangChain, llm-gguf and Ray against it. What cannot be had is named in a line that starts with SKIPPED.
+# wheel.sh DIRECTORY [QUIPU]: the package as users get it: a wheel, installed into a fresh environment in DIRECTORY,
+# where its tests run, and LangChain, llm-gguf and Ray against it; QUIPU is the program, which writes the same tale. What
+# cannot be had is named in a line that starts with SKIPPED.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+quipu=${2:+$(realpath "$2")}
 mkdir -p "$1" && cd "$1" || exit 1
 directory=$PWD failed=0
 
@@ -30,6 +32,10 @@ tests() {
 ok "the wheel is smaller than 20 MB" [ "$bytes" -lt 20000000 ]
 ok "a fresh environment has nothing else in it" [ -z "$(venv/bin/pip list --format freeze | grep -v '^pip=\|^setuptools=\|^quipu=')" ]
 ok "ten lines tell a tale" [ -n "$(venv/bin/python -c 'import quipu; print(quipu.Model("demo").generate("Once upon a time", max_tokens=20))')" ]
+if [ -n "$quipu" ]; then
+  tale=$("$quipu" run demo "Once upon a time" -n 48 --seed 1 --no-echo)
+  ok "the tale is the program's" [ "$tale" = "$(venv/bin/python -c 'import quipu; print(quipu.Model("demo").generate("Once upon a time", max_tokens=48, seed=1))')" ]
+fi
 if venv/bin/pip install --quiet --requirement "$here/peers/requirements.txt" > peers.log 2>&1 &&
   venv/bin/pip install --quiet --no-deps llm-gguf==0.2 >> peers.log 2>&1; then
   ok "the tests in Python, with numpy" tests python

@@ -15,7 +15,9 @@ import ray_batch  # noqa: E402
 class Batches(unittest.TestCase):
     def test_texts_do_not_depend_on_how_rows_are_divided(self):
         environment = {"PYTHONPATH": os.path.dirname(ray_batch.__file__)}
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
+        # The actors take one each; what divides the rows takes others.
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20,
+                 runtime_env={"env_vars": environment})  # fmt: skip
         self.addCleanup(ray.shutdown)
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
