@@ -296,6 +296,12 @@ case("thoughts of Mistral", "[THINK]One.[/THINK]Two.", reasoning="One.", content
 case("begun by the prompt", "One.\n</think>\n\nTwo.", reasoning="One.", content="Two.", prompt="<|im_start|>assistant\n<think>\n")
 case("begun twice", "<think>\nOne.\n</think>\n\nTwo.", reasoning="One.", content="Two.", prompt="<think>\n")
 case("kept in the text", "<think>One.</think>\nTwo.", content="<think>One.</think>\nTwo.", thinking=False)
+CALL = '{"name": "now", "parameters": {}}'
+kept = f"<think>\n{CALL}\n<tool_call>{CALL}</tool_call></think>\n\n"
+case("kept in the text, with calls", kept + CALL, [("now", {})], content=kept, thinking=False)
+case("kept in the text, call on the line", f"<think>\n{CALL}</think>{CALL}", [("now", {})], content=f"<think>\n{CALL}</think>", thinking=False)
+case("kept in the text, begun by the prompt", f"{CALL}\n</think>\nTwo.\n{CALL}", [("now", {})], content=f"{CALL}\n</think>\nTwo.\n", thinking=False, prompt="<think>\n")
+case("kept in the text, without end", f" <think>\n{CALL}\n</thi", content=f" <think>\n{CALL}\n</thi", thinking=False)
 case("white space first", "\n\n<think>One.</think>", reasoning="One.")
 
 # Programs.

@@ -34,7 +34,7 @@ impl Keeper {
     /// When that cannot be enforced.
     pub fn grammar(&self, prompt: &[u32]) -> Result<Option<Arc<dyn Grammar>>> {
         let calls = Calls { tools: &self.tools, parallel: true, form: self.form };
-        let end = self.tokenizer.decode(&prompt[prompt.len().saturating_sub(LAST_TOKENS)..], true);
+        let end = self.end(prompt);
         Ok(Some(match &self.shape {
             None if self.tools.is_empty() => return Ok(None),
             None => self.grammars.offer(&calls, AnswerReader::new(ReadOptions::default(), &end))?,
@@ -44,5 +44,16 @@ impl Keeper {
             }
             Some(shape) => self.grammars.compile(shape)?,
         }))
+    }
+
+    /// Who reads the answer to a prompt. Thoughts stay in its text, and what they say of a call is none.
+    pub fn reader(&self, prompt: &[u32]) -> AnswerReader {
+        let options = ReadOptions { tools: self.tools.clone(), thinking: false, ..ReadOptions::default() };
+        AnswerReader::new(options, &self.end(prompt))
+    }
+
+    /// The end of a prompt as text.
+    fn end(&self, prompt: &[u32]) -> String {
+        self.tokenizer.decode(&prompt[prompt.len().saturating_sub(LAST_TOKENS)..], true)
     }
 }

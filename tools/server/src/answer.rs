@@ -189,6 +189,12 @@ impl Choice {
         self.note().is_some_and(|note| note.refused)
     }
 
+    /// Whether a stop string has cut it in the middle of a call.
+    pub fn is_cut_in_a_call(&self) -> bool {
+        let is_cut = self.end.as_ref().is_some_and(|end| end.stop == StopReason::StopString);
+        is_cut && self.said.is_cut_in_a_call()
+    }
+
     /// Adds to `json`, which tells of the end, what a guard has found.
     pub fn tell_note(&self, json: &mut Json) {
         if let Some(note) = self.note() {

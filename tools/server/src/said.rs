@@ -63,7 +63,8 @@ impl Said {
     /// Nothing more comes.
     pub fn end(&mut self, stop: StopReason) -> Vec<Change> {
         let Some(reader) = self.reader.take() else { return Vec::new() };
-        let pieces = reader.finish(!matches!(stop, StopReason::End | StopReason::StopString));
+        // A stop string cuts a text like a limit: the model would have gone on.
+        let pieces = reader.finish(stop != StopReason::End);
         pieces.into_iter().map(|piece| self.add(piece.delta)).collect()
     }
 
@@ -97,6 +98,11 @@ impl Said {
     pub fn thought(&self) -> String {
         let thought = |part: &'_ Part| if let Part::Thought(text) = part { Some(text.clone()) } else { None };
         self.parts.iter().filter_map(thought).collect()
+    }
+
+    /// Whether it breaks off within a call.
+    pub fn is_cut_in_a_call(&self) -> bool {
+        matches!(self.parts.last(), Some(Part::Call(call)) if !call.complete)
     }
 
     /// All that it calls.

@@ -10,7 +10,7 @@ use super::cursor::{Cursor, Scan, Stop};
 use super::delta::{Delta, Piece};
 use super::opening::{Opening, Place, Then, opening};
 use super::tail::{after_separators, closed, rest_of_objects};
-use super::thinking::{MARKS, Marks, certain, opened_by};
+use super::thinking::{MARKS, Marks, begun, certain, opened_by};
 use super::tool::Tool;
 
 /// Bytes that are held back and looked at anew with every piece. Of more, an eighth has to come first, so that the time
@@ -24,7 +24,7 @@ pub struct ReadOptions {
     pub tools: Arc<[Tool]>,
     /// Whether there may be several calls; otherwise what comes after the first is content.
     pub parallel: bool,
-    /// Whether thoughts are told apart; otherwise they are content with their marks.
+    /// Whether thoughts are told apart; otherwise they are content with their marks. No call is looked for in either.
     pub thinking: bool,
 }
 
@@ -103,8 +103,8 @@ impl AnswerReader {
     /// few tokens of it are enough.
     pub fn new(options: ReadOptions, prompt: &str) -> AnswerReader {
         let state = match opened_by(prompt) {
-            Some(marks) if options.thinking => State::Thinking { marks, begun: false },
-            _ => State::Start,
+            Some(marks) => State::Thinking { marks, begun: false },
+            None => State::Start,
         };
         AnswerReader {
             options,
@@ -185,10 +185,15 @@ impl AnswerReader {
             State::Start => self.start(last),
             State::Thinking { marks, begun } => {
                 let (marks, begun) = (*marks, *begun);
-                self.think(marks, begun, last)
+                if self.options.thinking { self.think(marks, begun, last) } else { self.think_aloud(marks, last) }
             }
             State::Thought => {
-                self.start += spaces(self.text());
+                let white = spaces(self.text());
+                if self.options.thinking {
+                    self.start += white
+                } else {
+                    self.content(white)
+                }
                 if self.text().is_empty() { Ok(()) } else { self.begin(0, last) }
             }
             State::Content => self.find_call(last),
@@ -232,18 +237,21 @@ impl AnswerReader {
         if white == text.len() {
             return self.wait(last);
         }
-        if self.options.thinking {
-            for marks in MARKS {
-                let mut cursor = Cursor::new(&text[white..], last);
-                match cursor.eat(marks.open) {
-                    Ok(()) => {
-                        self.start += white + cursor.at;
-                        self.state = State::Thinking { marks, begun: false };
-                        return Ok(());
+        for marks in MARKS {
+            let mut cursor = Cursor::new(&text[white..], last);
+            match cursor.eat(marks.open) {
+                Ok(()) => {
+                    let used = white + cursor.at;
+                    if self.options.thinking {
+                        self.start += used
+                    } else {
+                        self.content(used)
                     }
-                    Err(Stop::More) => return Err(Stop::More),
-                    Err(Stop::No) => {}
+                    self.state = State::Thinking { marks, begun: false };
+                    return Ok(());
                 }
+                Err(Stop::More) => return Err(Stop::More),
+                Err(Stop::No) => {}
             }
         }
         self.begin(white, last)
@@ -311,6 +319,23 @@ impl AnswerReader {
                 Ok(())
             }
             None => Err(Stop::More),
+        }
+    }
+
+    /// Thoughts that are content, up to the end of the mark that closes them.
+    fn think_aloud(&mut self, marks: Marks, last: bool) -> Scan<()> {
+        let text = self.text();
+        match text.find(marks.close) {
+            Some(end) => {
+                self.content(end + marks.close.len());
+                self.state = State::Thought;
+                Ok(())
+            }
+            None => {
+                let bytes = if last { text.len() } else { text.len() - begun(text, marks.close) };
+                self.content(bytes);
+                Err(Stop::More)
+            }
         }
     }
 

@@ -24,6 +24,10 @@ pub fn thoughts_opened_by(prompt: &str) -> Option<&'static str> {
 /// Bytes at the beginning of `text` that are thoughts for certain: not the white space before a mark that closes them,
 /// nor what may be one.
 pub(super) fn certain(text: &str, close: &str) -> usize {
-    let begun = (1..close.len()).rev().find(|&n| text.ends_with(&close[..n])).unwrap_or(0);
-    text[..text.len() - begun].trim_end().len()
+    text[..text.len() - begun(text, close)].trim_end().len()
+}
+
+/// Bytes at the end of `text` that may be the beginning of `close`.
+pub(super) fn begun(text: &str, close: &str) -> usize {
+    (1..close.len()).rev().find(|&n| text.ends_with(&close[..n])).unwrap_or(0)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use quipu_constrain::{CallForm, Shape};
 use quipu_formats::output::Inputs;
 use quipu_runtime::Engine;
-use quipu_runtime::chat::answer::{AnswerReader, Delta, ReadOptions, control_tokens};
+use quipu_runtime::chat::answer::{Delta, control_tokens};
 use quipu_runtime::chat::{ChatTemplate, Conversation, Message, Turn};
 use quipu_runtime::generate::{Event, GenerateOptions, Scheduler, SchedulerOptions, StopReason};
 use quipu_server::said::{Call, Change, Said};
@@ -240,12 +240,13 @@ impl Chat {
             talk::warning(&format!("the context is full: the oldest {} messages are forgotten", turn.forgotten));
         }
         let interrupt = interrupt::listen_to_ctrl_c();
-        let reading = ReadOptions { tools: self.toolbox.list.clone(), thinking: false, ..ReadOptions::default() };
-        let (mut said, mut shown) = (Said::new(AnswerReader::new(reading, "")), Ok(()));
+        let (mut said, mut shown) = (Said::new(self.keeper.reader(&turn.request.tokens)), Ok(()));
+        let mut written = String::new();
         let end = self.scheduler.stream(turn.request.cancel(interrupt.cancel().clone()), |event| {
             if let Event::Token(token) = event
                 && shown.is_ok()
             {
+                written.push_str(&token.text);
                 shown = out::print(&text_of(said.hear(&token.text)));
                 if shown.is_err() {
                     // Nobody reads the rest.
@@ -261,10 +262,11 @@ impl Chat {
             }
         };
         shown?;
+        written.push_str(&end.text);
         let mut last = said.hear(&end.text);
         last.extend(said.end(end.stop));
         let last = text_of(last);
-        let calls: Vec<Call> = said.calls().cloned().collect();
+        let (calls, broken): (Vec<Call>, Vec<Call>) = said.calls().cloned().partition(|call| call.complete);
         let text = said.text();
         // A call alone is no line.
         if calls.is_empty() || !text.is_empty() {
@@ -275,11 +277,14 @@ impl Chat {
         if end.stop == StopReason::ContextFull {
             talk::warning("the context is full; /clear starts a new conversation, -c N makes more room");
         }
+        for call in broken {
+            talk::warning(&format!("the call of {} is not complete ({}): it does not run", call.name, end.stop.name()));
+        }
         if calls.is_empty() {
-            self.conversation.answer(text, end.sequence);
+            self.conversation.answer(written, end.sequence);
         } else {
             let mut message = Message::new("assistant", text);
-            message.extra.insert("tool_calls".into(), calls.iter().map(written).collect());
+            message.extra.insert("tool_calls".into(), calls.iter().map(as_told).collect());
             self.conversation.called(message, end.sequence);
         }
         Ok(calls)
@@ -293,7 +298,7 @@ fn text_of(changes: Vec<Change>) -> String {
 }
 
 /// A call as templates have it.
-fn written(call: &Call) -> Json {
+fn as_told(call: &Call) -> Json {
     let arguments: Json = serde_json::from_str(&call.arguments).unwrap_or_default();
     json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
 }

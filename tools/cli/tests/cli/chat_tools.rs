@@ -25,18 +25,25 @@ struct Scene {
     tools: PathBuf,
 }
 
+/// Text and a call, with an argument that its schema forbids.
+const CALL: &[&[&str]] = &[
+    &["Let me see.\n"],
+    &["<tool_call>"],
+    &["\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\", \"days\": "],
+    &["\"three\"", "3"],
+    &["}}"],
+    &["\n</tool_call>"],
+];
+
 impl Scene {
     fn new() -> Scene {
-        let mut script = Script::new(TEMPLATE);
-        let call: &[&[&str]] = &[
-            &["Let me see.\n"],
-            &["<tool_call>"],
-            &["\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\", \"days\": "],
-            &["\"three\"", "3"],
-            &["}}"],
-            &["\n</tool_call>"],
-        ];
-        script.says("<|asked|>", call);
+        Scene::with(TEMPLATE, "<|asked|>", CALL)
+    }
+
+    /// What the model says when it is asked, after the control token at the end of its prompt.
+    fn with(template: &str, asked: &str, says: &[&[&str]]) -> Scene {
+        let mut script = Script::new(template);
+        script.says(asked, says);
         script.says("<|told|>", &[&["It is sunny."]]);
         script.says("<|failed|>", &[&["It went wrong."]]);
         script.says("<|refused|>", &[&["As you like."]]);
@@ -85,6 +92,37 @@ fn what_fails_is_told_as_well() {
         assert_eq!((ended.code, ended.stdout.as_str()), (0, "Let me see.\n\nIt went wrong.\n"));
         let lines: Vec<&str> = ended.stderr.lines().collect();
         assert!(lines.len() == 1 && lines[0].starts_with("warning: ") && lines[0].contains(problem), "{lines:?}");
+    }
+}
+
+/// What breaks off is told, and nothing runs: at a limit, or at a stop string where nothing but braces is missing.
+#[test]
+fn a_call_that_breaks_off_does_not_run() {
+    let scene = Scene::new();
+    let ran = scene.path("ran");
+    for (more, reason) in [(["-n", "4"], "limit"), (["--stop", "}}"], "stop")] {
+        let more = [&["--allow-tool", "get_weather"], &more[..]].concat();
+        let ended = scene.chat(&format!("touch {}; echo sun", ran.display()), &more);
+        assert_eq!((ended.code, ended.stdout.as_str(), ran.exists()), (0, "Let me see.\n\n", false));
+        let warning = format!("warning: the call of get_weather is not complete ({reason}): it does not run\n");
+        assert_eq!(ended.stderr, warning);
+    }
+}
+
+/// What is thought is no call, whether the model opens its thoughts or the template does.
+#[test]
+fn a_call_in_thoughts_does_not_run() {
+    const THOUGHT: &str =
+        "\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\", \"days\": 3}}\n</tool_call>\n";
+    let opens = TEMPLATE.replace("<|asked|>", "<think>");
+    for (template, asked, begin) in [(TEMPLATE, "<|asked|>", "<think>\nI could\n"), (&opens, "<think>", "I could\n")] {
+        let pieces = [begin, "<tool_call>", THOUGHT, "</think>", "\n\nNo need."];
+        let says = pieces.map(|piece| [piece]);
+        let says: Vec<&[&str]> = says.iter().map(|piece| &piece[..]).collect();
+        let scene = Scene::with(template, asked, &says);
+        let ran = scene.path("ran");
+        let ended = scene.chat(&format!("touch {}", ran.display()), &["--allow-tool", "get_weather"]);
+        assert_eq!((ended.ok(), ran.exists()), (format!("{}\n", pieces.concat()), false));
     }
 }
 

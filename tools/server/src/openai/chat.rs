@@ -139,6 +139,8 @@ impl ChatBody {
     /// Why a text has ended.
     pub fn finish_reason(&self, choice: &Choice) -> Option<&'static str> {
         match parts::finish_reason(choice) {
+            // Who reads that there are calls runs them.
+            Some("stop") if choice.is_cut_in_a_call() => Some("stop"),
             Some("stop") if choice.said.calls().next().is_some() => {
                 Some(if self.functions { "function_call" } else { "tool_calls" })
             }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::responses::{logprobs, status};
+use super::responses::{last_status, logprobs};
 use crate::answer::Choice;
 use crate::model::Model;
 use crate::said::Part;
@@ -70,7 +70,7 @@ pub fn items(model: &Model, choice: &Choice, ids: &[String]) -> Vec<Json> {
     let parts = parts(choice);
     let one = |(i, part): (usize, &Part)| {
         let last = i + 1 == parts.len();
-        item(part, &ids[i], if last { status(choice) } else { "completed" }, probabilities(model, choice))
+        item(part, &ids[i], if last { last_status(choice) } else { "completed" }, probabilities(model, choice))
     };
     parts.iter().enumerate().map(one).collect()
 }

@@ -246,6 +246,11 @@ pub fn status(choice: &Choice) -> &'static str {
     if incomplete(choice).is_some() { "incomplete" } else { "completed" }
 }
 
+/// The status of its last item: a response that a stop string has ended is complete, and a call that it has cut is not.
+pub fn last_status(choice: &Choice) -> &'static str {
+    if choice.is_cut_in_a_call() { "incomplete" } else { status(choice) }
+}
+
 /// Why the text of a response is not complete, if it is not.
 fn incomplete(choice: &Choice) -> Option<&'static str> {
     match parts::finish_reason(choice) {

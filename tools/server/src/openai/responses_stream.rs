@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::chat::StreamOptions;
 use super::items::{begun, content, item, items, parts, prefix, probabilities};
 use super::parts::{timings, token_logprobs};
-use super::responses::{ResponseBody, status};
+use super::responses::{ResponseBody, last_status, status};
 use crate::answer::{Answer, News};
 use crate::engine::Heard;
 use crate::error::ApiError;
@@ -172,15 +172,14 @@ impl Writer for ResponseStream {
         if self.ids.is_empty() {
             self.open(out);
         }
-        let status = status(&self.answer.choices[0]);
-        self.close(status, out);
+        self.close(last_status(&self.answer.choices[0]), out);
         let items = items(&self.model, &self.answer.choices[0], &self.ids);
         let response = self.body.ended(&self.model, items.into(), &self.answer);
         let mut data = json!({ "response": response });
         if self.options.timings {
             data["timings"] = timings(&self.answer.choices);
         }
-        self.write(status, data, out);
+        self.write(status(&self.answer.choices[0]), data, out);
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut String) {

@@ -292,6 +292,54 @@ fn responses_have_items() {
     assert_eq!(done[3]["arguments"], "{}");
 }
 
+/// A stop string in the middle of a call, even where but braces are missing: it is not complete, and who looks for the
+/// reason is not told that there is something to run. A call before it is there.
+#[test]
+fn a_stop_string_within_a_call() {
+    const ALL_BUT_BRACES: usize = WEATHER.len() - 2;
+    let stop = StopReason::StopString;
+    for (end, arguments) in [(CUT, "{\"city\":\"Li"), (ALL_BUT_BRACES, "{\"city\":\"Lima\",\"days\":3")] {
+        let text = &WEATHER[..end];
+        let choice = whole(chat, &body(), text, stop)["choices"][0].clone();
+        let told = &choice["message"]["tool_calls"][0]["function"]["arguments"];
+        assert_eq!((&choice["finish_reason"], told), (&json!("stop"), &json!(arguments)));
+        let pieces = stream(chat, &body(), text, stop);
+        assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], "stop");
+
+        let tools = json!([{"name": "get_weather", "input_schema": schema()}]);
+        let asked = json!({"max_tokens": 99, "messages": [{"role": "user", "content": "?"}], "tools": tools});
+        let message = whole(messages, &asked, text, stop);
+        assert_eq!(message["stop_reason"], "stop_sequence");
+        assert_eq!(message["content"], json!([{"type": "text", "text": format!("get_weather{arguments}")}]));
+
+        let mut asked = body();
+        asked["stream"] = false.into();
+        let line = whole(ollama_chat, &asked, text, stop);
+        let message = &line["message"];
+        assert_eq!(
+            (&message["content"], &message["tool_calls"]),
+            (&json!(format!("get_weather{arguments}")), &Json::Null)
+        );
+
+        let tools = json!([{"type": "function", "name": "get_weather", "parameters": schema()}]);
+        let asked = json!({"input": "?", "tools": tools});
+        let response = whole(responses, &asked, text, stop);
+        let item = &response["output"][0];
+        assert_eq!((&response["status"], &item["status"]), (&json!("completed"), &json!("incomplete")));
+        let events = stream(responses, &asked, text, stop);
+        let last = &events.last().unwrap()["response"];
+        assert_eq!((&last["status"], &last["output"][0]["status"]), (&json!("completed"), &json!("incomplete")));
+    }
+    // After a call that is complete there is something to run, and before one that is not as well.
+    let after = whole(chat, &body(), &format!("{WEATHER}\nTo"), stop)["choices"][0].clone();
+    assert_eq!((&after["finish_reason"], &after["message"]["content"]), (&json!("tool_calls"), &json!("To")));
+    let both = format!("{WEATHER}\n{}", &WEATHER[..CUT]);
+    let both = whole(chat, &body(), &both, stop)["choices"][0].clone();
+    assert_eq!(both["finish_reason"], "stop");
+    let calls = both["message"]["tool_calls"].as_array().unwrap();
+    assert!(calls.len() == 2 && calls[0]["function"]["arguments"] == ARGUMENTS, "{both}");
+}
+
 /// What was called before, and what came of it, becomes the prompt's; all dialects have the same.
 #[test]
 fn calls_of_before() {
