@@ -8,9 +8,9 @@ use std::time::Duration;
 use quipu_runtime::constraint::{Constraint, ConstraintError, Grammar, TokenMask};
 use quipu_runtime::generate::{
     Draft, Event, GenerateError, GenerateOptions, Generation, Request, RequestId, Scheduler, SchedulerOptions,
-    StopReason, prompt_tokens,
+    StopReason, Token, prompt_tokens,
 };
-use quipu_runtime::sampler::{Sampler, SamplerError, SamplerOptions};
+use quipu_runtime::sampler::{Sampler, SamplerError, SamplerOptions, log_probability, top_log_probabilities};
 use quipu_runtime::{Engine, LoadOptions};
 use quipu_tests::load;
 
@@ -84,10 +84,19 @@ impl Constraint for Form {
 type Outcome = (Vec<u32>, Result<StopReason, GenerateError>);
 
 /// The same while it may still go on.
-type Heard = (Vec<u32>, Option<Result<StopReason, GenerateError>>);
+type Heard = (Vec<Token>, Option<Result<StopReason, GenerateError>>);
 
 /// Serves requests side by side.
 fn serve(scheduler: &mut Scheduler, requests: Vec<Request>) -> Vec<Outcome> {
+    let ids = |(tokens, end): (Vec<Token>, _)| (tokens.iter().map(|token| token.id).collect(), end);
+    serve_tokens(scheduler, requests).into_iter().map(ids).collect()
+}
+
+/// The same with all that is told of tokens.
+fn serve_tokens(
+    scheduler: &mut Scheduler,
+    requests: Vec<Request>,
+) -> Vec<(Vec<Token>, Result<StopReason, GenerateError>)> {
     let ids: Vec<RequestId> = requests.into_iter().map(|request| scheduler.submit(request)).collect();
     let mut heard: HashMap<RequestId, Heard> = HashMap::new();
     while scheduler.is_busy() {
@@ -95,7 +104,7 @@ fn serve(scheduler: &mut Scheduler, requests: Vec<Request>) -> Vec<Outcome> {
         for (id, event) in events {
             let (tokens, end) = heard.entry(id).or_default();
             match event {
-                Event::Token(token) => tokens.push(token.id),
+                Event::Token(token) => tokens.push(token),
                 Event::Finished(finished) => *end = Some(Ok(finished.stop)),
                 Event::Failed(failed) => *end = Some(Err(failed.error)),
                 _ => {}
@@ -188,7 +197,7 @@ fn a_grammar_gives_what_sampling_among_its_tokens_gives() {
             assert_eq!((tokens, end), (expected, &Ok(*stop)), "case {i}, {how}");
         }
     };
-    let mut scheduler = Scheduler::new(engine);
+    let mut scheduler = Scheduler::with_options(engine, SchedulerOptions::default().draft(Draft::None));
     // One token at a time, since somebody wants to know how likely each is.
     let one = cases.iter().flat_map(|case| serve(&mut scheduler, vec![request(case, true)])).collect::<Vec<_>>();
     check(&one, "one at a time");
@@ -214,6 +223,50 @@ fn a_grammar_gives_what_sampling_among_its_tokens_gives() {
     let mixed = cases.iter().flat_map(|case| [request(case, case.0.len() % 2 == 0), free(case)]).collect();
     let found: Vec<Outcome> = serve(&mut scheduler, mixed).into_iter().step_by(2).collect();
     check(&found, "in little memory");
+}
+
+/// How likely a forced token was is told as of any other, whatever is read in one step; and where guesses are, forced
+/// tokens need no step each.
+#[test]
+fn forced_tokens_have_probabilities() {
+    const TOP: usize = 3;
+    let mut engine = demo();
+    let prompts = prompts(&engine);
+    let (mut cases, mut expected) = (Vec::new(), Vec::new());
+    for ((form, sampler), prompt) in forms().into_iter().zip(samplers()).zip(prompts.iter().cycle()) {
+        // The long form is not filled in twice, so that nothing can be guessed from the text.
+        let options = GenerateOptions::new(sampler).max_tokens(70);
+        let (tokens, _) = by_hand(&mut engine, prompt, &options, &form);
+        let mut sequence = engine.new_sequence();
+        let mut logits = engine.prefill(&mut sequence, prompt).expect("it fits").to_vec();
+        let mut told = Vec::new();
+        for &token in &tokens {
+            told.push((token, Some(log_probability(&logits, token)), top_log_probabilities(&logits, TOP)));
+            logits = engine.decode(&mut sequence, token).expect("it fits").to_vec();
+        }
+        expected.push(told);
+        let grammar: std::sync::Arc<dyn Grammar> = std::sync::Arc::new(form);
+        cases.push(Request::new(prompt.clone(), options.logprobs(true).top_logprobs(TOP).grammar(grammar)));
+    }
+    let check = |found: Vec<(Vec<Token>, _)>, expected: &[Vec<_>], how: &str| {
+        for ((tokens, _), expected) in found.iter().zip(expected) {
+            let told = tokens.iter().map(|token| (token.id, token.logprob, token.top_logprobs.clone()));
+            assert!(told.eq(expected.iter().cloned()), "{how}");
+        }
+    };
+    let mut scheduler = Scheduler::new(engine);
+    for draft in [Draft::None, Draft::Text] {
+        scheduler = Scheduler::with_options(scheduler.into_engine(), SchedulerOptions::default().draft(draft));
+        let how = format!("{draft:?}");
+        let long = cases.len() - 1;
+        check(serve_tokens(&mut scheduler, vec![cases[long].clone()]), &expected[long..], &how);
+        let steps = scheduler.stats().steps;
+        assert_eq!(steps < expected[long].len() as u64, draft == Draft::Text, "{how}: {steps} steps");
+        assert_eq!(scheduler.stats().drafted_tokens, 0, "nothing was guessed");
+        let alone = cases.iter().flat_map(|case| serve_tokens(&mut scheduler, vec![case.clone()])).collect();
+        check(alone, &expected, &how);
+        check(serve_tokens(&mut scheduler, cases.clone()), &expected, &how);
+    }
 }
 
 fn one_request(slots: &[Slot], options: GenerateOptions) -> Outcome {

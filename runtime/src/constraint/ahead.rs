@@ -112,6 +112,12 @@ impl Ahead {
         self.lock().ok()?.forced.front().copied()
     }
 
+    /// The tokens that come next, up to so many, as far as it is known that no others may.
+    pub(crate) fn all_forced(&self, most: usize) -> Vec<u32> {
+        // Who works out more holds the lock: then nothing is known yet.
+        self.0.try_lock().map_or_else(|_| Vec::new(), |state| state.forced.iter().take(most).copied().collect())
+    }
+
     fn lock(&self) -> Result<MutexGuard<'_, State>, ConstraintError> {
         self.0.lock().map_err(|_| ConstraintError::Panicked)
     }

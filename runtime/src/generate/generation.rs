@@ -153,6 +153,11 @@ impl Generation {
         self.writer.grammar.as_ref().filter(|_| self.wants_logits())
     }
 
+    /// The tokens that come next, up to so many, as far as the grammar is known to let no others.
+    pub(super) fn certain(&self, most: usize) -> Vec<u32> {
+        self.grammar().map_or_else(Vec::new, |grammar| grammar.all_forced(most))
+    }
+
     /// Takes the logits after all tokens so far and writes the next one. `None` for a token that ends the text, such as
     /// `<|eot_id|>`, which is not part of it.
     ///

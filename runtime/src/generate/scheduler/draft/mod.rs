@@ -29,6 +29,8 @@ pub(super) struct Drafter {
     /// What was guessed last, and after how many tokens that had been seen before.
     draft: Vec<u32>,
     matched: usize,
+    /// Whether that was known, and no guess.
+    certain: bool,
     /// It has read what the model can't compute: no more of that.
     pub(super) off: bool,
     pub(super) total: Drafted,
@@ -38,6 +40,7 @@ impl Drafter {
     /// Guesses up to `most` tokens after `tokens`, and tells for each how likely it and all before it are right.
     pub(super) fn guess(&mut self, tokens: &[u32], most: usize, mut chance: impl FnMut(f64)) {
         self.draft.clear();
+        self.certain = false;
         self.luck.forget_a_little();
         self.lookup.add(tokens);
         let Some(found) = self.lookup.find(tokens).filter(|_| most > 0 && !self.off) else { return };
@@ -53,6 +56,13 @@ impl Drafter {
         }
     }
 
+    /// Takes tokens that come for certain for guesses, so that each is drawn from logits of its own.
+    pub(super) fn foretell(&mut self, mut tokens: Vec<u32>, mut chance: impl FnMut(f64)) {
+        tokens.truncate(if self.off { 0 } else { MOST });
+        tokens.iter().for_each(|_| chance(1.0));
+        (self.draft, self.certain) = (tokens, true);
+    }
+
     /// What was guessed last.
     pub(super) fn draft(&self) -> &[u32] {
         &self.draft
@@ -61,6 +71,9 @@ impl Drafter {
     /// Notes that `read` guesses were read, of which the first `right` ones were right; the text may have ended with
     /// them.
     pub(super) fn learn(&mut self, read: usize, right: usize, ended: bool) {
+        if self.certain {
+            return;
+        }
         for i in 0..read.min(right + usize::from(!ended)) {
             self.luck.note(self.matched + i, i < right);
         }
