@@ -111,6 +111,10 @@ pub struct Counters {
     pub next_token: Histogram,
     /// From the request to the end of its text.
     pub whole: Histogram,
+    /// From a question to a guard to its verdict.
+    pub judging: Histogram,
+    /// Verdicts that flag something.
+    pub flagged: Counter,
 }
 
 impl Counters {
@@ -150,6 +154,12 @@ impl Counters {
             None => self.first_token.add(since),
             Some(last) => self.next_token.add(last),
         }
+    }
+
+    /// A guard has judged what it was asked at `since`.
+    pub(crate) fn judged(&self, since: Instant, flagged: bool) {
+        self.judging.add(since);
+        self.flagged.add(u64::from(flagged));
     }
 
     /// A text has ended.

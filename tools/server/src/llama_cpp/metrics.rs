@@ -1,4 +1,5 @@
-//! `GET /metrics`: Prometheus's text, under llama.cpp's names, and the times under vLLM's.
+//! `GET /metrics`: Prometheus's text, under llama.cpp's names, and the times under vLLM's. What guards do has names of
+//! our own.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -12,7 +13,10 @@ pub const TYPE: &str = "text/plain; version=0.0.4";
 /// All numbers; those of several models are told apart by a label.
 pub fn text(host: &Host) -> String {
     let models = host.counters();
-    let mut out = Text { models: &models, several: host.has_several(), text: String::new() };
+    let guard = host.guard().map(|guard| guard.offer.id());
+    let guards: Vec<_> =
+        models.iter().filter(|(name, c)| guard == Some(name.as_str()) || c.judging.read().1 > 0).cloned().collect();
+    let mut out = Text { models: &models, several: host.has_several() || models.len() > 1, text: String::new() };
     let seconds = |micros: u64| micros as f64 / 1e6;
     let rate = |tokens: u64, micros: u64| if micros == 0 { 0.0 } else { tokens as f64 / seconds(micros) };
     out.counter("prompt_tokens_total", "Tokens of prompts that were read", |c| c.prompt_tokens.get() as f64);
@@ -47,9 +51,15 @@ pub fn text(host: &Host) -> String {
     out.counter("spec_decode_num_drafts_total", "Times that tokens were guessed ahead", |c| c.drafts.get() as f64);
     out.counter("spec_decode_num_draft_tokens_total", "Guessed tokens", |c| c.drafted_tokens.get() as f64);
     out.counter("spec_decode_num_accepted_tokens_total", "Guesses that were right", |c| c.accepted_tokens.get() as f64);
-    out.histogram("time_to_first_token_seconds", "From a request to its first token", |c| &c.first_token);
-    out.histogram("inter_token_latency_seconds", "From one token to the next", |c| &c.next_token);
-    out.histogram("e2e_request_latency_seconds", "From a request to the end of its text", |c| &c.whole);
+    out.histogram("vllm:time_to_first_token_seconds", "From a request to its first token", |c| &c.first_token);
+    out.histogram("vllm:inter_token_latency_seconds", "From one token to the next", |c| &c.next_token);
+    out.histogram("vllm:e2e_request_latency_seconds", "From a request to the end of its text", |c| &c.whole);
+    if !guards.is_empty() {
+        out.models = &guards;
+        let flagged = |c: &Counters| c.flagged.get() as f64;
+        out.number("counter", "quipu:guard_flagged_total", "Verdicts of a guard that flag something", flagged);
+        out.histogram("quipu:guard_verdict_seconds", "From a question to a guard to its verdict", |c| &c.judging);
+    }
     out.text
 }
 
@@ -88,8 +98,7 @@ impl Text<'_> {
     }
 
     fn histogram(&mut self, name: &str, help: &str, read: impl Fn(&Counters) -> &Histogram) {
-        let name = format!("vllm:{name}");
-        self.head("histogram", &name, help);
+        self.head("histogram", name, help);
         for (model, counters) in self.models {
             let model = format!("model_name={model:?}");
             let (buckets, count, sum) = read(counters).read();

@@ -1,5 +1,7 @@
 //! Asks a guard that has a thread of its own.
 
+use std::time::Instant;
+
 use quipu_runtime::generate::{Request, StopReason, Token};
 
 use super::error::ModerationError;
@@ -32,6 +34,7 @@ pub async fn ask(
 ) -> Result<Vec<Verdict>, ApiError> {
     let mut verdicts = Vec::with_capacity(questions.len());
     for questions in questions.chunks(AT_ONCE) {
+        let since = Instant::now();
         let decisions = questions.iter().map(|question| moderator.decision(question));
         let decisions = hear(handle, decisions.collect::<Result<_, _>>()?).await?;
         let mut found = Vec::new();
@@ -44,6 +47,7 @@ pub async fn ask(
         for (i, text) in wanted.into_iter().zip(categories) {
             found[i].named = moderator.named(&text.whole()?);
         }
+        found.iter().for_each(|verdict| handle.counters().judged(since, verdict.flagged));
         verdicts.extend(found);
     }
     Ok(verdicts)

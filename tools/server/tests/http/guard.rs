@@ -339,6 +339,37 @@ fn a_stream_ends_before_the_piece_that_is_not_safe() {
     assert_eq!(last["guard"]["answer"]["unsafe"], json!(found[bad]));
 }
 
+/// How many verdicts there were, how many flagged something, and how long they took; nothing of that where nobody
+/// judges.
+#[test]
+fn verdicts_are_counted() {
+    let body = json!({"messages": [{"role": "user", "content": "a"}], "max_tokens": 4, "stream": false});
+    for (threshold, flagged) in [(0.0, 4), (1.0, 0)] {
+        let server = guarded(|gate| (gate.moderator.threshold, gate.refuse) = (threshold, false));
+        let number = |name: &str| {
+            let metrics = server.get("/metrics");
+            let line = metrics.text().lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            line.unwrap_or_else(|| panic!("no {name} in {}", metrics.text())).parse::<f64>().unwrap()
+        };
+        assert_eq!(number("quipu:guard_flagged_total{model=\"guard\"}"), 0.0);
+        server.post("/v1/moderations", &json!({"input": ["a", "b"]})).ok();
+        // The prompt and the answer.
+        server.post("/v1/chat/completions", &body).ok();
+        assert_eq!(number("quipu:guard_verdict_seconds_count{model_name=\"guard\"}"), 4.0);
+        assert_eq!(number("quipu:guard_flagged_total{model=\"guard\"}"), f64::from(flagged));
+        assert!(number("quipu:guard_verdict_seconds_sum{model_name=\"guard\"}") > 0.0);
+        // The guard is a model, too, and no number stands there twice.
+        let metrics = server.get("/metrics");
+        let samples = metrics.text().lines().filter(|line| !line.starts_with('#'));
+        let mut names: Vec<&str> = samples.filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "{}", metrics.text());
+    }
+    assert!(!crate::server::shared().get("/metrics").text().contains("guard"));
+}
+
 #[test]
 fn a_guard_that_cannot_be_asked_refuses() {
     for (model, why) in [("demo-no-guard", "no guard"), ("missing", "no missing")] {
