@@ -35,6 +35,9 @@ pub enum ShapeError {
         /// The limit.
         most: usize,
     },
+    /// The crate was built without its feature `llguidance`.
+    #[error("this build keeps no answer to a shape; one with the feature `shapes` does")]
+    NotBuilt,
     /// The machine has no thread or memory for it.
     #[error("no thread to compile the grammar: {0}")]
     Thread(String),

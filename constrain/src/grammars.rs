@@ -3,27 +3,22 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use llguidance::api::TopLevelGrammar;
-use llguidance::earley::SlicedBiasComputer;
-use llguidance::toktrie::{InferenceCapabilities, TokEnv};
-use llguidance::{Matcher, ParserFactory};
 use quipu_runtime::chat::answer::AnswerReader;
 use quipu_runtime::constraint::Grammar;
 use quipu_runtime::tokenizer::Tokenizer;
 use serde_json::Value as Json;
 
 use crate::calls::{Calls, Offered, TextWithCalls};
-use crate::compiled::{Compiled, first_line};
-use crate::environment::Environment;
 use crate::error::ShapeError;
 use crate::kept::Kept;
+use crate::parser::{Compiled, Compiler};
 use crate::shape::Shape;
 use crate::{gbnf, lark, limits, schema, size};
 
 /// Makes grammars for the tokens of one model, and keeps those that were asked for lately.
 pub struct Grammars {
     tokenizer: Arc<Tokenizer>,
-    factory: OnceLock<Result<ParserFactory, String>>,
+    compiler: OnceLock<Result<Compiler, ShapeError>>,
     kept: Kept<Compiled>,
     offered: Kept<Offered>,
 }
@@ -37,33 +32,16 @@ impl fmt::Debug for Grammars {
 impl Grammars {
     /// For a model with this tokenizer. Nothing is done before it is needed.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Grammars {
-        Grammars { tokenizer, factory: OnceLock::new(), kept: Kept::default(), offered: Kept::default() }
+        Grammars { tokenizer, compiler: OnceLock::new(), kept: Kept::default(), offered: Kept::default() }
     }
 
     /// Looks at all tokens now, so that the first grammar need not wait for that: half a second for 128,000 tokens.
     pub fn prepare(&self) {
-        let _ = self.factory();
+        let _ = self.compiler();
     }
 
-    fn factory(&self) -> Result<&ParserFactory, ShapeError> {
-        let make = || {
-            let environment: TokEnv = Arc::new(Environment::new(self.tokenizer.clone()));
-            let slices = SlicedBiasComputer::general_slices();
-            let mut factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &slices)
-                .map_err(|error| error.to_string())?;
-            factory.quiet();
-            let given = factory.limits_mut();
-            given.max_grammar_size = limits::SYMBOLS;
-            given.max_lexer_states = limits::LEXER_STATES;
-            given.initial_lexer_fuel = limits::COMPILE_FUEL;
-            given.step_lexer_fuel = limits::MASK_FUEL;
-            given.step_max_items = limits::MASK_ITEMS;
-            // Errors would have the text in them.
-            given.verbose_errors = false;
-            Ok(factory)
-        };
-        let factory = self.factory.get_or_init(make).as_ref();
-        factory.map_err(|problem| ShapeError::Grammar { kind: "vocabulary", problem: problem.clone() })
+    fn compiler(&self) -> Result<&Compiler, ShapeError> {
+        self.compiler.get_or_init(|| Compiler::new(&self.tokenizer)).as_ref().map_err(Clone::clone)
     }
 
     /// The grammar of a shape; from memory if it was asked for lately.
@@ -101,8 +79,8 @@ impl Grammars {
         if let Some(found) = self.kept.find(&key) {
             return Ok(found);
         }
-        let factory = self.factory()?;
-        let work = || compile(factory, shape);
+        let compiler = self.compiler()?;
+        let work = || compile(compiler, shape);
         // By a thread of its own, since what is nested is read by functions that call themselves.
         let compiled = std::thread::scope(|scope| {
             let builder = std::thread::Builder::new().name("quipu-grammar".into()).stack_size(limits::STACK);
@@ -114,29 +92,23 @@ impl Grammars {
     }
 }
 
-fn compile(factory: &ParserFactory, shape: &Shape) -> Result<Compiled, ShapeError> {
-    let grammar = match shape {
-        Shape::JsonObject => TopLevelGrammar::from_json_schema(schema::object()),
+fn compile(compiler: &Compiler, shape: &Shape) -> Result<Compiled, ShapeError> {
+    let compiled = match shape {
+        Shape::JsonObject => compiler.schema(schema::object()),
         Shape::JsonSchema(asked) => {
-            let prepared = schema::prepare(asked)?;
-            let compiled = matcher(factory, TopLevelGrammar::from_json_schema(prepared));
-            return compiled.map_err(|problem| schema_error(factory, asked, problem));
+            let compiled = compiler.schema(schema::prepare(asked)?);
+            return compiled.map_err(|problem| schema_error(compiler, asked, problem));
         }
         Shape::Regex(regex) => {
             lark::check_depth(regex, shape.kind())?;
             size::check(regex).map_err(|problem| ShapeError::Grammar { kind: shape.kind(), problem })?;
-            TopLevelGrammar::from_regex(regex)
+            compiler.regex(regex)
         }
-        Shape::Choice(texts) => TopLevelGrammar::from_lark(choice(texts)?),
-        Shape::Lark(lark) => TopLevelGrammar::from_lark(lark::check(lark)?),
-        Shape::Gbnf(text) => TopLevelGrammar::from_lark(gbnf::to_lark(text)?),
+        Shape::Choice(texts) => compiler.lark(choice(texts)?),
+        Shape::Lark(lark) => compiler.lark(lark::check(lark)?),
+        Shape::Gbnf(text) => compiler.lark(gbnf::to_lark(text)?),
     };
-    matcher(factory, grammar).map_err(|problem| ShapeError::Grammar { kind: shape.kind(), problem })
-}
-
-fn matcher(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<Compiled, String> {
-    let parser = factory.create_parser(grammar).map_err(|error| first_line(&error.to_string()).to_string())?;
-    Compiled::new(Matcher::new(Ok(parser))).map_err(|error| first_line(&error).to_string())
+    compiled.map_err(|problem| ShapeError::Grammar { kind: shape.kind(), problem })
 }
 
 /// One of some texts, as Lark.
@@ -149,9 +121,9 @@ fn choice(texts: &[String]) -> Result<String, ShapeError> {
 }
 
 /// What llguidance does not compile, with its place. Only for `oneOf` it takes a compiler to find out.
-fn schema_error(factory: &ParserFactory, schema: &Json, problem: String) -> ShapeError {
+fn schema_error(compiler: &Compiler, schema: &Json, problem: String) -> ShapeError {
     if problem.contains("oneOf") {
-        let fails = |one: &Json| matcher(factory, TopLevelGrammar::from_json_schema(one.clone())).is_err();
+        let fails = |one: &Json| compiler.schema(one.clone()).is_err();
         if let Some(pointer) = schema::find_one_of(schema, fails) {
             let problem = "its alternatives may be valid at once, and that just one of them is cannot be enforced; \
                            tell them apart by a property with a `const`, or use `anyOf`";

@@ -29,8 +29,8 @@
 //! - `schema`: JSON schemas, checked and brought into the form that is enforced exactly. `gbnf`: llama.cpp's grammars
 //!   as Lark. `lark`: Lark from outside. `limits`: what all of this may cost; `size`: how large a regular
 //!   expression is.
-//! - `environment`: a model's tokens as `llguidance` wants to see them; `compiled`: a grammar of `llguidance` as one of
-//!   the runtime.
+//! - `parser`: all that knows `llguidance`. Without the feature of that name, which is on by default, every shape is
+//!   refused ([`ShapeError::NotBuilt`]), and the crate has five dependencies less.
 //!
 //! **A grammar from some place on**, as for a tool that a model may call or not: with Lark, as free text followed by
 //! the grammar, where the text stops at what begins the call. The tokens may be cut anywhere, also within the
@@ -45,14 +45,14 @@
 #![forbid(unsafe_code)]
 
 mod calls;
-mod compiled;
-mod environment;
 mod error;
 mod gbnf;
 mod grammars;
 mod kept;
 mod lark;
+#[cfg_attr(not(feature = "llguidance"), expect(dead_code, reason = "there is no parser that costs anything"))]
 mod limits;
+mod parser;
 mod schema;
 mod shape;
 mod size;
@@ -60,4 +60,5 @@ mod size;
 pub use calls::{CallForm, Calls};
 pub use error::ShapeError;
 pub use grammars::Grammars;
+pub use parser::BUILT;
 pub use shape::Shape;

@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::error::ShapeError;
+use crate::parser::BUILT;
 use crate::{gbnf, lark, limits, schema};
 
 /// What an answer is to be.
@@ -75,6 +76,7 @@ impl Shape {
     /// [`ShapeError`].
     pub fn check(&self) -> Result<(), ShapeError> {
         match self {
+            _ if !BUILT => Err(ShapeError::NotBuilt),
             Shape::JsonSchema(asked) => schema::prepare(asked).map(|_| ()),
             Shape::Lark(text) => lark::check(text).map(|_| ()),
             Shape::Gbnf(text) => gbnf::to_lark(text).map(|_| ()),

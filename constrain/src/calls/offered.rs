@@ -9,7 +9,7 @@ use quipu_runtime::constraint::{Constraint, ConstraintError, Grammar, TokenMask}
 use quipu_runtime::tokenizer::Tokenizer;
 
 use super::trigger::{Found, Triggers};
-use crate::compiled::{Compiled, Place as CallPlace};
+use crate::parser::{Compiled, Place as CallPlace};
 
 /// Masks of free text that are kept: one for each beginning of a mark, and for some beginnings of objects.
 const KEPT_MASKS: usize = 64;

@@ -36,7 +36,8 @@ impl Keeper {
         let calls = Calls { tools: &self.tools, parallel: true, form: self.form };
         let end = self.end(prompt);
         Ok(Some(match &self.shape {
-            None if self.tools.is_empty() => return Ok(None),
+            // Calls are found without a grammar, too.
+            None if self.tools.is_empty() || !quipu_constrain::BUILT => return Ok(None),
             None => self.grammars.offer(&calls, AnswerReader::new(ReadOptions::default(), &end))?,
             Some(shape @ (Shape::JsonObject | Shape::JsonSchema(_))) if !self.tools.is_empty() => {
                 let shape = calls.demanded(&self.tokenizer, thoughts_opened_by(&end), Some(shape));
