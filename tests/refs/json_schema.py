@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Holds what was written within random schemas against Python's jsonschema, formats included.
 
-    QUIPU_SCHEMAS=2000 QUIPU_WRITTEN=/tmp/written.jsonl cargo test --release -p quipu-constrain what_is_written
+    QUIPU_SCHEMAS=2000 QUIPU_WRITTEN=/tmp/written.jsonl cargo test --release -p quipu-constrain writes_is_valid
+    (or what_is_written_is_valid, which draws from the grammars without a model; lines are appended)
     python3 tests/refs/json_schema.py /tmp/written.jsonl
 
 Needs the packages jsonschema, rfc3339-validator, isoduration, fqdn and rfc3986-validator.

@@ -4,6 +4,7 @@ mod calls;
 mod check;
 mod gbnf;
 mod property;
+mod random_model;
 mod schemas;
 mod shapes;
 mod suite;
