@@ -118,7 +118,13 @@ impl McpServer {
     fn request(&mut self, method: &str, params: Json) -> Result<Json> {
         self.requests += 1;
         let id = self.requests;
-        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))?;
+        if let Err(ended) = self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})) {
+            // What it wrote before it ended says more.
+            return match self.messages.recv_timeout(PARTING) {
+                Ok(Err(problem)) => Err(anyhow!(self.wrong(&problem))),
+                _ => Err(ended),
+            };
+        }
         let end = Instant::now() + self.timeout;
         loop {
             let message = match self.messages.recv_timeout(end.saturating_duration_since(Instant::now())) {
