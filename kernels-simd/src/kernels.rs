@@ -33,8 +33,11 @@ pub(crate) struct Functions {
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, usize, &mut [f32]),
     pub(crate) add_rms_norm: unsafe fn(&[f32], &[f32], f32, usize, &mut [f32]),
     pub(crate) rms_norm_heads: unsafe fn(&mut [f32], usize, &[f32], f32),
+    pub(crate) layer_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32, usize),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) gelu_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) relu: unsafe fn(&mut [f32]),
+    pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) soft_cap: unsafe fn(&mut [f32], f32),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add_scaled: unsafe fn(&mut [f32], &[f32], f32),
@@ -67,6 +70,7 @@ macro_rules! call {
         unsafe { ($self.functions.$name)($($arg),*) }
     };
 }
+pub(crate) use call;
 
 impl Kernels {
     /// The instruction set.
@@ -156,105 +160,6 @@ impl Kernels {
         assert_eq!(out.cols(), groups.len() * 16);
         assert!(stride >= w.cols() && (out.rows() == 0 || x.len() >= (out.rows() - 1) * stride + w.cols()));
         call!(self.matmul_float(w, groups, x, stride, out));
-    }
-
-    /// RMSNorm (Zhang & Sennrich 2019) of one row: `out = x · weight / √(mean(x²) + eps)`, the mean over the `n`
-    /// elements of the row. `x`, `weight` and `out` are padded with zeros to the same multiple of 16.
-    ///
-    /// # Panics
-    /// When the shapes are others.
-    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, n: usize, out: &mut [f32]) {
-        assert!(x.len().is_multiple_of(16) && x.len() == weight.len() && x.len() == out.len() && n <= x.len());
-        call!(self.rms_norm(x, weight, eps, n, out));
-    }
-
-    /// `into ← into +` [`Kernels::rms_norm`] of `x`, product and sum each rounded.
-    ///
-    /// # Panics
-    /// When the shapes are others.
-    pub fn add_rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, n: usize, into: &mut [f32]) {
-        assert!(x.len().is_multiple_of(16) && x.len() == weight.len() && x.len() == into.len() && n <= x.len());
-        call!(self.add_rms_norm(x, weight, eps, n, into));
-    }
-
-    /// [`Kernels::rms_norm`] of every head by itself, in place: `x` is heads × `head_dim`, without padding, and the
-    /// `head_dim` elements of `weight` are for all of them.
-    ///
-    /// # Panics
-    /// When `weight` has another length.
-    pub fn rms_norm_heads(&self, x: &mut [f32], head_dim: usize, weight: &[f32], eps: f32) {
-        assert!(weight.len() == head_dim);
-        call!(self.rms_norm_heads(x, head_dim, weight, eps));
-    }
-
-    /// SwiGLU (Shazeer 2020): `gate ← gate / (1 + e^(−gate)) · up`, element by element.
-    ///
-    /// # Panics
-    /// When the lengths differ or are no multiple of 16.
-    pub fn silu_mul(&self, gate: &mut [f32], up: &[f32]) {
-        assert!(gate.len().is_multiple_of(16) && gate.len() == up.len());
-        call!(self.silu_mul(gate, up));
-    }
-
-    /// GeGLU (Shazeer 2020) with GELU's approximation by tanh: `gate ← ½·gate·(1 + tanh(√(2/π)·(gate +
-    /// 0.044715·gate³))) · up`, element by element.
-    ///
-    /// # Panics
-    /// When the lengths differ or are no multiple of 16.
-    pub fn gelu_mul(&self, gate: &mut [f32], up: &[f32]) {
-        assert!(gate.len().is_multiple_of(16) && gate.len() == up.len());
-        call!(self.gelu_mul(gate, up));
-    }
-
-    /// `x ← cap · tanh(x / cap)`, element by element.
-    ///
-    /// # Panics
-    /// When the length is no multiple of 16.
-    pub fn soft_cap(&self, x: &mut [f32], cap: f32) {
-        assert!(x.len().is_multiple_of(16));
-        call!(self.soft_cap(x, cap));
-    }
-
-    /// `x ← x + factor · y`, rounded once.
-    ///
-    /// # Panics
-    /// When the lengths differ or are no multiple of 16.
-    pub fn add_scaled(&self, x: &mut [f32], y: &[f32], factor: f32) {
-        assert!(x.len().is_multiple_of(16) && x.len() == y.len());
-        call!(self.add_scaled(x, y, factor));
-    }
-
-    /// `x ← x + y`.
-    ///
-    /// # Panics
-    /// When the lengths differ or are no multiple of 16.
-    pub fn add(&self, x: &mut [f32], y: &[f32]) {
-        assert!(x.len().is_multiple_of(16) && x.len() == y.len());
-        call!(self.add(x, y));
-    }
-
-    /// Whether all magnitudes of `x` are below `limit`. NaN is not, and with an infinite limit infinity is not.
-    pub fn within(&self, x: &[f32], limit: f32) -> bool {
-        call!(self.within(x, limit))
-    }
-
-    /// RoPE (Su et al. 2021) on neighbours: in every head of `x`, heads × `head_dim`, the elements `2i` and `2i + 1`
-    /// turn by the angle whose cosine and sine are `angles[i]`; then all elements are multiplied by `scale`. Elements
-    /// that no angle is given for do not turn.
-    ///
-    /// # Panics
-    /// When `head_dim` is 0.
-    pub fn rope(&self, x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
-        call!(self.rope(x, head_dim, angles, scale));
-    }
-
-    /// [`Kernels::rope`] on elements half the turned part apart: `i` and `i + angles.len()` turn together.
-    ///
-    /// # Panics
-    /// When a head has fewer than 2 elements for each angle, or none.
-    pub fn rope_halves(&self, x: &mut [f32], head_dim: usize, angles: &[[f32; 2]], scale: f32) {
-        assert!(2 * angles.len() <= head_dim);
-        call!(self.rope_halves(x, head_dim, angles, scale));
     }
 
     /// [`Kernels::attend_f32`] for keys and values in f16, as bits.

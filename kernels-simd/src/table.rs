@@ -43,8 +43,12 @@ macro_rules! compile {
                 = |s| elementwise::add_rms_norm(s, x, w, eps, n, into);
             fn rms_norm_heads(x: &mut [f32], head_dim: usize, w: &[f32], eps: f32)
                 = |s| elementwise::rms_norm_heads(s, x, head_dim, w, eps);
+            fn layer_norm(x: &mut [f32], w: &[f32], b: &[f32], eps: f32, n: usize)
+                = |s| elementwise::layer_norm(s, x, w, b, eps, n);
             fn silu_mul(gate: &mut [f32], up: &[f32]) = |s| elementwise::silu_mul(s, gate, up);
             fn gelu_mul(gate: &mut [f32], up: &[f32]) = |s| elementwise::gelu_mul(s, gate, up);
+            fn relu(x: &mut [f32]) = |s| elementwise::relu(s, x);
+            fn gelu(x: &mut [f32]) = |s| elementwise::gelu(s, x);
             fn soft_cap(x: &mut [f32], cap: f32) = |s| elementwise::soft_cap(s, x, cap);
             fn add(x: &mut [f32], y: &[f32]) = |s| elementwise::add(s, x, y);
             fn add_scaled(x: &mut [f32], y: &[f32], factor: f32) = |s| elementwise::add_scaled(s, x, y, factor);

@@ -1,6 +1,6 @@
 //! Windows, layers without RoPE, factors and caps by the keys of a GGUF, as llama.cpp reads them.
 
-use quipu_formats::families::Rope;
+use quipu_formats::families::{Rope, Ungated};
 use quipu_formats::gguf::{Array, Metadata, Value};
 use quipu_runtime::config::{Config, ConfigError};
 
@@ -17,7 +17,8 @@ fn read(architecture: &str, keys: &[(&str, Value)]) -> Result<Config, ConfigErro
     ] {
         metadata.set(format!("{architecture}.{key}"), Value::U32(size));
     }
-    metadata.set(format!("{architecture}.attention.layer_norm_rms_epsilon"), Value::F32(1e-5));
+    let kind = if architecture == "opt" { "" } else { "_rms" };
+    metadata.set(format!("{architecture}.attention.layer_norm{kind}_epsilon"), Value::F32(1e-5));
     for (key, value) in keys {
         let own = key.starts_with("quipu.");
         metadata.set(if own { (*key).into() } else { format!("{architecture}.{key}") }, value.clone());
@@ -99,4 +100,30 @@ fn factors_and_caps() {
             assert!(matches!(found, Err(ConfigError::Value { .. })), "{key} = {value}: {found:?}");
         }
     }
+}
+
+/// What llama.cpp has no keys for.
+#[test]
+fn opt_by_its_keys() {
+    let plain = config("opt", &[]);
+    assert_eq!((plain.rope_dim, plain.embedding, plain.most_positions()), (0, 64, Some(1024)));
+    assert_eq!(plain.plan.ungated, Some(Ungated::Relu));
+    assert!(!plain.plan.norms_after && plain.plan.final_norm && plain.layer(3).rope.is_none());
+    let text = |value: &str| ("activation", Value::String(value.into()));
+    let other = config(
+        "opt",
+        &[
+            text("gelu"),
+            ("norm_after", Value::Bool(true)),
+            ("final_norm", Value::Bool(false)),
+            ("token_embedding_length", Value::U32(32)),
+        ],
+    );
+    assert_eq!((other.plan.ungated, other.embedding), (Some(Ungated::Gelu), 32));
+    assert!(other.plan.norms_after && !other.plan.final_norm);
+    let error = read("opt", &[text("swish")]).unwrap_err().to_string();
+    assert_eq!(error, "metadata key `opt.activation` is swish; expected relu or gelu");
+    // In another family these keys mean nothing.
+    let llama = config("llama", &[text("gelu"), ("norm_after", Value::Bool(true))]);
+    assert_eq!((llama.plan.ungated, llama.plan.norms_after, llama.most_positions()), (None, false, None));
 }

@@ -132,7 +132,43 @@ def llama3_scaling(theta: float, factor: float, original: int) -> dict:
             "original_max_position_embeddings": original}
 
 
-TOKENIZERS = {"bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "qwen": qwen_tokenizer, "gemma": gemma_tokenizer}
+def opt_tokenizer(size: int) -> tuple[Tokenizer, dict]:
+    """OPT's scheme (GPT-2's, `</s>` first, which is the beginning and the end) with `size` tokens."""
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
+    tokenizer.post_processor = processors.Sequence([
+        processors.ByteLevel(trim_offsets=False),
+        processors.TemplateProcessing(single="</s> $A", pair="</s> $A </s> $B", special_tokens=[("</s>", 2)])])
+    return tokenizer, {"tokenizer_class": "GPT2Tokenizer", "bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>",
+                       "add_bos_token": True, "add_prefix_space": False, "errors": "replace"}
+
+
+MARKS = ["[START_REF]", "[END_REF]", "<work>", "</work>", "[START_AMINO]", "[END_AMINO]", "[START_SMILES]", "[END_SMILES]"]
+# Brackets alone, and runs of one and the same sign.
+SIGNS = r"""[\(\)\[\]\{\}]|([!"\#\$%\&'\*\+,\-\./:;<=>\?\\\^_`\|\~])\1*"""
+
+
+def galactica_tokenizer(size: int) -> tuple[Tokenizer, dict]:
+    """Galactica's scheme (NFKC, a marker between characters that must stay tokens of their own, single digits, runs of signs, no token at the
+    beginning, marks for references, work and molecules) with `size` tokens."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", *MARKS]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split("SPL1T-TH1S-Pl3A5E", "removed"), pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.Split(Regex(SIGNS), "isolated"), pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
+    return tokenizer, {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": None, "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>",
+                       "clean_up_tokenization_spaces": False}
+
+
+TOKENIZERS = {"opt": opt_tokenizer, "galactica": galactica_tokenizer, "bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "qwen": qwen_tokenizer, "gemma": gemma_tokenizer}
 
 
 def rope(theta: float, **more) -> dict:
@@ -218,6 +254,13 @@ CHECKPOINTS |= {
                     attention_multiplier=0.15, logits_scaling=2.0, rope_parameters=rope(10000.0), tokenizer="bytes"),
     "smollm3": dict(MORE, peak=0.6, family="smollm3", num_hidden_layers=5, tie_word_embeddings=True, rope_parameters=rope(2000000.0), tokenizer="bytes"),
 }
+# Without RoPE, in sizes that block formats fit: OPT-350M's form, and Galactica's function.
+LEARNED = dict(family="opt", hidden_size=256, ffn_dim=512, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=512, vocab_size=416, tokens=416,
+               prompt=350, dtypes=["bf16"])
+CHECKPOINTS |= {
+    "opt": dict(LEARNED, hidden_size=512, do_layer_norm_before=False, word_embed_proj_dim=256, tokenizer="opt"),
+    "galactica": dict(LEARNED, activation_function="gelu", tokenizer="galactica"),
+}
 # With every way of stretching RoPE; `context` is the limit with which Quipu is asked, where it is not the model's own.
 STRETCHED = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
                  vocab_size=309, tie_word_embeddings=True, rms_norm_eps=1e-5, tokenizer="bytes", tokens=309, dtypes=["bf16"],
@@ -227,6 +270,8 @@ LONGROPE = dict(STRETCHED, max_position_embeddings=1024, rope_parameters={
     "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6], "long_factor": [1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0, 12.0]})
 SISTER = dict(hidden_size=40, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=12, vocab_size=309,
               tie_word_embeddings=True, rms_norm_eps=1e-5, prompt=300, keep=[0, 1, 2, 39, 40, 41, 127, 128, 129, 170, 256, 299], dtypes=["bf16"])
+OPT = dict(family="opt", hidden_size=40, ffn_dim=44, num_hidden_layers=2, num_attention_heads=5, max_position_embeddings=304, vocab_size=309, tokens=309,
+           prompt=300, keep=[0, 1, 2, 39, 127, 128, 129, 170, 256, 299], dtypes=["bf16"], tokenizer="opt")
 DYNAMIC = dict(STRETCHED, max_position_embeddings=160, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
 FIXTURES = {
     "tiny-yarn": dict(STRETCHED, max_position_embeddings=512, prompt=300, spelling=4, rope_parameters={
@@ -253,6 +298,16 @@ FIXTURES = {
                          hidden_size=48, rope_parameters=rope(10000.0), tokenizer="bytes", tokens=309, spelling=4),
     "tiny-smollm3": dict(SISTER, family="smollm3", hidden_size=48, num_hidden_layers=3, no_rope_layers=[1, 0, 1], rope_parameters=rope(10000.0),
                          tokenizer="bytes", tokens=309),
+    # With the two files of a tokenizer that OPT's repositories have.
+    "tiny-opt": dict(OPT, tokenizer_files="gpt2"),
+    # OPT-350M's form, in sizes of whole blocks, from PyTorch's file.
+    "tiny-opt-after": dict(OPT, hidden_size=64, ffn_dim=96, num_attention_heads=4, do_layer_norm_before=False, word_embed_proj_dim=32, file="torch"),
+    "tiny-galactica": dict(OPT, activation_function="gelu", vocab_size=320, tokens=317, tokenizer="galactica",
+                           text="[START_REF] Cords, 1532!!! [END_REF]\n<work>\n((12.50 + 3)) == \u00bd ...</work>"
+                                "[START_AMINO]MSPL1T-TH1S-Pl3A5EKSPL1T-TH1S-Pl3A5EV[END_AMINO] \ufb01ne"),
+    # That of larger Galacticas.
+    "tiny-galactica-bare": dict(OPT, activation_function="gelu", enable_bias=False, layer_norm_elementwise_affine=False, tokenizer="galactica",
+                                tokens=305, prompt=60, keep=[0, 1, 2, 30, 58, 59]),
     "tiny-mistral": dict(SISTER, family="mistral", sliding_window=128, tie_word_embeddings=False, rope_parameters=rope(10000.0), tokenizer="spm",
                          tokens=309, spelling=4),
     "tiny-llama3": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -285,10 +340,13 @@ def draw_weights(model: torch.nn.Module, generator: torch.Generator, peak: float
             if model.config.model_type.startswith("gemma") and name.split(".")[-2] in ("post_attention_layernorm", "post_feedforward_layernorm"):
                 # As much as its large embeddings.
                 value *= 3
+        elif "embed_positions" in name:
+            value = noise * 0.5
         elif "embed_tokens" in name or "lm_head" in name:
             value = noise * 3.0 / parameter.shape[1] ** 0.5
         else:
-            spread = {"qkv_proj": 1.4, "gate_up_proj": 1.2, "q_proj": 1.7 * peak, "k_proj": 1.7 * peak, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7}
+            spread = {"qkv_proj": 1.4, "gate_up_proj": 1.2, "q_proj": 1.7 * peak, "k_proj": 1.7 * peak, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7,
+                      "out_proj": 0.7, "fc1": 1.5, "fc2": 0.7, "project_in": 1.0, "project_out": 1.0}
             value = noise * spread[name.split(".")[-2]] / parameter.shape[1] ** 0.5
         if parameter.ndim == 1 and model.config.model_type.startswith("gemma"):
             # transformers adds 1 to it.
@@ -314,6 +372,8 @@ def exact_rope(model: torch.nn.Module, rope: dict, length: int) -> None:
     """Lets a float64 model rotate in float64, a text of `length` tokens at once. transformers computes frequencies, angles and their cosines in
     float32 whatever the model's type, which at position 600 is worth 4e-5 of a turn; the frequencies here are its formulas (Llama 3.1's
     reference code for `llama3`), held against its own float32 ones."""
+    if rope is None:
+        return
     embedding = model.model.rotary_emb
     ropes = {kind: rope[kind] for kind in (FULL, SLIDING) if kind in rope}
     if ropes:
@@ -392,6 +452,8 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     spec = dict(spec)
     family = spec.pop("family", "llama")
     kind, tokens, length = spec.pop("tokenizer"), spec.pop("tokens"), spec.pop("prompt")
+    text = spec.pop("text", TEXT[:60])
+    file, tokenizer_files = spec.pop("file", "safetensors"), spec.pop("tokenizer_files", None)
     shard, spelling, keep = spec.pop("shard", "1GB"), spec.pop("spelling", 5), spec.pop("keep", None)
     spec.pop("dtypes", None)
     context, peak = spec.pop("context", None), spec.pop("peak", 1.0)
@@ -411,7 +473,14 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     draw_weights(model, torch.Generator().manual_seed(seed), peak)
     model = model.to(DTYPES[dtype])
     model.save_pretrained(target, max_shard_size=shard)
-    tokenizer.save(str(target / "tokenizer.json"))
+    if file == "torch":
+        # As the oldest repositories have it: with the output matrix beside the embedding that it is.
+        (target / "model.safetensors").unlink()
+        torch.save(model.state_dict(), target / "pytorch_model.bin")
+    if tokenizer_files == "gpt2":
+        tokenizer.model.save(str(target))
+    else:
+        tokenizer.save(str(target / "tokenizer.json"))
     (target / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=1) + "\n")
     if spelling == 4:
         spell_as_transformers_4(target / "config.json")
@@ -424,13 +493,13 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     ids = [bos if bos is not None else tokens // 2] + np.random.default_rng(seed).integers(3, tokens - 8, length - 1).tolist()
     with torch.no_grad():
         single = loaded(torch.tensor([ids])).logits[0].double()
-        exact_rope(loaded.double(), spec["rope_parameters"], length)
+        exact_rope(loaded.double(), spec.get("rope_parameters"), length)
         exact = loaded(torch.tensor([ids])).logits[0]
         positions = list(range(length)) if keep is None else keep
         divergence = {}
         for kind in ("Q8_0", "Q5_1", "Q4_0"):
             other = copy.deepcopy(loaded)
-            exact_rope(other, spec["rope_parameters"], length)
+            exact_rope(other, spec.get("rope_parameters"), length)
             quantise(other, kind)
             p, q = exact.log_softmax(-1), other(torch.tensor([ids])).logits[0].log_softmax(-1)
             divergence[kind] = (p.exp() * (p - q)).sum(-1)[positions].mean().item()
@@ -442,7 +511,7 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     (target / "reference.json").write_text(json.dumps({
         "made_by": f"tests/refs/make_checkpoints.py, transformers {transformers.__version__}, torch {torch.__version__}, float64 (RoPE too)",
         "vocab_size": config.vocab_size, "tokens": ids, "positions": positions, **({"context": context} if context else {}), "float32_error": error, "quantised_kl": divergence,
-        "logit_spread": exact.std().item(), "text": TEXT[:60], "text_tokens": tokenizer.encode(TEXT[:60]).ids}) + "\n")
+        "logit_spread": exact.std().item(), "text": text, "text_tokens": tokenizer.encode(text).ids}) + "\n")
     print(f"{target.name}: float32 error {error:.2e}, logit spread {exact.std().item():.2f}, mean top probability {top.mean().item():.2f}, KL " +
           ", ".join(f"{kind} {kl:.1e}" for kind, kl in divergence.items()))
 

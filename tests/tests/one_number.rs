@@ -24,6 +24,8 @@ const TOKENS: [u32; 16] = [352, 40, 594, 508, 277, 537, 584, 277, 1655, 259, 861
 const FAMILIES: &[(&str, [u64; 2])] = &[
     ("tiny-dynamic-beyond-bf16", [0xfd80_3222_4e81_8072, 0x006a_2a50_59fe_259d]),
     ("tiny-dynamic-within-bf16", [0x5d16_bd2b_4ebf_1b18, 0x56e0_a1e1_75f3_2e99]),
+    ("tiny-galactica-bare-bf16", [0x04d7_9a50_a6bb_fd83, 0xfc60_e64c_a92b_1158]),
+    ("tiny-galactica-bf16", [0xf736_efe1_1f34_bffc, 0xe454_5a58_d72f_f5f7]),
     ("tiny-gemma2-bf16", [0x98df_06d7_0058_dd53, 0xe88b_cd23_e4be_9b64]),
     ("tiny-gemma3-bf16", [0xa547_ca06_38f7_d364, 0x6c9c_781e_bdad_aefa]),
     ("tiny-granite-bf16", [0xff9f_2ce2_2325_62f2, 0xea62_9c8b_cd6b_dde4]),
@@ -34,6 +36,8 @@ const FAMILIES: &[(&str, [u64; 2])] = &[
     ("tiny-mistral-bf16", [0x507c_665f_310b_e28c, 0xe21a_52e4_b843_db6a]),
     ("tiny-olmo2-bf16", [0x5df9_9304_2d08_7c2a, 0x2f5e_7560_5c60_355a]),
     ("tiny-olmo3-bf16", [0x18e2_9387_a6b4_d399, 0xa58b_7971_c969_2c9f]),
+    ("tiny-opt-after-bf16", [0x6a3d_5104_b185_d448, 0xee31_54ac_028c_661d]),
+    ("tiny-opt-bf16", [0x3e19_23cc_d75e_9924, 0xf8ab_5f2e_5b5c_e0a5]),
     ("tiny-phi3-bf16", [0x7510_25ee_0240_ec67, 0x2c3f_0f3d_b4a6_7d49]),
     ("tiny-qwen2-bf16", [0xc81d_e5ea_5312_4c43, 0x8e2a_5b53_db1f_ed18]),
     ("tiny-qwen3-bf16", [0xca93_69e7_f7cc_199c, 0x7b34_ee8b_eab6_76de]),

@@ -6,6 +6,9 @@ use crate::families::{AttentionScale, Family, Windows, keys};
 use crate::gguf::{Metadata, Value};
 use crate::source::TensorInfo;
 
+/// The architecture that llama.cpp does not have.
+const OPT: &str = "opt";
+
 /// What llama.cpp makes of RoPE's scaling in a plain file with this header, where that differs from what stands there.
 pub(super) fn rope_differences(metadata: &Metadata, tensors: &[TensorInfo]) -> Vec<Warning> {
     let Ok(Some(family)) = metadata.str_opt(keys::ARCHITECTURE).map(|name| name.and_then(Family::of_architecture))
@@ -48,6 +51,9 @@ pub(super) fn block_differences(metadata: &Metadata) -> Vec<Warning> {
     else {
         return Vec::new();
     };
+    if family.architecture == OPT {
+        return vec![Warning::LlamaCpp { difference: "it does not have the architecture opt".into() }];
+    }
     let size = |key| metadata.usize_opt(&family.key(key)).ok().flatten();
     let mut differences = Vec::new();
     // It knows Phi's key, and switches windows off.

@@ -1,15 +1,16 @@
 //! The order of tensors in a packed file: that in which a forward pass reads them, so that reading ahead is sequential.
 
-use crate::families::names::{TensorName, split_layer};
+use crate::families::names::{Role, TensorName, split_layer};
 
-/// A key that sorts tensors by name: rope factors, the layers, what else there is, the final norm, the head, the
-/// embedding. (The embedding is needed first, but only a row of it; where it is the head too, all of it is needed
-/// last.)
+/// A key that sorts tensors by name: rope factors, what follows the embedding, the layers, what else there is, the
+/// final norm, the head, the embedding. (The embedding is needed first, but only a row of it; where it is the head too,
+/// all of it is needed last.)
 pub(super) fn forward_order(name: &str) -> impl Ord + use<> {
     let known = TensorName::parse(name).map(|n| (n.role, n.parameter));
     let layer = split_layer(name).map(|(layer, _)| layer);
     let stage = match (layer, known) {
         (_, Some((role, _))) if role.is_rope_factors() => 0,
+        (_, Some((Role::Positions | Role::EmbeddingIn, _))) => 0,
         (Some(_), _) => 1,
         (None, None) => 2,
         (None, Some(_)) => 3,
@@ -28,6 +29,8 @@ mod tests {
             "rope_freqs.weight",
             "rope_factors_long.weight",
             "rope_factors_short.weight",
+            "position_embd.weight",
+            "token_embd_in.weight",
             "blk.0.attn_norm.weight",
             "blk.0.attn_q.weight",
             "blk.0.attn_q.bias",
@@ -43,6 +46,7 @@ mod tests {
             "blk.10.attn_norm.weight",
             "unheard_of.weight",
             "output_norm.weight",
+            "token_embd_out.weight",
             "output.weight",
             "token_embd.weight",
         ];

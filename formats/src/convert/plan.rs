@@ -127,6 +127,11 @@ fn model(source: &dyn Source, options: &ConvertOptions) -> Model {
     Model { layers: layers.max().unwrap_or(0), queries_per_key, imatrix: options.imatrix_types }
 }
 
+/// Whether this is an embedding of positions, which is small and stays as it is, as in llama.cpp.
+pub(super) fn is_positions(info: &TensorInfo) -> bool {
+    info.name == Role::Positions.weight().to_string()
+}
+
 pub(super) fn is_weight(info: &TensorInfo) -> bool {
     info.shape.len() >= 2 && is_weight_name(&info.name)
 }
@@ -140,7 +145,7 @@ fn wanted_type(info: &TensorInfo, options: &ConvertOptions, model: Model, is_hea
     if info.shape.len() == 1 {
         return Some(TensorType::F32);
     }
-    if !is_weight(info) {
+    if !is_weight(info) || is_positions(info) {
         return None;
     }
     if let Some(rule) = options.tensors.iter().find(|rule| rule.matches(&info.name)) {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::numbers::check_values;
 use super::options::{ConvertOptions, TypeRule};
 use super::outcome::ConvertError;
-use super::plan::{Plan, is_calibrated, is_weight};
+use super::plan::{Plan, is_calibrated, is_positions, is_weight};
 use super::rounded::rounded;
 use crate::imatrix::Statistics;
 use crate::source::{Encoding, Source, TensorInfo};
@@ -79,7 +79,7 @@ impl TypeChoices {
         let (mut matrices, mut other_bytes, mut weights) = (Vec::new(), 0, 0);
         for (to, &index) in plan.tensors.iter().zip(&plan.origins) {
             weights += to.shape.iter().product::<usize>() as u64;
-            if is_weight(to) && !options.tensors.iter().any(|rule| rule.matches(&to.name)) {
+            if is_weight(to) && !is_positions(to) && !options.tensors.iter().any(|rule| rule.matches(&to.name)) {
                 is_calibrated(options, to)?;
                 let packed = to.encoding.is_packed();
                 matrices.push(MatrixTypes::new(&source.tensors()[index], index, packed));

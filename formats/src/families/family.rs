@@ -12,6 +12,8 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// What config.json may have in `architectures`.
     pub classes: &'static [&'static str],
+    /// What Hugging Face's files call things.
+    pub spelling: Spelling,
     /// What an absent key of config.json means.
     pub defaults: Defaults,
     /// How its block computes.
@@ -32,6 +34,23 @@ impl Family {
     }
 }
 
+/// What Hugging Face's files of a family call things.
+#[derive(Debug, PartialEq)]
+pub struct Spelling {
+    /// What stands before the number of a layer in the names of its tensors.
+    pub layers: &'static str,
+    /// The key of the width of the feed-forward layer.
+    pub feed_forward: &'static str,
+    /// The key of the function in it.
+    pub activation: &'static str,
+}
+
+impl Spelling {
+    /// Llama's and most others'.
+    pub const LLAMA: Spelling =
+        Spelling { layers: "model.layers.", feed_forward: "intermediate_size", activation: "hidden_act" };
+}
+
 /// What transformers takes where config.json of a family says nothing.
 #[derive(Debug, PartialEq)]
 pub struct Defaults {
@@ -47,7 +66,7 @@ pub struct Defaults {
     pub kv_heads: Option<usize>,
     /// `sliding_window`, the positions that each sees in layers with a window; also where a GGUF says nothing.
     pub window: Option<usize>,
-    /// `rms_norm_eps`.
+    /// `rms_norm_eps`, or the ε of LayerNorm.
     pub epsilon: f64,
     /// RoPE's base.
     pub rope_base: f64,
@@ -75,7 +94,8 @@ impl Defaults {
 pub struct Tensor {
     /// What it does, which determines its name in a GGUF, too.
     pub role: Role,
-    /// Hugging Face's name without `.weight`; for a layer's tensor, what follows `model.layers.N.`.
+    /// Hugging Face's name without `.weight`; for a layer's tensor, what follows the layer's number
+    /// ([`Spelling::layers`]).
     pub hf: &'static str,
     /// Its extents.
     pub shape: Shape,
@@ -119,6 +139,10 @@ pub enum Extent {
     RopePairs,
     /// The vocabulary.
     Vocabulary,
+    /// The width of the embedding.
+    Embedding,
+    /// The positions that the model was made for.
+    Positions,
 }
 
 /// Whether a matrix has a bias.
@@ -130,6 +154,19 @@ pub enum Bias {
     Always,
     /// If this key of config.json is true; in a GGUF, if it is there.
     If(&'static str),
+    /// Unless this key of config.json is false; in a GGUF, if it is there.
+    Unless(&'static str),
+}
+
+impl Bias {
+    /// The key of config.json that says whether there is one, and what it says where it is absent.
+    pub fn key(self) -> Option<(&'static str, bool)> {
+        match self {
+            Bias::None | Bias::Always => None,
+            Bias::If(key) => Some((key, false)),
+            Bias::Unless(key) => Some((key, true)),
+        }
+    }
 }
 
 /// How the rows of a Hugging Face matrix become those of a GGUF.
@@ -139,6 +176,8 @@ pub enum RowOrder {
     Same,
     /// Those of each head change from RoPE's order of halves to that of neighbours ([`RopePairs`](super::RopePairs)).
     HalvesToNeighbours,
+    /// Those from this one on; nothing ever reads those before it.
+    From(usize),
 }
 
 /// When a model has a tensor.
@@ -148,6 +187,10 @@ pub enum Presence {
     Always,
     /// Unless the embedding is the output matrix too (`tie_word_embeddings`).
     Untied,
+    /// If a norm stands behind the last layer ([`ModelPlan::final_norm`](super::ModelPlan::final_norm)).
+    FinalNorm,
+    /// If the embedding has another width than the layers.
+    Projected,
     /// If config.json has a scaling of RoPE that it stands for; Hugging Face has no such tensor.
     Computed,
 }
@@ -169,6 +212,10 @@ pub struct Sizes {
     pub rope_dim: usize,
     /// Rows of the embedding.
     pub vocabulary: usize,
+    /// The width of the embedding; the hidden size, unless matrices lead from one to the other.
+    pub embedding: usize,
+    /// Positions that the model was made for.
+    pub positions: usize,
 }
 
 impl Extent {
@@ -184,6 +231,8 @@ impl Extent {
             Extent::Head => sizes.head_dim,
             Extent::RopePairs => sizes.rope_dim / 2,
             Extent::Vocabulary => sizes.vocabulary,
+            Extent::Embedding => sizes.embedding,
+            Extent::Positions => sizes.positions,
         }
     }
 }
@@ -224,6 +273,14 @@ impl Tensor {
 
     pub(super) const fn bias(self, bias: Bias) -> Tensor {
         Tensor { bias, ..self }
+    }
+
+    pub(super) const fn rows(self, rows: RowOrder) -> Tensor {
+        Tensor { rows, ..self }
+    }
+
+    pub(super) const fn presence(self, presence: Presence) -> Tensor {
+        Tensor { presence, ..self }
     }
 
     pub(super) const fn halves_to_neighbours(self) -> Tensor {

@@ -13,7 +13,7 @@
 //! Gemma Team 2024. The first layer has a window, the second sees all, and so on in turns. Otherwise as
 //! [Gemma 3](super::gemma3), without norms of heads and with one RoPE for all layers.
 
-use super::family::{Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, Tensor};
+use super::family::{Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, Spelling, Tensor};
 use super::names::Role;
 use super::plan::{Activation, AttentionScale, BlockPlan, Cap, RopePairs, Scale, Scales, Windows};
 
@@ -22,6 +22,7 @@ pub(super) const GEMMA2: Family = Family {
     architecture: "gemma2",
     model_types: &["gemma2"],
     classes: &["Gemma2ForCausalLM"],
+    spelling: Spelling { activation: "hidden_activation", ..Spelling::LLAMA },
     defaults: Defaults {
         context: 8192,
         head_dim: Some(256),

@@ -15,7 +15,7 @@
 //! has less 1. `s` is `query_pre_attn_scalar`, as a rule the length of a head. The 4B and larger models have their text
 //! model inside one that sees images, too; that part is left out.
 
-use super::family::{Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, Tensor};
+use super::family::{Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, Spelling, Tensor};
 use super::names::Role;
 use super::plan::{Activation, AttentionScale, BlockPlan, Cap, LocalRope, QkNorm, RopePairs, Scale, Scales, Windows};
 
@@ -24,6 +24,8 @@ pub(super) const GEMMA3: Family = Family {
     architecture: "gemma3",
     model_types: &["gemma3_text", "gemma3"],
     classes: &["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"],
+    // `hidden_act` stands beside it and means nothing.
+    spelling: Spelling { activation: "hidden_activation", ..Spelling::LLAMA },
     defaults: Defaults {
         context: 131_072,
         head_dim: Some(256),

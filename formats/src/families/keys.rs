@@ -25,6 +25,8 @@ pub const KEY_LENGTH: &str = "attention.key_length";
 pub const VALUE_LENGTH: &str = "attention.value_length";
 /// The ε of RMSNorm.
 pub const RMS_EPSILON: &str = "attention.layer_norm_rms_epsilon";
+/// The ε of LayerNorm.
+pub const EPSILON: &str = "attention.layer_norm_epsilon";
 /// The factor of attention's scores.
 pub const ATTENTION_SCALE: &str = "attention.scale";
 /// Positions that each sees in layers with a window, itself among them; 0 for all.
@@ -67,6 +69,17 @@ pub const YARN_LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
 pub const YARN_BETA_FAST: &str = "rope.scaling.yarn_beta_fast";
 /// Turns below which YaRN stretches a pair fully.
 pub const YARN_BETA_SLOW: &str = "rope.scaling.yarn_beta_slow";
+
+// Of OPT, an architecture that llama.cpp does not have.
+
+/// The width of the embedding, where it is not the hidden size.
+pub const EMBEDDING: &str = "token_embedding_length";
+/// Whether norms stand behind what attention and feed-forward layer add, and not before it.
+pub const NORMS_AFTER: &str = "norm_after";
+/// Whether a norm stands behind the last layer.
+pub const FINAL_NORM: &str = "final_norm";
+/// The function of a feed-forward layer without a gate: `relu` or `gelu`.
+pub const ACTIVATION: &str = "activation";
 
 // Quipu's own, whole without an architecture: what GGUF has no key for.
 

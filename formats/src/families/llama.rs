@@ -16,7 +16,7 @@
 
 use super::family::{
     Bias, Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
-    ROPE_FACTORS_SHORT, Tensor,
+    ROPE_FACTORS_SHORT, Spelling, Tensor,
 };
 use super::names::Role;
 use super::plan::BlockPlan;
@@ -30,6 +30,7 @@ pub(super) const LLAMA: Family = Family {
     model_types: &["llama"],
     // The second is how the first conversions of Llama 1 spelled it.
     classes: &["LlamaForCausalLM", "LLaMAForCausalLM"],
+    spelling: Spelling::LLAMA,
     defaults: Defaults::LLAMA,
     block: BlockPlan::LLAMA,
     tensors: &[

@@ -22,6 +22,7 @@ mod llama;
 mod mistral;
 pub mod names;
 mod olmo2;
+mod opt;
 mod phi3;
 mod plan;
 mod qwen2;
@@ -29,15 +30,15 @@ mod qwen3;
 mod smollm3;
 mod yarn;
 
-pub use family::{Bias, Defaults, Extent, Family, Presence, RowOrder, Shape, Sizes, Tensor};
+pub use family::{Bias, Defaults, Extent, Family, Presence, RowOrder, Shape, Sizes, Spelling, Tensor};
 pub use plan::{
-    Activation, AttentionScale, BlockPlan, Cap, LayerPlan, Layers, LocalRope, ModelPlan, QkNorm, Rope, RopePairs,
-    Scale, Scales, Window, Windows,
+    Activation, AttentionScale, BlockPlan, Cap, LayerPlan, Layers, LocalRope, ModelPlan, NormKind, QkNorm, Rope,
+    RopePairs, Scale, Scales, Ungated, Window, Windows,
 };
 pub use yarn::{YARN_BETAS, yarn_attention};
 
 /// All families, as messages list them.
-pub static FAMILIES: [&Family; 11] = [
+pub static FAMILIES: [&Family; 12] = [
     &llama::LLAMA,
     &mistral::MISTRAL,
     &qwen2::QWEN2,
@@ -49,6 +50,7 @@ pub static FAMILIES: [&Family; 11] = [
     &olmo2::OLMO3,
     &granite::GRANITE,
     &smollm3::SMOLLM3,
+    &opt::OPT,
 ];
 
 impl Family {
@@ -83,7 +85,12 @@ mod tests {
                 let expected = match role {
                     Role::QueryNorm | Role::KeyNorm => usize::from(family.block.qk_norm.is_some()),
                     Role::Query | Role::Key | Role::Value => 1 - has(Role::QueryKeyValue),
-                    Role::Gate => usize::from(matches!(family.tensor(Role::Up), Some(up) if up.shape != GATE_AND_UP)),
+                    Role::Gate => {
+                        let apart = matches!(family.tensor(Role::Up), Some(up) if up.shape != GATE_AND_UP);
+                        usize::from(apart && family.block.ungated.is_none())
+                    }
+                    Role::RopeFactors => usize::from(family.block.has_rope()),
+                    Role::Positions | Role::EmbeddingIn | Role::EmbeddingOut => usize::from(!family.block.has_rope()),
                     Role::RopeFactorsLong | Role::RopeFactorsShort => has(Role::RopeFactorsLong),
                     Role::AttentionNorm | Role::FeedForwardNorm => has(Role::FeedForwardNorm),
                     Role::AttentionPostNorm | Role::FeedForwardPostNorm => has(Role::FeedForwardPostNorm),
@@ -105,15 +112,11 @@ mod tests {
             // Hugging Face has the order of halves: whoever turns neighbours needs other rows of q and k, and of no
             // other matrix.
             for tensor in family.tensors {
-                let turned =
-                    matches!(tensor.role, Role::Query | Role::Key) && family.block.rope == RopePairs::Neighbours;
+                let neighbours = family.block.rope == RopePairs::Neighbours && family.block.has_rope();
+                let turned = matches!(tensor.role, Role::Query | Role::Key) && neighbours;
                 assert_eq!(tensor.rows == RowOrder::HalvesToNeighbours, turned, "{:?}", tensor.role);
-                assert_eq!(
-                    matches!(tensor.shape, Shape::Matrix(..)),
-                    tensor.role.input(0).is_some(),
-                    "{:?}",
-                    tensor.role
-                );
+                let is_product = matches!(tensor.shape, Shape::Matrix(..)) && tensor.role != Role::Positions;
+                assert_eq!(is_product, tensor.role.input(0).is_some(), "{:?}", tensor.role);
             }
             let same = Family::of_architecture(family.architecture).unwrap();
             let block = |family: &Family| BlockPlan { windows: Windows::None, ..family.block };

@@ -44,8 +44,14 @@ pub enum Role {
     Down,
     /// The norm of what the feed-forward layer adds to the residual stream.
     FeedForwardPostNorm,
+    /// The embedding of positions.
+    Positions,
+    /// From the embedding's width to the hidden size.
+    EmbeddingIn,
     /// The norm behind the last layer.
     OutputNorm,
+    /// From the hidden size to the embedding's width.
+    EmbeddingOut,
     /// The output matrix.
     Output,
     /// The embedding.
@@ -63,13 +69,17 @@ pub enum Input {
     FeedForward(usize),
     /// Of its way down.
     FeedForwardDown(usize),
+    /// Of the matrix from the embedding's width to the hidden size.
+    EmbeddingIn,
+    /// Of the matrix from the hidden size to the embedding's width.
+    EmbeddingOut,
     /// Of the output matrix, which may be the embedding.
     Head,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 20] = [
+    pub const ALL: [Role; 23] = [
         Role::RopeFactors,
         Role::RopeFactorsLong,
         Role::RopeFactorsShort,
@@ -87,7 +97,10 @@ impl Role {
         Role::Up,
         Role::Down,
         Role::FeedForwardPostNorm,
+        Role::Positions,
+        Role::EmbeddingIn,
         Role::OutputNorm,
+        Role::EmbeddingOut,
         Role::Output,
         Role::TokenEmbedding,
     ];
@@ -112,7 +125,10 @@ impl Role {
             Role::Up => "ffn_up",
             Role::Down => "ffn_down",
             Role::FeedForwardPostNorm => "post_ffw_norm",
+            Role::Positions => "position_embd",
+            Role::EmbeddingIn => "token_embd_in",
             Role::OutputNorm => "output_norm",
+            Role::EmbeddingOut => "token_embd_out",
             Role::Output => "output",
             Role::TokenEmbedding => "token_embd",
         }
@@ -120,7 +136,8 @@ impl Role {
 
     /// Whether every layer has one.
     pub const fn is_in_layer(self) -> bool {
-        !self.is_rope_factors() && !matches!(self, Role::OutputNorm | Role::Output | Role::TokenEmbedding)
+        let of_head = matches!(self, Role::OutputNorm | Role::EmbeddingOut | Role::Output | Role::TokenEmbedding);
+        !self.is_rope_factors() && !of_head && !matches!(self, Role::Positions | Role::EmbeddingIn)
     }
 
     /// Whether these are divisors of RoPE's frequencies.
@@ -128,14 +145,16 @@ impl Role {
         matches!(self, Role::RopeFactors | Role::RopeFactorsLong | Role::RopeFactorsShort)
     }
 
-    /// The input of the matrix with this role, in layer `layer` if layers have one; `None` where it is no matrix. The
-    /// embedding counts as output matrix here.
+    /// The input of the matrix with this role, in layer `layer` if layers have one; `None` where it is no matrix of a
+    /// product. The embedding counts as output matrix here.
     pub const fn input(self, layer: usize) -> Option<Input> {
         match self {
             Role::Query | Role::Key | Role::Value | Role::QueryKeyValue => Some(Input::Attention(layer)),
             Role::AttentionOutput => Some(Input::AttentionOutput(layer)),
             Role::Gate | Role::Up => Some(Input::FeedForward(layer)),
             Role::Down => Some(Input::FeedForwardDown(layer)),
+            Role::EmbeddingIn => Some(Input::EmbeddingIn),
+            Role::EmbeddingOut => Some(Input::EmbeddingOut),
             Role::Output | Role::TokenEmbedding => Some(Input::Head),
             Role::RopeFactors
             | Role::RopeFactorsLong
@@ -146,6 +165,7 @@ impl Role {
             | Role::AttentionPostNorm
             | Role::FeedForwardNorm
             | Role::FeedForwardPostNorm
+            | Role::Positions
             | Role::OutputNorm => None,
         }
     }
@@ -170,6 +190,8 @@ impl Input {
             Input::AttentionOutput(layer) => Role::AttentionOutput.weight_of(layer),
             Input::FeedForward(layer) => Role::Gate.weight_of(layer),
             Input::FeedForwardDown(layer) => Role::Down.weight_of(layer),
+            Input::EmbeddingIn => Role::EmbeddingIn.weight(),
+            Input::EmbeddingOut => Role::EmbeddingOut.weight(),
             Input::Head if tied => Role::TokenEmbedding.weight(),
             Input::Head => Role::Output.weight(),
         }
@@ -301,6 +323,8 @@ mod tests {
         assert_eq!(names(Input::AttentionOutput(2), true), ["blk.2.attn_output.weight"]);
         assert_eq!(names(Input::FeedForward(2), false), ["blk.2.ffn_gate.weight", "blk.2.ffn_up.weight"]);
         assert_eq!(names(Input::FeedForwardDown(2), false), ["blk.2.ffn_down.weight"]);
+        assert_eq!(names(Input::EmbeddingIn, true), ["token_embd_in.weight"]);
+        assert_eq!(names(Input::EmbeddingOut, true), ["token_embd_out.weight"]);
         assert_eq!(names(Input::Head, false), ["output.weight"]);
         assert_eq!(names(Input::Head, true), ["token_embd.weight"]);
     }

@@ -11,7 +11,7 @@
 //! OLMo et al. 2024. Norms stand behind attention and feed-forward layer and not before them. In OLMo 3 three layers of
 //! four have a window, and YaRN stretches the RoPE of the fourth alone. GGUF calls both `olmo2`.
 
-use super::family::{Bias, Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, Tensor};
+use super::family::{Bias, Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, Spelling, Tensor};
 use super::names::Role;
 use super::plan::{BlockPlan, LocalRope, QkNorm, RopePairs, Windows};
 
@@ -22,6 +22,7 @@ pub(super) const OLMO2: Family = Family {
     architecture: "olmo2",
     model_types: &["olmo2"],
     classes: &["Olmo2ForCausalLM"],
+    spelling: Spelling::LLAMA,
     defaults: Defaults { epsilon: 1e-5, ..Defaults::LLAMA },
     block: BlockPlan {
         rope: RopePairs::Halves,

@@ -16,7 +16,7 @@
 
 use super::family::{
     Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT,
-    Tensor,
+    Spelling, Tensor,
 };
 use super::names::Role;
 use super::plan::{BlockPlan, RopePairs, Windows};
@@ -26,6 +26,7 @@ pub(super) const PHI3: Family = Family {
     architecture: "phi3",
     model_types: &["phi3"],
     classes: &["Phi3ForCausalLM"],
+    spelling: Spelling::LLAMA,
     defaults: Defaults { context: 4096, epsilon: 1e-5, ..Defaults::LLAMA },
     block: BlockPlan { rope: RopePairs::Halves, partial_rope: true, windows: Windows::All, ..BlockPlan::LLAMA },
     tensors: &[

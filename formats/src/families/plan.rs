@@ -1,5 +1,7 @@
 //! How the layers of a family compute: the switches of the runtime's one block.
 
+use super::keys;
+
 /// How a block computes, where all models of a family agree, and how models say where they differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockPlan {
@@ -9,8 +11,12 @@ pub struct BlockPlan {
     pub partial_rope: bool,
     /// A norm of queries and keys before RoPE.
     pub qk_norm: Option<QkNorm>,
+    /// What is normalised before (or behind) attention and feed-forward layer, and how.
+    pub norm: NormKind,
     /// What the feed-forward layer does to its gate.
     pub activation: Activation,
+    /// Where there is no gate: the function of the feed-forward layer, unless the file names another.
+    pub ungated: Option<Ungated>,
     /// Which layers have a window, unless the file lists them.
     pub windows: Windows,
     /// The RoPE of layers with a window, where it is another one.
@@ -27,7 +33,9 @@ impl BlockPlan {
         rope: RopePairs::Neighbours,
         partial_rope: false,
         qk_norm: None,
+        norm: NormKind::Rms,
         activation: Activation::Silu,
+        ungated: None,
         windows: Windows::None,
         local_rope: None,
         without_rope: None,
@@ -53,6 +61,15 @@ pub enum QkNorm {
     Row,
 }
 
+/// A norm of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// RMSNorm (Zhang & Sennrich 2019): a weight.
+    Rms,
+    /// LayerNorm (Ba et al. 2016): a weight and a bias.
+    Layer,
+}
+
 /// The function between the feed-forward layer's matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -60,6 +77,28 @@ pub enum Activation {
     Silu,
     /// GELU, approximated by tanh (Hendrycks & Gimpel 2016).
     GeluTanh,
+}
+
+/// The function of a feed-forward layer without a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ungated {
+    /// ReLU (Nair & Hinton 2010).
+    Relu,
+    /// GELU as it is defined, by the error function (Hendrycks & Gimpel 2016).
+    Gelu,
+}
+
+impl Ungated {
+    /// All of them.
+    pub const ALL: [Ungated; 2] = [Ungated::Relu, Ungated::Gelu];
+
+    /// What both config.json and a GGUF call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ungated::Relu => "relu",
+            Ungated::Gelu => "gelu",
+        }
+    }
 }
 
 /// Which layers have a window: a position sees itself and those before it, so many in all.
@@ -159,6 +198,13 @@ pub struct ModelPlan {
     pub roped: Layers,
     /// RoPE's base in layers with a window, if it is another RoPE there.
     pub local_base: Option<f64>,
+    /// Norms stand behind what attention and feed-forward layer add to the residual stream, `x = norm(x + a)`, and not
+    /// before it.
+    pub norms_after: bool,
+    /// A norm stands behind the last layer.
+    pub final_norm: bool,
+    /// The function of the feed-forward layer, where it has no gate.
+    pub ungated: Option<Ungated>,
     /// The factor of embeddings.
     pub embedding_scale: f32,
     /// The factor of attention's scores.
@@ -259,9 +305,24 @@ impl Layers {
 }
 
 impl BlockPlan {
+    /// Whether any layer has RoPE.
+    pub fn has_rope(&self) -> bool {
+        self.without_rope != Some(1)
+    }
+
     /// The layers with RoPE, where nothing lists them.
     pub fn roped(&self) -> Layers {
         self.without_rope.map_or(Layers::All, Layers::AllBut)
+    }
+}
+
+impl NormKind {
+    /// The key of a GGUF that has its ε.
+    pub fn epsilon_key(self) -> &'static str {
+        match self {
+            NormKind::Rms => keys::RMS_EPSILON,
+            NormKind::Layer => keys::EPSILON,
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 
 use super::family::{
     Bias, Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
-    ROPE_FACTORS_SHORT, Tensor,
+    ROPE_FACTORS_SHORT, Spelling, Tensor,
 };
 use super::names::Role;
 use super::plan::{BlockPlan, RopePairs, Windows};
@@ -26,6 +26,7 @@ pub(super) const QWEN2: Family = Family {
     architecture: "qwen2",
     model_types: &["qwen2"],
     classes: &["Qwen2ForCausalLM"],
+    spelling: Spelling::LLAMA,
     defaults: Defaults { context: 32768, ..Defaults::LLAMA },
     block: BlockPlan { rope: RopePairs::Halves, windows: Windows::Last, ..BlockPlan::LLAMA },
     tensors: &[

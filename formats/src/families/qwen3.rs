@@ -16,7 +16,7 @@
 
 use super::family::{
     Bias, Defaults, EMBEDDING, Extent, Family, OUTPUT, OUTPUT_NORM, ROPE_FACTORS, ROPE_FACTORS_LONG,
-    ROPE_FACTORS_SHORT, Tensor,
+    ROPE_FACTORS_SHORT, Spelling, Tensor,
 };
 use super::names::Role;
 use super::plan::{BlockPlan, QkNorm, RopePairs, Windows};
@@ -28,6 +28,7 @@ pub(super) const QWEN3: Family = Family {
     architecture: "qwen3",
     model_types: &["qwen3"],
     classes: &["Qwen3ForCausalLM"],
+    spelling: Spelling::LLAMA,
     defaults: Defaults { context: 32768, head_dim: Some(128), ..Defaults::LLAMA },
     block: BlockPlan {
         rope: RopePairs::Halves,

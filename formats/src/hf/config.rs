@@ -9,7 +9,8 @@ use super::json::{FileError, KeyError, MAX_SMALL_BYTES, Object, describe, read_j
 use super::plan::read_plan;
 use super::quantised::method::Quantisation;
 use super::rope_scaling::{Rope, RopeScaling, read_rope};
-use crate::families::{Activation, Bias, FAMILIES, Family, ModelPlan, Sizes};
+use crate::families::names::{Parameter, Role, TensorName};
+use crate::families::{Activation, Bias, FAMILIES, Family, ModelPlan, NormKind, Sizes};
 use crate::oddity::Oddity;
 
 /// What config.json says of a model, checked.
@@ -25,7 +26,7 @@ pub struct HfConfig {
     pub layers: usize,
     /// Longest context (`max_position_embeddings`).
     pub context: usize,
-    /// ε of RMSNorm (`rms_norm_eps`).
+    /// ε of norms (`rms_norm_eps`; that of LayerNorm is no key).
     pub rms_norm_eps: f64,
     /// Base of the RoPE frequencies (`rope_theta`).
     pub rope_theta: f64,
@@ -37,6 +38,8 @@ pub struct HfConfig {
     pub tied: bool,
     /// The keys of the family's optional biases that are true (`attention_bias`, `mlp_bias`).
     pub biases: Vec<&'static str>,
+    /// Norms have weights (`layer_norm_elementwise_affine`).
+    pub norm_weights: bool,
     /// How the weights are quantised (`quantization_config`).
     pub(super) quantisation: Option<Quantisation>,
     /// Where the checkpoint came from (`_name_or_path`).
@@ -58,7 +61,10 @@ impl HfConfig {
         let config = Object::new(json, "");
         let (family, oddity) = read_family(&config)?;
         let quantisation = Quantisation::read(&config)?;
-        check_activation(&config, family.block.activation)?;
+        if family.block.ungated.is_none() {
+            check_activation(&config, family.spelling.activation, family.block.activation)?;
+        }
+        let has = |role| family.tensor(role).is_some();
         let size = |key| config.size(key).and_then(|v| config.required(key, v));
         let hidden = size("hidden_size")?;
         let heads = match family.defaults.heads.filter(|_| !config.has("num_attention_heads")) {
@@ -82,12 +88,14 @@ impl HfConfig {
             return Err(ConfigFault::HeadsOverflow { heads, head_dim });
         }
         let context = config.size("max_position_embeddings")?.unwrap_or(family.defaults.context);
-        let Rope { theta: rope_theta, scaling: rope_scaling, dim: rope_dim } =
-            read_rope(&config, family, head_dim, context)?;
+        let Rope { theta: rope_theta, scaling: rope_scaling, dim: rope_dim } = match family.block.has_rope() {
+            true => read_rope(&config, family, head_dim, context)?,
+            false => Rope { theta: family.defaults.rope_base, scaling: RopeScaling::None, dim: 0 },
+        };
         let layers = size("num_hidden_layers")?;
         let sizes = Sizes {
             hidden,
-            feed_forward: size("intermediate_size")?,
+            feed_forward: size(family.spelling.feed_forward)?,
             heads,
             kv_heads,
             head_dim,
@@ -96,6 +104,8 @@ impl HfConfig {
                 Some(vocabulary) => vocabulary,
                 None => size("vocab_size")?,
             },
+            embedding: config.size("word_embed_proj_dim")?.filter(|_| has(Role::EmbeddingIn)).unwrap_or(hidden),
+            positions: context,
         };
         let config = HfConfig {
             family,
@@ -108,18 +118,25 @@ impl HfConfig {
             plan: read_plan(&config, family, &sizes, layers, rope_theta)?,
             tied: config.bool("tie_word_embeddings")?.unwrap_or(family.defaults.tied),
             biases: read_biases(&config, family)?,
+            norm_weights: family.block.norm == NormKind::Rms
+                || config.bool("layer_norm_elementwise_affine")?.unwrap_or(true),
             quantisation,
             name_or_path: config.string("_name_or_path")?.filter(|s| !s.is_empty()).map(str::to_string),
         };
         Ok((config, oddity.into_iter().collect()))
     }
 
+    /// Whether `name` is the weight of a norm that has none, where it would be ones.
+    pub(super) fn has_ones(&self, name: TensorName) -> bool {
+        let of_norm = matches!(name.role, Role::AttentionNorm | Role::FeedForwardNorm | Role::OutputNorm);
+        of_norm && !self.norm_weights && name.parameter == Parameter::Weight
+    }
+
     /// Whether a matrix with this `bias` has one.
     pub fn has_bias(&self, bias: Bias) -> bool {
-        match bias {
-            Bias::None => false,
-            Bias::Always => true,
-            Bias::If(key) => self.biases.contains(&key),
+        match bias.key() {
+            None => bias == Bias::Always,
+            Some((key, _)) => self.biases.contains(&key),
         }
     }
 }
@@ -128,8 +145,8 @@ impl HfConfig {
 fn read_biases(config: &Object, family: &Family) -> Result<Vec<&'static str>, ConfigFault> {
     let mut biases = Vec::new();
     for tensor in family.tensors {
-        if let Bias::If(key) = tensor.bias
-            && config.bool(key)?.unwrap_or(false)
+        if let Some((key, default)) = tensor.bias.key()
+            && config.bool(key)?.unwrap_or(default)
             && !biases.contains(&key)
         {
             biases.push(key);
@@ -138,12 +155,11 @@ fn read_biases(config: &Object, family: &Family) -> Result<Vec<&'static str>, Co
     Ok(biases)
 }
 
-/// Refuses another activation function than the family's, which several keys may name.
-fn check_activation(config: &Object, expected: Activation) -> Result<(), ConfigFault> {
-    let (key, names): (_, &[&str]) = match expected {
-        Activation::Silu => ("hidden_act", &["silu", "swish"]),
-        // `hidden_act` stands beside it and means nothing.
-        Activation::GeluTanh => ("hidden_activation", &["gelu_pytorch_tanh"]),
+/// Refuses another activation function than the family's.
+fn check_activation(config: &Object, key: &'static str, expected: Activation) -> Result<(), ConfigFault> {
+    let names: &[&str] = match expected {
+        Activation::Silu => &["silu", "swish"],
+        Activation::GeluTanh => &["gelu_pytorch_tanh"],
     };
     match config.value(key).filter(|v| !names.contains(&v.as_str().unwrap_or(""))) {
         Some(found) => Err(ConfigFault::Activation { key, found: describe(found), expected: names[0] }),

@@ -30,10 +30,17 @@ pub(super) fn model_metadata(config: &HfConfig, dir: &Path, tensors: &[&TensorIn
     size(keys::KV_HEADS, sizes.kv_heads);
     size(keys::KEY_LENGTH, sizes.head_dim);
     size(keys::VALUE_LENGTH, sizes.head_dim);
-    size(keys::ROPE_DIM, sizes.rope_dim);
+    if family.block.has_rope() {
+        size(keys::ROPE_DIM, sizes.rope_dim);
+    }
     size(keys::VOCABULARY, sizes.vocabulary);
-    metadata.set(family.key(keys::ROPE_BASE), Value::F32(config.rope_theta as f32));
-    metadata.set(family.key(keys::RMS_EPSILON), Value::F32(config.rms_norm_eps as f32));
+    if sizes.embedding != sizes.hidden {
+        size(keys::EMBEDDING, sizes.embedding);
+    }
+    if family.block.has_rope() {
+        metadata.set(family.key(keys::ROPE_BASE), Value::F32(config.rope_theta as f32));
+    }
+    metadata.set(family.key(family.block.norm.epsilon_key()), Value::F32(config.rms_norm_eps as f32));
     rope_scaling(&mut metadata, config);
     plan(&mut metadata, config);
     metadata.set("general.file_type", Value::U32(file_type(tensors)));
@@ -80,6 +87,11 @@ fn plan(metadata: &mut Metadata, config: &HfConfig) {
         // 0 is none, where there is one as a rule.
         let none = matches!(rule, Cap::Key(_, Some(_))).then_some(0.0);
         cap.or(none).into_iter().for_each(|cap| set(key, Value::F32(cap)));
+    }
+    if let Some(function) = plan.ungated {
+        set(keys::ACTIVATION, Value::String(function.name().into()));
+        set(keys::NORMS_AFTER, Value::Bool(plan.norms_after));
+        set(keys::FINAL_NORM, Value::Bool(plan.final_norm));
     }
     if plan.roped != family.block.roped() {
         metadata.set(keys::ROPED, Value::Array(Array::Bool(flags(&plan.roped))));

@@ -156,8 +156,8 @@ impl Source for HfDirectory {
 
     fn mapped(&self, index: usize) -> Option<&[u8]> {
         match self.origins[index] {
-            Origin::AsItIs { weight } => self.shards.weights[weight].mapped(&self.shards.files),
-            Origin::Heads { .. } | Origin::Floats { .. } | Origin::Computed(_) => None,
+            Origin::AsItIs { weight, first: 0 } => self.shards.weights[weight].mapped(&self.shards.files),
+            Origin::AsItIs { .. } | Origin::Heads { .. } | Origin::Floats { .. } | Origin::Computed(_) => None,
         }
     }
 

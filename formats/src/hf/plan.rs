@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::config_fault::ConfigFault;
 use super::json::{KeyError, Object, describe};
-use crate::families::{AttentionScale, Cap, Family, Layers, LocalRope, ModelPlan, Scale, Sizes, Window, Windows};
+use crate::families::{
+    AttentionScale, Cap, Family, Layers, LocalRope, ModelPlan, Scale, Sizes, Ungated, Window, Windows,
+};
 
 /// The plan of a model of `family`, whose RoPE has the base `rope_base`.
 pub(super) fn read_plan(
@@ -38,6 +40,13 @@ pub(super) fn read_plan(
     if config.bool("use_bidirectional_attention")?.unwrap_or(false) {
         return Err(ConfigFault::Bidirectional);
     }
+    let ungated = match family.block.ungated {
+        Some(default) => Some(read_ungated(config, family.spelling.activation, default)?),
+        None => None,
+    };
+    // Of OPT alone; the second is of models that were trained before its code was repaired.
+    let norms_after = ungated.is_some() && !config.bool("do_layer_norm_before")?.unwrap_or(true);
+    let removed = ungated.is_some() && config.bool("_remove_final_layer_norm")?.unwrap_or(false);
     let single = |number: Option<f64>| number.map(|number| number as f32);
     Ok(ModelPlan {
         window: read_window(config, family, layers)?,
@@ -46,6 +55,9 @@ pub(super) fn read_plan(
             Some(local) => Some(read_local_base(config, local, rope_base)?),
             None => None,
         },
+        norms_after,
+        final_norm: !norms_after && !removed,
+        ungated,
         embedding_scale: scale(scales.embedding)? as f32,
         attention_scale: attention as f32,
         residual_scale: scale(scales.residual)? as f32,
@@ -53,6 +65,13 @@ pub(super) fn read_plan(
         attention_cap: single(cap(scales.attention_cap)?),
         logit_cap: single(cap(scales.logit_cap)?),
     })
+}
+
+/// The function of a feed-forward layer without a gate.
+fn read_ungated(config: &Object, key: &'static str, default: Ungated) -> Result<Ungated, ConfigFault> {
+    let Some(found) = config.value(key) else { return Ok(default) };
+    let known = Ungated::ALL.into_iter().find(|function| found.as_str() == Some(function.name()));
+    known.ok_or_else(|| ConfigFault::Activation { key, found: describe(found), expected: "relu or gelu" })
 }
 
 const SLIDING: &str = "sliding_attention";

@@ -12,7 +12,7 @@ use super::error::WeightsFault;
 use super::rope::{factor_tensors, hf_row};
 use super::shards::Shards;
 use crate::families::names::{Parameter, Role, TensorName};
-use crate::families::{Bias, Presence, RopePairs, RowOrder, Tensor};
+use crate::families::{Presence, RopePairs, RowOrder, Tensor};
 use crate::oddity::Oddity;
 use crate::safetensors::Dtype;
 use crate::source::{Encoding, TensorInfo};
@@ -43,14 +43,17 @@ fn of_tensor(config: &HfConfig, tensor: &Tensor, layer: Option<usize>) -> impl I
     let has_it = match tensor.presence {
         Presence::Always => true,
         Presence::Untied => !config.tied,
+        Presence::FinalNorm => config.plan.final_norm,
+        Presence::Projected => config.sizes.embedding != config.sizes.hidden,
         Presence::Computed => false,
     };
     let stem = match layer {
-        Some(layer) => format!("{LAYER}{layer}.{}", tensor.hf),
+        Some(layer) => format!("{}{layer}.{}", config.family.spelling.layers, tensor.hf),
         None => tensor.hf.to_owned(),
     };
     // HeadsOverflow was checked: extents are below 2³¹.
-    let shape: Vec<usize> = tensor.shape.gguf(&config.sizes).into_iter().rev().collect();
+    let mut shape: Vec<usize> = tensor.shape.gguf(&config.sizes).into_iter().rev().collect();
+    shape[0] += first_row(tensor.rows);
     let (rows, plus_one, bias) = (tensor.rows, tensor.plus_one, vec![tensor.shape.outputs(&config.sizes)]);
     let name = TensorName { layer, ..tensor.role.weight() };
     let weight = Wanted { gguf: name, hf: format!("{stem}.weight"), shape, rows, plus_one };
@@ -59,16 +62,24 @@ fn of_tensor(config: &HfConfig, tensor: &Tensor, layer: Option<usize>) -> impl I
     [Some(weight), bias].into_iter().flatten().filter(move |_| has_it)
 }
 
+/// The first row of Hugging Face's tensor that a GGUF has.
+fn first_row(rows: RowOrder) -> usize {
+    match rows {
+        RowOrder::From(first) => first,
+        RowOrder::Same | RowOrder::HalvesToNeighbours => 0,
+    }
+}
+
 /// Where the bytes of a tensor come from, and what is done to them. A weight is named by its number among the shards'.
 #[derive(Debug)]
 pub(super) enum Origin {
-    /// A weight, its rows as the checkpoint has them.
-    AsItIs { weight: usize },
+    /// A weight, its rows as the checkpoint has them, from this one on.
+    AsItIs { weight: usize, first: usize },
     /// A matrix, the rows of each head in GGUF's order.
     Heads { weight: usize },
     /// A weight as F32, the rows (of a vector: the elements) of each head in GGUF's order if they are those of heads,
-    /// and 1 added to each number of a norm whose family has them so.
-    Floats { weight: usize, heads: bool, plus_one: bool },
+    /// from this one on, and 1 added to each number of a norm whose family has them so.
+    Floats { weight: usize, first: usize, heads: bool, plus_one: bool },
     /// Computed from config.json.
     Computed(Vec<u8>),
 }
@@ -77,7 +88,7 @@ impl Origin {
     /// The weight that it is made of, if there is one.
     pub fn weight(&self) -> Option<usize> {
         match *self {
-            Origin::AsItIs { weight } | Origin::Heads { weight } | Origin::Floats { weight, .. } => Some(weight),
+            Origin::AsItIs { weight, .. } | Origin::Heads { weight } | Origin::Floats { weight, .. } => Some(weight),
             Origin::Computed(_) => None,
         }
     }
@@ -95,6 +106,11 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFa
     let mut used = 0;
     let mut zeros = Vec::new();
     for tensor in wanted(config) {
+        // A LayerNorm that only normalises is one with these weights.
+        if config.has_ones(tensor.gguf) {
+            plans.push(computed(tensor.gguf, &vec![1.0; tensor.shape[0]]));
+            continue;
+        }
         let Some(&(weight, _)) = shards.index.get(&tensor.hf) else {
             // transformers leaves biases that are missing as it makes them.
             if tensor.gguf.parameter == Parameter::Bias {
@@ -124,15 +140,18 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFa
         };
         let is_vector = tensor.shape.len() == 1;
         let heads = tensor.rows == RowOrder::HalvesToNeighbours && !shards.neighbours;
-        let plus_one = tensor.plus_one;
+        let (plus_one, first) = (tensor.plus_one, first_row(tensor.rows));
         let (ty, origin) = match (is_vector, heads, ty) {
-            (true, false, Some(TensorType::F32)) if !plus_one => (TensorType::F32, Origin::AsItIs { weight }),
+            (true, false, Some(TensorType::F32)) if !plus_one => (TensorType::F32, Origin::AsItIs { weight, first }),
             // llama.cpp keeps vectors in F32, whatever the type of the matrices.
-            (true, ..) | (false, _, None) => (TensorType::F32, Origin::Floats { weight, heads, plus_one }),
+            (true, ..) | (false, _, None) => (TensorType::F32, Origin::Floats { weight, first, heads, plus_one }),
             (false, true, Some(ty)) => (ty, Origin::Heads { weight }),
-            (false, false, Some(ty)) => (ty, Origin::AsItIs { weight }),
+            (false, false, Some(ty)) => (ty, Origin::AsItIs { weight, first }),
         };
-        let shape: Vec<_> = tensor.shape.into_iter().rev().collect();
+        let mut shape: Vec<_> = tensor.shape.into_iter().rev().collect();
+        if let Some(rows) = shape.last_mut() {
+            *rows -= first;
+        }
         plans.push((TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), shape), origin));
     }
     // After the embedding. There are as many as config.json's heads are long, which the shapes have confirmed by now.
@@ -175,7 +194,7 @@ fn missing_hint(config: &HfConfig, hf: &str, shards: &Shards) -> &'static str {
 
 /// The tensors that are not used. The first, by name, on which the numbers of the model would depend is refused.
 fn unused(config: &HfConfig, shards: &Shards) -> Result<Vec<Oddity>, WeightsFault> {
-    let known: HashSet<String> = wanted(config).map(|w| w.hf).collect();
+    let known: HashSet<String> = wanted(config).filter(|w| !config.has_ones(w.gguf)).map(|w| w.hf).collect();
     let superfluous = |name: &str| {
         // Recomputed from config.json by every runtime; and a copy of the embedding that training code saved.
         name.ends_with("rotary_emb.inv_freq") || name == "rope.freqs" || (config.tied && is_output(config, name))
@@ -185,10 +204,10 @@ fn unused(config: &HfConfig, shards: &Shards) -> Result<Vec<Oddity>, WeightsFaul
     let (mut layers, mut others) = (Vec::new(), Vec::new());
     for name in names {
         let is_quantised = ["scale", "scale_inv", "absmax", "qweight", "qzeros"].iter().any(|end| name.ends_with(end));
-        let beyond = layer_of(name).filter(|&layer| layer >= config.layers);
+        let beyond = layer_of(config, name).filter(|&layer| layer >= config.layers);
         if is_quantised || (beyond.is_none() && belongs(config, name)) {
             let hint = if let Some(key) = absent_bias(config, name) {
-                format!(" (`{key}` says that there is no such bias)")
+                format!(" (`{key}` says that there is none)")
             } else if is_quantised {
                 " (the weights are quantised: convert from the original checkpoint)".into()
             } else {
@@ -206,26 +225,23 @@ fn unused(config: &HfConfig, shards: &Shards) -> Result<Vec<Oddity>, WeightsFaul
     Ok(kinds.into_iter().filter_map(oddity).collect())
 }
 
-const LAYER: &str = "model.layers.";
-
 /// The number of the layer that a tensor belongs to.
-fn layer_of(hf: &str) -> Option<usize> {
-    hf.strip_prefix(LAYER)?.split('.').next()?.parse().ok()
+fn layer_of(config: &HfConfig, hf: &str) -> Option<usize> {
+    hf.strip_prefix(config.family.spelling.layers)?.split('.').next()?.parse().ok()
 }
 
 /// Whether a tensor called `hf` stands in a layer, or beside the numbers of a tensor that the model has.
 fn belongs(config: &HfConfig, hf: &str) -> bool {
     let beside = |stem: &str| !stem.is_empty() && hf.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.'));
-    hf.starts_with(LAYER) || config.family.tensors.iter().any(|t| !t.role.is_in_layer() && beside(t.hf))
+    hf.starts_with(config.family.spelling.layers)
+        || config.family.tensors.iter().any(|t| !t.role.is_in_layer() && beside(t.hf))
 }
 
 /// The key of config.json that says that there is no bias called `hf`, if one does.
 fn absent_bias(config: &HfConfig, hf: &str) -> Option<&'static str> {
     let stem = hf.strip_suffix(".bias")?;
-    config.family.tensors.iter().find_map(|tensor| match tensor.bias {
-        Bias::If(key) if stem.ends_with(tensor.hf) => Some(key),
-        _ => None,
-    })
+    let key = |tensor: &Tensor| tensor.bias.key().filter(|_| stem.ends_with(tensor.hf));
+    config.family.tensors.iter().find_map(key).map(|(key, _)| key)
 }
 
 /// The bytes of `rows` of the tensor `info`, which comes from `origin`.
@@ -240,7 +256,9 @@ pub(super) fn rows<'a>(
     let row_bytes = info.cols() * info.ty().block_bytes();
     let range = rows.start * row_bytes..rows.end * row_bytes;
     match *origin {
-        Origin::AsItIs { weight } => shards.weights[weight].bytes(&shards.files, rows),
+        Origin::AsItIs { weight, first } => {
+            shards.weights[weight].bytes(&shards.files, rows.start + first..rows.end + first)
+        }
         Origin::Computed(ref bytes) => Cow::Borrowed(&bytes[range]),
         Origin::Heads { weight } => {
             let weight = &shards.weights[weight];
@@ -250,7 +268,7 @@ pub(super) fn rows<'a>(
             }
             Cow::Owned(bytes)
         }
-        Origin::Floats { weight, heads, plus_one } => {
+        Origin::Floats { weight, first, heads, plus_one } => {
             let weight = &shards.weights[weight];
             let floats = |rows: Range<usize>| to_f32(weight.dtype, &weight.bytes(&shards.files, rows));
             let mut values = Vec::with_capacity(range.len() / 4);
@@ -261,7 +279,7 @@ pub(super) fn rows<'a>(
             } else if heads {
                 rows.map(|row| hf_row(row, head_dim)).for_each(|row| values.extend(floats(row..row + 1)));
             } else {
-                values = floats(rows);
+                values = floats(rows.start + first..rows.end + first);
             }
             if plus_one {
                 values.iter_mut().for_each(|value| *value += 1.0);

@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use super::adapter::{Adapter, Change, Half, change, family};
 use super::error::{AdapterError, AdapterFault};
+use crate::families::names::Role;
 use crate::families::{Family, RowOrder, keys};
 use crate::hf::{hf_row, json};
 use crate::safetensors::{Dtype, SafetensorsFile};
@@ -140,7 +141,7 @@ fn changes(file: &SafetensorsFile, rule: &Rule, model: &dyn Source) -> Result<BT
 
 /// GGUF's name of the weight of a module, and the order of its rows.
 fn matrix(family: &Family, module: &str) -> Option<(String, RowOrder)> {
-    let (layer, name) = match module.strip_prefix("model.layers.") {
+    let (layer, name) = match module.strip_prefix(family.spelling.layers) {
         Some(rest) => {
             let (number, name) = rest.split_once('.')?;
             (Some(number.parse::<usize>().ok()?), name)
@@ -151,7 +152,7 @@ fn matrix(family: &Family, module: &str) -> Option<(String, RowOrder)> {
         |tensor: &&crate::families::Tensor| tensor.hf == name && tensor.role.is_in_layer() == layer.is_some();
     let tensor = family.tensors.iter().find(is_meant)?;
     // The embedding has other names and is no product.
-    tensor.role.input(0).filter(|_| name != "model.embed_tokens")?;
+    tensor.role.input(0).filter(|_| tensor.role != Role::TokenEmbedding)?;
     let weight = layer.map_or_else(|| tensor.role.weight(), |layer| tensor.role.weight_of(layer));
     Some((weight.to_string(), tensor.rows))
 }

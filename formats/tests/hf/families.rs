@@ -179,3 +179,75 @@ fn phi3_olmo_granite_and_smollm3() {
     let list = Gguf::Array(Array::Bool(vec![true, false, true]));
     assert_eq!(tiny("tiny-smollm3-bf16").metadata().get("quipu.rope.layers"), Some(&list));
 }
+
+/// Positions without the two rows that nothing reads, keys of its own, and no RoPE. Tokens come from GPT-2's two files.
+#[test]
+fn opt() {
+    let hf = tiny("tiny-opt-bf16");
+    let m = hf.metadata();
+    assert_eq!(m.get("general.architecture"), Some(&Gguf::String("opt".into())));
+    assert_eq!(m.get("opt.attention.layer_norm_epsilon"), Some(&Gguf::F32(1e-5)));
+    assert_eq!(m.get("opt.activation"), Some(&Gguf::String("relu".into())));
+    assert_eq!(m.get("opt.feed_forward_length"), Some(&Gguf::U32(44)));
+    assert_eq!(m.iter().find(|(key, _)| key.contains("rope") || key.contains("rms")), None);
+    // Embeddings of tokens and positions, the final norm with its bias, and of a layer six matrices and two norms.
+    assert_eq!(hf.tensors().len(), 2 + 2 + 2 * 2 * (6 + 2));
+    let file = SafetensorsFile::open(hf.path().join("model.safetensors")).unwrap();
+    let stored = file.tensors().iter().position(|t| t.name == "model.decoder.embed_positions.weight").unwrap();
+    assert_eq!(file.tensors()[stored].shape, [306, 40]);
+    let positions = hf.find("position_embd.weight").unwrap();
+    assert_eq!(hf.tensors()[positions].shape, [40, 304]);
+    assert_eq!(*hf.rows(positions, 0..304), file.data(stored)[2 * 40 * 2..]);
+    assert_eq!(*hf.rows(positions, 7..9), file.data(stored)[9 * 40 * 2..11 * 40 * 2]);
+    assert_eq!(m.get("tokenizer.ggml.pre"), Some(&Gguf::String("gpt-2".into())));
+    assert_eq!(m.get("tokenizer.ggml.bos_token_id"), Some(&Gguf::U32(2)));
+    assert_eq!(m.get("tokenizer.ggml.add_bos_token"), Some(&Gguf::Bool(true)));
+    assert_eq!(m.get("quipu.tokenizer.pre"), None);
+}
+
+/// OPT-350M: norms behind, none at the end, and two matrices around the layers, from PyTorch's file.
+#[test]
+fn opt_with_norms_behind_and_a_narrow_embedding() {
+    let hf = tiny("tiny-opt-after-bf16");
+    let m = hf.metadata();
+    assert_eq!((m.get("opt.norm_after"), m.get("opt.final_norm")), (Some(&Gguf::Bool(true)), Some(&Gguf::Bool(false))));
+    assert_eq!(m.get("opt.token_embedding_length"), Some(&Gguf::U32(32)));
+    let shape = |name: &str| hf.tensors()[hf.find(name).unwrap()].shape.clone();
+    assert_eq!((shape("token_embd.weight"), shape("token_embd_in.weight")), (vec![32, 309], vec![32, 64]));
+    assert_eq!(shape("token_embd_out.weight"), [64, 32]);
+    assert!(hf.find("output_norm.weight").is_none() && hf.find("output.weight").is_none());
+}
+
+/// Norms without weights have ones; switched off, biases that are there all the same are refused.
+#[test]
+fn galactica() {
+    let hf = tiny("tiny-galactica-bare-bf16");
+    assert_eq!(hf.metadata().get("opt.activation"), Some(&Gguf::String("gelu".into())));
+    assert_eq!(hf.values(hf.find("blk.1.ffn_norm.weight").unwrap(), 0..1), [1.0; 40]);
+    assert_eq!(hf.tensors().iter().find(|tensor| tensor.name.ends_with(".bias")), None);
+    // A pattern of its own, and characters that stay apart.
+    let pre = hf.metadata().str_opt("quipu.tokenizer.pre").unwrap().unwrap();
+    assert!(pre.contains("SPL1T-TH1S-Pl3A5E") && pre.contains("NFKC"), "{pre}");
+
+    let changed = |name: &str, key: &str, value: serde_json::Value| {
+        let (from, to) = (tiny(name).path().to_owned(), tempfile::tempdir().unwrap());
+        for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), to.path().join(file.file_name())).unwrap();
+        }
+        let path = to.path().join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config[key] = value;
+        std::fs::write(&path, config.to_string()).unwrap();
+        HfDirectory::open(to.path()).map(drop).unwrap_err().to_string()
+    };
+    let error = changed("tiny-opt-bf16", "enable_bias", json!(false));
+    assert!(error.contains("`enable_bias` says that there is none"), "{error}");
+    let error = changed("tiny-opt-bf16", "layer_norm_elementwise_affine", json!(false));
+    assert!(error.contains("layer_norm"), "{error}");
+    let error = changed("tiny-opt-bf16", "activation_function", json!("gelu_new"));
+    assert!(error.contains("`activation_function` is \"gelu_new\"; expected relu or gelu"), "{error}");
+    let error = changed("tiny-opt-bf16", "do_layer_norm_before", json!(false));
+    assert!(error.contains("final_layer_norm"), "{error}");
+    let error = changed("tiny-opt-bf16", "max_position_embeddings", json!(100));
+    assert!(error.contains("embed_positions") && error.contains("102"), "{error}");
+}

@@ -356,6 +356,13 @@ fn every_broken_vocabulary_has_its_name() {
     assert!(matches!(fault(&none), NoTokenizer { .. }));
     let slow = none.file("vocab.json", "{}");
     assert!(slow.error().to_string().contains("save_pretrained"));
+    // Of GPT-2's class the two files are a tokenizer.
+    let mut none = Llama::new().tokenizer_config(json!({"tokenizer_class": "GPT2Tokenizer"}));
+    none.tokenizer = Value::Null;
+    let none = none.file("vocab.json", r#"{"a": 0, "b": 1}"#);
+    assert!(none.error().to_string().contains("expected tokenizer.json"));
+    let unknown = none.file("merges.txt", "#version: 0.2\na b\n").error().to_string();
+    assert!(unknown.contains("vocab.json") && unknown.contains("\"ab\" is not in the vocabulary"), "{unknown}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::gemm::Gemm;
 use crate::operands::activations::{TILE_ROWS, Tile};
 use crate::simd::{Simd, fold};
 
-use super::exp::{exp, tanh};
+use super::exp::{exp, normal_tail, tanh};
 
 /// RMSNorm (Zhang & Sennrich 2019): `out = x · w / √(mean(x²) + eps)`, the mean over the first `n` elements.
 #[inline(always)]
@@ -37,6 +37,42 @@ pub(crate) fn add_rms_norm<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, n
         let normed = s.mul(s.mul(s.load(x), scale), s.load(w));
         s.store(s.add(s.load(into), normed), into);
     }
+}
+
+/// LayerNorm (Ba et al. 2016): `x ← (x − mean) / √(mean((x − mean)²) + eps) · w + b`, the means over the first `n`
+/// elements, the product with the weight and the bias in one rounding.
+#[inline(always)]
+pub(crate) fn layer_norm<S: Simd>(s: S, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32, n: usize) {
+    let mean = sum(s, &x[..n]) / n as f32;
+    let means = s.splat(mean);
+    for x in x.chunks_exact_mut(S::LANES) {
+        s.store(s.sub(s.load(x), means), x);
+    }
+    let scale = s.splat(1.0 / (sum_of_squares(s, &x[..n]) / n as f32 + eps).sqrt());
+    let parameters = weight.chunks_exact(S::LANES).zip(bias.chunks_exact(S::LANES));
+    for (x, (w, b)) in x.chunks_exact_mut(S::LANES).zip(parameters) {
+        s.store(s.fma(s.mul(s.load(x), scale), s.load(w), s.load(b)), x);
+    }
+}
+
+/// The sum of `x`, in sixteen lanes; what is missing of the last sixteen elements counts as zero.
+#[inline(always)]
+fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut sums = [s.splat(0.0); 4];
+    let (whole, rest) = x.as_chunks::<16>();
+    for x in whole {
+        for sub in 0..S::SUBS {
+            sums[sub] = s.add(sums[sub], s.load(&x[sub * S::LANES..]));
+        }
+    }
+    let mut lanes = [0.0; 16];
+    for sub in 0..S::SUBS {
+        s.store(sums[sub], &mut lanes[sub * S::LANES..]);
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x;
+    }
+    fold(&mut lanes, |a, b| a + b)
 }
 
 /// The sum of the squares of `x`, in sixteen lanes; what is missing of the last sixteen elements counts as zero.
@@ -89,6 +125,29 @@ pub(crate) fn gelu_mul<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
         let g = s.load(gate);
         let e = exp(s, s.mul(g, s.fma(s.mul(g, g), cubic, linear)));
         s.store(s.mul(s.div(g, s.add(one, e)), s.load(up)), gate);
+    }
+}
+
+/// `x ← max(x, 0)` (Nair & Hinton 2010).
+#[inline(always)]
+pub(crate) fn relu<S: Simd>(s: S, x: &mut [f32]) {
+    let zero = s.splat(0.0);
+    for x in x.chunks_exact_mut(S::LANES) {
+        let v = s.load(x);
+        s.store(s.zero_if_less(v, zero, v), x);
+    }
+}
+
+/// GELU (Hendrycks & Gimpel 2016): `x ← x·Φ(x)`, with the share `Φ` of a normal distribution below `x`. It is computed
+/// as `max(x, 0) − |x|·Φ(−|x|)`, so that nothing is cancelled where `Φ` is small.
+#[inline(always)]
+pub(crate) fn gelu<S: Simd>(s: S, x: &mut [f32]) {
+    let (zero, half) = (s.splat(0.0), s.splat(-0.5));
+    for x in x.chunks_exact_mut(S::LANES) {
+        let v = s.load(x);
+        let size = s.abs(v);
+        let below = s.mul(exp(s, s.mul(s.mul(v, v), half)), normal_tail(s, size));
+        s.store(s.sub(s.zero_if_less(v, zero, v), s.mul(size, below)), x);
     }
 }
 

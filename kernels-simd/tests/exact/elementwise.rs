@@ -27,6 +27,24 @@ fn rows_are_treated_alike_everywhere() {
             k.gelu_mul(&mut gate, &y);
             gate
         });
+        same_everywhere("layer_norm", |k| {
+            let mut out = tame.clone();
+            // What lies behind the row counts for nothing.
+            out[n - 3..].fill(7.0);
+            k.layer_norm(&mut out, &y, &x, 1e-5, n - 3);
+            out.truncate(n - 3);
+            out
+        });
+        same_everywhere("relu", |k| {
+            let mut out = x.clone();
+            k.relu(&mut out);
+            out
+        });
+        same_everywhere("gelu", |k| {
+            let mut out = x.clone();
+            k.gelu(&mut out);
+            out
+        });
         same_everywhere("soft_cap", |k| {
             let mut out = x.clone();
             k.soft_cap(&mut out, 30.0);
@@ -140,6 +158,72 @@ fn gelu_and_caps_follow_the_exact_functions() {
                 (f64::from(capped) - exact).abs() <= 4e-7 * exact.abs(),
                 "{x} capped is {capped}, should be {exact}"
             );
+        }
+    }
+}
+
+/// The complementary error function as a continued fraction (Laplace) where that converges, else as a series.
+fn erfc(x: f64) -> f64 {
+    if x.abs() < 2.5 {
+        let terms = (0..200).scan(x, |term, n| {
+            let (now, n) = (*term / (2 * n + 1) as f64, f64::from(n));
+            *term *= -x * x / (n + 1.0);
+            Some(now)
+        });
+        return 1.0 - 2.0 / std::f64::consts::PI.sqrt() * terms.sum::<f64>();
+    }
+    let fraction = (1..200).rev().fold(x.abs(), |below, n| x.abs() + f64::from(n) / 2.0 / below);
+    let beyond = (-x * x).exp() / (std::f64::consts::PI.sqrt() * fraction);
+    if x > 0.0 { beyond } else { 2.0 - beyond }
+}
+
+#[test]
+fn gelu_without_a_gate_follows_the_exact_function() {
+    // Published values (Abramowitz & Stegun, table 7.1, and 7.2 for the last).
+    for (x, exact) in [(0.5, 0.479_500_122_2), (1.0, 0.157_299_207_1), (2.0, 0.004_677_735_0), (-1.0, 1.842_700_792_9)]
+    {
+        assert!((erfc(x) - exact).abs() < 1e-10, "{x}: {}", erfc(x));
+    }
+    for k in all() {
+        let xs: Vec<f32> =
+            (-20_000..20_000).map(|i| i as f32 * 1e-3).chain([1e-20, -3e-7, 1e30, -1e30]).chain([0.0; 12]).collect();
+        let (mut gelu, mut relu) = (xs.clone(), xs.clone());
+        k.gelu(&mut gelu);
+        k.relu(&mut relu);
+        for ((x, gelu), relu) in xs.iter().zip(gelu).zip(relu) {
+            assert_eq!(relu, x.max(0.0), "relu({x})");
+            let x = f64::from(*x);
+            let exact = 0.5 * x * erfc(-x / 2f64.sqrt());
+            let error = (f64::from(gelu) - exact).abs();
+            // An exponential's argument is rounded before it is large, and beyond −13 its value is none.
+            let bound = (5e-7 + 1e-7 * x.min(0.0).powi(2)) * exact.abs() + 1e-35;
+            assert!(error <= bound, "gelu({x}) = {gelu}, should be {exact}");
+        }
+    }
+}
+
+#[test]
+fn layer_norm_follows_its_formula() {
+    let mut random = Random::new(5);
+    for (n, mean) in [(1usize, 0.0), (13, 0.5), (16, -3.0), (100, 1000.0)] {
+        let len = n.next_multiple_of(16);
+        let row = |values: Vec<f32>| [values, vec![0.0; len - n]].concat();
+        let x = row(random.numbers(n).iter().map(|x| x + mean).collect());
+        let (weight, bias) = (row(random.numbers(n)), row(random.numbers(n)));
+        let average = |x: &dyn Fn(usize) -> f64| (0..n).map(x).sum::<f64>() / n as f64;
+        let center = average(&|i| x[i].into());
+        let variance = average(&|i| (f64::from(x[i]) - center).powi(2));
+        for k in all() {
+            let mut out = x.clone();
+            k.layer_norm(&mut out, &weight, &bias, 1e-5, n);
+            for i in 0..n {
+                let exact =
+                    (f64::from(x[i]) - center) / (variance + 1e-5).sqrt() * f64::from(weight[i]) + f64::from(bias[i]);
+                // A mean of 1000 is rounded to 3e-5.
+                let bound = 2e-6 + 2e-7 * f64::from(mean.abs());
+                assert!((f64::from(out[i]) - exact).abs() <= bound, "{n}: {} should be {exact}", out[i]);
+            }
+            assert!(out[n..].iter().all(|&x| x == 0.0), "{n}: padding");
         }
     }
 }

@@ -7,6 +7,7 @@ mod plan;
 pub use error::ConfigError;
 
 use quipu_formats::families::keys as names;
+use quipu_formats::families::names::Role;
 use quipu_formats::families::{Family, LayerPlan, ModelPlan, Sizes};
 use quipu_formats::gguf::{Metadata, Required};
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub layers: usize,
     /// The hidden size: the width of the residual stream.
     pub hidden: usize,
+    /// The width of the embedding; the hidden size, unless matrices lead from one to the other.
+    pub embedding: usize,
     /// The intermediate size: the width of the feed-forward layer.
     pub feed_forward: usize,
     /// Query heads.
@@ -32,13 +35,13 @@ pub struct Config {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Elements of a head that RoPE turns.
+    /// Elements of a head that RoPE turns; 0 where no layer has it.
     pub rope_dim: usize,
     /// RoPE's base.
     pub rope_base: f32,
     /// How RoPE is stretched.
     pub rope: RopeScaling,
-    /// The ε of RMSNorm.
+    /// The ε of norms.
     pub norm_epsilon: f32,
     /// The context length that the model was trained for, in positions.
     pub context: usize,
@@ -71,7 +74,7 @@ impl Config {
         if value_dim != head_dim {
             return Err(keys.wrong(names::VALUE_LENGTH, value_dim, format!("{head_dim}, the length of a key")));
         }
-        let rope_dim = keys.size(names::ROPE_DIM, Some(head_dim))?;
+        let rope_dim = if family.block.has_rope() { keys.size(names::ROPE_DIM, Some(head_dim))? } else { 0 };
         if rope_dim > head_dim || rope_dim % 2 == 1 {
             let expected = format!("an even number up to {head_dim}, the length of a head");
             return Err(keys.wrong(names::ROPE_DIM, rope_dim, expected));
@@ -82,6 +85,7 @@ impl Config {
         if matches!(rope.method, RopeMethod::Yarn { .. }) && rope_base <= 1.0 {
             return Err(keys.wrong(names::ROPE_BASE, rope_base, "more than 1 with YaRN".into()));
         }
+        let epsilon = family.block.norm.epsilon_key();
         let layers = keys.size(names::LAYERS, None)?;
         let plan = keys.plan(layers, hidden, heads, head_dim, rope_base)?;
         Ok(Config {
@@ -89,6 +93,10 @@ impl Config {
             name: metadata.str_opt("general.name")?.map(str::to_string),
             layers,
             hidden,
+            embedding: match family.tensor(Role::EmbeddingIn) {
+                Some(_) => keys.size(names::EMBEDDING, Some(hidden))?,
+                None => hidden,
+            },
             feed_forward: keys.size(names::FEED_FORWARD, None)?,
             heads,
             kv_heads,
@@ -96,10 +104,15 @@ impl Config {
             rope_dim,
             rope_base,
             rope,
-            norm_epsilon: keys.positive(names::RMS_EPSILON, keys.f32(names::RMS_EPSILON)?)?,
+            norm_epsilon: keys.positive(epsilon, keys.f32(epsilon)?)?,
             context,
             plan,
         })
+    }
+
+    /// The most positions that a text may have, where each has an embedding of its own.
+    pub fn most_positions(&self) -> Option<usize> {
+        self.family.tensor(Role::Positions).map(|_| self.context)
     }
 
     /// What layer `i` does in its own way.
@@ -117,6 +130,8 @@ impl Config {
             head_dim: self.head_dim,
             rope_dim: self.rope_dim,
             vocabulary,
+            embedding: self.embedding,
+            positions: self.context,
         }
     }
 }

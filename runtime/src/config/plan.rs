@@ -1,7 +1,7 @@
 //! Windows, layers without RoPE, factors and caps, by their keys.
 
 use quipu_formats::families::keys as names;
-use quipu_formats::families::{AttentionScale, Cap, Layers, ModelPlan, Scale, Window};
+use quipu_formats::families::{AttentionScale, Cap, Layers, ModelPlan, Scale, Ungated, Window};
 use quipu_formats::gguf::{Array, Value};
 
 use super::error::ConfigError;
@@ -39,6 +39,12 @@ impl Keys<'_> {
                 None => block.roped(),
             },
             local_base,
+            norms_after: self.flag(names::NORMS_AFTER, false)?,
+            final_norm: self.flag(names::FINAL_NORM, true)?,
+            ungated: match block.ungated {
+                Some(default) => Some(self.ungated(default)?),
+                None => None,
+            },
             embedding_scale: factor(names::EMBEDDING_SCALE, has(scales.embedding), scales.embedding.of_gguf(hidden))?,
             attention_scale: factor(
                 names::ATTENTION_SCALE,
@@ -50,6 +56,21 @@ impl Keys<'_> {
             attention_cap: self.cap(names::ATTENTION_CAP, scales.attention_cap)?,
             logit_cap: self.cap(names::LOGIT_CAP, scales.logit_cap)?,
         })
+    }
+
+    /// A switch of models without a gate; all others have the default.
+    fn flag(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
+        match self.family.block.ungated {
+            Some(_) => Ok(self.metadata.bool_opt(&self.family.key(key))?.unwrap_or(default)),
+            None => Ok(default),
+        }
+    }
+
+    /// The function of a feed-forward layer without a gate.
+    fn ungated(&self, default: Ungated) -> Result<Ungated, ConfigError> {
+        let Some(found) = self.metadata.str_opt(&self.family.key(names::ACTIVATION))? else { return Ok(default) };
+        let known = Ungated::ALL.into_iter().find(|function| function.name() == found);
+        known.ok_or_else(|| self.wrong(names::ACTIVATION, found, "relu or gelu".into()))
     }
 
     /// A positive number; 0 stands for none.

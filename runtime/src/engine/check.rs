@@ -23,6 +23,15 @@ pub(super) fn read_tokenizer(source: &dyn Source) -> Result<Tokenizer, LoadError
     }
 }
 
+/// The most positions of a text: as many as the model was made for, unless `wanted` says otherwise.
+pub(super) fn context_limit(config: &Config, wanted: Option<usize>) -> Result<usize, LoadError> {
+    let context = wanted.unwrap_or(config.context);
+    match config.most_positions().filter(|most| *most < context) {
+        Some(most) => Err(LoadError::Positions { wanted: context, most }),
+        None => Ok(context),
+    }
+}
+
 /// Whether a model can be loaded, as far as that shows before its matrices are read: its sizes, the names and shapes of
 /// its tensors, its vectors, its tokenizer.
 ///

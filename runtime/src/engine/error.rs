@@ -49,6 +49,14 @@ pub enum LoadError {
     /// The system refused to start a thread.
     #[error("cannot start a worker thread: {0}")]
     Spawn(#[from] std::io::Error),
+    /// More positions than the model has embeddings of.
+    #[error("a context of {wanted} positions was asked for, but the model has learned only {most}")]
+    Positions {
+        /// What was asked for.
+        wanted: usize,
+        /// The model's.
+        most: usize,
+    },
     /// A number that must not be zero.
     #[error("{what} must be at least 1")]
     Zero {

@@ -31,7 +31,7 @@ use crate::pool::Pool;
 use crate::tokenizer::Tokenizer;
 use crate::tuning::{Tuner, TuningChoice};
 pub use check::check_model;
-use check::read_tokenizer;
+use check::{context_limit, read_tokenizer};
 pub use error::LoadError;
 pub use options::LoadOptions;
 
@@ -98,6 +98,7 @@ impl Engine {
         }
         let config =
             Config::from_metadata(source.metadata()).map_err(|error| WeightsError::Config { path: path(), error })?;
+        let context = context_limit(&config, options.context)?;
         let mut pool = Pool::new(threads, &cores)?;
         // The tokenizer is read while the weights are loaded: a vocabulary of 128,000 tokens takes a good part of the
         // time that a mapped file needs. If it can't be read, loading the weights is cancelled.
@@ -109,7 +110,6 @@ impl Engine {
             Ok::<_, std::io::Error>((tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), weights))
         })?;
         let (tokenizer, weights) = (tokenizer?, weights?);
-        let context = options.context.unwrap_or(config.context);
         Ok(Engine {
             context,
             kv_layout: KvLayout::new(&config).into(),
@@ -442,7 +442,7 @@ impl Engine {
     /// # Errors
     /// See [`EngineError`].
     pub fn embed(&mut self, tokens: &[u32], options: &EmbedOptions) -> Result<Vec<f32>, EngineError> {
-        let (mut sequence, mut pool) = (self.new_sequence(), Pooled::new(*options, self.config().hidden));
+        let (mut sequence, mut pool) = (self.new_sequence(), Pooled::new(*options, self.config().embedding));
         self.embed_piece(tokens, 0..tokens.len(), &mut sequence, &mut pool)?;
         Ok(pool.finish())
     }

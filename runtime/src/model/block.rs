@@ -44,7 +44,7 @@ impl Block<'_, '_> {
         let ffn = room(ffn, n * ff);
 
         // u = norm(x); q, k, v = W u + b
-        let u = team.norm(x, w.attention_norm.as_deref(), eps, c.hidden, h);
+        let u = team.norm(x, w.attention_norm.as_ref(), eps, c.hidden, h);
         show(Input::Attention(layer), u, c.hidden, d);
         let input = team.input(w.qkv.matrices(), u, n, c.hidden, d, made);
         team.products(w.qkv.matrices(), input, &mut MatMut::new(qkv, n, places.width, places.width));
@@ -89,7 +89,7 @@ impl Block<'_, '_> {
             }
         });
 
-        // a = W softmax(q·k + mask) v; x = x + a, or x + norm(a)
+        // a = W softmax(q·k + mask) v; x = x + a, or x + norm(a), or norm(x + a)
         store(team, layer, self.batch, positions, KeysAndValues { qkv, places: &places }, self.sequences);
         let (sequences, stride) = (&*self.sequences, places.width);
         let attention =
@@ -98,15 +98,17 @@ impl Block<'_, '_> {
         show(Input::AttentionOutput(layer), attn, c.heads * c.head_dim, q_width);
         let input = team.input(&[&w.attention_output], attn, n, c.heads * c.head_dim, q_width, made);
         team.add(&w.attention_output, w.attention_post_norm.as_deref(), c, input, h, x);
+        team.norm_in_place(x, w.attention_out_norm.as_ref(), eps, c.hidden);
 
-        // u = norm(x); f = W_down (activation(W_gate u) · W_up u); x = x + f, or x + norm(f)
-        let u = team.norm(x, w.feed_forward_norm.as_deref(), eps, c.hidden, h);
+        // u = norm(x); f = W_down (activation(W_gate u) · W_up u); x = x + f, or x + norm(f), or norm(x + f)
+        let u = team.norm(x, w.feed_forward_norm.as_ref(), eps, c.hidden, h);
         show(Input::FeedForward(layer), u, c.hidden, d);
         let input = team.input(w.gate_and_up.matrices(), u, n, c.hidden, d, made);
         team.gated_product(&w.gate_and_up, block.activation, input, &mut MatMut::new(ffn, n, ff, ff));
         show(Input::FeedForwardDown(layer), ffn, c.feed_forward, ff);
         let input = team.input(&[&w.down], ffn, n, c.feed_forward, ff, made);
         team.add(&w.down, w.feed_forward_post_norm.as_deref(), c, input, h, x);
+        team.norm_in_place(x, w.feed_forward_out_norm.as_ref(), eps, c.hidden);
     }
 }
 

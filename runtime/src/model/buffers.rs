@@ -1,7 +1,6 @@
 //! The activations of a forward pass, and the places of its tokens.
 
 use super::batch::BatchToken;
-use super::local::room;
 use super::product::InputBuffers;
 use super::rope::Ropes;
 use crate::config::Config;
@@ -48,28 +47,21 @@ pub fn activation_bytes(c: &Config, tokens: usize) -> u64 {
     let (queries, keys) = (padded(c.heads.saturating_mul(c.head_dim)), padded(c.kv_heads.saturating_mul(c.head_dim)));
     let ropes = if c.plan.local_base.is_some() { 2 } else { 1 };
     // x, h; q, k, v and attention's output; the products of the feed-forward layer; angles.
-    let floats = 2 * hidden + 2 * queries + 2 * keys + feed_forward + ropes * c.rope_dim as u64;
+    let embedding = if c.embedding == c.hidden { 0 } else { padded(c.embedding) };
+    let floats = embedding + 2 * hidden + 2 * queries + 2 * keys + feed_forward + ropes * c.rope_dim as u64;
     // The widest input as int8, with a scale and a sum for each 32 of them.
-    let codes = hidden.max(queries).max(feed_forward) * 5 / 4;
+    let codes = hidden.max(queries).max(feed_forward).max(embedding) * 5 / 4;
     floats.saturating_mul(4).saturating_add(codes).saturating_mul(tokens as u64)
 }
 
 impl Buffers {
-    /// Gives the tokens their places in `sequences` and room in the residual stream, which is `d` wide and is returned
-    /// to be filled.
-    pub(super) fn begin(
-        &mut self,
-        ropes: &Ropes,
-        d: usize,
-        batch: &[BatchToken],
-        sequences: &mut [&mut Sequence],
-    ) -> &mut [f32] {
+    /// Gives the tokens their places in `sequences`, and these places their angles.
+    pub(super) fn begin(&mut self, ropes: &Ropes, batch: &[BatchToken], sequences: &mut [&mut Sequence]) {
         self.place(batch, sequences);
         ropes.global.all_angles(&self.positions, &mut self.angles);
         if let Some(local) = &ropes.local {
             local.all_angles(&self.positions, &mut self.local_angles);
         }
-        room(&mut self.x, batch.len() * d)
     }
 
     /// Gives every token its position, makes room for it, and cuts the batch into attention's runs: up to [`RUN`]

@@ -6,11 +6,11 @@ use quipu_formats::families::names::Role;
 use quipu_formats::source::Source;
 
 use super::finite::NotFinite;
-use super::load::{Plan, load_layer};
+use super::load::{Plan, load_layer, load_projections};
 use super::loading::WeightsError;
 use super::rope::RopeFactors;
 use super::unused::refuse_unused;
-use super::weights::{Layer, Linear, ModelWeights};
+use super::weights::{Layer, Linear, ModelWeights, Norm, Projections};
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::pool::Pool;
@@ -23,14 +23,20 @@ pub(crate) trait LayerSource {
     /// Divisors of RoPE's frequencies, if the model has them.
     fn rope_factors(&self) -> &RopeFactors;
 
-    /// Token `token`'s row of the embedding, into `hidden` numbers.
+    /// Token `token`'s row of the embedding, as wide as that is.
     fn embed(&self, token: u32, out: &mut [f32]);
+
+    /// The row of a position into `hidden` numbers, if the model has learned them.
+    fn position(&self, position: usize, out: &mut [f32]) -> bool;
+
+    /// What leads from the embedding's width to that of the layers and back, if they differ.
+    fn projections(&self) -> Option<&Projections>;
 
     /// Layer `i`. If it has to be read first, that takes the pool.
     fn layer(&mut self, i: usize, pool: &mut Pool) -> Result<&Layer, Self::Error>;
 
-    /// The weight of the final norm: hidden, padded to 16.
-    fn output_norm(&self) -> &[f32];
+    /// The final norm, if there is one.
+    fn output_norm(&self) -> Option<&Norm>;
 
     /// The output matrix, if there are to be logits.
     fn head(&self) -> Option<&Linear>;
@@ -47,12 +53,20 @@ impl LayerSource for ModelWeights {
         self.embedding.matrix.row(token as usize, out);
     }
 
+    fn position(&self, position: usize, out: &mut [f32]) -> bool {
+        self.positions.as_ref().inspect(|positions| positions.row(position, out)).is_some()
+    }
+
+    fn projections(&self) -> Option<&Projections> {
+        self.projections.as_ref()
+    }
+
     fn layer(&mut self, i: usize, _: &mut Pool) -> Result<&Layer, NotFinite> {
         Ok(&self.layers[i])
     }
 
-    fn output_norm(&self) -> &[f32] {
-        &self.output_norm
+    fn output_norm(&self) -> Option<&Norm> {
+        self.output_norm.as_ref()
     }
 
     fn head(&self) -> Option<&Linear> {
@@ -71,7 +85,10 @@ pub(crate) struct Streamed<'a> {
     /// The number of the embedding in the source.
     embedding: usize,
     vocabulary: usize,
-    output_norm: Vec<f32>,
+    /// The number of the embedding of positions.
+    positions: Option<usize>,
+    projections: Option<Projections>,
+    output_norm: Option<Norm>,
     rope_factors: RopeFactors,
     /// The layer in memory, and its number.
     layer: Option<(usize, Layer)>,
@@ -95,8 +112,21 @@ impl<'a> Streamed<'a> {
             return Err(missing(Role::AttentionNorm.weight_of(config.layers - 1).to_string()));
         }
         refuse_unused(&*source, &config)?;
+        let (positions, projections) = (plan.positions()?, load_projections(&source, &config, pool, cancel)?);
         let layer = Some((0, load_layer(&source, &config, pool, cancel, 0)?));
-        Ok(Streamed { source, config, cancel, progress, embedding, vocabulary, output_norm, rope_factors, layer })
+        Ok(Streamed {
+            source,
+            config,
+            cancel,
+            progress,
+            embedding,
+            vocabulary,
+            positions,
+            projections,
+            output_norm,
+            rope_factors,
+            layer,
+        })
     }
 
     /// Rows of the embedding.
@@ -143,6 +173,15 @@ impl LayerSource for Streamed<'_> {
         out.copy_from_slice(&self.source.values(self.embedding, row..row + 1));
     }
 
+    fn position(&self, position: usize, out: &mut [f32]) -> bool {
+        let row = |index| self.source.values(index, position..position + 1);
+        self.positions.inspect(|&index| out.copy_from_slice(&row(index))).is_some()
+    }
+
+    fn projections(&self) -> Option<&Projections> {
+        self.projections.as_ref()
+    }
+
     fn layer(&mut self, i: usize, pool: &mut Pool) -> Result<&Layer, StreamError> {
         // The layer before this one is dropped before this one is read.
         let layer = match self.layer.take().filter(|(number, _)| *number == i) {
@@ -155,8 +194,8 @@ impl LayerSource for Streamed<'_> {
         Ok(&self.layer.insert(layer).1)
     }
 
-    fn output_norm(&self) -> &[f32] {
-        &self.output_norm
+    fn output_norm(&self) -> Option<&Norm> {
+        self.output_norm.as_ref()
     }
 
     fn head(&self) -> Option<&Linear> {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::MmapMut;
 use quipu_formats::families::names::{Parameter, Role, TensorName};
-use quipu_formats::families::{Bias, Sizes};
+use quipu_formats::families::{Bias, NormKind, Sizes};
 use quipu_formats::source::{Encoding, SharedBytes, Source, TensorInfo};
 use quipu_quant::pack::{GROUP_ROWS, PackedLayout, group_is_finite, pack_group};
 
@@ -19,7 +19,7 @@ use super::loading::{Progress, Residence, WeightsError};
 use super::matrix::{ALIGNMENT, Matrix, region};
 use super::rope::RopeFactors;
 use super::unused::refuse_unused;
-use super::weights::{GateAndUp, Layer, Linear, ModelWeights, QkNormWeights, Qkv};
+use super::weights::{GateAndUp, Layer, LayerNorm, Linear, ModelWeights, Norm, Projections, QkNormWeights, Qkv};
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::pool::Pool;
@@ -147,6 +147,8 @@ impl<'a> Plan<'a> {
         // Ends at the first layer that is missing, so too large a number of layers costs no memory.
         let layers = (0..self.config.layers).map(|i| self.layer(i)).collect::<Result<_, _>>()?;
         Ok(ModelWeights {
+            positions: self.positions()?.map(|index| self.place(index)),
+            projections: self.projections()?,
             layers,
             output_norm: self.output_norm()?,
             embedding: self.linear(Role::TokenEmbedding.weight())?,
@@ -157,7 +159,22 @@ impl<'a> Plan<'a> {
 
     /// The number of the embedding, whose shape is checked.
     pub(super) fn embedding(&self) -> Result<usize, WeightsError> {
-        self.find(Role::TokenEmbedding.weight(), &[self.sizes.hidden, self.sizes.vocabulary])
+        self.find(Role::TokenEmbedding.weight(), &[self.sizes.embedding, self.sizes.vocabulary])
+    }
+
+    /// The number of the embedding of positions, whose shape is checked, if the family has one.
+    pub(super) fn positions(&self) -> Result<Option<usize>, WeightsError> {
+        let Some(tensor) = self.config.family.tensor(Role::Positions) else { return Ok(None) };
+        self.find(Role::Positions.weight(), &tensor.shape.gguf(&self.sizes)).map(Some)
+    }
+
+    /// The matrices between embedding and layers, where those have different widths.
+    pub(super) fn projections(&mut self) -> Result<Option<Projections<Place>>, WeightsError> {
+        if self.sizes.embedding == self.sizes.hidden {
+            return Ok(None);
+        }
+        let (into, out_of) = (Role::EmbeddingIn.weight(), Role::EmbeddingOut.weight());
+        Ok(Some(Projections { into: self.linear(into)?, out_of: self.linear(out_of)? }))
     }
 
     /// The divisors of the RoPE pairs, if the model has them.
@@ -172,9 +189,9 @@ impl<'a> Plan<'a> {
         Ok(factors.map_or(RopeFactors::None, RopeFactors::Always))
     }
 
-    /// The final norm, padded to 16.
-    pub(super) fn output_norm(&mut self) -> Result<Vec<f32>, WeightsError> {
-        Ok(padded(self.vector(Role::OutputNorm.weight(), self.sizes.hidden)?))
+    /// The final norm, if the model has one.
+    pub(super) fn output_norm(&mut self) -> Result<Option<Norm>, WeightsError> {
+        if self.config.plan.final_norm { self.norm(Role::OutputNorm.weight()) } else { Ok(None) }
     }
 
     /// The weights of layer `i`.
@@ -182,22 +199,34 @@ impl<'a> Plan<'a> {
         let name = |role: Role| role.weight_of(i);
         let has = |role: Role| self.config.family.tensor(role).is_some();
         let (joined_qkv, apart_gate) = (has(Role::QueryKeyValue), has(Role::Gate));
+        // A family's norms of the same names stand before attention and feed-forward layer or behind the sum.
+        let (mut before, mut after) = ([None, None], [None, None]);
+        for (i, role) in [Role::AttentionNorm, Role::FeedForwardNorm].into_iter().enumerate() {
+            match self.norm(name(role))? {
+                Some(Norm::Layer(norm)) if self.config.plan.norms_after => after[i] = Some(norm),
+                norm => before[i] = norm,
+            }
+        }
+        let ([attention_norm, feed_forward_norm], [attention_out_norm, feed_forward_out_norm]) = (before, after);
         Ok(Layer {
-            attention_norm: self.norm(name(Role::AttentionNorm))?.map(padded),
+            attention_norm,
             qkv: if joined_qkv {
                 Qkv::Joined(self.linear(name(Role::QueryKeyValue))?)
             } else {
                 let three = [Role::Query, Role::Key, Role::Value].map(name);
                 Qkv::Apart([self.linear(three[0])?, self.linear(three[1])?, self.linear(three[2])?])
             },
-            qk_norm: match (self.norm(name(Role::QueryNorm))?, self.norm(name(Role::KeyNorm))?) {
+            qk_norm: match (self.scale(name(Role::QueryNorm))?, self.scale(name(Role::KeyNorm))?) {
                 (Some(query), Some(key)) => Some(QkNormWeights { query, key }),
                 _ => None,
             },
             attention_output: self.linear(name(Role::AttentionOutput))?,
-            attention_post_norm: self.norm(name(Role::AttentionPostNorm))?.map(padded),
-            feed_forward_norm: self.norm(name(Role::FeedForwardNorm))?.map(padded),
-            gate_and_up: if apart_gate {
+            attention_post_norm: self.scale(name(Role::AttentionPostNorm))?.map(padded),
+            attention_out_norm,
+            feed_forward_norm,
+            gate_and_up: if let Some(function) = self.config.plan.ungated {
+                GateAndUp::Ungated(self.linear(name(Role::Up))?, function)
+            } else if apart_gate {
                 GateAndUp::Apart([self.linear(name(Role::Gate))?, self.linear(name(Role::Up))?])
             } else if self.sizes.feed_forward.is_multiple_of(GROUP_ROWS) {
                 GateAndUp::Joined(self.linear(name(Role::Up))?)
@@ -205,7 +234,8 @@ impl<'a> Plan<'a> {
                 let (path, name) = (self.source.path().into(), name(Role::Up).to_string());
                 return Err(WeightsError::Halves { path, name, rows: self.sizes.feed_forward });
             },
-            feed_forward_post_norm: self.norm(name(Role::FeedForwardPostNorm))?.map(padded),
+            feed_forward_post_norm: self.scale(name(Role::FeedForwardPostNorm))?.map(padded),
+            feed_forward_out_norm,
             down: self.linear(name(Role::Down))?,
         })
     }
@@ -252,8 +282,18 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// The parameters of a norm, if the family has it.
+    fn norm(&mut self, weight: TensorName) -> Result<Option<Norm>, WeightsError> {
+        let Some(scale) = self.scale(weight)?.map(padded) else { return Ok(None) };
+        if self.config.family.block.norm == NormKind::Rms {
+            return Ok(Some(Norm::Rms(scale)));
+        }
+        let bias = self.optional(weight.with(Parameter::Bias), self.sizes.hidden)?.map(padded);
+        Ok(Some(Norm::Layer(LayerNorm { bias: bias.unwrap_or(vec![0.0; scale.len()]), weight: scale })))
+    }
+
     /// The weight of a norm, if the family has it.
-    fn norm(&mut self, weight: TensorName) -> Result<Option<Vec<f32>>, WeightsError> {
+    fn scale(&mut self, weight: TensorName) -> Result<Option<Vec<f32>>, WeightsError> {
         let Some(tensor) = self.config.family.tensor(weight.role) else { return Ok(None) };
         self.vector(weight, tensor.shape.outputs(&self.sizes)).map(Some)
     }
@@ -269,7 +309,7 @@ impl<'a> Plan<'a> {
             scale: self.optional(weight.with(Parameter::Scale), 1)?.and_then(|scale| scale.first().copied()),
             bias: match tensor.bias {
                 Bias::Always => Some(self.vector(bias, outputs)?),
-                Bias::None | Bias::If(_) => self.optional(bias, outputs)?,
+                Bias::None | Bias::If(_) | Bias::Unless(_) => self.optional(bias, outputs)?,
             }
             .map(padded),
         })
@@ -399,4 +439,17 @@ pub(super) fn load_layer(
     let layer = plan.layer(i)?;
     let memory = Arc::new(plan.fill(pool, cancel, &|_, _| {})?);
     Ok(layer.map(&mut |place| place.matrix(&memory)))
+}
+
+/// Reads the matrices between embedding and layers, if there are any.
+pub(super) fn load_projections(
+    source: &Arc<dyn Source>,
+    config: &Config,
+    pool: &mut Pool,
+    cancel: &Cancel,
+) -> Result<Option<Projections>, WeightsError> {
+    let mut plan = Plan::new(source.clone(), config, true)?;
+    let projections = plan.projections()?;
+    let memory = Arc::new(plan.fill(pool, cancel, &|_, _| {})?);
+    Ok(projections.map(|projections| projections.map(&mut |place| place.matrix(&memory))))
 }

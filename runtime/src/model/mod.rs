@@ -4,7 +4,8 @@
 //! list of (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are
 //! the same call.
 //!
-//! - `block`: the block, driven by the family's plan; `rope`: its angles.
+//! - `block`: the block, driven by the family's plan; `rope`: its angles; `ends`: what stands before the first one and
+//!   behind the last.
 //! - `team`: how steps are cut into chunks for the workers; `local`: what each of these has; `product`: the input of
 //!   products; `buffers`: activations.
 //! - `adapted`: what adapters add to products; `low_rank`: an adapter in memory.
@@ -21,6 +22,7 @@ mod adapted;
 mod batch;
 mod block;
 mod buffers;
+mod ends;
 mod finite;
 mod layers;
 mod load;
@@ -59,6 +61,7 @@ use crate::pool::Pool;
 use adapted::Adapted;
 use block::Block;
 use buffers::Buffers;
+use ends::EndBuffers;
 use finite::Noticed;
 use local::{Local, room};
 use rope::Ropes;
@@ -156,16 +159,7 @@ impl<W: LayerSource> Model<W> {
             return Ok(());
         }
         let d = padded_rows(c.hidden);
-        let x = buffers.begin(ropes, d, batch, sequences);
-        for (x, token) in x.chunks_exact_mut(d).zip(batch) {
-            let (row, padding) = x.split_at_mut(c.hidden);
-            weights.embed(token.token, row);
-            if c.plan.embedding_scale != 1.0 {
-                row.iter_mut().for_each(|x| *x *= c.plan.embedding_scale);
-            }
-            padding.fill(0.0);
-        }
-
+        buffers.begin(ropes, batch, sequences);
         *noticed = Noticed::nothing();
         let noticed = &*noticed;
         let check = |positions: &[usize]| match noticed.row() {
@@ -177,6 +171,8 @@ impl<W: LayerSource> Model<W> {
         };
         let adapted = Adapted::new(adapters, batch.iter().map(|token| sequences[token.sequence].adapters()));
         let adapted = &adapted;
+        let mut team = Team { kernels, pool, locals, noticed, adapted };
+        ends::begin(&mut team, c, weights, batch, buffers, &mut show);
         let mut block = Block { config: c, batch, sequences, buffers };
         for i in 0..c.layers {
             let layer = weights.layer(i, pool)?;
@@ -184,7 +180,7 @@ impl<W: LayerSource> Model<W> {
             check(&block.buffers.positions)?;
         }
 
-        let Buffers { x, h, logits: vocabulary, input: made, wanted, positions, .. } = buffers;
+        let Buffers { x, h, ffn: projected, logits: vocabulary, input: made, wanted, positions, .. } = buffers;
         wanted.clear();
         wanted.extend((0..n).filter(|&i| batch[i].logits));
         let head = weights.head();
@@ -194,17 +190,13 @@ impl<W: LayerSource> Model<W> {
             let adapted = wanted.iter().map(|&i| sequences[batch[i].sequence].adapters());
             let adapted = &Adapted::new(adapters, adapted);
             let mut team = Team { kernels, pool, locals, noticed, adapted };
-            for (r, &i) in wanted.iter().enumerate() {
-                let (x, h) = (&x[i * d..][..d], &mut h[r * d..][..d]);
-                kernels.rms_norm(x, weights.output_norm(), c.norm_epsilon, c.hidden, h);
-                if !kernels.within(&h[..c.hidden], f32::INFINITY) {
-                    noticed.add(i);
-                }
-            }
+            let ends = EndBuffers { x, h: &mut h[..rows * d], projected };
+            let (h, cols) = ends::end(&mut team, c, weights, wanted, ends, made, &mut show);
+            let stride = padded_rows(cols);
             check(positions)?;
-            show(Input::Head, Rows { x: h, count: rows, cols: c.hidden, stride: d });
+            show(Input::Head, Rows { x: h, count: rows, cols, stride });
             let (Some(logits), Some(head)) = (&mut logits, head) else { continue };
-            let input = team.input(&[head], h, rows, c.hidden, d, made);
+            let input = team.input(&[head], h, rows, cols, stride, made);
             let out = room(vocabulary, rows * width);
             team.products(&[head], input, &mut MatMut::new(out, rows, width, width));
             if c.plan.logit_divisor != 1.0 || c.plan.logit_cap.is_some() {

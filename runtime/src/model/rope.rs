@@ -98,9 +98,10 @@ impl Rope {
 
     /// (position, pair): cos and sin.
     pub(crate) fn all_angles(&self, positions: &[usize], out: &mut Vec<[f32; 2]>) {
+        // A model without RoPE has none.
         let pairs = self.pairs();
         out.resize(positions.len() * pairs, [0.0; 2]);
-        for (angles, &position) in out.chunks_exact_mut(pairs).zip(positions) {
+        for (angles, &position) in out.chunks_exact_mut(pairs.max(1)).zip(positions) {
             self.angles(position, angles);
         }
     }

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::ops::Range;
 
-use quipu_formats::families::Activation;
+use quipu_formats::families::{Activation, Ungated};
 use quipu_kernels::{Kernels, MatMut, Tile, padded_rows};
 
 use super::adapted::{Adapted, Products};
@@ -11,7 +11,7 @@ use super::finite::Noticed;
 use super::local::{Local, most_groups, room};
 use super::matrix::Matrix;
 use super::product::{InputBuffers, ProductInput};
-use super::weights::{GateAndUp, Linear};
+use super::weights::{GateAndUp, LayerNorm, Linear, Norm};
 use crate::config::Config;
 use crate::pool::Pool;
 
@@ -200,7 +200,7 @@ impl Team<'_> {
         });
     }
 
-    /// `out ← activation(W_gate·input) · W_up·input`.
+    /// `out ← activation(W_gate·input) · W_up·input`; or, without a gate, what its own function makes of `W_up·input`.
     pub(super) fn gated_product(
         &mut self,
         gate_and_up: &GateAndUp,
@@ -213,6 +213,7 @@ impl Team<'_> {
         let (gate, up, middle) = match gate_and_up {
             GateAndUp::Apart([gate, up]) => (gate, up, 0),
             GateAndUp::Joined(both) => (both, both, both.matrix.groups() / 2),
+            GateAndUp::Ungated(up, function) => return self.ungated_product(up, *function, input, out),
         };
         let width = self.chunk(out.cols() / 16);
         self.for_parts(input, out, width, |local, input, cols, tile| {
@@ -236,6 +237,21 @@ impl Team<'_> {
         });
     }
 
+    /// `out ← function(W·input)`.
+    fn ungated_product(&mut self, up: &Linear, function: Ungated, input: ProductInput<'_>, out: &mut MatMut<'_>) {
+        let kernels = self.kernels;
+        let width = self.chunk(out.cols() / 16);
+        self.for_parts(input, out, width, |local, input, cols, tile| {
+            up.apply(kernels, cols.start / 16..cols.end / 16, input, &mut local.product, tile);
+            for r in 0..input.rows {
+                match function {
+                    Ungated::Relu => kernels.relu(tile.row(r)),
+                    Ungated::Gelu => kernels.gelu(tile.row(r)),
+                }
+            }
+        });
+    }
+
     /// The product of some row groups with one row, of which nothing is kept: what reading weights takes.
     pub(crate) fn discard_product(&mut self, matrix: &Matrix, groups: Range<usize>, tiles: &[Tile]) {
         let (kernels, weights) = (self.kernels, matrix.weights());
@@ -249,19 +265,26 @@ impl Team<'_> {
         });
     }
 
-    /// RMSNorm of rows as wide as `weight`, over the first `n` elements of each, into `out`; without a weight, `x`.
+    /// The norm of rows over the first `n` elements of each, padded to 16, into `out`; without one, `x`.
     pub(super) fn norm<'a>(
         &mut self,
         x: &'a [f32],
-        weight: Option<&[f32]>,
+        norm: Option<&Norm>,
         eps: f32,
         n: usize,
         out: &'a mut [f32],
     ) -> &'a [f32] {
-        let Some(weight) = weight else { return x };
-        let (kernels, width) = (self.kernels, weight.len());
-        self.each_row(out, width, |r, out| kernels.rms_norm(&x[r * width..][..width], weight, eps, n, out));
+        let Some(norm) = norm else { return x };
+        let (kernels, width) = (self.kernels, padded_rows(n));
+        self.each_row(out, width, |r, out| norm.apply(kernels, &x[r * width..][..width], eps, n, out));
         out
+    }
+
+    /// The norm of rows in their place, if there is one.
+    pub(super) fn norm_in_place(&mut self, x: &mut [f32], norm: Option<&LayerNorm>, eps: f32, n: usize) {
+        let Some(norm) = norm else { return };
+        let kernels = self.kernels;
+        self.each_row(x, padded_rows(n), |_, x| norm.apply(kernels, x, eps, n));
     }
 
     /// Calls `f(r, row)` for every row of `x`. A single row is done here: that takes less time than waking the other

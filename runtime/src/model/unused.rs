@@ -4,6 +4,7 @@
 //! them it would say something else, and nobody would see why. What stands beside the layers, such as a head for
 //! another task, is passed over.
 
+use quipu_formats::families::NormKind;
 use quipu_formats::families::names::{Parameter, Role, TensorName, split_layer};
 use quipu_formats::oddity::Oddity;
 use quipu_formats::source::Source;
@@ -51,10 +52,23 @@ fn is_used(name: &str, config: &Config) -> bool {
         // Read from a file of any family.
         Role::RopeFactors => !by_context,
         Role::RopeFactorsLong | Role::RopeFactorsShort => by_context,
+        // Made by what the file says of the model.
+        Role::EmbeddingIn | Role::EmbeddingOut => config.embedding != config.hidden,
+        Role::OutputNorm if !config.plan.final_norm => false,
         _ => config.family.tensor(role).is_some(),
     };
     let is_matrix = role.input(0).is_some();
     // The embedding is looked up; what would be added to it or multiplied with it is only read where it is the output.
-    let parameters = parameter == Parameter::Weight || (is_matrix && role != Role::TokenEmbedding);
+    let parameters = match parameter {
+        Parameter::Weight => true,
+        Parameter::Bias if is_layer_norm(role, config) => true,
+        _ => is_matrix && role != Role::TokenEmbedding,
+    };
     has_it && parameters && layer.is_none_or(|layer| layer < config.layers)
+}
+
+/// Whether this is a norm with a bias.
+fn is_layer_norm(role: Role, config: &Config) -> bool {
+    let of_rows = matches!(role, Role::AttentionNorm | Role::FeedForwardNorm | Role::OutputNorm);
+    of_rows && config.family.block.norm == NormKind::Layer
 }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use quipu_formats::families::Ungated;
 use quipu_kernels::{Kernels, MatMut};
 use quipu_quant::pack::GROUP_ROWS;
 
@@ -59,6 +60,40 @@ impl Linear {
     }
 }
 
+/// The parameters of a norm of rows, hidden long, padded to 16.
+pub(crate) enum Norm {
+    /// RMSNorm's weight.
+    Rms(Vec<f32>),
+    /// LayerNorm's.
+    Layer(LayerNorm),
+}
+
+/// The parameters of LayerNorm, hidden long, padded to 16.
+pub(crate) struct LayerNorm {
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+}
+
+impl Norm {
+    /// The norm of the row `x`, over its first `n` elements.
+    pub(super) fn apply(&self, kernels: &Kernels, x: &[f32], eps: f32, n: usize, out: &mut [f32]) {
+        match self {
+            Norm::Rms(weight) => kernels.rms_norm(x, weight, eps, n, out),
+            Norm::Layer(norm) => {
+                out.copy_from_slice(x);
+                norm.apply(kernels, out, eps, n);
+            }
+        }
+    }
+}
+
+impl LayerNorm {
+    /// The norm of the row `x`, over its first `n` elements, in its place.
+    pub(super) fn apply(&self, kernels: &Kernels, x: &mut [f32], eps: f32, n: usize) {
+        kernels.layer_norm(x, &self.weight, &self.bias, eps, n);
+    }
+}
+
 /// The weights of the norms of queries and keys.
 pub(crate) struct QkNormWeights {
     /// head_dim; or heads · head_dim, where all heads are normed together.
@@ -81,6 +116,8 @@ pub(crate) enum GateAndUp<M = Matrix> {
     Apart([Linear<M>; 2]),
     /// Both, one after the other; feed_forward is a multiple of 16.
     Joined(Linear<M>),
+    /// One without a gate, and the function of its outputs.
+    Ungated(Linear<M>, Ungated),
 }
 
 impl<M> Qkv<M> {
@@ -103,7 +140,7 @@ impl<M> GateAndUp<M> {
     pub(super) fn matrices(&self) -> &[Linear<M>] {
         match self {
             GateAndUp::Apart(two) => two,
-            GateAndUp::Joined(one) => std::slice::from_ref(one),
+            GateAndUp::Joined(one) | GateAndUp::Ungated(one, _) => std::slice::from_ref(one),
         }
     }
 
@@ -111,25 +148,28 @@ impl<M> GateAndUp<M> {
         match self {
             GateAndUp::Apart(two) => GateAndUp::Apart(two.map(|linear| linear.map(f))),
             GateAndUp::Joined(one) => GateAndUp::Joined(one.map(f)),
+            GateAndUp::Ungated(one, function) => GateAndUp::Ungated(one.map(f), function),
         }
     }
 }
 
-/// One transformer block. The weights of norms are hidden long, padded to 16; a family has those before attention and
-/// feed-forward layer, those behind them, or both.
+/// One transformer block. A family has norms before attention and feed-forward layer, those of what they add to the
+/// residual stream, or both; or those of the sum (`…_out_norm`). Weights of norms are hidden long, padded to 16.
 pub(crate) struct Layer<M = Matrix> {
-    pub(crate) attention_norm: Option<Vec<f32>>,
+    pub(crate) attention_norm: Option<Norm>,
     pub(crate) qkv: Qkv<M>,
     /// Only in families whose queries and keys are normed.
     pub(crate) qk_norm: Option<QkNormWeights>,
     /// hidden × (heads · head_dim).
     pub(crate) attention_output: Linear<M>,
     pub(crate) attention_post_norm: Option<Vec<f32>>,
-    pub(crate) feed_forward_norm: Option<Vec<f32>>,
+    pub(crate) attention_out_norm: Option<LayerNorm>,
+    pub(crate) feed_forward_norm: Option<Norm>,
     pub(crate) gate_and_up: GateAndUp<M>,
     /// hidden × feed_forward.
     pub(crate) down: Linear<M>,
     pub(crate) feed_forward_post_norm: Option<Vec<f32>>,
+    pub(crate) feed_forward_out_norm: Option<LayerNorm>,
 }
 
 impl<M> Layer<M> {
@@ -140,10 +180,12 @@ impl<M> Layer<M> {
             qk_norm: self.qk_norm,
             attention_output: self.attention_output.map(f),
             attention_post_norm: self.attention_post_norm,
+            attention_out_norm: self.attention_out_norm,
             feed_forward_norm: self.feed_forward_norm,
             gate_and_up: self.gate_and_up.map(f),
             down: self.down.map(f),
             feed_forward_post_norm: self.feed_forward_post_norm,
+            feed_forward_out_norm: self.feed_forward_out_norm,
         }
     }
 
@@ -154,11 +196,27 @@ impl<M> Layer<M> {
     }
 }
 
+/// Between the embedding and the layers, where they have different widths.
+pub(crate) struct Projections<M = Matrix> {
+    /// hidden × embedding.
+    pub(crate) into: Linear<M>,
+    /// embedding × hidden.
+    pub(crate) out_of: Linear<M>,
+}
+
+impl<M> Projections<M> {
+    pub(super) fn map<N>(self, f: &mut impl FnMut(M) -> N) -> Projections<N> {
+        Projections { into: self.into.map(f), out_of: self.out_of.map(f) }
+    }
+}
+
 /// All weights of a model.
 pub(crate) struct ModelWeights<M = Matrix> {
+    /// context × hidden, in a family that learns its positions.
+    pub(crate) positions: Option<M>,
+    pub(crate) projections: Option<Projections<M>>,
     pub(crate) layers: Vec<Layer<M>>,
-    /// hidden, padded to 16.
-    pub(crate) output_norm: Vec<f32>,
+    pub(crate) output_norm: Option<Norm>,
     /// vocabulary × hidden; with tied embeddings it is the output matrix too.
     pub(crate) embedding: Linear<M>,
     /// vocabulary × hidden, if not tied.
@@ -170,6 +228,8 @@ pub(crate) struct ModelWeights<M = Matrix> {
 impl<M> ModelWeights<M> {
     pub(super) fn map<N>(self, f: &mut impl FnMut(M) -> N) -> ModelWeights<N> {
         ModelWeights {
+            positions: self.positions.map(&mut *f),
+            projections: self.projections.map(|projections| projections.map(f)),
             layers: self.layers.into_iter().map(|layer| layer.map(f)).collect(),
             output_norm: self.output_norm,
             embedding: self.embedding.map(f),
@@ -191,13 +251,16 @@ impl ModelWeights {
 
     /// The matrices of all products, in the order of a forward pass.
     pub(crate) fn products(&self) -> impl Iterator<Item = &Matrix> {
-        self.layers.iter().flat_map(Layer::linears).map(|linear| &linear.matrix).chain([&self.head().matrix])
+        let (into, out_of) = self.projections.as_ref().map(|both| (&both.into, &both.out_of)).unzip();
+        let layers = self.layers.iter().flat_map(Layer::linears);
+        into.into_iter().chain(layers).chain(out_of).chain([self.head()]).map(|linear| &linear.matrix)
     }
 
     /// Whether tensor number `tensor` of the model is a matrix that is nothing but a factor of products; an embedding
     /// that is the output matrix as well is not.
     pub(crate) fn is_product(&self, tensor: usize) -> bool {
-        let mut linears = self.layers.iter().flat_map(Layer::linears).chain(&self.output);
+        let around = self.projections.iter().flat_map(|both| [&both.into, &both.out_of]);
+        let mut linears = self.layers.iter().flat_map(Layer::linears).chain(&self.output).chain(around);
         linears.any(|linear| linear.tensor == tensor)
     }
 }

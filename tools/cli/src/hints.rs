@@ -74,6 +74,7 @@ fn load(error: &LoadError) -> Option<&'static str> {
     match error {
         LoadError::Weights(error) => weights(error),
         LoadError::Threads { .. } => Some(" (-t)"),
+        LoadError::Positions { .. } => Some(" (-c)"),
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
 //! A Hugging Face tokenizer as GGUF's `tokenizer.*` keys.
 //!
-//! Read are tokenizer.json (or, where there is none, Mistral's tekken.json, Meta's or SentencePiece's tokenizer.model),
-//! tokenizer_config.json, special_tokens_map.json, generation_config.json, config.json and the chat templates. Two
-//! kinds of tokenizer come out, as llama.cpp names them:
+//! Read are tokenizer.json (or, where there is none, Mistral's tekken.json, Meta's or SentencePiece's tokenizer.model,
+//! GPT-2's vocab.json and merges.txt), tokenizer_config.json, special_tokens_map.json, generation_config.json,
+//! config.json and the chat templates. Two kinds of tokenizer come out, as llama.cpp names them:
 //!
 //! - `gpt2`: byte-level BPE (Llama 3, SmolLM): `tokens`, `token_type`, `merges`, and in `tokenizer.ggml.pre` the name
 //!   of the pre-tokenizer, told from the patterns in tokenizer.json (see `pre.rs`).
@@ -39,6 +39,7 @@ mod bpe;
 mod chat_template;
 pub(super) mod fault;
 mod file;
+mod gpt2;
 mod pre;
 mod ranks;
 mod sentencepiece;
@@ -103,7 +104,10 @@ pub(super) fn read_into(
 
     let json = match read_json::<TokenizerJson>(&json_path, MAX_TOKENIZER_BYTES)? {
         Some(json) => Some((json_path, json)),
-        None => ranks::find(dir, side.is_llama31())?,
+        None => match ranks::find(dir, side.is_llama31())? {
+            Some(found) => Some(found),
+            None => gpt2::find(dir, &side)?,
+        },
     };
     let texts = side.special_texts()?;
     let beside = added::beside(dir, &side.tokenizer_config, &texts)?;

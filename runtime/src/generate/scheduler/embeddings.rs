@@ -95,7 +95,7 @@ impl Job {
             let sequence = engine.new_sequence();
             engine.check_tokens(text)?;
             engine.check_room(&sequence, text.len())?;
-            self.begun = Some((sequence, Pool::new(self.options, engine.config().hidden)));
+            self.begun = Some((sequence, Pool::new(self.options, engine.config().embedding)));
         }
         let Some((sequence, pool)) = &mut self.begun else { return Ok(()) };
         let depth = sequence.len();

@@ -154,6 +154,8 @@ mod tests {
             (r"(?:(?=a)|b)*a", "bba"),
             (r"(?=(\d{3})+(?!\d))", "1234567"),
             (r"^a|b$|^", "ab\nab\n"),
+            (r"([!?.])\1*", "a!!?...! ?!?"),
+            (r"[()]|([!-~])\1{1,2}|x", "((!!!!!xaaabb))"),
         ] {
             assert_eq!(Some(found(pattern, text)), by_fancy_regex(pattern, text), "{pattern}");
         }
@@ -190,6 +192,8 @@ mod tests {
     fn what_cannot_be_linear_is_refused_by_name() {
         for (pattern, reason) in [
             (r"(a+)\1", "back-reference"),
+            (r"(a)([bc])\1*", "back-reference"),
+            (r"([^a])\1*", "back-reference"),
             ("(a", "parenthes"),
             ("(?:(?:a{1000}){1000}){1000}", "instructions"),
             (r"(?<x>a\g<x>?b)", "subroutine"),

@@ -95,7 +95,10 @@ impl Programs {
     pub(super) fn compile(pattern: &str) -> Result<Programs, String> {
         // As Hugging Face runs them: Oniguruma, in whose syntax `^` and `$` belong to lines.
         let flags = FLAG_UNICODE | FLAG_MULTI | FLAG_ONIGURUMA_MODE;
-        let tree = Expr::parse_tree_with_flags(pattern, flags).map_err(|error| error.to_string())?;
+        let mut tree = Expr::parse_tree_with_flags(pattern, flags).map_err(|error| error.to_string())?;
+        if groups(&tree.expr) == 1 {
+            spell_out_runs(&mut tree.expr);
+        }
         let mut programs = Programs::default();
         programs.program(&tree.expr, false)?;
         Ok(programs)
@@ -232,6 +235,40 @@ impl Programs {
             (*first, *second) = (to_first, to_second);
         }
     }
+}
+
+/// The capturing groups of an expression.
+fn groups(expr: &Expr) -> usize {
+    usize::from(matches!(expr, Expr::Group(_))) + expr.children_iter().map(groups).sum::<usize>()
+}
+
+/// Makes of `([!?.])\1*`, which Galactica's tokenizer has, what a linear algorithm finds: `!+|\?+|\.+`. `expr` has one
+/// group, so a back-reference behind it is to it.
+fn spell_out_runs(expr: &mut Expr) {
+    if let Expr::Concat(parts) = expr
+        && let Some((at, runs)) =
+            parts.windows(2).enumerate().find_map(|(at, pair)| Some((at, runs(&pair[0], &pair[1])?)))
+    {
+        parts.splice(at..at + 2, [runs]);
+    }
+    expr.children_iter_mut().for_each(spell_out_runs);
+}
+
+/// `(s)\1{lo,hi}` as `c{lo+1,hi+1}` for each character `c` of the set `s`, of which ASCII has all.
+fn runs(group: &Expr, repeated: &Expr) -> Option<Expr> {
+    let (Expr::Group(inner), Expr::Repeat { child, lo, hi, greedy }) = (group, repeated) else { return None };
+    let (Expr::Delegate { inner, casei: false }, Expr::Backref { group: 1, casei: false }) = (&**inner, &**child)
+    else {
+        return None;
+    };
+    let set = class(inner, false).ok().filter(|set| set.ranges.is_empty())?;
+    let run = |c: char| Expr::Repeat {
+        child: Box::new(Expr::Literal { val: c.into(), casei: false }),
+        lo: lo.saturating_add(1),
+        hi: hi.saturating_add(1),
+        greedy: *greedy,
+    };
+    Some(Expr::Alt(('\0'..='\x7f').filter(|&c| set.contains(c)).map(run).collect()))
 }
 
 fn linear(what: &str) -> String {
