@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use quipu_runtime::chat::answer::AnswerReader;
 use quipu_runtime::constraint::Grammar;
+use quipu_runtime::host::threads;
 use quipu_runtime::tokenizer::Tokenizer;
 use serde_json::Value as Json;
 
@@ -83,8 +84,9 @@ impl Grammars {
         let work = || compile(compiler, shape);
         // By a thread of its own, since what is nested is read by functions that call themselves.
         let compiled = std::thread::scope(|scope| {
-            let builder = std::thread::Builder::new().name("quipu-grammar".into()).stack_size(limits::STACK);
-            let thread = builder.spawn_scoped(scope, work).map_err(|error| ShapeError::Thread(error.to_string()))?;
+            let builder = threads::builder_with_stack("quipu-grammar", limits::STACK);
+            let thread = builder.and_then(|builder| builder.spawn_scoped(scope, work));
+            let thread = thread.map_err(|error| ShapeError::Thread(error.to_string()))?;
             let problem = || ShapeError::Grammar { kind: shape.kind(), problem: "compiling it panicked".into() };
             thread.join().unwrap_or_else(|_| Err(problem()))
         })?;

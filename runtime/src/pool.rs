@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use quipu_kernels::{Isa, MatMut};
 
 use crate::host::cores::Cores;
+use crate::host::threads;
 
 /// In [`Shared::state`]: the step may be joined.
 const OPEN: u64 = 1 << 31;
@@ -92,7 +93,7 @@ impl Pool {
                 }
                 work(&shared, index);
             };
-            pool.handles.push(std::thread::Builder::new().name(format!("quipu-{index}")).spawn(run)?);
+            pool.handles.push(threads::builder(&format!("quipu-{index}"))?.spawn(run)?);
         }
         Ok(pool)
     }

@@ -20,7 +20,7 @@ use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::embedding::{EmbedOptions, Pool as Pooled};
 use crate::host::cores::Cores;
-use crate::host::memory;
+use crate::host::{memory, threads};
 use crate::kv::{KvLayout, KvType, Sequence, checksum};
 pub use crate::model::EngineError;
 use crate::model::{
@@ -105,7 +105,7 @@ impl Engine {
         let no_tokenizer = Cancel::new();
         let (tokenizer, weights) = std::thread::scope(|scope| {
             let read = || read_tokenizer(&*source).inspect_err(|_| no_tokenizer.cancel());
-            let tokenizer = std::thread::Builder::new().name("quipu-tokenizer".into()).spawn_scoped(scope, read)?;
+            let tokenizer = threads::builder("quipu-tokenizer")?.spawn_scoped(scope, read)?;
             let weights = load(source.clone(), &config, &mut pool, options.residence, &no_tokenizer, progress);
             Ok::<_, std::io::Error>((tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), weights))
         })?;

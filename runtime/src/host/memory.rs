@@ -82,7 +82,13 @@ pub fn check(needed: u64, what: impl FnOnce() -> String) -> Result<(), Shortage>
             return Err(Shortage { what: what().into(), needed, available: Some(available) });
         }
     }
-    // Whatever limit there is, it shows when the memory is asked for. It is not touched, so this takes microseconds.
+    check_addresses(needed, what)
+}
+
+/// Whether the system gives this process so many more bytes of addresses, with room besides. Most of a stack is never
+/// touched, so that it needs no memory; but a limit on addresses counts it.
+pub(super) fn check_addresses(needed: u64, what: impl FnOnce() -> String) -> Result<(), Shortage> {
+    // Whatever limit there is, it shows when they are asked for. They are not touched, so this takes microseconds.
     let size = usize::try_from(needed.saturating_add(BESIDES)).ok();
     match size.map(MmapMut::map_anon) {
         Some(Ok(_)) => Ok(()),

@@ -8,6 +8,7 @@ use super::file::{Fault, Head, page_checksum};
 use super::page::Page;
 use super::sequence::Sequence;
 use super::types::PAGE;
+use crate::host::threads;
 
 /// More threads than this wait for memory.
 const MOST_THREADS: usize = 8;
@@ -54,7 +55,7 @@ impl Sequence {
         std::thread::scope(|scope| {
             for _ in 1..threads.min(MOST_THREADS).min(head.sums.len()) {
                 // Where there is no thread to be had, the others do it all.
-                let _ = std::thread::Builder::new().name("quipu-session".into()).spawn_scoped(scope, work);
+                let _ = threads::builder("quipu-session").and_then(|builder| builder.spawn_scoped(scope, work));
             }
             work();
         });

@@ -19,6 +19,7 @@ use super::saved::fill;
 use super::sequence::PageSet;
 use super::types::PAGE;
 use crate::adapters::Adapters;
+use crate::host::threads;
 
 const EXTENSION: &str = "quipu-kv";
 /// How long writing may go on when the store is closed.
@@ -212,7 +213,7 @@ impl Store {
         let shared = Arc::new(shared);
         let (jobs, inbox) = channel();
         let theirs = shared.clone();
-        let writer = std::thread::Builder::new().name("quipu-cache".into()).spawn(move || work(&theirs, &inbox));
+        let writer = threads::builder("quipu-cache").and_then(|builder| builder.spawn(move || work(&theirs, &inbox)));
         Ok(Store { shared, jobs: Some(jobs), writer: Some(writer.map_err(failed)?) })
     }
 

@@ -16,6 +16,7 @@ use super::hash::Seed;
 use super::merge::{Merge, NO_TOKEN, Symbol, merge_all};
 use super::pre::Pretokenizer;
 use super::vocab::{TextIndex, Vocab};
+use crate::host::threads;
 
 const MERGES: &str = "tokenizer.ggml.merges";
 
@@ -69,9 +70,9 @@ fn read_merges(lines: &Strings, vocab: &Vocab) -> Merges {
         let parts = (0..lines.len()).step_by(part).map(|start| start..(start + part).min(lines.len()));
         // A thread that the system refuses is done without.
         let begin = |ranks: Range<usize>| {
-            let spawned = std::thread::Builder::new().spawn_scoped(scope, {
+            let spawned = threads::builder("quipu-merges").and_then(|builder| {
                 let ranks = ranks.clone();
-                move || find(ranks)
+                builder.spawn_scoped(scope, move || find(ranks))
             });
             spawned.map_err(|_| ranks)
         };

@@ -1,45 +1,16 @@
 //! Targets that are one file.
 
-use std::cell::RefCell;
-use std::path::{Path, PathBuf};
-
 use quipu_formats::gguf::GgufFile;
 use quipu_formats::hf::read_tokenizer;
 use quipu_formats::imatrix::Imatrix;
 use quipu_formats::safetensors::SafetensorsFile;
 use quipu_formats::source::Source;
 use quipu_formats::torch::TorchFile;
-use tempfile::TempDir;
 
 use crate::outcome::outcome;
+use crate::place::file;
 use crate::seeds::torch_build::archive;
 use crate::texts::use_tokenizer;
-
-thread_local! {
-    /// Where inputs become files.
-    static SCRATCH: RefCell<Option<TempDir>> = const { RefCell::new(None) };
-}
-
-/// A directory of this thread; what `make` does to it is done once.
-pub(crate) fn scratch(make: impl FnOnce(&Path)) -> PathBuf {
-    SCRATCH.with_borrow_mut(|scratch| {
-        let dir = scratch.get_or_insert_with(|| {
-            // In memory where there is such a place: a disk would take most of the time.
-            let dir = TempDir::new_in("/dev/shm").or_else(|_| tempfile::tempdir());
-            let dir = dir.expect("a directory for temporary files");
-            make(dir.path());
-            dir
-        });
-        dir.path().to_owned()
-    })
-}
-
-/// The bytes as a file of that name in [`scratch`].
-fn file(name: &str, bytes: &[u8]) -> PathBuf {
-    let path = scratch(|_| {}).join(name);
-    std::fs::write(&path, bytes).expect("room for a temporary file");
-    path
-}
 
 /// A safetensors file.
 pub(crate) fn safetensors(bytes: &[u8]) -> String {

@@ -9,15 +9,19 @@
 //! Start with [`TARGETS`].
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod answers;
 mod files;
 pub mod hunt;
 mod models;
 mod mutate;
 mod outcome;
+mod place;
 mod seeds;
+mod sessions;
 mod shapes;
 mod texts;
+mod tiny;
 
 /// What a fuzzer needs to know of a target.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +37,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "gguf", run: models::model_file, seeds: seeds::gguf, words: seeds::GGUF_WORDS },
     Target { name: "packed", run: models::model_file, seeds: seeds::packed, words: seeds::GGUF_WORDS },
     Target { name: "imatrix", run: files::imatrix, seeds: seeds::imatrix, words: seeds::GGUF_WORDS },
@@ -45,6 +49,8 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "template", run: texts::template, seeds: seeds::template, words: seeds::TEMPLATE_WORDS },
     Target { name: "answer", run: answers::answer, seeds: answers::seeds, words: answers::WORDS },
     Target { name: "shape", run: shapes::shape, seeds: shapes::seeds, words: shapes::WORDS },
+    Target { name: "adapter", run: adapters::adapter, seeds: adapters::seeds, words: adapters::WORDS },
+    Target { name: "session", run: sessions::session, seeds: sessions::seeds, words: sessions::WORDS },
 ];
 
 /// The target called `name`.

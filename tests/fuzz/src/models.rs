@@ -7,9 +7,8 @@ use quipu_formats::hf::HfDirectory;
 use quipu_formats::source::Source;
 use quipu_runtime::{Engine, LoadOptions, TuningChoice};
 
-use crate::files::scratch;
 use crate::outcome::outcome;
-use crate::seeds::DATA;
+use crate::place::{DATA, scratch};
 use crate::texts::use_tokenizer;
 
 /// What is read of a tensor.
@@ -23,28 +22,47 @@ pub(crate) fn model_file(bytes: &[u8]) -> String {
     }
 }
 
-/// A checkpoint of Hugging Face one file of which has other bytes: the first says which.
+/// Checkpoints of all families.
+pub(crate) const BASES: [&str; 11] = [
+    "tiny-yarn-bf16",
+    "tiny-qwen2-bf16",
+    "tiny-qwen3-bf16",
+    "tiny-longrope-beyond-bf16",
+    "tiny-gemma2-bf16",
+    "tiny-gemma3-bf16",
+    "tiny-phi3-bf16",
+    "tiny-olmo2-bf16",
+    "tiny-olmo3-bf16",
+    "tiny-granite-bf16",
+    "tiny-smollm3-bf16",
+];
+
+/// Files of a checkpoint, of which a base has the first four.
+pub(crate) const FILES: [&str; 8] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+];
+
+/// A checkpoint of Hugging Face one file of which has other bytes: the first says of which checkpoint, and which file.
 pub(crate) fn checkpoint(bytes: &[u8]) -> String {
-    const FILES: [&str; 8] = [
-        "config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "generation_config.json",
-        "model.safetensors.index.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "chat_template.json",
-    ];
     const WEIGHTS: &str = "model-00001-of-00001.safetensors";
     let Some((which, bytes)) = bytes.split_first() else { return String::new() };
-    let from = Path::new(DATA).join("tiny-yarn-bf16");
-    let dir = scratch(|dir| {
-        for name in &FILES[..4] {
-            std::fs::copy(from.join(name), dir.join(name)).expect("a file of the fixture");
+    let (base, which) = (BASES[*which as usize / FILES.len() % BASES.len()], *which as usize % FILES.len());
+    let from = Path::new(DATA).join(base);
+    let dir = scratch().join(base);
+    if !dir.exists() {
+        std::fs::create_dir(&dir).expect("room for a temporary directory");
+        for (name, to) in FILES[..4].iter().map(|name| (*name, *name)).chain([("model.safetensors", WEIGHTS)]) {
+            std::fs::copy(from.join(name), dir.join(to)).expect("a file of the fixture");
         }
-        std::fs::copy(from.join("model.safetensors"), dir.join(WEIGHTS)).expect("a file of the fixture");
-    });
-    let name = FILES[*which as usize % FILES.len()];
+    }
+    let name = FILES[which];
     std::fs::write(dir.join(name), bytes).expect("room for a temporary file");
     let opened = HfDirectory::open(&dir);
     // As it was before.
@@ -59,7 +77,7 @@ pub(crate) fn checkpoint(bytes: &[u8]) -> String {
 }
 
 /// Reads tensors, tokens, and three tokens with the model.
-fn use_model(source: impl Source + 'static) -> String {
+pub(crate) fn use_model(source: impl Source + 'static) -> String {
     let mut said = String::new();
     for (index, info) in source.tensors().iter().enumerate() {
         if info.cols() > 0 && info.cols() <= NUMBERS {

@@ -5,25 +5,31 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
-use quipu_formats::gguf::{Array, GgufFile, GgufWriter, Metadata, Value};
+use quipu_formats::families::FAMILIES;
+use quipu_formats::gguf::GgufFile;
 use quipu_formats::imatrix::Imatrix;
 use quipu_formats::output::Inputs;
-use quipu_formats::source::{Encoding, TensorInfo};
 use quipu_quant::TensorType;
-use quipu_test_random::Random;
 
+use crate::models::{BASES, FILES};
+use crate::place::{DATA, written};
 use crate::texts::SEPARATOR;
+use crate::tiny;
 
 #[path = "../../../formats/tests/torch/build.rs"]
 pub(crate) mod torch_build;
 use torch_build::{checkpoint as torch_checkpoint, view};
 
-pub(crate) const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data");
-
 pub(crate) const GGUF_WORDS: &[&str] = &[
     "llama",
     "qwen2",
     "qwen3",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "olmo2",
+    "granite",
+    "smollm3",
     "gpt2",
     "general.architecture",
     "general.alignment",
@@ -35,6 +41,14 @@ pub(crate) const GGUF_WORDS: &[&str] = &[
     "linear",
     "yarn",
     "longrope",
+    ".attention.sliding_window",
+    ".attention.sliding_window_pattern",
+    ".attn_logit_softcapping",
+    ".final_logit_softcapping",
+    ".attention.scale",
+    ".rope.freq_base_swa",
+    "quipu.rope.layers",
+    "rope_factors_long.weight",
     "tokenizer.ggml.pre",
     "tokenizer.ggml.added_tokens",
     "rope_freqs.weight",
@@ -81,7 +95,17 @@ pub(crate) const JSON_WORDS: &[&str] = &[
     "\"tie_word_embeddings\":true,",
     "\"architectures\":[\"Qwen3ForCausalLM\"],",
     "\"model_type\":\"qwen2\",",
-    "\"layer_types\"",
+    "\"layer_types\":[\"sliding_attention\",\"full_attention\"],",
+    "\"sliding_window\":2,",
+    "\"sliding_window_pattern\":2,",
+    "\"use_sliding_window\":true,",
+    "\"no_rope_layers\":[1,0],",
+    "\"partial_rotary_factor\":0.5,",
+    "\"attn_logit_softcapping\":50.0,",
+    "\"query_pre_attn_scalar\":8,",
+    "\"embedding_multiplier\":12.0,",
+    "\"logits_scaling\":8.0,",
+    "\"text_config\":{",
     "\"added_tokens_decoder\"",
     "\"ByteLevel\"",
     "\"Metaspace\"",
@@ -178,94 +202,11 @@ pub(crate) const TEMPLATE_WORDS: &[&str] = &[
     "~",
 ];
 
-/// What `write` writes to a path.
-fn written(write: impl FnOnce(&Path)) -> Vec<u8> {
-    let dir = tempfile::tempdir().expect("a directory for temporary files");
-    let path = dir.path().join("seed");
-    write(&path);
-    fs::read(path).expect("what was just written")
-}
-
-fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
-    Value::Array(Array::String(items.into_iter().collect()))
-}
-
-/// A model of one layer, 32 wide; all matrices are of type `ty`.
-fn tiny_model(architecture: &str, ty: TensorType) -> Vec<u8> {
-    const SIZE: usize = 32;
-    let (pieces, kinds): (Vec<_>, Vec<_>) =
-        [("<unk>", 2), ("<s>", 3), ("</s>", 3), ("▁", 1), ("o", 1), ("n", 1), ("ce", 1), ("<0x0A>", 6), ("▁on", 1)]
-            .into_iter()
-            .unzip();
-    let mut metadata = Metadata::default();
-    metadata.set("general.architecture", Value::String(architecture.into()));
-    let mut key = |name: &str, value| metadata.set(format!("{architecture}.{name}"), value);
-    for (name, value) in [
-        ("block_count", 1),
-        ("context_length", 128),
-        ("embedding_length", SIZE as u32),
-        ("feed_forward_length", SIZE as u32),
-        ("attention.head_count", 4),
-        ("attention.head_count_kv", 2),
-        ("rope.dimension_count", 8),
-    ] {
-        key(name, Value::U32(value));
-    }
-    key("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
-    key("rope.freq_base", Value::F32(1e4));
-    metadata.set("tokenizer.ggml.model", Value::String("llama".into()));
-    metadata.set("tokenizer.ggml.tokens", strings(pieces.iter().copied()));
-    metadata.set("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
-    metadata.set("tokenizer.ggml.scores", Value::Array(Array::F32((0..pieces.len()).map(|i| -(i as f32)).collect())));
-    metadata.set("tokenizer.ggml.bos_token_id", Value::U32(1));
-    let mut tensors = Vec::new();
-    let mut tensor = |name: &str, ty, shape: &[usize]| tensors.push(TensorInfo::new(name, Encoding::Plain(ty), shape));
-    tensor("token_embd.weight", ty, &[SIZE, pieces.len()]);
-    for (name, outputs) in [("q", SIZE), ("k", SIZE / 2), ("v", SIZE / 2), ("output", SIZE)] {
-        tensor(&format!("blk.0.attn_{name}.weight"), ty, &[SIZE, outputs]);
-    }
-    for name in ["gate", "up", "down"] {
-        tensor(&format!("blk.0.ffn_{name}.weight"), ty, &[SIZE, SIZE]);
-    }
-    let float = TensorType::F32;
-    ["blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"]
-        .iter()
-        .for_each(|n| tensor(&format!("{n}.weight"), float, &[SIZE]));
-    match architecture {
-        "qwen2" => [("q", SIZE), ("k", SIZE / 2), ("v", SIZE / 2)]
-            .iter()
-            .for_each(|(name, n)| tensor(&format!("blk.0.attn_{name}.bias"), float, &[*n])),
-        "qwen3" => ["q", "k"].iter().for_each(|name| tensor(&format!("blk.0.attn_{name}_norm.weight"), float, &[8])),
-        _ => {}
-    }
-    let mut random = Random::new(1);
-    written(|path| {
-        let mut writer = GgufWriter::create(path, None, &metadata, &tensors).expect("a temporary file");
-        for info in &tensors {
-            let bytes: Vec<u8> = match info.ty() {
-                TensorType::F32 => {
-                    random.numbers(info.cols() * info.rows()).into_iter().flat_map(f32::to_le_bytes).collect()
-                }
-                // A scale of 2⁻¹⁰ before the codes of each block, or small numbers.
-                ty => {
-                    let block = |random: &mut Random| [vec![0, 0x14], random.bytes(ty.block_bytes() - 2)].concat();
-                    let blocks = info.byte_len().expect("a shape that fits") / ty.block_bytes();
-                    (0..blocks).flat_map(|_| block(&mut random)).collect()
-                }
-            };
-            writer.write_tensor_part(&bytes).expect("bytes of the tensor's length");
-        }
-        writer.finish().expect("room for a temporary file");
-    })
-}
-
 pub(crate) fn gguf() -> Vec<Vec<u8>> {
-    vec![
-        tiny_model("llama", TensorType::Q4_0),
-        tiny_model("qwen2", TensorType::F32),
-        tiny_model("qwen3", TensorType::Q8_0),
-        tiny_model("llama", TensorType::IQ4_NL),
-    ]
+    let types = [TensorType::Q4_0, TensorType::F32, TensorType::Q8_0, TensorType::IQ4_NL];
+    let mut architectures: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
+    architectures.dedup();
+    architectures.into_iter().zip(types.into_iter().cycle()).map(|(name, ty)| tiny::gguf(name, ty)).collect()
 }
 
 pub(crate) fn packed() -> Vec<Vec<u8>> {
@@ -313,13 +254,12 @@ pub(crate) fn torch() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn checkpoint() -> Vec<Vec<u8>> {
-    let file = |dir: &str, which: u8, name: &str| {
-        [vec![which], fs::read(Path::new(DATA).join(dir).join(name)).expect("a fixture")].concat()
+    let file = |base: usize, which: usize| {
+        let path = Path::new(DATA).join(BASES[base]).join(FILES[which]);
+        [vec![(base * FILES.len() + which) as u8], fs::read(path).expect("a fixture")].concat()
     };
-    let names = ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"];
-    let mut seeds: Vec<_> = (0..).zip(names).map(|(which, name)| file("tiny-yarn-bf16", which, name)).collect();
-    seeds.push(file("tiny-longrope-beyond-bf16", 0, "config.json"));
-    seeds.push(file("tiny-qwen3-bf16", 0, "config.json"));
+    let mut seeds: Vec<_> = (0..4).map(|which| file(0, which)).collect();
+    seeds.extend((1..BASES.len()).map(|base| file(base, 0)));
     let text = |which: u8, text: &str| [&[which], text.as_bytes()].concat();
     seeds.push(text(
         4,

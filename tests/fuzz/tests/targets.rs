@@ -56,4 +56,4 @@ macro_rules! targets {
     };
 }
 
-targets! { gguf packed imatrix safetensors torch checkpoint pieces tokenizer template answer shape }
+targets! { gguf packed imatrix safetensors torch checkpoint pieces tokenizer template answer shape adapter session }

@@ -1,5 +1,5 @@
 //! What ends the process without asking, on a Unix: a mapped file that became shorter (SIGBUS), memory that is not
-//! there (an abort). Both become a sentence and exit code 1, and no temporary file stays.
+//! there (an abort, or a panic before it). Each becomes a sentence and exit code 1, and no temporary file stays.
 //!
 //! A handler may interrupt anything, so that it does next to nothing: it reads what lies in fixed places, unlinks,
 //! writes a sentence, exits. It is the program's and no library's: a process belongs to whoever wrote its `main`.
@@ -69,6 +69,16 @@ pub fn set_up() {
         let _ = BEFORE.set(before);
     }
     install(libc::SIGABRT, aborted);
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // A thread that gets no stack for its signals panics where no panic may pass. What Rust prints of that is a
+        // backtrace, which takes memory; and the message that there is none waits for the lock of the backtrace: the
+        // same thread's, so for ever.
+        if memory_is_short() {
+            fail(NO_MEMORY);
+        }
+        usual(panic);
+    }));
 }
 
 /// Installs a handler; returns what was there.
@@ -106,7 +116,7 @@ extern "C" fn lost(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
 /// SIGABRT: if it is for want of memory, it is an error as any other.
 extern "C" fn aborted(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     if REFUSED.load(Ordering::Relaxed) || memory_is_short() {
-        fail(&[&b"error: the system gives this process no more memory; the work could not be done\n"[..].into()]);
+        fail(NO_MEMORY);
     }
     // `abort` ends the process when this returns.
     remove_unfinished();
@@ -119,6 +129,9 @@ fn memory_is_short() -> bool {
     // SAFETY: new memory, which nobody uses and which the end of the process gives back.
     unsafe { libc::mmap(null_mut(), STACK, access, kind, -1, 0) == libc::MAP_FAILED }
 }
+
+const NO_MEMORY: &[&Part<'_>] =
+    &[&Part::Fixed(b"error: the system gives this process no more memory; the work could not be done\n")];
 
 /// A piece of a sentence.
 enum Part<'a> {

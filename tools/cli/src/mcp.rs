@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -22,8 +22,12 @@ const VERSION: &str = "2025-06-18";
 /// Bytes of a message. A result may be an image, of which nothing is used.
 const LONGEST_LINE: u64 = 32 << 20;
 
-/// Tools of one server.
+/// Tools of one server, and pages in which it tells of them: one that always has another page would never come to an
+/// end.
 const MOST_TOOLS: usize = 256;
+
+/// Messages that nobody has read yet. A server that says more has to wait, as with any pipe.
+const UNREAD: usize = 16;
 
 /// A server ends when nobody talks to it; this much time it has for that.
 const PARTING: Duration = Duration::from_millis(500);
@@ -54,7 +58,7 @@ impl McpServer {
         let mut child = command.spawn().with_context(|| format!("cannot run the MCP server {}", words[0]))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("no pipe to the MCP server")?;
-        let (to, messages) = channel();
+        let (to, messages) = sync_channel(UNREAD);
         std::thread::Builder::new().name("quipu-mcp".into()).spawn(move || {
             for message in lines(stdout) {
                 if to.send(message).is_err() {
@@ -76,7 +80,7 @@ impl McpServer {
     /// When it does not tell them.
     pub fn tools(&mut self) -> Result<Vec<Tool>> {
         let (mut tools, mut page) = (Vec::new(), json!({}));
-        loop {
+        for _ in 0..MOST_TOOLS {
             let told = self.request("tools/list", page)?;
             for tool in told["tools"].as_array().with_context(|| self.wrong("tells no list of tools"))? {
                 let read = Fields::of(tool, "tool").and_then(|fields| function(&fields, "inputSchema"));
@@ -93,6 +97,7 @@ impl McpServer {
                 None => return Ok(tools),
             }
         }
+        bail!(self.wrong(&format!("tells of its tools in more than {MOST_TOOLS} pages")))
     }
 
     /// Calls a tool; the text of its result.
@@ -127,12 +132,14 @@ impl McpServer {
         }
         let end = Instant::now() + self.timeout;
         loop {
-            let message = match self.messages.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(message) => message.map_err(|problem| anyhow!(self.wrong(&problem)))?,
-                Err(RecvTimeoutError::Timeout) => {
+            // One that says something else again and again has no more time than one that is silent.
+            let left = end.saturating_duration_since(Instant::now());
+            let message = match self.messages.recv_timeout(left) {
+                Ok(message) if !left.is_zero() => message.map_err(|problem| anyhow!(self.wrong(&problem)))?,
+                Err(RecvTimeoutError::Disconnected) => bail!(self.wrong("has ended; -v shows what it says")),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {
                     bail!(self.wrong(&format!("took more than {} s for {method}", self.timeout.as_secs())))
                 }
-                Err(RecvTimeoutError::Disconnected) => bail!(self.wrong("has ended; -v shows what it says")),
             };
             if message["method"].is_string() {
                 self.refuse(&message)?;

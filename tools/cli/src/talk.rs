@@ -2,6 +2,8 @@
 //!
 //! Notes and progress are for someone who watches: they are silent when stderr is not a terminal, unless `--verbose`.
 //! Warnings are silent only with `--quiet`, errors never. A failure to write to stderr is nobody's concern.
+//!
+//! Only a terminal is sent what moves its cursor. In a file or a pipe all is lines.
 
 use std::io::{IsTerminal, Write};
 use std::process::Stdio;
@@ -16,6 +18,10 @@ static NOTES: AtomicBool = AtomicBool::new(false);
 static SILENT: AtomicBool = AtomicBool::new(false);
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 static WARNINGS: AtomicBool = AtomicBool::new(true);
+static TERMINAL: AtomicBool = AtomicBool::new(false);
+
+/// Goes back to the beginning of the line and empties it.
+const CLEAR: &str = "\r\x1b[K";
 
 /// Decides once who may talk.
 pub fn set_up(quiet: bool, verbose: bool) {
@@ -23,6 +29,7 @@ pub fn set_up(quiet: bool, verbose: bool) {
     NOTES.store(verbose || (terminal && !quiet), Ordering::Relaxed);
     VERBOSE.store(verbose, Ordering::Relaxed);
     WARNINGS.store(!quiet, Ordering::Relaxed);
+    TERMINAL.store(terminal, Ordering::Relaxed);
 }
 
 /// From now on nothing is said, not even errors: what is said would be written into a file that must not change.
@@ -32,6 +39,10 @@ pub fn fall_silent() {
 
 fn notes() -> bool {
     NOTES.load(Ordering::Relaxed)
+}
+
+fn is_terminal() -> bool {
+    TERMINAL.load(Ordering::Relaxed)
 }
 
 fn say(text: &str) {
@@ -53,12 +64,31 @@ pub fn note(text: &str) {
     }
 }
 
-/// Text for a person, without a line end.
-pub fn note_part(text: &str) {
+/// How far work is: on a terminal in place of what the last call showed, elsewhere as a line of its own.
+pub fn progress(text: &str) {
     if notes() {
-        let mut stderr = std::io::stderr().lock();
-        let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        let (before, after) = if is_terminal() { (CLEAR, "") } else { ("", "\n") };
+        write(&format!("{before}{}{after}", visible(text)));
     }
+}
+
+/// Takes away what [`progress`] shows on a terminal.
+pub fn clear_progress() {
+    if notes() && is_terminal() {
+        write(CLEAR);
+    }
+}
+
+/// Leaves what [`progress`] shows on a terminal, and goes to the next line.
+pub fn keep_progress() {
+    if notes() && is_terminal() {
+        write("\n");
+    }
+}
+
+fn write(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 /// Something that may not be as the user thinks.
@@ -88,7 +118,7 @@ impl Bar {
             bar.set_style(style);
         }
         bar.set_prefix(what.to_string());
-        Bar { bar, visible: notes() && std::io::stderr().is_terminal(), started: Instant::now() }
+        Bar { bar, visible: notes() && is_terminal(), started: Instant::now() }
     }
 
     /// `done` of `total` bytes; `now` is what is being done.

@@ -41,9 +41,12 @@ pub struct ToolArgs {
     #[arg(long, value_name = "NAME")]
     allow_tool: Vec<String>,
     /// Seconds that a tool may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     tool_timeout: u64,
 }
+
+/// Seconds that nobody waits for: a month.
+const LONGEST: u64 = 30 * 24 * 3600;
 
 /// A program with its arguments.
 type Words = Vec<String>;

@@ -9,10 +9,6 @@ use quipu_runtime::Cancel;
 
 use crate::interrupt::{self, Interrupted, Listening};
 use crate::talk::{self, Bar};
-use crate::visible::visible;
-
-/// Goes back to the beginning of the line and empties it.
-const CLEAR: &str = "\r\x1b[K";
 
 /// Shows how far work is, and lets Ctrl-C and SIGTERM stop it.
 pub struct Watch {
@@ -93,16 +89,16 @@ impl Watch {
             Event::Writing(now) => shown.bar(self.writing).update(now.bytes, now.total_bytes, now.tensor),
             Event::Reading { done, total, ppl, kl } => shown.reading(done, total, ppl, kl),
             Event::Comparing { number, total, path } => {
-                let name = visible(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
                 let model = format!("{number}/{total} {name}");
-                talk::note_part(&format!("{CLEAR}{model}: loading"));
+                talk::progress(&format!("{model}: loading"));
                 shown.model = Some(model);
             }
             Event::MeasuringSpeed => {
-                talk::note_part(&format!("{CLEAR}{}: speed", shown.model.as_deref().unwrap_or_default()));
+                talk::progress(&format!("{}: speed", shown.model.as_deref().unwrap_or_default()));
             }
             Event::Benchmark { threads, step } => {
-                talk::note_part(&format!("{CLEAR}{}: {}", count(threads, "thread"), describe(step)));
+                talk::progress(&format!("{}: {}", count(threads, "thread"), describe(step)));
             }
             // Events that a later version of the library may add.
             _ => {}
@@ -126,9 +122,9 @@ impl Shown {
             self.started = Instant::now();
             return;
         }
-        talk::note_part(&format!("\r{what} [{done}/{total}] {}   ", self.left(done, total)));
+        talk::progress(&format!("{what} [{done}/{total}] {}", self.left(done, total)));
         if done == total {
-            talk::note("");
+            talk::keep_progress();
         }
     }
 
@@ -139,12 +135,12 @@ impl Shown {
         }
         let left = self.left(done, total);
         match &self.model {
-            Some(model) => talk::note_part(&format!("{CLEAR}{model}: chunk {done} of {total}, {left}")),
+            Some(model) => talk::progress(&format!("{model}: chunk {done} of {total}, {left}")),
             None => {
                 let kl = kl.map_or(String::new(), |kl| format!(", KL {kl:.5}"));
-                talk::note_part(&format!("\r[{done}/{total}] {ppl:.4}{kl}, {left}   "));
+                talk::progress(&format!("[{done}/{total}] {ppl:.4}{kl}, {left}"));
                 if done == total {
-                    talk::note("");
+                    talk::keep_progress();
                 }
             }
         }
@@ -154,11 +150,6 @@ impl Shown {
         let seconds = self.started.elapsed().as_secs_f64() / done as f64 * total.saturating_sub(done) as f64;
         format!("{seconds:.0} s left")
     }
-}
-
-/// Empties the line on which work was shown.
-pub fn clear() {
-    talk::note_part(CLEAR);
 }
 
 fn describe(step: BenchStep) -> String {

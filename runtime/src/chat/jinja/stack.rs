@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::host::threads;
+
 /// Bytes of stack, most of which are never touched: `state.rs` bounds how deep evaluation goes, `parser.rs` how deep
 /// parsing does, and both need less than this.
 const STACK: usize = 32 << 20;
@@ -12,8 +14,7 @@ const STACK: usize = 32 << 20;
 /// When the system refuses the thread.
 pub(super) fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread =
-            std::thread::Builder::new().name("chat template".into()).stack_size(STACK).spawn_scoped(scope, work)?;
+        let thread = threads::builder_with_stack("chat template", STACK)?.spawn_scoped(scope, work)?;
         Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::constraint::Ahead;
+use crate::host::threads;
 
 /// A thread that works out what may come next in texts, one after the other. It is started when a text has a grammar.
 ///
@@ -43,7 +44,7 @@ impl Thread {
                 let _ = catch_unwind(AssertUnwindSafe(|| grammar.work()));
             }
         };
-        let thread = std::thread::Builder::new().name("quipu-masks".into()).spawn(work).ok();
+        let thread = threads::builder("quipu-masks").and_then(|builder| builder.spawn(work)).ok();
         Thread { jobs: thread.is_some().then_some(jobs), thread }
     }
 }

@@ -10,8 +10,8 @@ use quipu_runtime::host::cpu;
 
 use crate::args::{self, IsaArgs, ResidenceArgs, TuningArgs};
 use crate::kv::KvArgs;
-use crate::watch::{self, Watch, count, label, label_together};
-use crate::{model, out};
+use crate::watch::{Watch, count, label, label_together};
+use crate::{model, out, talk};
 
 /// Measure how fast a model runs, and how close that is to what the machine can do
 ///
@@ -90,7 +90,7 @@ pub fn run(args: Args) -> Result<()> {
     model::warn_oddities(&args.model, source.oddities());
     drop(source);
     let found = Watch::new().run(|monitor| bench(name, &options, monitor));
-    watch::clear();
+    talk::clear_progress();
     if args.json { out::json(&found?) } else { show(&found?) }
 }
 

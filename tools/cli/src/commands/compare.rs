@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::args::{self, IsaArgs, ResidenceArgs, TuningArgs};
 use crate::plot::{self, Point};
 use crate::visible::visible;
-use crate::watch::{self, Watch};
-use crate::{model, out};
+use crate::watch::Watch;
+use crate::{model, out, talk};
 
 /// Compare files of one model: size, bits per weight, perplexity, divergence from the best of them, speed
 ///
@@ -115,7 +115,7 @@ pub fn run(args: Args) -> Result<()> {
 
     let options = options(&args)?;
     let comparison = Watch::new().run(|monitor| compare(&files, base, &text, &options, monitor));
-    watch::clear();
+    talk::clear_progress();
     let comparison = comparison?;
     if let Some(path) = &args.plot {
         plot::write(path, &inputs, &picture(&comparison.files, base)?)?;

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::tuning;
 use crate::args::{self, ContextArgs, IsaArgs, TuningArgs};
-use crate::watch::{self, count};
+use crate::watch::count;
 use crate::{model, out, talk};
 
 /// Show what this machine can do, and what a model would need and reach on it
@@ -72,15 +72,14 @@ pub fn run(args: Args) -> Result<()> {
     }
     let mut limits = Vec::new();
     for threads in if threads > 1 { vec![1, threads] } else { vec![1] } {
-        watch::clear();
-        talk::note_part(&format!("measuring with {threads} of {} threads", cores.allowed_threads()));
+        talk::progress(&format!("measuring with {threads} of {} threads", cores.allowed_threads()));
         limits.push(machine_limits(isa, threads)?);
     }
     let estimate = match (&source, limits.last()) {
         (Some(source), Some(limits)) => Some(estimate(&**source, args.context.context, isa, limits)?),
         _ => None,
     };
-    watch::clear();
+    talk::clear_progress();
     let machine = Machine { isa, asked_by: asked_for.map(|(_, origin)| origin), cores, threads, tuning, limits };
     if args.json {
         return out::json(&report(&machine, estimate.as_ref()));

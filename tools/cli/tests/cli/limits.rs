@@ -98,6 +98,40 @@ fn memory_that_is_not_there_is_an_error() {
     assert_eq!(under("ulimit -v 4000000", COMMANDS, &[]), [COMMANDS.len(), 0]);
 }
 
+/// A thread that is begun and has no room for the stack of its signals: Rust's library panics where no panic may pass,
+/// and without memory its message would wait for itself.
+#[test]
+fn a_thread_without_room_for_its_signals_is_an_error() {
+    if !bash() {
+        return;
+    }
+    let under = |kilobytes: u64| {
+        let script = format!("ulimit -v {kilobytes}; exec \"$0\" run demo Once -n 1 -t 1");
+        let mut shell = Command::new("timeout");
+        shell.args(["-s", "KILL", "60", "bash", "-c", &script, env!("CARGO_BIN_EXE_quipu")]).stdin(Stdio::null());
+        let ended = shell.output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    // The least with which there is a thread for signals, the first one; without it nothing is done.
+    let (mut refused, mut begun) = (16_u64 << 10, 256_u64 << 10);
+    while begun - refused > 4 {
+        let kilobytes = refused.midpoint(begun);
+        match under(kilobytes) {
+            (Some(1), message) if message.contains("cannot listen to signals") => refused = kilobytes,
+            // It ended well, in some other way, or never.
+            (Some(0 | 1 | 137), _) => begun = kilobytes,
+            // Not even the program is loaded, or its first line run.
+            _ => refused = kilobytes,
+        }
+    }
+    for kilobytes in (refused..).step_by(4).take(12) {
+        let (code, message) = under(kilobytes);
+        let last = message.lines().last().unwrap_or_default();
+        // Another thread may have been in the middle of a line.
+        assert!(code == Some(1) && last.contains("error: "), "{kilobytes} kB: {code:?} {message}");
+    }
+}
+
 /// Writes a model of one layer whose weights are all zero, 32 wide, with so many queries for each token (of one number
 /// each) and so many tokens in its vocabulary.
 fn write_model(path: &Path, queries: usize, vocabulary: usize) {

@@ -127,6 +127,32 @@ fn a_server_that_goes_wrong() {
     assert!(error.contains("no tool is called sub: there are other, add"), "{error}");
 }
 
+/// Neither one that speaks without end of something else, nor one that always has another page of tools.
+#[cfg(unix)]
+#[test]
+fn a_server_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let says = |text: &str| {
+        let path = dir.path().join("server.sh");
+        std::fs::write(&path, text).unwrap();
+        let start = std::time::Instant::now();
+        let error = chat(&dir, &format!("sh {}", path.display()), &["--tool-timeout", "2"]).error();
+        assert!(start.elapsed().as_secs() < 60, "{error}");
+        error
+    };
+    let error = says(r#"while :; do echo '{"jsonrpc":"2.0","method":"notifications/message"}'; done"#);
+    assert!(error.contains("took more than 2 s for initialize"), "{error}");
+    let error = says(
+        r#"n=0
+while read -r line; do
+case $line in
+*'"id"'*) n=$((n + 1)); printf '{"jsonrpc":"2.0","id":%d,"result":{"tools":[],"nextCursor":"more"}}\n' $n;;
+esac
+done"#,
+    );
+    assert!(error.contains("tells of its tools in more than 256 pages"), "{error}");
+}
+
 /// The reference implementation, in a Python that has it (`QUIPU_MCP_PYTHON`).
 #[test]
 fn pythons_mcp() {

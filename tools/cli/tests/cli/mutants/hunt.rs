@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use quipu_test_random::Random;
 use serde_json::json;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(200);
 const OUT: &str = "out";
 
 /// Seeds that are tried by themselves: a few seconds.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 22;
 const COMMANDS_A_SEED: usize = 2;
 
 /// Tries seeds until there were enough of them; `make` writes a seed's file and says what lies in it.
@@ -27,6 +27,7 @@ pub fn hunt(name: &str, commands: &[&str], mut make: impl FnMut(&Path, &mut Rand
     let variable = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().expect(name));
     let first = variable("QUIPU_FUZZ_SEED").unwrap_or(0);
     let end = variable("QUIPU_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let begun = Instant::now();
     let (mut faults, mut outcomes, mut seed) = (Vec::new(), [0; 2], first);
     while end.map_or(seed < first + SEEDS, |end| Instant::now() < end) {
         let dir = tempfile::tempdir().unwrap();
@@ -47,9 +48,25 @@ pub fn hunt(name: &str, commands: &[&str], mut make: impl FnMut(&Path, &mut Rand
             break;
         }
     }
-    println!("{name}: {} files, {} runs went well, {} were errors", seed - first, outcomes[0], outcomes[1]);
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{name}: {} files, {} runs went well, {} were errors; {seconds:.1} s",
+        seed - first,
+        outcomes[0],
+        outcomes[1]
+    );
     assert!(faults.is_empty(), "{} faults with {name}:\n{}", faults.len(), faults.join("\n"));
     assert!(end.is_some() || outcomes.iter().all(|&n| n > 0), "files of one kind only: {outcomes:?}");
+}
+
+/// The files in a directory, by length and time.
+fn stamps(dir: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+    let files = names(dir).into_iter().filter(|path| path.is_file());
+    let stamp = |path: PathBuf| {
+        let data = path.metadata().unwrap();
+        (path, data.len(), data.modified().unwrap())
+    };
+    files.map(stamp).collect()
 }
 
 pub fn names(dir: &Path) -> Vec<PathBuf> {
@@ -105,6 +122,7 @@ fn judged(dir: &Path, line: &str, before: &[PathBuf]) -> Result<usize, String> {
     if line.starts_with("serve") {
         return judged_server(dir, line);
     }
+    let stamps_before = stamps(dir);
     // Not in the directory, in which nothing new may be.
     let mut log = tempfile::NamedTempFile::new().unwrap();
     let mut child = limited(dir, &format!("-q {line}")).stderr(log.reopen().unwrap()).spawn().unwrap();
@@ -125,6 +143,7 @@ fn judged(dir: &Path, line: &str, before: &[PathBuf]) -> Result<usize, String> {
         // What a guard calls unsafe.
         Some(Some(3)) if message.is_empty() && line.starts_with("guard") => Ok(0),
         Some(Some(1)) if out => Err(format!("an error and an output: {short}")),
+        Some(Some(1)) if stamps(dir) != stamps_before => Err(format!("an error, and a file has changed: {short}")),
         Some(Some(1))
             if message.starts_with("error: ") && message.lines().count() == 1 && message.chars().count() < 2000 =>
         {

@@ -6,6 +6,7 @@
 //! `QUIPU_FUZZ_SEED=7` begins elsewhere or repeats a failure.
 
 mod asked;
+mod beside;
 mod bytes;
 mod gguf;
 mod hf;
@@ -33,10 +34,12 @@ const FILES: [&str; 5] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"];
 
 /// What reads a model; `m` is the file.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 25] = [
     "run m Once -n 3 -t 1",
     "run m Once -n 2 -t 2 --json",
     "run m Once -n 3 -t 1 --schema schema",
+    "run m Once -n 3 -t 1 --kv q4 --session out",
+    "run m Once -n 3 -t 1 --lora lora",
     "chat m -n 2 -t 1",
     "chat m -n 2 -t 1 --template template --tools tools",
     "batch m lines -o out -t 1",
@@ -53,6 +56,8 @@ const COMMANDS: [&str; 21] = [
     "convert m -o out",
     "convert m -o out --type q8_0 --packed",
     "pack m out",
+    "merge m lora -o out",
+    "merge m lora -o out --type q4_0 --no-calibrate",
     "quantize m out --type q4_0 --no-calibrate",
     "quantize m out --type q5_0",
 ];

@@ -1,4 +1,4 @@
-//! What users ask for, without lies.
+//! What users ask for, and an adapter, without lies.
 
 use std::path::Path;
 
@@ -51,6 +51,9 @@ pub fn lines(requests: &[Json]) -> String {
     requests.iter().map(|request| format!("{request}\n")).collect()
 }
 
+/// One for tiny-llama3-bf16.
+const ADAPTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/lora/two");
+
 /// Writes a valid file of each kind.
 pub fn write(dir: &Path) {
     let tools = tools().to_string();
@@ -61,5 +64,9 @@ pub fn write(dir: &Path) {
         ("lines", lines(&requests()[1..2]).as_str()),
     ] {
         std::fs::write(dir.join(name), text).unwrap();
+    }
+    std::fs::create_dir(dir.join("lora")).unwrap();
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(format!("{ADAPTER}/{name}"), dir.join("lora").join(name)).unwrap();
     }
 }
