@@ -68,10 +68,9 @@ pub(crate) fn adapter(bytes: &[u8]) -> String {
     match Adapter::open(&path, &*model) {
         Err(error) => outcome(error),
         Ok(adapter) => {
-            let count = adapter.matrices(&*model).count();
-            assert!(count > 0, "an adapter of nothing");
             let merged = Merged::new(model, vec![(adapter, 1.0)]);
-            assert_eq!(merged.changed().count(), count);
+            let count = merged.changed().count();
+            assert!(count > 0, "an adapter of nothing");
             format!("{count} {}", use_model(merged))
         }
     }

@@ -103,7 +103,7 @@ fn number(bytes: &[u8], at: usize) -> usize {
 }
 
 /// Gives the file the name of the model that another has.
-fn name(bytes: &mut Vec<u8>, other: &[u8]) {
+fn name(bytes: &mut [u8], other: &[u8]) {
     let theirs = &other[FIXED..FIXED + number(other, 12)];
     if bytes.len() >= FIXED && bytes[FIXED..].len() >= number(bytes, 12) {
         let end = FIXED + number(bytes, 12);
@@ -164,7 +164,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         let (mut model, short) = model_and_session(kv);
         // The second one has two pages.
         let short = [vec![4 * index as u8], short].concat();
-        let long = [vec![4 * index as u8], text(&mut model, vec![1, 4].repeat(66))].concat();
+        let long = [vec![4 * index as u8], text(&mut model, [1, 4].repeat(66))].concat();
         [short, long]
     };
     KvType::ALL.into_iter().enumerate().flat_map(|(index, kv)| of(index, kv)).collect()
