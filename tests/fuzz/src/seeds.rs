@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use quipu_formats::convert::{ConvertOptions, TypeRule, write_gguf};
-use quipu_formats::families::FAMILIES;
 use quipu_formats::gguf::GgufFile;
 use quipu_formats::imatrix::Imatrix;
 use quipu_formats::output::Inputs;
@@ -204,8 +203,7 @@ pub(crate) const TEMPLATE_WORDS: &[&str] = &[
 
 pub(crate) fn gguf() -> Vec<Vec<u8>> {
     let types = [TensorType::Q4_0, TensorType::F32, TensorType::Q8_0, TensorType::IQ4_NL];
-    let mut architectures: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
-    architectures.dedup();
+    let architectures = ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "granite", "smollm3"];
     architectures.into_iter().zip(types.into_iter().cycle()).map(|(name, ty)| tiny::gguf(name, ty)).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Small valid models of every architecture, in any type.
+//! Small valid models of most architectures, in any type.
 
 use quipu_formats::families::keys;
 use quipu_formats::families::{Bias, Family, Presence, Scales, Shape, Sizes, Windows};
@@ -12,8 +12,17 @@ use crate::place::written;
 const PIECES: [(&str, i32); 9] =
     [("<unk>", 2), ("<s>", 3), ("</s>", 3), ("▁", 1), ("o", 1), ("n", 1), ("ce", 1), ("<0x0A>", 6), ("▁on", 1)];
 
-const SIZES: Sizes =
-    Sizes { hidden: 32, feed_forward: 32, heads: 4, kv_heads: 2, head_dim: 8, rope_dim: 8, vocabulary: PIECES.len() };
+const SIZES: Sizes = Sizes {
+    hidden: 32,
+    feed_forward: 32,
+    heads: 4,
+    kv_heads: 2,
+    head_dim: 8,
+    rope_dim: 8,
+    vocabulary: PIECES.len(),
+    embedding: 32,
+    positions: 128,
+};
 
 /// A GGUF, 32 wide, all matrices of which are of type `ty`: of one layer, or of two where layers differ.
 pub(crate) fn gguf(architecture: &str, ty: TensorType) -> Vec<u8> {
@@ -91,7 +100,8 @@ fn tensors(family: &Family, layers: usize, ty: TensorType) -> Vec<TensorInfo> {
         true => (0..layers).map(|layer| (tensor, tensor.role.weight_of(layer))).collect::<Vec<_>>(),
         false => vec![(tensor, tensor.role.weight())],
     });
-    for (tensor, name) in places.filter(|(tensor, _)| tensor.presence == Presence::Always) {
+    for (tensor, name) in places.filter(|(tensor, _)| matches!(tensor.presence, Presence::Always | Presence::FinalNorm))
+    {
         let own = if matches!(tensor.shape, Shape::Vector(_)) { TensorType::F32 } else { ty };
         infos.push(TensorInfo::new(name.to_string(), Encoding::Plain(own), tensor.shape.gguf(&SIZES)));
         if tensor.bias == Bias::Always {
