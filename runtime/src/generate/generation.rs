@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bans::{Bans, Verdict};
 use super::error::GenerateError;
+use super::foresight::Foresight;
 use super::options::{GenerateOptions, StopReason};
 use super::thoughts;
 use super::token::{Token, likeliest};
@@ -256,6 +257,11 @@ impl Generation {
     /// Whether strings are not wanted: then a text may go back, and it is no use to guess what comes.
     pub(super) fn has_bans(&self) -> bool {
         self.bans.is_some()
+    }
+
+    /// What another model can guess the next tokens with.
+    pub(super) fn foresight(&self) -> Foresight {
+        Foresight::new(self.writer.clone(), self.ends.clone())
     }
 
     /// Whether token number `i` is one of the prompt whose probability is wanted: that takes the logits after the token

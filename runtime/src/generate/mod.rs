@@ -22,6 +22,7 @@
 
 mod bans;
 mod error;
+mod foresight;
 mod generation;
 mod options;
 mod prompt;
@@ -37,5 +38,5 @@ pub use generation::{Checkpoint, Generation};
 pub use options::{GenerateOptions, StopReason};
 pub use prompt::{one_bos, prompt_tokens};
 pub use request::{Drafted, Event, Failed, Finished, Request, RequestId, Timing};
-pub use scheduler::{Draft, Scheduler, SchedulerOptions, Stats};
+pub use scheduler::{Draft, DraftModelError, Scheduler, SchedulerOptions, Stats};
 pub use token::Token;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use quipu_formats::output::Inputs;
-use quipu_runtime::generate::{Draft, Scheduler};
+use quipu_runtime::generate::Scheduler;
 use quipu_runtime::host::cores::Cores;
 use quipu_runtime::{Isa, KvType, Residence, TuningChoice};
 
@@ -136,20 +136,6 @@ impl MachineArgs {
     pub fn isa(&self) -> Result<Option<Isa>> {
         Ok(self.isa.asked_for()?.map(|(isa, _)| isa))
     }
-}
-
-/// Whether tokens are guessed.
-#[derive(Clone, clap::Args)]
-pub struct DraftArgs {
-    /// Guess the next tokens from what the text has said before, and read several in one step where that is faster:
-    /// `text`, or `none`. The text is the same
-    #[arg(long, value_name = "HOW", default_value = Draft::default().name(), value_parser = draft)]
-    pub draft: Draft,
-}
-
-fn draft(name: &str) -> Result<Draft, String> {
-    let named = Draft::ALL.into_iter().find(|draft| draft.name() == name);
-    named.ok_or_else(|| format!("expected one of {}", Draft::ALL.map(Draft::name).join(", ")))
 }
 
 /// How long the model's memory is.

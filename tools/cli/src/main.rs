@@ -20,6 +20,7 @@
 mod adapters;
 mod args;
 mod commands;
+mod draft;
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod fatal;

@@ -163,6 +163,9 @@ fn describe(step: BenchStep) -> String {
         BenchStep::Sequences { sequences, tokens, depth, run, total } => {
             format!("{}, run {run} of {total}", label_together(sequences, tokens, depth))
         }
+        BenchStep::Guesses { sequences, tokens, depth, run, total } => {
+            format!("{} with guesses, run {run} of {total}", label_together(sequences, tokens, depth))
+        }
         _ => String::new(),
     }
 }

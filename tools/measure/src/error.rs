@@ -6,6 +6,7 @@ use quipu_formats::convert::ConvertError;
 use quipu_formats::threads::ThreadsError;
 use quipu_runtime::calibration::CalibrationError;
 use quipu_runtime::config::ConfigError;
+use quipu_runtime::generate::{DraftModelError, Failed};
 use quipu_runtime::host::memory::Shortage;
 use quipu_runtime::sampler::SamplerError;
 use quipu_runtime::tokenizer::TokenizerError;
@@ -48,6 +49,12 @@ pub enum MeasureError {
     /// The model can't read the text.
     #[error("cannot read the text: {0}")]
     Read(#[from] EngineError),
+    /// A text can't be written.
+    #[error(transparent)]
+    Generate(#[from] Failed),
+    /// A model can't guess for another one.
+    #[error(transparent)]
+    Draft(#[from] DraftModelError),
     /// The calibration pass failed.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),

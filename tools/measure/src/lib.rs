@@ -31,7 +31,9 @@ mod statistics;
 mod text;
 mod types;
 
-pub use bench::{Bench, BenchOptions, BenchResult, BenchRun, Limits, Rate, SequencesResult, bench};
+pub use bench::{
+    Bench, BenchOptions, BenchResult, BenchRun, Guesses, GuessesResult, Limits, Rate, SequencesResult, bench,
+};
 pub use calibration::{ImatrixOptions, imatrix};
 pub use compare::{CompareOptions, Compared, Comparison, compare};
 pub use error::MeasureError;

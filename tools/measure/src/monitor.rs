@@ -107,6 +107,19 @@ pub enum BenchStep {
         /// Runs in all.
         total: usize,
     },
+    /// Texts are written without guesses of their next tokens, and with them.
+    Guesses {
+        /// How many.
+        sequences: usize,
+        /// Tokens of each.
+        tokens: usize,
+        /// Tokens of context before them.
+        depth: usize,
+        /// The number of the run; 0 for the first, which does not count.
+        run: usize,
+        /// Runs in all.
+        total: usize,
+    },
     /// Sequences are decoded together.
     Sequences {
         /// How many.

@@ -209,18 +209,20 @@ impl Active {
         (!new.is_empty()).then_some(Event::Prompt(new))
     }
 
-    /// Guesses up to `most` tokens after the one that it reads next; none of a text that may go back. Tokens that a
-    /// grammar forces need no guess, and are here only if somebody wants to know how likely they are.
-    pub(super) fn guess(&mut self, most: usize, chance: impl FnMut(f64)) {
+    /// Looks for up to `most` tokens that may come after the one that it reads next, in what the text has said. Tokens that
+    /// a grammar forces need no guess, and are here only if somebody wants to know how likely they are.
+    pub(super) fn look_up(&mut self, most: usize, chance: impl FnMut(f64)) {
         let Active { writing, drafter, .. } = self;
         let writing = writing.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if writing.generation.has_bans() {
-            return;
-        }
         match writing.generation.certain(most) {
-            certain if certain.is_empty() => drafter.guess(writing.generation.tokens(), most, chance),
+            certain if certain.is_empty() => drafter.look_up(writing.generation.tokens(), most, chance),
             certain => drafter.foretell(certain, chance),
         }
+    }
+
+    /// How long it has been written.
+    pub(super) fn decoding(&self) -> Duration {
+        self.decode.time
     }
 
     /// Plans to read one guess more.

@@ -1,14 +1,19 @@
 //! Many requests, one engine.
 //!
 //! - `texts`: the requests that are served or wait; `active`: one of them; `pages`: the memory of keys and values.
-//! - `draft`: guesses, which are read ahead; `masks`: the thread that follows grammars; `embeddings`: vectors of texts.
+//! - `guessing`: what is read ahead; `draft`: where guesses come from; `outcome`: what has come of a batch.
+//! - `masks`: the thread that follows grammars; `embeddings`: vectors of texts.
 //! - `pace`: how much of a prompt fits into a step; `options`, `stats`: what goes in and what can be seen.
 
 mod active;
 mod draft;
+#[cfg(all(test, feature = "demo"))]
+mod draft_tests;
 mod embeddings;
+mod guessing;
 mod masks;
 mod options;
+mod outcome;
 mod pace;
 mod pages;
 #[cfg(all(test, feature = "demo"))]
@@ -24,17 +29,17 @@ use std::time::{Duration, Instant};
 
 use super::error::GenerateError;
 use super::generation::Generation;
-use super::options::StopReason;
 use super::request::{Event, Failed, Finished, Request, RequestId};
 use super::token::Token;
 use crate::cancel::Cancel;
 use crate::embedding::EmbedOptions;
-use crate::engine::{Engine, EngineError};
-use crate::kv::{CacheDirError, PAGE, Sequence, Store};
+use crate::engine::Engine;
+use crate::kv::{CacheDirError, Sequence, Store};
 use crate::model::BatchToken;
 use active::{Active, failed};
-use draft::Costs;
+pub use draft::DraftModelError;
 use embeddings::Embeddings;
+use guessing::Guessing;
 use masks::Masks;
 pub use options::{Draft, SchedulerOptions};
 use pace::Pace;
@@ -52,17 +57,15 @@ use texts::{Restored, Texts};
 /// longer is, the youngest is put back and read again later. What was read is kept for later requests as long as
 /// there is room: they share its pages.
 ///
-/// What a text may go on with is guessed ([`SchedulerOptions::draft`]) where that is worth it: a step then brings
-/// several tokens of a text.
+/// What a text may go on with is guessed ([`SchedulerOptions::draft`], [`Scheduler::set_draft_model`]) where that is
+/// worth it: a step then brings several tokens of a text.
 pub struct Scheduler {
     engine: Engine,
     options: SchedulerOptions,
     texts: Texts,
     embeddings: Embeddings,
     pace: Pace,
-    costs: Costs,
-    /// How likely the guesses for a batch are right, and whose they are.
-    chances: Vec<(f64, usize)>,
+    guessing: Guessing,
     masks: Masks,
     /// The next request's number.
     next: u64,
@@ -94,8 +97,7 @@ impl Scheduler {
             most: options.piece.min(engine.batch()),
             engine,
             options,
-            costs: Costs::new(),
-            chances: Vec::new(),
+            guessing: Guessing::default(),
             next: 0,
             batch: Vec::new(),
             events: Vec::new(),
@@ -128,11 +130,41 @@ impl Scheduler {
 
     /// Sets [`SchedulerOptions::kv_memory`] anew, between two steps. What is kept for later requests gives way at once.
     /// Requests that were submitted under a larger budget may still end as they would have: only when such a text is
-    /// alone and needs it, more than the new budget is taken for a while.
+    /// alone and needs it, more than the new budget is taken for a while. A draft model has its part of
+    /// the budget.
     pub fn set_kv_memory(&mut self, bytes: Option<u64>) {
-        self.options.kv_memory = bytes;
+        let own = self.guessing.share(bytes, self.engine.page_bytes());
+        self.options.kv_memory = own;
         let used = || self.engine.kv_bytes();
-        self.texts.pages.set_budget(bytes, self.options.prefix_cache, used);
+        self.texts.pages.set_budget(own, self.options.prefix_cache, used);
+    }
+
+    /// Bytes of keys and values for [`PAGE`](crate::kv::PAGE) positions of a text, in the engine and in the draft model together.
+    pub fn page_bytes(&self) -> u64 {
+        self.engine.page_bytes() + self.guessing.page_bytes()
+    }
+
+    /// Has `draft` guess what texts may go on with, besides [`SchedulerOptions::draft`]: a smaller model of the same
+    /// vocabulary. No text changes; how many tokens it guesses, and whether it is asked at all, is decided by how often
+    /// it was right and by what its steps have cost. Its keys and values are part of [`SchedulerOptions::kv_memory`].
+    ///
+    /// # Errors
+    /// [`DraftModelError`]: the vocabularies are not the same.
+    pub fn set_draft_model(&mut self, draft: Engine) -> Result<(), DraftModelError> {
+        self.guessing.set_model(draft, &self.engine)?;
+        self.set_kv_memory(self.options.kv_memory);
+        Ok(())
+    }
+
+    /// Turns guesses off, and on again.
+    pub fn set_guessing(&mut self, on: bool) {
+        self.guessing.off = !on;
+    }
+
+    /// For measurements: the guesses of the draft model are right with the probability `acceptance`, whatever it says.
+    /// `texts` are what will be written, each with its prompt; other texts have no guesses of the model any more.
+    pub fn simulate_acceptance(&mut self, acceptance: f64, texts: Vec<Vec<u32>>) {
+        self.guessing.simulate(acceptance, texts);
     }
 
     /// The engine. All requests are dropped.
@@ -152,6 +184,7 @@ impl Scheduler {
             pages_free,
             cached_pages: self.texts.pages.kept(),
             evicted_pages: self.texts.pages.evicted,
+            draft_kv_bytes: self.guessing.kv_bytes(),
             ..self.texts.stats.clone()
         }
     }
@@ -227,10 +260,11 @@ impl Scheduler {
         let mut sequences: Vec<&mut Sequence> = self.texts.sequences.iter_mut().collect();
         let engine = &mut self.engine;
         let read = catch_unwind(AssertUnwindSafe(|| engine.forward_each(batch, &mut sequences, &draw)));
-        let time = started.elapsed();
+        let forward = started.elapsed();
+        let time = forward + self.guessing.time;
         match read {
             Ok(Ok(())) => {
-                self.observe(work, time);
+                self.observe(work, forward);
                 self.after_batch(time, &mut events);
             }
             Ok(Err(error)) => self.after_error(error, time, &mut events),
@@ -293,11 +327,13 @@ impl Scheduler {
     pub fn clear(&mut self) {
         self.texts.clear();
         self.embeddings.clear();
+        self.guessing.clear();
         self.events.clear();
     }
 
     /// Gives up what is kept for later requests. Returns whether anything was.
     pub fn forget(&mut self) -> bool {
+        self.guessing.clear();
         self.texts.pages.clear()
     }
 
@@ -305,6 +341,7 @@ impl Scheduler {
     /// the number of those texts.
     fn form_batch(&mut self, events: &mut Vec<(RequestId, Event)>) -> (f64, usize) {
         self.batch.clear();
+        self.guessing.time = Duration::ZERO;
         self.texts.running.iter_mut().for_each(Active::rest);
         let mut i = 0;
         while i < self.texts.running.len() {
@@ -332,8 +369,8 @@ impl Scheduler {
                 break;
             }
         }
-        if most == self.most && self.options.draft == Draft::Text {
-            self.guess();
+        if most == self.most {
+            self.guessing.guess(&mut self.texts, self.engine.context_length(), &self.options);
         }
         for (sequence, request) in self.texts.running.iter_mut().enumerate() {
             let own = request.planned - request.guesses;
@@ -353,33 +390,11 @@ impl Scheduler {
         (work, decodes)
     }
 
-    /// Adds guesses to a batch of decodes, as many as are worth it. They cost no memory, so nobody gives way to them.
-    fn guess(&mut self) {
-        let Scheduler { engine, texts, chances, .. } = self;
-        chances.clear();
-        for (i, request) in texts.running.iter_mut().enumerate().filter(|(_, r)| r.planned == 1) {
-            // Up to the end of a page.
-            let read = texts.sequences[i].len() + 1;
-            let mut most = (read.next_multiple_of(PAGE) - read).min(engine.context_length() - read);
-            let generation = request.generation();
-            if let Some(left) = generation.left() {
-                most = most.min(left.saturating_sub(1));
-            }
-            if !generation.in_prompt() {
-                request.guess(most, |chance| chances.push((chance, i)));
-            }
-        }
-        chances.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let rows = texts.running.iter().map(|r| r.planned).sum();
-        let worth = self.costs.worth(rows, chances.iter().map(|&(chance, _)| chance));
-        chances[..worth].iter().for_each(|&(_, i)| texts.running[i].plan_guess());
-    }
-
     /// Learns from a batch what tokens cost.
     fn observe(&mut self, work: f64, time: Duration) {
         let (decodes, tokens) = self.texts.planned();
         if tokens == 0 {
-            self.costs.observe(decodes, time);
+            self.guessing.costs.observe(decodes, time);
         }
         self.texts.read += tokens as u64;
         self.pace.observe(decodes, tokens, work, time);
@@ -387,112 +402,7 @@ impl Scheduler {
             self.texts.stats.prompt_time += time;
         }
         if decodes > 0 {
-            self.texts.stats.longest_step = self.texts.stats.longest_step.max(time);
-        }
-    }
-
-    /// When the batch could not be read.
-    fn after_error(&mut self, error: EngineError, time: Duration, events: &mut Vec<(RequestId, Event)>) {
-        match error {
-            EngineError::NotFinite { sequence, .. } => {
-                let request = &mut self.texts.running[sequence];
-                // A guess may be what the text would never have said: it is read again without.
-                let culprit = if request.guesses > 0 {
-                    request.drafter.off = true;
-                    None
-                } else {
-                    Some((request.id, error.into()))
-                };
-                self.after_abort(culprit, time, events);
-            }
-            EngineError::Memory(_) if self.texts.running.iter().any(|r| r.guesses > 0) => {
-                self.options.draft = Draft::None;
-                self.after_abort(None, time, events);
-            }
-            EngineError::Memory(_) if self.batch.len() > self.texts.running.len() && self.most > 1 => {
-                // The activations of so many tokens.
-                self.most /= 2;
-                self.after_abort(None, time, events);
-            }
-            error => {
-                for i in (0..self.texts.running.len()).rev() {
-                    if self.texts.running[i].planned > 0 {
-                        events.push(self.texts.fail(i, error.clone().into()));
-                    }
-                }
-            }
-        }
-    }
-
-    /// When the batch has ended before its end: one request fails, those that got a token have it, the others read
-    /// again.
-    fn after_abort(
-        &mut self,
-        mut culprit: Option<(RequestId, GenerateError)>,
-        time: Duration,
-        events: &mut Vec<(RequestId, Event)>,
-    ) {
-        let mut i = 0;
-        while i < self.texts.running.len() {
-            if self.texts.running[i].is_poisoned() {
-                // Nobody knows how far drawing came.
-                events.push(self.texts.fail(i, GenerateError::Panicked));
-                continue;
-            }
-            if let Some((_, error)) = culprit.take_if(|(id, _)| *id == self.texts.running[i].id) {
-                events.push(self.texts.fail(i, error));
-                continue;
-            }
-            let sequence = &mut self.texts.sequences[i];
-            let writing = self.texts.running[i].writing();
-            if writing.drawn.is_empty() {
-                sequence.truncate(writing.generation.read());
-                self.texts.running[i].rest();
-            } else {
-                // The engine counts tokens when a batch is over; all layers have these by now.
-                let read = &writing.generation.tokens()[..writing.generation.read()];
-                read.iter().skip(sequence.len()).for_each(|&token| sequence.push(token));
-            }
-            i += 1;
-        }
-        self.after_batch(time, events);
-    }
-
-    /// Adds what the batch has brought to `events`, ends the requests that have ended, and keeps what they have read.
-    fn after_batch(&mut self, time: Duration, events: &mut Vec<(RequestId, Event)>) {
-        let mut i = 0;
-        while i < self.texts.running.len() {
-            let Texts { running, sequences, pages, stats, .. } = &mut self.texts;
-            let (request, sequence) = (&mut running[i], &mut sequences[i]);
-            let (id, before) = (request.id, request.drafter.total);
-            events.extend(request.scored().map(|event| (id, event)));
-            let (happened, error) = request.after_batch(time);
-            stats.drafts += u64::from(request.drafter.total.tokens > before.tokens);
-            stats.drafted_tokens += (request.drafter.total.tokens - before.tokens) as u64;
-            stats.accepted_tokens += (request.drafter.total.accepted - before.accepted) as u64;
-            stats.written_tokens += happened.iter().filter(|event| matches!(event, Event::Token(_))).count() as u64;
-            events.extend(happened.into_iter().map(|event| (id, event)));
-            // Wrong guesses are in it, too, and what a text has gone back from.
-            let read = request.generation().read();
-            if read < sequence.len() {
-                sequence.truncate(read);
-                request.kept = request.kept.min(read / PAGE);
-            }
-            if let Some(error) = error {
-                events.push(self.texts.fail(i, error));
-                continue;
-            }
-            if request.generation().stop().is_some() {
-                // It has a reason of its own.
-                events.push(self.texts.finish(i, StopReason::Cancelled));
-                continue;
-            }
-            let full = sequence.len() / PAGE;
-            if full > request.kept {
-                request.kept = full;
-                pages.keep(sequence, false);
-            }
-            i += 1;
+            self.texts.stats.longest_step = self.texts.stats.longest_step.max(time + self.guessing.time);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::LoadOptions;
 use crate::generate::{GenerateOptions, prompt_tokens};
+use crate::kv::PAGE;
 use crate::sampler::SamplerOptions;
 
 /// One of two texts outgrows its first page while somebody else holds the only other one there may be: between the

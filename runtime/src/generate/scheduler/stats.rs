@@ -34,6 +34,8 @@ pub struct Stats {
     pub drafts: u64,
     /// Those of them that were right: each has saved a text a step.
     pub accepted_tokens: u64,
+    /// Bytes of keys and values of the draft model.
+    pub draft_kv_bytes: u64,
     /// How often a text was put back, so that others could go on.
     pub preempted: u64,
     /// Tokens that were read again after that.

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::draft::Costs;
 use super::*;
-use crate::engine::LoadOptions;
-use crate::generate::options::GenerateOptions;
+use crate::engine::{EngineError, LoadOptions};
+use crate::generate::options::{GenerateOptions, StopReason};
 use crate::generate::prompt::prompt_tokens;
+use crate::kv::PAGE;
 
 /// Three texts side by side. When the second has `panics_at` tokens, drawing its next one panics.
 fn texts(panics_at: Option<usize>) -> HashMap<RequestId, (Vec<u32>, bool)> {
@@ -54,7 +56,7 @@ fn a_panic_ends_one_text_and_loses_nothing_of_the_others() {
 }
 
 /// A scheduler of the demo model, for texts of up to `context` tokens.
-fn scheduler(draft: Draft, context: usize) -> Scheduler {
+pub(super) fn scheduler(draft: Draft, context: usize) -> Scheduler {
     let options = LoadOptions::default().threads(2).context(context);
     let engine = Engine::load(crate::open::open("demo").unwrap(), &options, &|_, _| {}).unwrap();
     let options = SchedulerOptions::default().draft(draft).kv_memory(1 << 30);
@@ -62,23 +64,23 @@ fn scheduler(draft: Draft, context: usize) -> Scheduler {
 }
 
 /// Steps that cost the same however many guesses they have: all guesses are taken.
-fn free() -> Costs {
-    let mut costs = Costs::new();
+pub(super) fn free() -> Costs {
+    let mut costs = Costs::default();
     (1..=32).for_each(|rows| costs.observe(rows, Duration::from_secs(1)));
     costs
 }
 
 /// What came of a request: tokens with their probabilities, its text, why it ended, what was read.
 #[derive(Debug, Default, PartialEq)]
-struct Outcome {
-    tokens: Vec<Token>,
+pub(super) struct Outcome {
+    pub(super) tokens: Vec<Token>,
     text: String,
     stop: Option<StopReason>,
-    read: Vec<u32>,
+    pub(super) read: Vec<u32>,
 }
 
 /// Serves all of `requests`, the second half of which comes later.
-fn serve(scheduler: &mut Scheduler, requests: &[Request]) -> Vec<Outcome> {
+pub(super) fn serve(scheduler: &mut Scheduler, requests: &[Request]) -> Vec<Outcome> {
     let mut ids = Vec::new();
     let mut outcomes: Vec<Outcome> = requests.iter().map(|_| Outcome::default()).collect();
     let mut steps = 0;
@@ -87,7 +89,7 @@ fn serve(scheduler: &mut Scheduler, requests: &[Request]) -> Vec<Outcome> {
         for request in &requests[ids.len()..more] {
             ids.push(scheduler.submit(Request { cancel: Default::default(), ..request.clone() }));
         }
-        scheduler.costs = free();
+        scheduler.guessing.costs = free();
         steps += 1;
         for (id, event) in scheduler.step() {
             let outcome = &mut outcomes[ids.iter().position(|&mine| mine == id).unwrap()];
@@ -107,7 +109,7 @@ fn serve(scheduler: &mut Scheduler, requests: &[Request]) -> Vec<Outcome> {
 }
 
 /// Texts that repeat themselves, in all ways of being written.
-fn repetitive(scheduler: &Scheduler) -> Vec<Request> {
+pub(super) fn repetitive(scheduler: &Scheduler) -> Vec<Request> {
     let tokenizer = scheduler.engine().tokenizer();
     let texts = ["the king and the queen. ".repeat(9), "a b a b a c ".repeat(7), "Once upon a time, ".repeat(3)];
     let mut requests = Vec::new();
@@ -174,7 +176,7 @@ fn a_guess_that_cannot_be_read_fails_no_text() {
     let id = drafting.submit(requests[0].clone());
     let (mut tokens, mut failures) = (Vec::new(), 0);
     while drafting.is_busy() {
-        drafting.costs = free();
+        drafting.guessing.costs = free();
         let mut events = Vec::new();
         if !drafting.texts.running.is_empty() && failures == 0 {
             drafting.form_batch(&mut events);

@@ -23,7 +23,8 @@ use quipu_server::openai::completions::{self, CompletionBody};
 use quipu_server::options::{Defaults, Limits};
 use serde_json::{Value as Json, json};
 
-use crate::args::{CacheArgs, ContextArgs, DraftArgs, ModelArgs, byte_count};
+use crate::args::{CacheArgs, ContextArgs, ModelArgs, byte_count};
+use crate::draft::DraftArgs;
 use crate::sampling::SamplingArgs;
 use crate::{interrupt, model, out, talk};
 
@@ -312,14 +313,11 @@ pub fn run(args: Args) -> Result<()> {
     let (engine, _) = model::load(&args.model, args.context.context)?;
     let about = Model::of(&engine, vec![model::name(&args.model.model)?.to_string()]);
     let kv_memory = args.kv_memory.or_else(|| Memory::here().map(|memory| memory.available / 2));
-    let scheduling = SchedulerOptions::default()
-        .draft(args.draft.draft)
-        .sequences(args.parallel)
-        .itl_target(Duration::ZERO)
-        .kv_memory(kv_memory);
+    let scheduling =
+        SchedulerOptions::default().sequences(args.parallel).itl_target(Duration::ZERO).kv_memory(kv_memory);
     let options = args.sampling.options();
     let interrupt = interrupt::listen();
-    let mut scheduler = Scheduler::with_options(engine, scheduling);
+    let mut scheduler = args.draft.scheduler(engine, scheduling, &args.model.machine)?;
     args.cache.keep(&mut scheduler)?;
     // Not before: a model that cannot be loaded leaves no empty file.
     let output = open(&args.output, whole)?;

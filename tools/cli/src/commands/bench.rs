@@ -1,10 +1,12 @@
 //! `quipu bench`: how fast a model runs, beside what the machine could do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use quipu_formats::source::recoded_types;
-use quipu_measure::{Bench, BenchOptions, BenchResult, BenchRun, Rate, SequencesResult, bench};
+use quipu_measure::{
+    Bench, BenchOptions, BenchResult, BenchRun, Guesses, GuessesResult, Rate, SequencesResult, Test, bench,
+};
 use quipu_runtime::LoadOptions;
 use quipu_runtime::host::cpu;
 
@@ -20,6 +22,9 @@ use crate::{model, out, talk};
 /// runs, for which the tests take turns. Decode is compared with the bandwidth at which the same threads read memory
 /// (each step reads all weights and every text's context), prefill with the most that they can multiply; both are
 /// measured again and again between the tests, and the highest figure counts.
+///
+/// With --draft, texts are also written by the scheduler, greedily, with guesses of their next tokens and without in
+/// turns. Guesses of random weights are wrong, so --acceptance says how many are to be right.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,6 +33,7 @@ Examples:
   quipu bench llama-q4_0.gguf -p 128,512,2048 -n 0
   quipu bench llama-q4_0.gguf -p 0 -d 16384 --kv q8
   quipu bench llama-q4_0.gguf -p 0 -n 32 --sequences 1,2,4,8,16,32
+  quipu bench llama-3b.gguf -p 0 --draft llama-1b.gguf --acceptance 0.7
   quipu bench llama-q4_0.gguf --isa avx2 -p 0 -n 32")]
 pub struct Args {
     /// A GGUF file, a packed file, a Hugging Face directory, or `demo`
@@ -53,6 +59,12 @@ pub struct Args {
     /// Prompt tokens that go through the model at once
     #[arg(short, long, value_name = "N", default_value_t = LoadOptions::default().batch)]
     batch: usize,
+    /// What guesses are worth: those of a model (named as MODEL), or of the `text` itself
+    #[arg(long, value_name = "text|MODEL")]
+    draft: Option<PathBuf>,
+    /// Simulate that a guess of the draft model is right with this probability
+    #[arg(long, value_name = "P", requires = "draft", value_parser = probability)]
+    acceptance: Option<f64>,
     #[command(flatten)]
     residence: ResidenceArgs,
     #[command(flatten)]
@@ -62,7 +74,7 @@ pub struct Args {
     #[command(flatten)]
     kv: KvArgs,
     /// One JSON object: the model, the machine, and a list of runs, each with what its threads do at best (roof), its
-    /// results, and those of sequences decoded together (sequences)
+    /// results, and those of sequences decoded together (sequences) and of guesses (guesses)
     #[arg(long)]
     json: bool,
 }
@@ -78,6 +90,8 @@ pub fn run(args: Args) -> Result<()> {
     (options.prompts, options.decode) = (args.prompt, args.number);
     (options.depths, options.threads, options.repetitions) = (args.depth, args.threads, args.repetitions);
     options.sequences = args.sequences;
+    options.guesses = guesses(args.draft.as_deref(), args.acceptance)?;
+    ensure!(options.guesses.is_none() || args.number > 0, "-n 0: --draft writes -n tokens");
     options.load.isa = args.isa.asked_for()?.map(|(isa, _)| isa);
     options.load.tuning = args.tuning.get(options.load.isa)?;
     options.load.batch = args.batch;
@@ -92,6 +106,20 @@ pub fn run(args: Args) -> Result<()> {
     let found = Watch::new().run(|monitor| bench(name, &options, monitor));
     talk::clear_progress();
     if args.json { out::json(&found?) } else { show(&found?) }
+}
+
+/// A number from 0 to 1.
+fn probability(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|p| (0.0..=1.0).contains(p));
+    number.ok_or_else(|| "expected a number from 0 to 1".into())
+}
+
+/// What is to guess.
+fn guesses(draft: Option<&Path>, acceptance: Option<f64>) -> Result<Option<Guesses>> {
+    let Some(draft) = draft.filter(|draft| *draft != Path::new("none")) else { return Ok(None) };
+    let model = if draft == Path::new("text") { None } else { Some(model::name(draft)?.to_string()) };
+    ensure!(model.is_some() || acceptance.is_none(), "--acceptance is for the guesses of a model: --draft MODEL");
+    Ok(Some(Guesses { model, acceptance }))
 }
 
 fn show(bench: &Bench) -> Result<()> {
@@ -118,6 +146,7 @@ fn show(bench: &Bench) -> Result<()> {
     }
     out::line("")?;
     for run in &bench.runs {
+        run.guesses.iter().try_for_each(|found| out::line(format_args!("{:>7}  {}", run.threads, worth(found))))?;
         let memory = run.peak_rss_bytes.map_or(String::new(), |bytes| {
             let (all, context) = (bytes as f64 / 1e6, run.kv_bytes as f64 / 1e6);
             format!(", at most {all:.0} MB of memory, {context:.0} of them the longest context")
@@ -145,6 +174,22 @@ fn show(bench: &Bench) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// What guesses were worth, in a line.
+fn worth(found: &GuessesResult) -> String {
+    let GuessesResult { sequences, tokens, depth, plain_tokens_per_s, tokens_per_s, speedup, .. } = found;
+    let test = match sequences {
+        1 => label(Test::Decode, *tokens, *depth),
+        _ => label_together(*sequences, *tokens, *depth),
+    };
+    let simulated = found.acceptance.map_or(String::new(), |p| format!(" (simulated: {:.0} % right)", 100.0 * p));
+    let source = found.draft.as_deref().unwrap_or("the text");
+    format!(
+        "{test} with guesses by {source}{simulated}: {tokens_per_s:.2} tokens/s, without {plain_tokens_per_s:.2}, \
+         {speedup:.2} times; {} of {} guesses right",
+        found.accepted, found.guessed
+    )
 }
 
 /// A line of the table.

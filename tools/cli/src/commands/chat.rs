@@ -13,8 +13,9 @@ use quipu_server::said::{Call, Change, Said};
 use serde_json::{Value as Json, json};
 
 use crate::adapters::LoraArgs;
-use crate::args::{AnswerArgs, ContextArgs, DraftArgs, ModelArgs};
+use crate::args::{AnswerArgs, ContextArgs, ModelArgs};
 use crate::commands::run::speeds;
+use crate::draft::DraftArgs;
 use crate::input::Input;
 use crate::keeper::Keeper;
 use crate::sampling::SamplingArgs;
@@ -113,8 +114,7 @@ pub fn run(args: Args) -> Result<()> {
     let keeper = Keeper::new(engine.tokenizer(), toolbox.list.clone(), form, shape.clone());
     // What cannot be enforced is said before anything is.
     keeper.grammar(&[])?;
-    let scheduling = SchedulerOptions::default().draft(args.draft.draft);
-    let scheduler = Scheduler::with_options(engine, scheduling);
+    let scheduler = args.draft.scheduler(engine, SchedulerOptions::default(), &args.model.machine)?;
     let mut chat = Chat { scheduler, conversation, options, toolbox, shape, keeper };
     let mut input = Input::new()?;
     talk::note(&format!("loaded in {:.2} s; /help for help", load_time.as_secs_f64()));

@@ -6,9 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use quipu_formats::output::Inputs;
 use quipu_runtime::Engine;
-use quipu_runtime::generate::{
-    Drafted, Event, Finished, Request, Scheduler, SchedulerOptions, StopReason, Timing, prompt_tokens,
-};
+use quipu_runtime::generate::{Drafted, Event, Finished, Request, SchedulerOptions, StopReason, Timing, prompt_tokens};
 use quipu_runtime::host::memory;
 use quipu_runtime::sampler::SamplerState;
 use quipu_runtime::session::Session;
@@ -16,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use crate::adapters::LoraArgs;
-use crate::args::{self, ContextArgs, DraftArgs, Limit, ModelArgs, token_limit};
+use crate::args::{self, ContextArgs, Limit, ModelArgs, token_limit};
+use crate::draft::DraftArgs;
 use crate::sampling::SamplingArgs;
 use crate::session::SessionArgs;
 use crate::shape::{self, ShapeArgs};
@@ -35,6 +34,7 @@ Examples:
   quipu run llama.gguf -f letter.txt --json --seed 7
   git log -5 | quipu run llama.gguf --no-echo
   quipu run llama.gguf --lora adapter/ --lora style.gguf:0.5 \"Dear Mr. President,\"
+  quipu run llama-3b.gguf --draft llama-1b.gguf \"Dear Mr. President,\"
   quipu run llama.gguf -f mail.txt --no-echo --schema order.json
   quipu run llama.gguf \"Once upon a time\" -n 100 --session tale; quipu run llama.gguf --session tale
   quipu run llama.gguf \"The capital of Peru is\" --regex \" [A-Z][a-z]+\\.\"")]
@@ -105,7 +105,7 @@ pub fn run(args: Args) -> Result<()> {
     }
 
     let interrupt = interrupt::listen();
-    let mut scheduler = Scheduler::with_options(engine, SchedulerOptions::default().draft(args.draft.draft));
+    let mut scheduler = args.draft.scheduler(engine, SchedulerOptions::default(), &args.model.machine)?;
     let request = Request::new(tokens, options).cancel(interrupt.cancel().clone());
     let request = request.adapters(adapters).sequence(sequence);
     let (mut text, mut written, mut shown) = (String::new(), Vec::new(), Ok(()));

@@ -22,7 +22,8 @@ use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::Server;
 
 use self::guard::GuardArgs;
-use crate::args::{AnswerArgs, CacheArgs, ContextArgs, DraftArgs, MachineArgs, byte_count};
+use crate::args::{AnswerArgs, CacheArgs, ContextArgs, MachineArgs, byte_count};
+use crate::draft::DraftArgs;
 use crate::sampling::SamplingArgs;
 use crate::{interrupt, model, out, talk};
 
@@ -41,6 +42,7 @@ Examples:
   quipu serve small.gguf large.gguf --alias gpt-4o=large --keep-alive 30m
   quipu serve --models ~/models
   quipu serve ollama:llama3.2
+  quipu serve llama-3.2-3b-instruct.gguf --draft llama-3.2-1b-instruct.gguf
   quipu serve llama-3.2-3b-instruct.gguf --guard llama-guard-3-1b.gguf
   QUIPU_API_KEY=secret quipu serve llama.gguf --host 0.0.0.0
   curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'")]
@@ -118,7 +120,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.parallel > 0, "--parallel must be at least 1");
-    ensure!(args.template.is_none() || args.model.len() == 1 && args.models.is_none(), "--template is for one model");
+    let one = args.model.len() == 1 && args.models.is_none();
+    ensure!(args.template.is_none() || one, "--template is for one model");
+    ensure!(args.draft.model().is_none() || one, "--draft MODEL guesses for one model");
     let (offers, directory) = models(&args)?;
     let mut options = ServerOptions::at(addresses(&args)?);
     options.keys = keys(&args)?;
@@ -168,12 +172,14 @@ fn load(args: &Args, offer: &Offer) -> Result<Loaded> {
         && args.guard.model().is_some_and(|guard| guard.as_os_str() == offer.model.as_str());
     let context = args.context.context.filter(|_| !guards);
     let (engine, _) = model::load_on(&args.machine, Path::new(&offer.model), context)?;
-    let scheduling = SchedulerOptions::default()
-        .sequences(args.parallel)
-        .itl_target(Duration::from_millis(args.itl_target))
-        .draft(args.draft.draft);
+    let scheduling =
+        SchedulerOptions::default().sequences(args.parallel).itl_target(Duration::from_millis(args.itl_target));
     let mut model = Model::of(&engine, offer.names.clone());
-    let mut scheduler = Scheduler::with_options(engine, scheduling);
+    let mut scheduler = if guards {
+        Scheduler::with_options(engine, scheduling)
+    } else {
+        args.draft.scheduler(engine, scheduling, &args.machine)?
+    };
     args.cache.keep(&mut scheduler)?;
     if let Some(path) = args.template.as_ref().filter(|_| !guards) {
         out::apart_from(&Inputs::of([path]), path)?;

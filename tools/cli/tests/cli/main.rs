@@ -7,6 +7,7 @@ mod chat;
 mod chat_tools;
 mod compare;
 mod convert;
+mod draft;
 mod embed;
 mod errors;
 mod guard;

@@ -1,5 +1,6 @@
 //! How fast a model runs, beside what the machine could do.
 
+mod guesses;
 mod options;
 mod peak;
 mod results;
@@ -17,8 +18,9 @@ use crate::monitor::{BenchStep, Event, Monitor};
 use crate::roofline::{Roof, caches, largest};
 use crate::speed::{Test, random_tokens, time};
 
-pub use options::BenchOptions;
+pub use guesses::GuessesResult;
 use options::FIRST_PROMPT;
+pub use options::{BenchOptions, Guesses};
 use peak::Peak;
 use results::Task;
 pub use results::{Bench, BenchResult, BenchRun, Limits, Rate, SequencesResult};
@@ -152,8 +154,9 @@ fn measure(
             None => sequences.push(SequencesResult::new(cost, &limits, &task, samples)),
         }
     }
+    let guesses = guesses::measure(engine, options, &doing)?;
     let peak_rss_bytes = peak.most();
-    Ok(BenchRun { threads, limits, load_ms, first_token_ms, peak_rss_bytes, kv_bytes, results, sequences })
+    Ok(BenchRun { threads, limits, load_ms, first_token_ms, peak_rss_bytes, kv_bytes, results, sequences, guesses })
 }
 
 /// The tests after a context of `depth` tokens, in their order.

@@ -26,8 +26,19 @@ pub struct BenchOptions {
     pub threads: Vec<usize>,
     /// Runs of each test, of which the median counts; at least 1.
     pub repetitions: usize,
+    /// Guesses of which it is measured what they are worth, for as many texts as [`BenchOptions::sequences`] says.
+    pub guesses: Option<Guesses>,
     /// How the model is loaded; its threads and its context are replaced by what each round needs.
     pub load: LoadOptions,
+}
+
+/// Where guesses of the next tokens come from.
+#[derive(Clone, Debug)]
+pub struct Guesses {
+    /// A draft model; `None` for what the text has said before.
+    pub model: Option<String>,
+    /// How likely a guess of the model is right, from 0 to 1, whatever it guesses; `None` for as often as it is.
+    pub acceptance: Option<f64>,
 }
 
 impl Default for BenchOptions {
@@ -39,6 +50,7 @@ impl Default for BenchOptions {
             depths: vec![0],
             threads: Vec::new(),
             repetitions: 3,
+            guesses: None,
             load: LoadOptions::default(),
         }
     }
@@ -85,7 +97,9 @@ impl BenchOptions {
 
     fn context_within(&self, cost: &Cost, weights: u64, available: u64) -> Result<usize, MeasureError> {
         let deepest = self.depths.iter().copied().max().unwrap_or(0);
-        let longest = self.longest_prompt().max(self.decode).max(FIRST_PROMPT);
+        // Texts with guesses have a prompt, and a token that comes with it.
+        let written = if self.guesses.is_some() { self.decode.saturating_add(FIRST_PROMPT + 1) } else { self.decode };
+        let longest = self.longest_prompt().max(written).max(FIRST_PROMPT);
         let many = MeasureError::TooManyPositions { depth: deepest, more: longest };
         let Some(context) = deepest.checked_add(longest) else { return Err(many) };
         // What stands before the tests, a test's own copy of it, and sequences that share nothing.

@@ -4,6 +4,7 @@ use quipu_quant::TensorType;
 use quipu_runtime::Isa;
 use serde::Serialize;
 
+use super::guesses::GuessesResult;
 use crate::cost::Cost;
 use crate::roofline::largest;
 use crate::speed::{Test, median};
@@ -59,6 +60,8 @@ pub struct BenchRun {
     pub results: Vec<BenchResult>,
     /// Sequences decoded together, depth by depth.
     pub sequences: Vec<SequencesResult>,
+    /// Texts that were written with guesses and without, depth by depth.
+    pub guesses: Vec<GuessesResult>,
 }
 
 /// What some threads do at best: the most that was seen, and all that was seen. Memory may have states of different

@@ -139,7 +139,7 @@ impl<E: From<io::Error> + Display> Keeper<E> {
         (self.host.tell)(&format!("loading {name}"));
         let started = Instant::now();
         let Loaded { model, mut scheduler } = self.run_loader(&offer).map_err(Failure::Failed)?;
-        let page_bytes = scheduler.engine().page_bytes();
+        let page_bytes = scheduler.page_bytes();
         scheduler.set_kv_memory(self.share_out(Some(page_bytes)));
         let (room, tell) = (self.host.room, self.host.tell.clone());
         let (handle, thread) =

@@ -1,4 +1,7 @@
-//! How often guesses have been right, by how many tokens had matched before them: chances.
+//! How often guesses have been right: chances. Those from the text by how many tokens had matched before them, those of
+//! a draft model by themselves.
+
+use crate::generate::request::Drafted;
 
 /// Classes of matches: 2 tokens, 3 and 4, 5 to 8, more.
 const CLASSES: usize = 4;
@@ -48,6 +51,34 @@ impl Luck {
     }
 }
 
+/// How often guesses of a draft model were right, those of long ago counting less.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rate {
+    tried: f64,
+    right: f64,
+}
+
+impl Rate {
+    /// How likely a guess is right, if `before` is thought where nothing was tried, with the weight of so many guesses.
+    pub(crate) fn chance(&self, before: f64, weight: f64) -> f64 {
+        (self.right + before * weight) / (self.tried + weight)
+    }
+
+    /// Notes some guesses; after each of them the earlier ones keep so much of their weight.
+    pub(crate) fn note(&mut self, guesses: Drafted, kept: f64) {
+        let (tried, right) = (guesses.tokens as f64, guesses.accepted as f64);
+        self.fade(kept.powf(tried));
+        self.tried += tried;
+        self.right += right;
+    }
+
+    /// All guesses so far keep so much of their weight.
+    pub(crate) fn fade(&mut self, kept: f64) {
+        self.tried *= kept;
+        self.right *= kept;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +93,15 @@ mod tests {
         assert!(luck.chance(2) > 0.25);
         (0..20).for_each(|_| luck.note(2, true));
         assert!(luck.chance(2) > 0.9);
+    }
+
+    #[test]
+    fn a_rate_follows_what_happens() {
+        let mut rate = Rate::default();
+        assert_eq!(rate.chance(0.7, 2.0), 0.7);
+        (0..300).for_each(|i| rate.note(Drafted { tokens: 2, accepted: i % 2 }, 0.97));
+        assert!((rate.chance(0.7, 2.0) - 0.25).abs() < 0.05);
+        rate.fade(0.01);
+        assert!(rate.chance(0.7, 2.0) > 0.5);
     }
 }
