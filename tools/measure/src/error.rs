@@ -6,7 +6,7 @@ use quipu_formats::convert::ConvertError;
 use quipu_formats::threads::ThreadsError;
 use quipu_runtime::calibration::CalibrationError;
 use quipu_runtime::config::ConfigError;
-use quipu_runtime::generate::{DraftModelError, Failed};
+use quipu_runtime::generate::{DraftModelError, GenerateError};
 use quipu_runtime::host::memory::Shortage;
 use quipu_runtime::sampler::SamplerError;
 use quipu_runtime::tokenizer::TokenizerError;
@@ -51,7 +51,7 @@ pub enum MeasureError {
     Read(#[from] EngineError),
     /// A text can't be written.
     #[error(transparent)]
-    Generate(#[from] Failed),
+    Generate(#[from] GenerateError),
     /// A model can't guess for another one.
     #[error(transparent)]
     Draft(#[from] DraftModelError),

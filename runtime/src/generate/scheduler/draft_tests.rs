@@ -173,7 +173,7 @@ fn what_does_not_pay_ends() {
     scheduler.simulate_acceptance(0.0, vec![whole]);
     // A step costs ten times what one of the draft model does.
     let mut costs = Costs::default();
-    (1..=32).for_each(|rows| costs.observe(rows, Duration::from_millis(10)));
+    (1..=32).chain(1..=32).for_each(|rows| costs.observe(rows, Duration::from_millis(10)));
     scheduler.submit(request());
     while scheduler.is_busy() {
         scheduler.guessing.costs = costs.clone();

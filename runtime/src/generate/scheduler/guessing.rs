@@ -112,6 +112,7 @@ impl Guessing {
         let model = self.model.as_mut()?;
         let everywhere = self.rate.chance(BEFORE, WEIGHT);
         self.rate.fade(KEPT_A_STEP);
+        model.costs.age();
         model.keep_only(|id| texts.running.iter().any(|request| request.id == id));
         let (mut offers, mut late) = (from_text.to_vec(), None);
         for &(text, most) in open {

@@ -139,7 +139,8 @@ impl Scheduler {
         self.texts.pages.set_budget(own, self.options.prefix_cache, used);
     }
 
-    /// Bytes of keys and values for [`PAGE`](crate::kv::PAGE) positions of a text, in the engine and in the draft model together.
+    /// Bytes of keys and values for [`PAGE`](crate::kv::PAGE) positions of a text, in the engine and in the draft model
+    /// together.
     pub fn page_bytes(&self) -> u64 {
         self.engine.page_bytes() + self.guessing.page_bytes()
     }

@@ -37,6 +37,15 @@ impl Recent {
         values.sort_by(f64::total_cmp);
         values.get(self.len / 2).copied()
     }
+
+    /// As [`Recent::median`], for what may have cost more the first time, when memory was new: one measurement says
+    /// nothing yet, and of two the less counts.
+    pub(super) fn settled(&self) -> Option<f64> {
+        let mut values = self.values;
+        let values = &mut values[..self.len];
+        values.sort_by(f64::total_cmp);
+        values.get((self.len.max(1) - 1) / 2).copied().filter(|_| self.len > 1)
+    }
 }
 
 /// A model of the time that a step takes: that of its decodes, and some for each token of a prompt, which grows with

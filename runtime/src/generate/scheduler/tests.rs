@@ -66,7 +66,7 @@ pub(super) fn scheduler(draft: Draft, context: usize) -> Scheduler {
 /// Steps that cost the same however many guesses they have: all guesses are taken.
 pub(super) fn free() -> Costs {
     let mut costs = Costs::default();
-    (1..=32).for_each(|rows| costs.observe(rows, Duration::from_secs(1)));
+    (1..=32).chain(1..=32).for_each(|rows| costs.observe(rows, Duration::from_secs(1)));
     costs
 }
 

@@ -100,12 +100,13 @@ pub fn run(args: Args) -> Result<()> {
     };
     let seed = options.sampler.seed;
     let show = |text: &str| if args.json { Ok(()) } else { out::print(text) };
+    // What can't guess is refused before anything is said.
+    let mut scheduler = args.draft.scheduler(engine, SchedulerOptions::default(), &args.model.machine)?;
     if !args.no_echo {
         show(&prompt)?;
     }
 
     let interrupt = interrupt::listen();
-    let mut scheduler = args.draft.scheduler(engine, SchedulerOptions::default(), &args.model.machine)?;
     let request = Request::new(tokens, options).cancel(interrupt.cancel().clone());
     let request = request.adapters(adapters).sequence(sequence);
     let (mut text, mut written, mut shown) = (String::new(), Vec::new(), Ok(()));

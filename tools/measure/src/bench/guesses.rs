@@ -116,7 +116,7 @@ fn write(scheduler: &mut Scheduler, requests: &[Request]) -> Result<Vec<Finished
         for (id, event) in scheduler.step() {
             match event {
                 Event::Finished(end) => ends[ids.iter().position(|&own| own == id).unwrap_or(0)] = Some(end),
-                Event::Failed(failed) => return Err(failed.into()),
+                Event::Failed(failed) => return Err(failed.error.into()),
                 _ => {}
             }
         }

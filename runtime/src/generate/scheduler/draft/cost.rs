@@ -61,11 +61,16 @@ impl Costs {
         }
     }
 
+    /// A step has gone by without one of these: what was measured grows older.
+    pub(crate) fn age(&mut self) {
+        self.steps += 1;
+    }
+
     /// What was measured for so many tokens.
     fn measured(&self, rows: usize) -> Option<f64> {
         let (recent, at) = self.rows.get(rows)?;
         let age = (self.steps - at) as f64;
-        recent.median().map(|median| median * (1.0 - FADED * (age / FADES).min(1.0)))
+        recent.settled().map(|cost| cost * (1.0 - FADED * (age / FADES).min(1.0)))
     }
 
     /// Whether anything was measured for so many tokens or fewer.
@@ -182,6 +187,21 @@ mod tests {
         assert_eq!(taken(&costs, 1, &[0.9], None), 0);
         (0..600).for_each(|_| costs.observe(1, Duration::from_millis(20)));
         assert_eq!(taken(&costs, 1, &[0.9], None), 1);
+    }
+
+    /// The first step of a kind may have waited for memory.
+    #[test]
+    fn one_bad_measurement_decides_nothing() {
+        let mut costs = costs(0.02, 1e-5, &[1]);
+        costs.observe(2, Duration::from_millis(200));
+        assert_eq!(taken(&costs, 1, &[0.5], None), 1);
+        costs.observe(2, Duration::from_millis(21));
+        assert_eq!(taken(&costs, 1, &[0.5], None), 1);
+        let mut draft = Costs::default();
+        draft.observe(1, Duration::from_millis(200));
+        assert_eq!(taken(&costs, 1, &[0.5], Some(&draft)), 1);
+        draft.observe(1, Duration::from_millis(200));
+        assert_eq!(taken(&costs, 1, &[0.5], Some(&draft)), 0);
     }
 
     /// The steps of a draft model have to pay: a model of a third of the cost for good guesses, and for the first of
