@@ -209,8 +209,8 @@ impl Active {
         (!new.is_empty()).then_some(Event::Prompt(new))
     }
 
-    /// Looks for up to `most` tokens that may come after the one that it reads next, in what the text has said. Tokens that
-    /// a grammar forces need no guess, and are here only if somebody wants to know how likely they are.
+    /// Looks for up to `most` tokens that may come after the one that it reads next, in what the text has said. Tokens
+    /// that a grammar forces need no guess, and are here only if somebody wants to know how likely they are.
     pub(super) fn look_up(&mut self, most: usize, chance: impl FnMut(f64)) {
         let Active { writing, drafter, .. } = self;
         let writing = writing.get_mut().unwrap_or_else(PoisonError::into_inner);
