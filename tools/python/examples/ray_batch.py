@@ -3,8 +3,8 @@
     python examples/ray_batch.py llama.quipu prompts.jsonl texts.jsonl
 
 Each actor opens the model with as many threads as it was given CPUs; of a packed file (`quipu pack`) all of them share
-the pages. Leave a CPU to what reads the rows, or the job waits for ever. The seed of a row comes from what the row says, so its text is the same however rows are divided among
-actors, and when a block is done again after a failure.
+the pages. Leave a CPU to what reads the rows, or the job waits for ever. The seed of a row comes from what the row
+says, so its text is the same however rows are divided among actors, and when a block is done again after a failure.
 """
 
 import sys

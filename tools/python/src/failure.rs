@@ -2,9 +2,9 @@
 
 use std::error::Error as StdError;
 
-use pyo3::PyErr;
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
 use quipu_runtime::generate::GenerateError;
 use quipu_server::error::ApiError;
 
@@ -27,6 +27,11 @@ pub fn failure(error: impl StdError) -> PyErr {
         cause = error.source();
     }
     Error::new_err(sentence)
+}
+
+/// What an exception says, without its type.
+pub fn sentence(error: &PyErr) -> String {
+    Python::attach(|py| error.value(py).to_string())
 }
 
 /// The exception for what the server's code refuses; there is no server here.

@@ -15,7 +15,7 @@ use quipu_runtime::{Cancel, Engine, EngineError, Isa, KvType, LoadOptions, Resid
 use quipu_server::model::Model as About;
 
 use crate::array::Array;
-use crate::failure::{Error, failure, refused};
+use crate::failure::{Error, failure, refused, sentence};
 use crate::host::{Gone, Host};
 use crate::options::{Given, Writing};
 use crate::prompt::{Asking, Prompt, conversation, requests};
@@ -99,11 +99,10 @@ impl Opening {
 
     /// Loads the model, which takes long.
     fn open(self, path: &str) -> Result<(Scheduler, About, Facts), String> {
-        let sentence = |error: PyErr| Python::attach(|py| error.value(py).to_string());
-        let source = quipu_runtime::open(path).map_err(|error| sentence(failure(error)))?;
+        let source = quipu_runtime::open(path).map_err(|error| sentence(&failure(error)))?;
         let mut warnings = self.warnings;
         warnings.extend(recoded_types(&*source).iter().map(ToString::to_string));
-        let engine = Engine::load(source, &self.load, &|_, _| {}).map_err(|error| sentence(failure(error)))?;
+        let engine = Engine::load(source, &self.load, &|_, _| {}).map_err(|error| sentence(&failure(error)))?;
         warnings.extend(engine.oddities().iter().map(|oddity| format!("{path}: {oddity}")));
         let own = engine.chat_template().map(str::to_string);
         let given = self.template.or_else(|| self.default_template.filter(|_| own.is_none()));
@@ -117,7 +116,7 @@ impl Opening {
         };
         let mut about = About::of(&engine, vec![path.into()]);
         if let Some(template) = given {
-            about = about.with_template(&template).map_err(|error| sentence(failure(error)))?;
+            about = about.with_template(&template).map_err(|error| sentence(&failure(error)))?;
         }
         Ok((Scheduler::with_options(engine, self.scheduling), about, facts))
     }

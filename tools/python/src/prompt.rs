@@ -12,7 +12,7 @@ use quipu_server::shape::Asked;
 use quipu_server::thinking::Thinking;
 use serde_json::Value as Json;
 
-use crate::failure::{Error, refused};
+use crate::failure::{Error, refused, sentence};
 use crate::options::{Limit, Writing};
 
 /// What is to be continued.
@@ -56,7 +56,7 @@ pub fn requests(model: &Model, prompts: Vec<Prompt>, writing: &Writing) -> PyRes
         let request = request(model, prompt, options, writing.plain, asked.as_ref());
         requests.push(request.map_err(|error| match count {
             1 => error,
-            _ => Error::new_err(format!("prompt {number}: {error}")),
+            _ => Error::new_err(format!("prompt {number}: {}", sentence(&error))),
         })?);
     }
     Ok(requests)

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use quipu_runtime::Cancel;
 use quipu_runtime::chat::answer::Delta;
-use quipu_runtime::generate::Token;
+use quipu_runtime::generate::{GenerateError, Token};
 use quipu_server::engine::{End, Heard};
 use quipu_server::said::{Change, Said};
 
@@ -34,7 +34,7 @@ type Piece = (usize, String, String, Vec<(usize, String, String, String)>, Optio
 
 impl Text {
     /// Takes what has happened; something new for a reader, if there is.
-    fn hear(&mut self, number: usize, heard: Heard) -> PyResult<Option<Piece>> {
+    fn hear(&mut self, number: usize, heard: Heard) -> Result<Option<Piece>, GenerateError> {
         let (text, token) = match heard {
             Heard::Token(token) => (token.text.clone(), Some(token)),
             Heard::End(end) => {
@@ -46,7 +46,7 @@ impl Text {
                 self.prompt.extend(tokens);
                 return Ok(None);
             }
-            Heard::Failed(error) => return Err(failure(error)),
+            Heard::Failed(error) => return Err(error),
             _ => return Ok(None),
         };
         self.raw.push_str(&text);
@@ -165,7 +165,7 @@ impl Texts {
             let several = texts.len() > 1;
             let piece = texts[number].hear(number, heard).map_err(|error| match several {
                 true => Error::new_err(format!("prompt {number}: {error}")),
-                false => error,
+                false => failure(error),
             })?;
             if let Some(piece) = piece.filter(|_| each) {
                 return Ok(Heed::New(Box::new(piece)));

@@ -1,5 +1,5 @@
 //! Python's own tests of the package (`tests/python`), run by the `python3` that is here against the module that cargo
-//! has just built.
+//! has just built. `QUIPU_PYTHON` names another one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};

@@ -90,7 +90,7 @@ class Texts(unittest.TestCase):
                 self.model.generate(PROMPT, **options)
         with self.assertRaisesRegex(quipu.Error, "the prompt has [0-9]+ tokens, but the context holds only"):
             quipu.Model("demo", context=64).generate("word " * 100)
-        with self.assertRaisesRegex(quipu.Error, "prompt 1: .* beyond|prompt 1: .*vocabulary"):
+        with self.assertRaisesRegex(quipu.Error, "^prompt 1: token 99999999 "):
             self.model.generate([[1], [99999999]])
         with self.assertRaisesRegex(quipu.Error, "no/such/file"):
             quipu.Model("no/such/file.gguf")
