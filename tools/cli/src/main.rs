@@ -45,7 +45,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 /// Runs quantised Llama models on CPUs.
 ///
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         talk::error(&format!("cannot listen to signals (the limit on processes, or the container's?): {error}"));
         return ExitCode::FAILURE;
     }
-    match commands::run(cli.command) {
+    match commands::run(cli.command, Cli::command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
         Err(error) if error.is::<interrupt::Interrupted>() => ExitCode::from(interrupt::exit_code()),
@@ -96,10 +96,10 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

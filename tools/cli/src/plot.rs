@@ -1,12 +1,11 @@
-//! A plot of points as SVG.
+//! A plot of points as SVG. Places are pixels, counted from the upper left corner.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use anyhow::{Context, Result};
 use quipu_formats::output::{Inputs, OutputFile};
 
 /// A point and what is written beside it.
@@ -17,65 +16,136 @@ pub struct Point {
     pub label: String,
 }
 
-const SIZE: (u32, u32) = (900, 600);
-const FONT: (&str, i32) = ("sans-serif", 16);
+const SIZE: (i32, i32) = (900, 600);
+/// What lies between the axes; on the left and below is room for numbers and names, above for the title.
+const COLUMNS: Range<i32> = 90..884;
+const LINES: Range<i32> = 46..536;
 const RADIUS: i32 = 4;
 
 /// An SVG of `points`, y on a logarithmic scale.
-pub fn svg(points: &[Point], title: &str, x_label: &str, y_label: &str) -> Result<String> {
-    let mut svg = String::new();
-    draw(&mut svg, points, title, x_label, y_label).map_err(|e| anyhow!("cannot draw the plot: {e}"))?;
-    Ok(svg)
-}
-
-fn draw(
-    svg: &mut String,
-    points: &[Point],
-    title: &str,
-    x_label: &str,
-    y_label: &str,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    let range = |value: fn(&Point) -> f64| {
-        let values = points.iter().map(value);
-        values.fold((f64::INFINITY, 0.0_f64), |(least, most), v| (least.min(v), most.max(v)))
-    };
-    let (x, y) = (range(|p| p.x), range(|p| p.y));
-    // Room on the right for labels. The y axis goes from one whole power of ten to another, so that it can be read; it
-    // begins a little below the first, which would have no label otherwise.
-    let margin = 0.1 * (x.1 - x.0).max(0.2 * x.1);
-    let (bottom, top) = (0.999 * 10f64.powf(y.0.log10().floor()), 10f64.powf((1.01 * y.1).log10().ceil()));
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 20))
-        .margin(16)
-        .x_label_area_size(48)
-        .y_label_area_size(72)
-        .build_cartesian_2d((x.0 - margin)..(x.1 + 2.0 * margin), (bottom..top).log_scale())?;
-    chart
-        .configure_mesh()
-        .label_style(FONT)
-        .x_desc(x_label)
-        .y_desc(y_label)
-        // Thousandths hide what is left of the steps' binary fractions.
-        .x_label_formatter(&|x| format!("{}", (x * 1e3).round() / 1e3))
-        .y_label_formatter(&|y| format!("{y}"))
-        .draw()?;
-    let at: Vec<(i32, i32)> = points.iter().map(|p| chart.backend_coord(&(p.x, p.y))).collect();
+pub fn svg(points: &[Point], title: &str, x_label: &str, y_label: &str) -> String {
+    let (axes, mut svg) = (Axes::around(points), Svg::new());
+    let middle = ((COLUMNS.start + COLUMNS.end) / 2, (LINES.start + LINES.end) / 2);
+    svg.text((middle.0, 24), "middle", "font-size='20'", title);
+    svg.text((middle.0, SIZE.1 - 14), "middle", "", x_label);
+    svg.text((20, middle.1), "middle", &format!("transform='rotate(-90 20 {})'", middle.1), y_label);
+    for (value, number) in axes.columns() {
+        let x = axes.column(value);
+        svg.line((x, LINES.start), (x, LINES.end), "#ddd");
+        svg.text((x, LINES.end + 18), "middle", "", &number);
+    }
+    for (power, number) in axes.lines() {
+        for digit in 1..10 {
+            let y = axes.line(power + f64::from(digit).log10());
+            if LINES.contains(&y) {
+                svg.line((COLUMNS.start, y), (COLUMNS.end, y), if digit == 1 { "#ccc" } else { "#eee" });
+            }
+        }
+        svg.text((COLUMNS.start - 8, axes.line(power)), "end", "", &number);
+    }
+    svg.line((COLUMNS.start, LINES.start), (COLUMNS.start, LINES.end), "black");
+    svg.line((COLUMNS.start, LINES.end), (COLUMNS.end, LINES.end), "black");
+    let at: Vec<(i32, i32)> = points.iter().map(|p| (axes.column(p.x), axes.line(p.y.log10()))).collect();
     let labels: Vec<&str> = points.iter().map(|p| p.label.as_str()).collect();
-    for ((&at, label), text) in at.iter().zip(place(&at, &labels, chart.plotting_area().get_pixel_range())).zip(labels)
-    {
-        root.draw(&Circle::new(at, RADIUS, BLUE.filled()))?;
-        let (end, side) = if label.left > at.0 { (label.left, HPos::Left) } else { (label.right, HPos::Right) };
+    for ((&at, label), text) in at.iter().zip(place(&at, &labels, (COLUMNS, LINES))).zip(labels) {
+        svg.circle(at, RADIUS);
+        let (end, anchor) = if label.left > at.0 { (label.left, "start") } else { (label.right, "end") };
         let end = (end, label.middle());
         if (end.1 - at.1).abs() > Area::HEIGHT {
-            root.draw(&PathElement::new([at, end], BLACK.mix(0.4)))?;
+            svg.line(at, end, "#999");
         }
-        let style = FONT.into_text_style(&root).pos(Pos::new(side, VPos::Center));
-        root.draw(&Text::new(text, end, style))?;
+        svg.text(end, anchor, "", text);
     }
-    root.present()?;
-    Ok(())
+    svg.end()
+}
+
+/// Which values stand between the axes.
+struct Axes {
+    x: Range<f64>,
+    /// Powers of ten.
+    y: Range<f64>,
+}
+
+impl Axes {
+    /// With all of `points` between them, room on the right for labels, and y from one whole power of ten to another,
+    /// so that it can be read.
+    fn around(points: &[Point]) -> Axes {
+        let range = |value: fn(&Point) -> f64| {
+            let values = points.iter().map(value);
+            values.fold((f64::INFINITY, 0.0_f64), |(least, most), v| (least.min(v), most.max(v)))
+        };
+        let (x, y) = (range(|p| p.x), range(|p| p.y));
+        let margin = 0.1 * (x.1 - x.0).max(0.2 * x.1);
+        let bottom = y.0.log10().floor();
+        Axes { x: x.0 - margin..x.1 + 2.0 * margin, y: bottom..(1.01 * y.1).log10().ceil().max(bottom + 1.0) }
+    }
+
+    fn column(&self, x: f64) -> i32 {
+        let share = (x - self.x.start) / (self.x.end - self.x.start);
+        COLUMNS.start + (share * f64::from(COLUMNS.end - COLUMNS.start)).round() as i32
+    }
+
+    fn line(&self, power: f64) -> i32 {
+        let share = (power - self.y.start) / (self.y.end - self.y.start);
+        LINES.end - (share * f64::from(LINES.end - LINES.start)).round() as i32
+    }
+
+    /// Round values of x, and how they are written: 1, 2 or 5 times a power of ten apart, at most nine of them.
+    fn columns(&self) -> Vec<(f64, String)> {
+        let least = (self.x.end - self.x.start) / 8.0;
+        let power = least.log10().floor();
+        let step = [1.0, 2.0, 5.0, 10.0].map(|digit| digit * 10f64.powf(power)).into_iter().find(|&step| step >= least);
+        let (step, decimals) = (step.unwrap_or(least), (-power).max(0.0) as usize);
+        let (first, last) = ((self.x.start / step).ceil() as i64, (self.x.end / step).floor() as i64);
+        (first..=last).map(|i| i as f64 * step).map(|x| (x, format!("{x:.decimals$}"))).collect()
+    }
+
+    /// Whole powers of ten of y, and how these are written.
+    fn lines(&self) -> Vec<(f64, String)> {
+        let power = |power: i32| match power {
+            0.. => (power.into(), format!("1{:0<1$}", "", power as usize)),
+            _ => (power.into(), format!("0.{:0<1$}1", "", -power as usize - 1)),
+        };
+        (self.y.start as i32..=self.y.end as i32).map(power).collect()
+    }
+}
+
+/// A drawing as text.
+struct Svg(String);
+
+impl Svg {
+    fn new() -> Svg {
+        let (width, height) = SIZE;
+        Svg(format!(
+            "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' viewBox='0 0 {width} {height}' \
+             font-family='sans-serif' font-size='16'>\n<rect width='100%' height='100%' fill='white'/>\n"
+        ))
+    }
+
+    fn add(&mut self, element: std::fmt::Arguments<'_>) {
+        writeln!(self.0, "{element}").expect("a string takes what it is given");
+    }
+
+    fn line(&mut self, from: (i32, i32), to: (i32, i32), colour: &str) {
+        let ((x1, y1), (x2, y2)) = (from, to);
+        self.add(format_args!("<line x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}' stroke='{colour}'/>"));
+    }
+
+    fn circle(&mut self, (x, y): (i32, i32), radius: i32) {
+        self.add(format_args!("<circle cx='{x}' cy='{y}' r='{radius}' fill='blue'/>"));
+    }
+
+    /// Words whose start, middle or end is at `(x, y)`, at half of their height.
+    fn text(&mut self, (x, y): (i32, i32), anchor: &str, more: &str, words: &str) {
+        let words = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        // XML has no way to write other control characters.
+        let words = words.replace(|c: char| c.is_control(), "\u{fffd}");
+        self.add(format_args!("<text x='{x}' y='{y}' dy='0.35em' text-anchor='{anchor}' {more}>{words}</text>"));
+    }
+
+    fn end(self) -> String {
+        self.0 + "</svg>\n"
+    }
 }
 
 /// The room that a label takes, in pixels.
@@ -138,10 +208,10 @@ mod tests {
     #[test]
     fn every_point_is_there_with_its_label() {
         let point = |x, y, label: &str| Point { x, y, label: label.into() };
-        let text = svg(&[point(1.0, 0.5, "a<b.gguf"), point(3.0, 0.002, "c.gguf")], "KL", "MB", "nats").unwrap();
+        let text = svg(&[point(1.0, 0.5, "a<b.gguf"), point(3.0, 0.002, "c.gguf")], "KL", "MB", "nats");
         assert!(text.starts_with("<svg ") && text.trim_end().ends_with("</svg>"), "{text}");
         assert_eq!(text.matches("<circle ").count(), 2);
-        assert!(text.contains("\n0.001\n") && text.contains("\n1\n"), "the axis has its ends: {text}");
+        assert!(text.contains(">0.001</text>") && text.contains(">1</text>"), "the axis has its ends: {text}");
         assert!(text.contains("a&lt;b.gguf") && text.contains("c.gguf"), "{text}");
     }
 
@@ -167,7 +237,7 @@ mod tests {
     #[test]
     fn one_point_is_a_plot_too() {
         for (x, y) in [(1e4, 1.0), (0.001, 1e-9), (5.0, 123.0)] {
-            let text = svg(&[Point { x, y, label: "a".into() }], "", "", "").unwrap();
+            let text = svg(&[Point { x, y, label: "a".into() }], "", "", "");
             assert_eq!(text.matches("<circle ").count(), 1, "{text}");
         }
     }

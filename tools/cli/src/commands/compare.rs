@@ -118,7 +118,7 @@ pub fn run(args: Args) -> Result<()> {
     talk::clear_progress();
     let comparison = comparison?;
     if let Some(path) = &args.plot {
-        plot::write(path, &inputs, &picture(&comparison.files, base)?)?;
+        plot::write(path, &inputs, &picture(&comparison.files, base))?;
     }
     let why = if args.base.is_some() { "--base" } else { "the most bits per weight" };
     if args.json {
@@ -195,7 +195,7 @@ fn table(rows: &[Compared]) -> Result<()> {
     Ok(())
 }
 
-fn picture(rows: &[Compared], base: usize) -> Result<String> {
+fn picture(rows: &[Compared], base: usize) -> String {
     /// A file that predicts as the base does would be infinitely low on a logarithmic scale.
     const LEAST: f64 = 1e-7;
     let point = |row: &Compared| {

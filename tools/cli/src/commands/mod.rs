@@ -4,12 +4,14 @@ mod batch;
 mod bench;
 mod chat;
 mod compare;
+mod completions;
 mod convert;
 mod doctor;
 mod embed;
 mod guard;
 mod imatrix;
 mod inspect;
+mod man;
 mod merge;
 mod pack;
 mod perplexity;
@@ -44,9 +46,12 @@ pub enum Command {
     Compare(compare::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
-pub fn run(command: Command) -> Result<()> {
+/// Does what `command` says; `program` is the whole command line, for those that write about it.
+pub fn run(command: Command, program: fn() -> clap::Command) -> Result<()> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::run(args),
@@ -66,5 +71,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => completions::run(args, program()),
+        Command::Man(args) => man::run(args, program()),
     }
 }
