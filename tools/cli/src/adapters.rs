@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use quipu_formats::lora::Adapter;
 use quipu_formats::output::Inputs;
 use quipu_formats::source::Source;
 use quipu_runtime::{AdapterId, Adapters, Engine};
+use quipu_server::lora::Lora;
 
 use crate::out;
 
@@ -49,6 +50,12 @@ impl Named {
         Ok(adapter)
     }
 
+    /// What requests call it: its name, or else its file's without the ending.
+    fn title(&self) -> String {
+        let stem = if self.path.is_dir() { self.path.file_name() } else { self.path.file_stem() };
+        self.name.clone().unwrap_or_else(|| stem.unwrap_or_default().to_string_lossy().into_owned())
+    }
+
     /// Loads it into `engine`, whose model stays as it is.
     pub fn load(&self, engine: &mut Engine) -> Result<AdapterId> {
         let adapter = self.open(engine.source())?;
@@ -71,6 +78,52 @@ impl LoraArgs {
         let loaded = self.lora.iter().map(|named| Ok((named.load(engine)?, named.scale)));
         let loaded = loaded.collect::<Result<Vec<_>>>()?;
         Adapters::new(loaded).context("--lora: the scales of an adapter are too large")
+    }
+
+    /// Their files and scales.
+    pub fn files(&self) -> Vec<(PathBuf, f32)> {
+        self.lora.iter().map(|named| (named.path.clone(), named.scale)).collect()
+    }
+
+    /// The adapters' files, which no output may be.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        self.lora.iter().map(|named| named.path.as_path())
+    }
+}
+
+/// LoRA adapters among which requests choose.
+#[derive(Clone, clap::Args)]
+pub struct NamedLoraArgs {
+    /// A LoRA adapter: the directory that PEFT writes, or llama.cpp's GGUF; with a factor behind it, another scale. A
+    /// request names it as its model; without NAME it is also applied to requests that name none. May be given several
+    /// times
+    #[arg(long = "lora", value_name = "[NAME=]FILE[:SCALE]")]
+    lora: Vec<Named>,
+}
+
+impl NamedLoraArgs {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lora.is_empty()
+    }
+
+    /// What requests call them, all different, and none of them what the model is called.
+    pub fn names(&self, model: &[String]) -> Result<Vec<String>> {
+        let names: Vec<String> = self.lora.iter().map(Named::title).collect();
+        for (i, name) in names.iter().enumerate() {
+            ensure!(!names[..i].contains(name), "--lora: two adapters are called {name}; write NAME=FILE");
+            ensure!(!model.contains(name), "--lora: {name} is the model's own name; write NAME=FILE");
+        }
+        Ok(names)
+    }
+
+    /// Loads them.
+    pub fn load(&self, engine: &mut Engine) -> Result<Vec<Lora>> {
+        let load = |named: &Named| {
+            let (path, applied) = (named.path.display().to_string(), named.name.is_none());
+            Ok(Lora { name: named.title(), path, id: named.load(engine)?, scale: named.scale, applied })
+        };
+        self.lora.iter().map(load).collect()
     }
 
     /// The adapters' files, which no output may be.

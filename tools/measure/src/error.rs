@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use quipu_formats::convert::ConvertError;
+use quipu_formats::lora::AdapterError;
 use quipu_formats::threads::ThreadsError;
 use quipu_runtime::calibration::CalibrationError;
 use quipu_runtime::config::ConfigError;
@@ -10,7 +11,7 @@ use quipu_runtime::generate::{DraftModelError, GenerateError};
 use quipu_runtime::host::memory::Shortage;
 use quipu_runtime::sampler::SamplerError;
 use quipu_runtime::tokenizer::TokenizerError;
-use quipu_runtime::{EngineError, Isa, LoadError, OpenError};
+use quipu_runtime::{AdapterLoadError, EngineError, Isa, LoadError, OpenError};
 
 /// Why something could not be measured or chosen.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,12 @@ pub enum MeasureError {
     /// A model can't be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// An adapter can't be read.
+    #[error("cannot use the adapter: {0}")]
+    Adapter(#[from] AdapterError),
+    /// An adapter can't be loaded.
+    #[error("cannot use the adapter: {0}")]
+    LoadAdapter(#[from] AdapterLoadError),
     /// Something needs a model that runs here, and this one does not.
     #[error("{task} takes a model that runs here: {error}")]
     DoesNotRun {

@@ -49,6 +49,7 @@ mod fill;
 mod http;
 pub mod keys;
 pub mod llama_cpp;
+pub mod lora;
 pub mod model;
 pub mod models;
 pub mod moderation;

@@ -10,6 +10,7 @@ use quipu_runtime::tokenizer::Tokenizer;
 
 use crate::card::Card;
 use crate::error::ApiError;
+use crate::lora::{Lora, Loras};
 use crate::random;
 
 /// A model as requests see it.
@@ -23,6 +24,8 @@ pub struct Model {
     pub tokenizer: Arc<Tokenizer>,
     /// The grammars that answers are kept to.
     pub grammars: Arc<Grammars>,
+    /// Its adapters.
+    pub loras: Loras,
     /// The most tokens of a prompt and its answer together.
     pub context: usize,
     /// When it was loaded, in seconds since 1970.
@@ -46,6 +49,7 @@ impl Model {
             card: Card::of(engine.source(), engine.config()).into(),
             context: engine.context_length(),
             loaded: random::now(),
+            loras: Loras::default(),
             grammars: Grammars::new(tokenizer.clone()).into(),
             tokenizer,
             template,
@@ -60,6 +64,11 @@ impl Model {
     pub fn with_template(self, source: &str) -> Result<Model, ChatError> {
         let template = Ok(ChatTemplate::for_tokenizer(source, &self.tokenizer)?);
         Ok(Model { template, ..self })
+    }
+
+    /// The same model with adapters that its engine has loaded.
+    pub fn with_loras(self, list: Vec<Lora>) -> Model {
+        Model { loras: Loras::new(list), ..self }
     }
 
     /// Its id.

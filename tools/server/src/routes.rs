@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use crate::anthropic;
 use crate::context::{Context, Embedding, Moderation, Plan};
 use crate::error::{ApiError, Dialect};
-use crate::llama_cpp::{endpoints, infill, router, state, text};
+use crate::llama_cpp::{adapters, endpoints, infill, router, state, text};
 use crate::models::host::Host;
 use crate::moderation::moderator::Moderator;
 use crate::{ollama, openai};
@@ -108,6 +108,8 @@ const ROUTES: &[Route] = &[
     messages("/v1/messages/count_tokens", Action::Compute(anthropic::endpoints::count_tokens)),
     get("/props", Action::Tell(state::props)),
     get("/slots", Action::Tell(state::slots)),
+    get("/lora-adapters", Action::Tell(adapters::list)),
+    post("/lora-adapters", Action::Manage(adapters::apply)),
     get("/metrics", Action::Metrics),
     post("/tokenize", Action::Compute(text::tokenize)),
     post("/detokenize", Action::Compute(text::detokenize)),

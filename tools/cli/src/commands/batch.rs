@@ -23,6 +23,7 @@ use quipu_server::openai::completions::{self, CompletionBody};
 use quipu_server::options::{Defaults, Limits};
 use serde_json::{Value as Json, json};
 
+use crate::adapters::NamedLoraArgs;
 use crate::args::{CacheArgs, ContextArgs, ModelArgs, byte_count};
 use crate::draft::DraftArgs;
 use crate::sampling::SamplingArgs;
@@ -54,6 +55,8 @@ pub struct Args {
     /// [default: half of the memory that is free]
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     kv_memory: Option<u64>,
+    #[command(flatten)]
+    lora: NamedLoraArgs,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
@@ -289,6 +292,7 @@ const SAY: Duration = Duration::from_secs(5);
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.parallel > 0, "--parallel must be at least 1");
     let mut inputs = Inputs::of([&args.input]);
+    inputs.extend(&Inputs::of(args.lora.inputs()));
     let source = model::open_path(&args.model.model)?;
     source.files().iter().for_each(|file| inputs.add(file));
     drop(source);
@@ -310,8 +314,11 @@ pub fn run(args: Args) -> Result<()> {
     }
     lines.sort_by_cached_key(Line::prompt);
 
-    let (engine, _) = model::load(&args.model, args.context.context)?;
-    let about = Model::of(&engine, vec![model::name(&args.model.model)?.to_string()]);
+    let (mut engine, _) = model::load(&args.model, args.context.context)?;
+    let names = vec![model::name(&args.model.model)?.to_string()];
+    args.lora.names(&names)?;
+    let loras = args.lora.load(&mut engine)?;
+    let about = Model::of(&engine, names).with_loras(loras);
     let kv_memory = args.kv_memory.or_else(|| Memory::here().map(|memory| memory.available / 2));
     let scheduling =
         SchedulerOptions::default().sequences(args.parallel).itl_target(Duration::ZERO).kv_memory(kv_memory);

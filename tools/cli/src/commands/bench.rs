@@ -10,6 +10,7 @@ use quipu_measure::{
 use quipu_runtime::LoadOptions;
 use quipu_runtime::host::cpu;
 
+use crate::adapters::LoraArgs;
 use crate::args::{self, IsaArgs, ResidenceArgs, TuningArgs};
 use crate::kv::KvArgs;
 use crate::watch::{Watch, count, label, label_together};
@@ -18,7 +19,8 @@ use crate::{model, out, talk};
 /// Measure how fast a model runs, and how close that is to what the machine can do
 ///
 /// Prefill reads a prompt of -p random tokens at once, decode reads -n tokens one by one, both after a context of -d
-/// tokens. With --sequences, so many texts are decoded together, one token of each in a step. Figures are medians of -r
+/// tokens. With --sequences, so many texts are decoded together, one token of each in a step; several adapters (--lora) are those of one text
+/// after the other. Figures are medians of -r
 /// runs, for which the tests take turns. Decode is compared with the bandwidth at which the same threads read memory
 /// (each step reads all weights and every text's context), prefill with the most that they can multiply; both are
 /// measured again and again between the tests, and the highest figure counts.
@@ -34,6 +36,7 @@ Examples:
   quipu bench llama-q4_0.gguf -p 0 -d 16384 --kv q8
   quipu bench llama-q4_0.gguf -p 0 -n 32 --sequences 1,2,4,8,16,32
   quipu bench llama-3b.gguf -p 0 --draft llama-1b.gguf --acceptance 0.7
+  quipu bench llama-q4_0.gguf -p 0 --sequences 8 --lora one.gguf --lora two.gguf
   quipu bench llama-q4_0.gguf --isa avx2 -p 0 -n 32")]
 pub struct Args {
     /// A GGUF file, a packed file, a Hugging Face directory, or `demo`
@@ -73,6 +76,8 @@ pub struct Args {
     tuning: TuningArgs,
     #[command(flatten)]
     kv: KvArgs,
+    #[command(flatten)]
+    lora: LoraArgs,
     /// One JSON object: the model, the machine, and a list of runs, each with what its threads do at best (roof), its
     /// results, and those of sequences decoded together (sequences) and of guesses (guesses)
     #[arg(long)]
@@ -97,6 +102,7 @@ pub fn run(args: Args) -> Result<()> {
     options.load.batch = args.batch;
     options.load.kv_type = args.kv.get()?;
     options.load.residence = args.residence.get();
+    options.lora = args.lora.files();
 
     let name = model::name(&args.model)?;
     let source = model::open_path(&args.model)?;

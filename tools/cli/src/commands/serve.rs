@@ -22,6 +22,7 @@ use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::Server;
 
 use self::guard::GuardArgs;
+use crate::adapters::NamedLoraArgs;
 use crate::args::{AnswerArgs, CacheArgs, ContextArgs, MachineArgs, byte_count};
 use crate::draft::DraftArgs;
 use crate::sampling::SamplingArgs;
@@ -41,6 +42,7 @@ Examples:
   quipu serve llama-3.2-1b-instruct.gguf -c 8192 --alias llama
   quipu serve small.gguf large.gguf --alias gpt-4o=large --keep-alive 30m
   quipu serve --models ~/models
+  quipu serve llama.gguf --lora sql=adapters/sql/ --lora style=style.gguf:0.5
   quipu serve ollama:llama3.2
   quipu serve llama-3.2-3b-instruct.gguf --draft llama-3.2-1b-instruct.gguf
   quipu serve llama-3.2-3b-instruct.gguf --guard llama-guard-3-1b.gguf
@@ -92,6 +94,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     template: Option<PathBuf>,
     #[command(flatten)]
+    lora: NamedLoraArgs,
+    #[command(flatten)]
     answer: AnswerArgs,
     /// Texts that are written side by side at most; others wait
     #[arg(long, value_name = "N", default_value_t = 32)]
@@ -123,7 +127,11 @@ pub fn run(args: Args) -> Result<()> {
     let one = args.model.len() == 1 && args.models.is_none();
     ensure!(args.template.is_none() || one, "--template is for one model");
     ensure!(args.draft.model().is_none() || one, "--draft MODEL guesses for one model");
-    let (offers, directory) = models(&args)?;
+    ensure!(args.lora.is_empty() || one, "--lora is for one model");
+    let (mut offers, directory) = models(&args)?;
+    if let [only] = &mut offers[..] {
+        only.adapters = args.lora.names(&only.names)?;
+    }
     let mut options = ServerOptions::at(addresses(&args)?);
     options.keys = keys(&args)?;
     options.insecure = args.insecure;
@@ -171,15 +179,14 @@ fn load(args: &Args, offer: &Offer) -> Result<Loaded> {
     let guards = !args.model.iter().any(|given| given.as_os_str() == offer.model.as_str())
         && args.guard.model().is_some_and(|guard| guard.as_os_str() == offer.model.as_str());
     let context = args.context.context.filter(|_| !guards);
-    let (engine, _) = model::load_on(&args.machine, Path::new(&offer.model), context)?;
-    let scheduling =
-        SchedulerOptions::default().sequences(args.parallel).itl_target(Duration::from_millis(args.itl_target));
-    let mut model = Model::of(&engine, offer.names.clone());
-    let mut scheduler = if guards {
-        Scheduler::with_options(engine, scheduling)
-    } else {
-        args.draft.scheduler(engine, scheduling, &args.machine)?
-    };
+    let one = args.model.len() == 1 && args.models.is_none();
+    ensure!(args.template.is_none() || one, "--template is for one model");
+    ensure!(args.draft.model().is_none() || one, "--draft MODEL guesses for one model");
+    ensure!(args.lora.is_empty() || one, "--lora is for one model");
+    let (mut offers, directory) = models(&args)?;
+    if let [only] = &mut offers[..] {
+        only.adapters = args.lora.names(&only.names)?;
+    }
     args.cache.keep(&mut scheduler)?;
     if let Some(path) = args.template.as_ref().filter(|_| !guards) {
         out::apart_from(&Inputs::of([path]), path)?;

@@ -1,4 +1,4 @@
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::quipu;
 
@@ -55,6 +55,51 @@ fn a_merged_model_writes_what_the_model_with_its_adapters_writes() {
     let apart = written(&small, &["--lora", ONE]);
     assert_ne!(apart, written(&small, &[]));
     assert_ne!(apart, written(&merged, &[]));
+}
+
+/// A batch chooses adapters as requests to the server do, and each text is what `run` writes.
+#[test]
+fn a_batch_chooses_adapters() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let line = |id: &str, fields: Json| {
+        let mut body = json!({"prompt": "A llama", "max_tokens": 12, "temperature": 0});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({"custom_id": id, "method": "POST", "url": "/v1/completions", "body": body}).to_string()
+    };
+    let lines = [
+        line("plain", json!({})),
+        line("one", json!({"model": "one"})),
+        line("both", json!({"lora": [{"id": 0, "scale": 1}, {"id": 1, "scale": 2}]})),
+    ];
+    std::fs::write(path("in.jsonl"), lines.join("\n")).unwrap();
+    let (one, two) = (format!("one={ONE}"), format!("two={TWO}:2"));
+    quipu(["batch", MODEL, &path("in.jsonl"), "-o", &path("out.jsonl"), "--lora", &one, "--lora", &two]).ok();
+    let answers: std::collections::HashMap<String, String> = std::fs::read_to_string(path("out.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Json>(line).unwrap())
+        .map(|line| {
+            let text = line["response"]["body"]["choices"][0]["text"].as_str().unwrap().to_string();
+            (line["custom_id"].as_str().unwrap().to_string(), text)
+        })
+        .collect();
+    let run = |options: &[&str]| {
+        let args = [&["run", MODEL, "A llama", "-n", "12", "--temp", "0", "--json"], options].concat();
+        quipu(args).json()["text"].as_str().unwrap().to_string()
+    };
+    assert_eq!(answers["plain"], run(&[]));
+    assert_eq!(answers["one"], run(&["--lora", ONE]));
+    assert_eq!(answers["both"], run(&["--lora", ONE, "--lora", &format!("{TWO}:2")]));
+    assert!(answers["plain"] != answers["one"] && answers["one"] != answers["both"]);
+
+    let bench = ["bench", MODEL, "-p", "0", "-n", "2", "-r", "1", "--sequences", "3", "--lora", ONE, "--lora", TWO];
+    assert!(quipu([&bench[..], &["--json"]].concat()).json()["runs"][0]["sequences"][0]["ms_per_step"].is_number());
+    assert!(quipu(["bench", MODEL, "-p", "0", "-n", "2", "--lora", "missing"]).error().contains("missing"));
+    let twice = ["serve", MODEL, "--port", "0", "--lora", ONE, "--lora", ONE];
+    assert!(quipu(twice).error().contains("two adapters are called one"));
+    assert!(quipu(["serve", MODEL, "demo", "--port", "0", "--lora", ONE]).error().contains("--lora is for one model"));
+    assert!(quipu(["serve", MODEL, "--port", "0", "--lora", "x=missing"]).error().contains("missing"));
 }
 
 #[test]

@@ -5,12 +5,14 @@ mod options;
 mod peak;
 mod results;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use quipu_formats::lora::Adapter;
 use quipu_runtime::config::Config;
 use quipu_runtime::host::{cores::Cores, cpu};
 use quipu_runtime::model::BatchToken;
-use quipu_runtime::{Engine, Sequence};
+use quipu_runtime::{Adapters, Engine, Sequence};
 
 use crate::cost::Cost;
 use crate::error::MeasureError;
@@ -97,6 +99,8 @@ fn measure(
     let start = Instant::now();
     let mut engine = Engine::load(quipu_runtime::open(name)?, &load, &|_, _| {})?;
     let load_ms = 1e3 * start.elapsed().as_secs_f64();
+    let adapters = load_adapters(&mut engine, &options.lora)?;
+    let first = adapters.first().cloned().unwrap_or_default();
     let tokens = random_tokens(context, engine.vocabulary());
     engine.prefill(&mut engine.new_sequence(), &tokens[..FIRST_PROMPT])?;
     let first_token_ms = 1e3 * start.elapsed().as_secs_f64();
@@ -106,9 +110,13 @@ fn measure(
     engine.prefill(&mut engine.new_sequence(), &tokens[..warm_up])?;
     let (mut found, mut kv_bytes, mut looked) = (Vec::new(), 0, Instant::now());
     for &depth in &options.depths {
-        let before = context_of(&mut engine, &tokens[..depth], options.load.batch, &doing)?;
+        let mut read =
+            |adapters: &Adapters| context_of(&mut engine, adapters, &tokens[..depth], options.load.batch, &doing);
+        let before = read(&first)?;
+        let others = adapters.iter().skip(1).map(read).collect::<Result<Vec<_>, _>>()?;
         // Sequences that share pages would read them from the cache.
-        let mut sequences = vec![before.clone(); options.most_sequences()];
+        let in_turns = std::iter::once(&before).chain(&others).cycle();
+        let mut sequences: Vec<Sequence> = in_turns.take(options.most_sequences()).cloned().collect();
         sequences.iter_mut().for_each(Sequence::unshare);
         if let Some(&token) = tokens.get(depth).filter(|_| !sequences.is_empty()) {
             // As above, for the memory of so many tokens in a step.
@@ -168,14 +176,24 @@ fn tests(options: &BenchOptions, depth: usize) -> impl Iterator<Item = Task> {
     all.map(move |(test, sequences, tokens)| Task { test, sequences, tokens, depth })
 }
 
-/// A sequence that has read `tokens`, `batch` of them at a time.
+/// Loads adapters, each for itself.
+fn load_adapters(engine: &mut Engine, lora: &[(PathBuf, f32)]) -> Result<Vec<Adapters>, MeasureError> {
+    let load = |(path, scale): &(PathBuf, f32)| {
+        let id = engine.load_adapter(&Adapter::open(path, engine.source())?)?;
+        Ok(Adapters::new([(id, *scale)]).unwrap_or_default())
+    };
+    lora.iter().map(load).collect()
+}
+
+/// A sequence that has read `tokens` with `adapters`, `batch` of them at a time.
 fn context_of(
     engine: &mut Engine,
+    adapters: &Adapters,
     tokens: &[u32],
     batch: usize,
     doing: &impl Fn(BenchStep) -> Result<(), MeasureError>,
 ) -> Result<Sequence, MeasureError> {
-    let mut sequence = engine.new_sequence();
+    let mut sequence = engine.new_sequence_with(adapters)?;
     for part in tokens.chunks(batch) {
         doing(BenchStep::Context { done: sequence.len(), total: tokens.len() })?;
         engine.prefill(&mut sequence, part)?;

@@ -1,5 +1,7 @@
 //! What is to be measured, and whether there is room for it.
 
+use std::path::PathBuf;
+
 use quipu_runtime::host::memory::Memory;
 use quipu_runtime::kv::PAGE;
 use quipu_runtime::{Isa, LoadError, LoadOptions};
@@ -28,6 +30,9 @@ pub struct BenchOptions {
     pub repetitions: usize,
     /// Guesses of which it is measured what they are worth, for as many texts as [`BenchOptions::sequences`] says.
     pub guesses: Option<Guesses>,
+    /// LoRA adapters with scales. The sequences that are decoded together have one each, in turns; all else is read
+    /// with the first.
+    pub lora: Vec<(PathBuf, f32)>,
     /// How the model is loaded; its threads and its context are replaced by what each round needs.
     pub load: LoadOptions,
 }
@@ -51,6 +56,7 @@ impl Default for BenchOptions {
             threads: Vec::new(),
             repetitions: 3,
             guesses: None,
+            lora: Vec::new(),
             load: LoadOptions::default(),
         }
     }

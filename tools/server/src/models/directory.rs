@@ -54,7 +54,8 @@ impl Directory {
         if names.is_empty() {
             names.push(name);
         }
-        Some(Offer { names, model: path.to_str()?.to_string(), keep_alive: self.keep_alive, version })
+        let model = path.to_str()?.to_string();
+        Some(Offer { names, adapters: Vec::new(), model, keep_alive: self.keep_alive, version })
     }
 }
 

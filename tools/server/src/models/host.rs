@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::directory::Directory;
 use super::keep_alive::KeepAlive;
 use super::library::Library;
+use super::offer::Offer;
 use super::state::{Entry, Phase, Ready, Served, Shared, State, Waiter};
 use super::view::{Status, View};
 use crate::card::Card;
@@ -58,7 +59,8 @@ impl Host {
     /// The models of `library`, for a server with these options.
     pub fn new<E>(library: &Library<E>, options: &ServerOptions) -> Host {
         let directory = library.directory.clone();
-        let any_name = directory.is_none() && library.offers.len() == 1;
+        // With adapters, a name chooses one.
+        let any_name = directory.is_none() && matches!(&library.offers[..], [only] if only.adapters.is_empty());
         let shared = Arc::new(Shared::default());
         for offer in &library.offers {
             shared.lock().add(offer.clone(), true);
@@ -214,8 +216,8 @@ impl Host {
                 (entry.card.clone().flatten(), modified.map_or(0, |time| time.as_secs()), status)
             }
         };
-        let names = entry.offer.names.clone();
-        View { names, card, since, counters: entry.counters.clone(), room: self.room, status }
+        let (names, adapters) = (entry.offer.names.clone(), entry.offer.adapters.clone());
+        View { names, adapters, card, since, counters: entry.counters.clone(), room: self.room, status }
     }
 
     /// Looks into the files of those models that are not loaded and were not looked at.
@@ -252,7 +254,10 @@ impl Host {
         match self.number(&state, name) {
             Some(id) => act(&mut state, id),
             None => {
-                let names: Vec<&str> = state.entries.values().map(|entry| entry.offer.id()).collect();
+                let names =
+                    |entry: &'_ Entry| [entry.offer.id().to_string()].into_iter().chain(entry.offer.adapters.clone());
+                let names: Vec<String> = state.entries.values().flat_map(names).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 Err(name.map_or_else(|| ApiError::which_model(&names), |name| ApiError::no_model(name, &names)))
             }
         }
@@ -265,7 +270,8 @@ impl Host {
         let Some(name) = name.filter(|_| !self.any_name) else { return first.map(|(&id, _)| id) };
         let called = |name: &str| {
             let mut entries = state.entries.iter();
-            entries.find(|(_, entry)| entry.offer.names.iter().any(|own| own == name)).map(|(&id, _)| id)
+            let called = |offer: &Offer| offer.names.iter().chain(&offer.adapters).any(|own| own == name);
+            entries.find(|(_, entry)| called(&entry.offer)).map(|(&id, _)| id)
         };
         // ollama's clients add the tag that is meant without one.
         called(name).or_else(|| called(name.strip_suffix(":latest")?))

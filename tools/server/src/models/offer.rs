@@ -9,6 +9,8 @@ use super::keep_alive::KeepAlive;
 pub struct Offer {
     /// What clients call it; the first is its id.
     pub names: Vec<String>,
+    /// What clients call it together with one of its LoRA adapters.
+    pub adapters: Vec<String>,
     /// What [`quipu_runtime::open()`] takes.
     pub model: String,
     /// How long it stays when nobody uses it, unless a request says otherwise.
@@ -21,7 +23,7 @@ pub struct Offer {
 impl Offer {
     /// A model that stays once it is loaded.
     pub fn new(names: Vec<String>, model: impl Into<String>) -> Offer {
-        Offer { names, model: model.into(), keep_alive: KeepAlive::Forever, version: None }
+        Offer { names, adapters: Vec::new(), model: model.into(), keep_alive: KeepAlive::Forever, version: None }
     }
 
     /// Its id.

@@ -14,6 +14,8 @@ use crate::random;
 pub struct View {
     /// What it is called; the first is its id.
     pub names: Vec<String>,
+    /// What it is called together with one of its adapters.
+    pub adapters: Vec<String>,
     /// What its files say of it; `None` for files that cannot be read, or are no model.
     pub card: Option<Arc<Card>>,
     /// When it was loaded or else its file was changed, in seconds since 1970.

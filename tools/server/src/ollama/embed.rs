@@ -21,6 +21,7 @@ pub fn embed(context: &Context, body: &Json) -> Result<Embedding, ApiError> {
     let name = fields.str("model")?;
     let served = context.served.clone();
     let model = served.model.clone();
+    model.loras.refuse_vectors(name)?;
     keep(&fields, &served)?;
     let dimensions = fields.integer("dimensions", 1..=model.card.hidden as i64)?.map(|n| n as usize);
     let texts = texts(&prompts(&fields, "input", &context.limits)?, |prompt| prompt.tokens(&model))?;
@@ -47,6 +48,7 @@ pub fn embed(context: &Context, body: &Json) -> Result<Embedding, ApiError> {
 pub fn embeddings(context: &Context, body: &Json) -> Result<Embedding, ApiError> {
     let fields = Fields::of_body(body)?;
     let served = context.served.clone();
+    served.model.loras.refuse_vectors(fields.str("model")?)?;
     keep(&fields, &served)?;
     let text = fields.str("prompt")?.ok_or_else(|| fields.missing("prompt"))?;
     let texts = vec![served.model.text(text)?];

@@ -24,6 +24,7 @@ pub fn sampling(fields: &Fields<'_>, limits: &Limits, defaults: &Defaults) -> Re
     let options = Fields::of(options, fields.name("options"))?;
     let mut sampling = Sampling::read(&options, limits, defaults, &[])?;
     sampling.choices = 1;
+    sampling.lora.model = fields.str("model")?.map(str::to_string);
     // −1 is no limit, and −2 fills the context, which is what no limit does as well.
     if let Some(n) = options.integer("num_predict", -2..=i64::from(u32::MAX))? {
         sampling.options.max_tokens = usize::try_from(n).ok();

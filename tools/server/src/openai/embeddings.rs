@@ -18,6 +18,7 @@ pub fn embeddings(context: &Context, body: &Json) -> Result<Embedding, ApiError>
     let name = fields.str("model")?.map(str::to_string);
     let served = context.served.clone();
     let model = served.model.clone();
+    model.loras.refuse_vectors(name.as_deref())?;
     let base64 = match fields.str("encoding_format")? {
         None | Some("float") => false,
         Some("base64") => true,

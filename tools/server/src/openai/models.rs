@@ -1,4 +1,4 @@
-//! `GET /v1/models` and `/v1/models/{id}`.
+//! `GET /v1/models` and `/v1/models/{id}`. A model's adapters are models of their own with that one as `parent`.
 
 use serde_json::{Value as Json, json};
 
@@ -11,7 +11,9 @@ use crate::models::view::{Status, View};
 /// # Errors
 /// None.
 pub fn list(host: &Host, _: &str) -> Result<Json, ApiError> {
-    let models: Json = host.views().iter().map(|view| describe(view, view.id())).collect();
+    let names = |view: &View| std::iter::once(view.id().to_string()).chain(view.adapters.clone()).collect::<Vec<_>>();
+    let all = |view: &View| names(view).iter().map(|name| describe(view, name)).collect::<Vec<_>>();
+    let models: Vec<Json> = host.views().iter().flat_map(all).collect();
     Ok(json!({"object": "list", "data": models}))
 }
 
@@ -21,7 +23,7 @@ pub fn list(host: &Host, _: &str) -> Result<Json, ApiError> {
 /// 404.
 pub fn one(host: &Host, name: &str) -> Result<Json, ApiError> {
     let views = host.views();
-    let view = views.iter().find(|view| view.names.iter().any(|own| own == name));
+    let view = views.iter().find(|view| view.names.iter().chain(&view.adapters).any(|own| own == name));
     let names: Vec<&str> = views.iter().map(View::id).collect();
     view.map(|view| describe(view, name)).ok_or_else(|| ApiError::no_model(name, &names))
 }
@@ -42,13 +44,18 @@ fn describe(view: &View, name: &str) -> Json {
     if let Status::Unloaded { failed: true } = view.status {
         status["failed"] = true.into();
     }
-    json!({
+    let is_adapter = view.adapters.iter().any(|own| own == name);
+    let mut model = json!({
         "id": name,
         "object": "model",
         "created": view.since,
         "owned_by": "quipu",
-        "aliases": view.names,
+        "aliases": if is_adapter { json!([name]) } else { json!(view.names) },
         "status": status,
         "meta": meta,
-    })
+    });
+    if is_adapter {
+        model["parent"] = view.id().into();
+    }
+    model
 }

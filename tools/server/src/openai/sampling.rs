@@ -8,6 +8,7 @@ use super::samplers::{self, MANY};
 use super::unsupported;
 use crate::error::ApiError;
 use crate::fields::{Fields, integer, wrong};
+use crate::lora::AskedLora;
 use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
@@ -24,6 +25,8 @@ pub struct Sampling {
     pub choices: usize,
     /// What they are to be.
     pub shape: Option<Asked>,
+    /// With which adapters.
+    pub lora: AskedLora,
     /// Biases of all tokens that a word has.
     words: Vec<(String, f32)>,
 }
@@ -74,7 +77,7 @@ impl Sampling {
         }
         options.sampler.check()?;
         let choices = fields.integer("n", 1..=limits.choices as i64)?.unwrap_or(1) as usize;
-        Ok(Sampling { options, choices, shape: shape::read(fields)?, words })
+        Ok(Sampling { options, choices, shape: shape::read(fields)?, lora: AskedLora::read(fields)?, words })
     }
 
     /// How text number `choice` of a prompt is written, with this model's tokens, but for its shape.
@@ -91,12 +94,13 @@ impl Sampling {
     /// A request for each text that `prompt` is continued with.
     ///
     /// # Errors
-    /// 400 if the texts cannot be kept to their shape.
+    /// 400 if the texts cannot be kept to their shape, or the model has no such adapters.
     pub fn requests(&self, model: &Model, prompt: Vec<u32>) -> Result<Vec<Request>, ApiError> {
         let grammar = self.shape.as_ref().map(|shape| shape.grammar(model)).transpose()?;
+        let adapters = model.loras.choose(&self.lora)?;
         let request = |choice: usize| {
             let options = self.of_choice(&model.tokenizer, choice).grammar(grammar.clone()).after_thoughts(true);
-            Request::new(prompt.clone(), options)
+            Request::new(prompt.clone(), options).adapters(adapters.clone())
         };
         Ok((0..self.choices).map(request).collect())
     }

@@ -1,8 +1,6 @@
 //! Fields that would change the answer and that nothing stands behind yet. They are refused by name: an answer that is
 //! not what was asked for is worse than none. A value that changes nothing is taken.
 
-use serde_json::{Value as Json, json};
-
 use crate::error::ApiError;
 use crate::fields::Fields;
 
@@ -14,10 +12,6 @@ pub fn check(fields: &Fields<'_>) -> Result<(), ApiError> {
     // llama.cpp's adaptive-p; below 0 it is off.
     if fields.get("adaptive_target").is_some_and(|target| !target.as_f64().is_some_and(|target| target < 0.0)) {
         return Err(refused(fields, "adaptive_target", "is a sampler that is not supported; leave it out"));
-    }
-    let empty = |value: &Json| [json!(""), json!([]), json!({})].contains(value);
-    if fields.get("lora").is_some_and(|value| !empty(value)) {
-        return Err(refused(fields, "lora", "is not supported"));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod guard;
 mod guard_prompts;
 mod limits;
 mod llama_cpp;
+mod lora;
 mod memory;
 mod models;
 mod names;
