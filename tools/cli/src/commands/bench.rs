@@ -19,11 +19,11 @@ use crate::{model, out, talk};
 /// Measure how fast a model runs, and how close that is to what the machine can do
 ///
 /// Prefill reads a prompt of -p random tokens at once, decode reads -n tokens one by one, both after a context of -d
-/// tokens. With --sequences, so many texts are decoded together, one token of each in a step; several adapters (--lora) are those of one text
-/// after the other. Figures are medians of -r
-/// runs, for which the tests take turns. Decode is compared with the bandwidth at which the same threads read memory
-/// (each step reads all weights and every text's context), prefill with the most that they can multiply; both are
-/// measured again and again between the tests, and the highest figure counts.
+/// tokens. With --sequences, so many texts are decoded together, one token of each in a step; several adapters (--lora)
+/// are those of one text after the other. Figures are medians of -r runs, for which the tests take turns. Decode is
+/// compared with the bandwidth at which the same threads read memory (each step reads all weights and every text's
+/// context), prefill with the most that they can multiply; both are measured again and again between the tests, and the
+/// highest figure counts.
 ///
 /// With --draft, texts are also written by the scheduler, greedily, with guesses of their next tokens and without in
 /// turns. Guesses of random weights are wrong, so --acceptance says how many are to be right.
