@@ -7,8 +7,12 @@
 //! share one such tensor ([`crate::families::names::Input`]): q, k and v have theirs under `attn_q`, gate and up under
 //! `ffn_gate`. Other readers ignore it.
 //!
+//! Of experts, whose matrices are one tensor, these have a row and a number for each, and there are no products: they
+//! would take more memory than the model.
+//!
 //! llama.cpp's older `imatrix.dat` is read, too; it knows squares only.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +76,11 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// Nothing seen yet of inputs of `cols` columns, of which no products are kept.
+    fn without_products(cols: usize) -> Statistics {
+        Statistics { count: 0.0, squares: vec![0.0; cols], products: Vec::new() }
+    }
+
     /// Nothing seen yet of inputs of `cols` columns.
     pub fn new(cols: usize) -> Statistics {
         Statistics { count: 0.0, squares: vec![0.0; cols], products: vec![0.0; cols * WINDOW] }
@@ -83,6 +92,13 @@ impl Statistics {
     /// When `x` is shorter than that.
     pub fn add(&mut self, x: &[f32], rows: usize, stride: usize) {
         let cols = self.squares.len();
+        if self.products.is_empty() {
+            for (k, square) in self.squares.iter_mut().enumerate() {
+                *square += (0..rows).map(|r| x[r * stride + k] * x[r * stride + k]).sum::<f32>();
+            }
+            self.count += rows as f32;
+            return;
+        }
         let windows = self.products.par_chunks_mut(WINDOW * WINDOW).zip(self.squares.par_chunks_mut(WINDOW));
         windows.enumerate().for_each(|(i, (products, squares))| {
             let (start, n) = (i * WINDOW, squares.len());
@@ -147,6 +163,8 @@ fn quadratic_form(errors: &[f32], products: &[f32]) -> f64 {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Imatrix {
     entries: BTreeMap<String, Statistics>,
+    /// Of experts' matrices, by expert.
+    experts: BTreeMap<String, Vec<Statistics>>,
     /// Where it came from, for messages.
     pub path: PathBuf,
     /// The texts.
@@ -168,6 +186,38 @@ impl Imatrix {
         self.entries.entry(name.into()).or_insert_with(|| Statistics::new(cols))
     }
 
+    /// The entry for an expert's matrix, made if it is missing.
+    pub fn expert_entry(&mut self, name: &str, expert: usize, cols: usize) -> &mut Statistics {
+        let experts = self.experts.entry(name.into()).or_default();
+        if experts.len() <= expert {
+            experts.resize_with(expert + 1, || Statistics::without_products(cols));
+        }
+        &mut experts[expert]
+    }
+
+    /// What is known of the inputs of the matrix of expert number `expert` in tensor `name`, as [`Imatrix::find`] has
+    /// it. Of one that no token took, all experts' inputs together stand for its own.
+    pub fn find_expert(&self, name: &str, expert: usize) -> Option<Cow<'_, Statistics>> {
+        let experts = self.experts.get(name).or_else(|| self.experts.get(&sharing(name).next()?))?;
+        if let Some(own) = experts.get(expert).filter(|own| own.count > 0.0) {
+            return Some(Cow::Borrowed(own));
+        }
+        let mut all = Statistics::without_products(experts.first()?.squares.len());
+        for one in experts {
+            all.count += one.count;
+            all.squares.iter_mut().zip(&one.squares).for_each(|(sum, square)| *sum += square);
+        }
+        (all.count > 0.0).then_some(Cow::Owned(all))
+    }
+
+    /// What is known of the inputs of row `row` of tensor `info`.
+    pub fn find_row(&self, info: &TensorInfo, row: usize) -> Option<Cow<'_, Statistics>> {
+        match info.shape[..] {
+            [_, rows, _] => self.find_expert(&info.name, row / rows),
+            _ => self.find(&info.name).map(Cow::Borrowed),
+        }
+    }
+
     /// What is known of the inputs of matrix `name`: under its own name or under that of another one with the same
     /// input.
     pub fn find(&self, name: &str) -> Option<&Statistics> {
@@ -182,7 +232,9 @@ impl Imatrix {
     /// The first matrix whose sums are too large for f32, if there is one.
     pub fn overflow(&self) -> Option<&str> {
         let finite = |s: &Statistics| s.squares.iter().chain(&s.products).all(|sum| sum.is_finite());
-        self.entries.iter().find(|(_, statistics)| !finite(statistics)).map(|(name, _)| name.as_str())
+        let one = self.entries.iter().find(|(_, statistics)| !finite(statistics)).map(|(name, _)| name);
+        let of_experts = || self.experts.iter().find(|(_, experts)| !experts.iter().all(finite)).map(|(name, _)| name);
+        one.or_else(of_experts).map(String::as_str)
     }
 
     /// Reads a file.
@@ -222,23 +274,41 @@ impl Imatrix {
             return Err(ImatrixError::None { path: path.to_owned() });
         }
         let datasets = legacy.dataset.into_iter().collect();
-        Ok(Imatrix { entries, path: path.to_owned(), datasets, chunks: legacy.chunks, chunk_size: 0 })
+        let (path, experts) = (path.to_owned(), BTreeMap::new());
+        Ok(Imatrix { entries, experts, path, datasets, chunks: legacy.chunks, chunk_size: 0 })
     }
 
     fn of_gguf(path: &Path, file: &GgufFile) -> Result<Imatrix, ImatrixError> {
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut experts) = (BTreeMap::new(), BTreeMap::new());
         for (i, info) in file.tensors().iter().enumerate() {
             let Some(name) = info.name.strip_suffix(SQUARES) else { continue };
             let fault = |tensor: &str, problem| {
                 let (path, tensor) = (path.to_owned(), tensor.to_owned());
                 Err(ImatrixError::Tensor { path, tensor, problem })
             };
-            // Experts have several rows; no model that runs here has experts.
-            if info.rows() != 1 {
-                continue;
-            }
             let (squares, counts) = (floats(file, i), file.find(&format!("{name}{COUNTS}")).map(|c| floats(file, c)));
             let Some(squares) = squares else { return fault(&info.name, "is not F32") };
+            if !squares.iter().all(|s| s.is_finite() && *s >= 0.0) {
+                return fault(&info.name, "has numbers that are no sums of squares");
+            }
+            if info.rows() != 1 {
+                let Some(Some(counts)) =
+                    counts.filter(|counts| counts.as_ref().is_some_and(|c| c.len() == info.rows()))
+                else {
+                    return fault(&info.name, "has no F32 number for each expert in the tensor of its counts");
+                };
+                if !counts.iter().all(|count| *count >= 0.0 && count.is_finite()) {
+                    return fault(&info.name, "has no numbers of inputs in the tensor of its counts");
+                }
+                let of_one = |(squares, count): (&[f32], f32)| Statistics {
+                    count,
+                    squares: squares.to_vec(),
+                    products: Vec::new(),
+                };
+                let all: Vec<_> = squares.chunks_exact(info.cols()).zip(counts).map(of_one).collect();
+                experts.insert(name.to_owned(), all);
+                continue;
+            }
             let Some(Some(&[count])) = counts.as_ref().map(|c| c.as_deref()) else {
                 return fault(&info.name, "has no single F32 number in the tensor of its counts");
             };
@@ -248,9 +318,6 @@ impl Imatrix {
             }
             if !(count > 0.0 && count.is_finite()) {
                 return fault(&info.name, "has no number of inputs in the tensor of its counts");
-            }
-            if !squares.iter().all(|s| s.is_finite() && *s >= 0.0) {
-                return fault(&info.name, "has numbers that are no sums of squares");
             }
             let mut products = Vec::new();
             if let Some(p) = file.find(&format!("{name}{PRODUCTS}")) {
@@ -266,7 +333,7 @@ impl Imatrix {
             }
             entries.insert(name.to_owned(), Statistics { count, squares, products });
         }
-        if entries.is_empty() {
+        if entries.is_empty() && experts.is_empty() {
             return Err(ImatrixError::None { path: path.to_owned() });
         }
         let keys = file.metadata();
@@ -274,7 +341,7 @@ impl Imatrix {
         let datasets = keys.strings_opt("imatrix.datasets").ok().flatten();
         let datasets = datasets.map_or_else(Vec::new, |datasets| datasets.iter().map(String::from).collect());
         let (chunks, chunk_size) = (number("imatrix.chunk_count"), number("imatrix.chunk_size"));
-        Ok(Imatrix { entries, path: path.to_owned(), datasets, chunks, chunk_size })
+        Ok(Imatrix { entries, experts, path: path.to_owned(), datasets, chunks, chunk_size })
     }
 
     /// Writes a file that llama.cpp reads too: there every matrix has an entry of its own. It must be none of `inputs`,
@@ -289,19 +356,13 @@ impl Imatrix {
         metadata.set("imatrix.chunk_count", Value::U32(self.chunks));
         metadata.set("imatrix.chunk_size", Value::U32(self.chunk_size));
         let mut infos = Vec::new();
-        let mut data: Vec<&[f32]> = Vec::new();
+        let mut data: Vec<Cow<'_, [f32]>> = Vec::new();
         for (name, entry) in &self.entries {
-            let mut names: Vec<String> = sharing(name).collect();
-            if names.first() != Some(name) {
-                names = vec![name.clone()];
-            }
-            // A file that was read may have entries of their own for matrices that share an input.
-            names.retain(|other| other == name || !self.entries.contains_key(other));
-            for name in names {
+            for name in names(name, &self.entries) {
                 let mut put = |suffix: &str, shape: Vec<usize>, values| {
                     let name = format!("{name}{suffix}");
                     infos.push(TensorInfo::new(name, Encoding::Plain(TensorType::F32), shape));
-                    data.push(values);
+                    data.push(Cow::Borrowed(values));
                 };
                 put(SQUARES, vec![entry.squares.len(), 1], &entry.squares);
                 put(COUNTS, vec![1, 1], std::slice::from_ref(&entry.count));
@@ -309,12 +370,23 @@ impl Imatrix {
             if !entry.products.is_empty() {
                 let (name, shape) = (format!("{name}{PRODUCTS}"), vec![WINDOW, entry.squares.len()]);
                 infos.push(TensorInfo::new(name, Encoding::Plain(TensorType::F32), shape));
-                data.push(&entry.products);
+                data.push(Cow::Borrowed(&entry.products));
+            }
+        }
+        for (name, experts) in self.experts.iter().filter(|(_, experts)| !experts.is_empty()) {
+            let squares: Vec<f32> = experts.iter().flat_map(|one| one.squares.iter().copied()).collect();
+            let counts: Vec<f32> = experts.iter().map(|one| one.count).collect();
+            for name in names(name, &self.experts) {
+                for (suffix, cols, values) in [(SQUARES, experts[0].squares.len(), &squares), (COUNTS, 1, &counts)] {
+                    let (name, shape) = (format!("{name}{suffix}"), vec![cols, experts.len()]);
+                    infos.push(TensorInfo::new(name, Encoding::Plain(TensorType::F32), shape));
+                    data.push(Cow::Owned(values.clone()));
+                }
             }
         }
         let mut writer = GgufWriter::create(path, Some(inputs), &metadata, &infos)?;
         for values in data {
-            writer.write_tensor_part(bytemuck::cast_slice(values))?;
+            writer.write_tensor_part(bytemuck::cast_slice(&values))?;
         }
         writer.finish()
     }
@@ -328,6 +400,17 @@ fn sharing(name: &str) -> impl Iterator<Item = String> {
         .into_iter()
         .flat_map(move |input| input.matrices(tied))
         .map(|name| name.to_string())
+}
+
+/// The names under which what is known of `name` is written: those of all matrices that share its input. A file that
+/// was read may have `entries` of their own for these.
+fn names<T>(name: &String, entries: &BTreeMap<String, T>) -> Vec<String> {
+    let mut names: Vec<String> = sharing(name).collect();
+    if names.first() != Some(name) {
+        names = vec![name.clone()];
+    }
+    names.retain(|other| other == name || !entries.contains_key(other));
+    names
 }
 
 fn floats(file: &GgufFile, index: usize) -> Option<Vec<f32>> {

@@ -35,7 +35,7 @@ TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k_m",
 FLOATS = TYPES[:3]
 MIXES = ["q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "iq4_nl", "iq4_xs"]
 # Random checkpoints of the families that the demo model is not of.
-FAMILIES = ["qwen2", "qwen3", "gemma3", "gemma2", "phi", "olmo2", "olmo3", "granite", "smollm3"]
+FAMILIES = ["qwen2", "qwen3", "gemma3", "gemma2", "phi", "olmo2", "olmo3", "granite", "smollm3", "mixtral", "qwen3moe"]
 # Those that llama.cpp does not have.
 NOT_THERE = ["opt"]
 # Types with a plain rule. (ggml's rule for the others is a search.)

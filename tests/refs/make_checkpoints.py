@@ -25,9 +25,9 @@ import sys
 import gguf
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.llama4 import modeling_llama4
 
 torch.set_num_threads(1)
 
@@ -252,6 +252,11 @@ CHECKPOINTS |= {
                   rope_parameters=global_and_local(500000.0, 500000.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=128)),
     "granite": dict(MORE, family="granite", num_hidden_layers=3, tie_word_embeddings=True, embedding_multiplier=1.5, residual_multiplier=0.22,
                     attention_multiplier=0.15, logits_scaling=2.0, rope_parameters=rope(10000.0), tokenizer="bytes"),
+    # Mixtures of experts: eight of two, for which llama.cpp's mixes have types of their own, and sixteen of four.
+    "mixtral": dict(MORE | dict(dtypes=["bf16"]), peak=0.3, family="mixtral", intermediate_size=256, num_hidden_layers=2, num_local_experts=8,
+                    num_experts_per_tok=2, tie_word_embeddings=False, rope_parameters=rope(1000000.0), tokenizer="spm"),
+    "qwen3moe": dict(MORE | dict(dtypes=["bf16"]), peak=0.6, family="qwen3_moe", num_hidden_layers=2, head_dim=96, moe_intermediate_size=256, num_experts=16,
+                     num_experts_per_tok=4, norm_topk_prob=True, tie_word_embeddings=False, rope_parameters=rope(1000000.0), tokenizer="qwen"),
     "smollm3": dict(MORE, peak=0.6, family="smollm3", num_hidden_layers=5, tie_word_embeddings=True, rope_parameters=rope(2000000.0), tokenizer="bytes"),
 }
 # Without RoPE, in sizes that block formats fit: OPT-350M's form, and Galactica's function.
@@ -310,6 +315,17 @@ FIXTURES = {
                                 tokens=305, prompt=60, keep=[0, 1, 2, 30, 58, 59]),
     "tiny-mistral": dict(SISTER, family="mistral", sliding_window=128, tie_word_embeddings=False, rope_parameters=rope(10000.0), tokenizer="spm",
                          tokens=309, spelling=4),
+    # Experts whose rows fill no group, and such that fill two; layers with and without them.
+    "tiny-mixtral": dict(SISTER, family="mixtral", tokens=309, num_local_experts=5, num_experts_per_tok=2, tie_word_embeddings=False, rope_parameters=rope(10000.0),
+                         tokenizer="spm", spelling=4),
+    "tiny-qwen3moe": dict(SISTER, family="qwen3_moe", hidden_size=32, num_hidden_layers=3, moe_intermediate_size=32, num_experts=6, num_experts_per_tok=3,
+                          norm_topk_prob=False, mlp_only_layers=[1], keep=[*range(0, 290, 10), 299], rope_parameters=rope(10000.0), tokenizer="qwen", tokens=305),
+    # Chunks that cross pages, layers that see all, with and without experts; and a dense model without norms of heads.
+    "tiny-llama4": dict(SISTER, family="llama4_text", hidden_size=32, intermediate_size=32, intermediate_size_mlp=48, num_hidden_layers=4, num_local_experts=5,
+                        num_experts_per_tok=2, interleave_moe_layer_step=2, attention_chunk_size=40, floor_scale=30, attn_scale=0.2, rope_parameters=rope(10000.0),
+                        tokenizer="bytes", tokens=309, keep=[*range(0, 290, 10), 299]),
+    "tiny-llama4-dense": dict(SISTER, family="llama4_text", intermediate_size_mlp=44, num_hidden_layers=3, moe_layers=[], use_qk_norm=False, attention_chunk_size=130,
+                              no_rope_layers=[1, 0, 1], floor_scale=64, rope_parameters=rope(10000.0), tokenizer="bytes", tokens=309),
     "tiny-llama3": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
                         vocab_size=309, tie_word_embeddings=True, rope_parameters=llama3_scaling(10000.0, 8.0, 32), rms_norm_eps=1e-5,
                         tokenizer="bytes", tokens=309, prompt=200, keep=[0, 1, 2, 15, 16, 31, 63, 64, 100, 127, 128, 198, 199], dtypes=["bf16"]),
@@ -346,8 +362,10 @@ def draw_weights(model: torch.nn.Module, generator: torch.Generator, peak: float
             value = noise * 3.0 / parameter.shape[1] ** 0.5
         else:
             spread = {"qkv_proj": 1.4, "gate_up_proj": 1.2, "q_proj": 1.7 * peak, "k_proj": 1.7 * peak, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7,
-                      "out_proj": 0.7, "fc1": 1.5, "fc2": 0.7, "project_in": 1.0, "project_out": 1.0}
-            value = noise * spread[name.split(".")[-2]] / parameter.shape[1] ** 0.5
+                      "out_proj": 0.7, "fc1": 1.5, "fc2": 0.7, "project_in": 1.0, "project_out": 1.0, "gate": 3.0, "router": 3.0}
+            # Experts' matrices are one parameter, without `.weight`; Llama 4 has their inputs first.
+            inputs = parameter.shape[1 if parameter.ndim == 3 and model.config.model_type == "llama4_text" else -1]
+            value = noise * spread[name.split(".")[-1 if parameter.ndim == 3 else -2]] / inputs ** 0.5
         if parameter.ndim == 1 and model.config.model_type.startswith("gemma"):
             # transformers adds 1 to it.
             value = value - 1
@@ -383,6 +401,17 @@ def exact_rope(model: torch.nn.Module, rope: dict, length: int) -> None:
     # What depends on the length is chosen by the first call.
     embedding(torch.zeros(1), torch.arange(length)[None])
     angles = exact_angles(model, rope, embedding.inv_freq, length)
+    if model.config.model_type == "llama4_text":
+        # Turns complex numbers, which it makes of floats.
+        def turn(q, k, turns):
+            return tuple(torch.view_as_real(torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2)) * turns[:, :, None]).flatten(3) for x in (q, k))
+
+        def turns(x, position_ids):
+            cos, sin = (half.chunk(2, -1)[0] for half in angles(position_ids, embedding.attention_scaling))
+            return torch.complex(cos, sin).to(torch.complex128 if x.dtype == torch.float64 else torch.complex64)
+
+        modeling_llama4.apply_rotary_emb, embedding.forward = turn, turns
+        return
     embedding.forward = lambda x, position_ids: angles(position_ids, embedding.attention_scaling)
 
 
@@ -430,22 +459,50 @@ def quantise(model: torch.nn.Module, kind: str) -> None:
         ty = gguf.GGMLQuantizationType[kind]
         return torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(matrix.float().numpy(), ty), ty)).double()
 
-    def see(_, inputs):
-        blocks = inputs[0].reshape(-1, 32)
+    def rounded_input(x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] % 32:
+            return x
+        blocks = x.reshape(-1, 32)
         step = blocks.abs().amax(1, keepdim=True) / 127
-        return ((blocks / step.where(step > 0, torch.ones_like(step))).round() * step).reshape(inputs[0].shape)
+        return ((blocks / step.where(step > 0, torch.ones_like(step))).round() * step).reshape(x.shape)
+
+    def round_experts(experts: torch.nn.Module) -> None:
+        """The matrices of each expert, and the inputs of both its products."""
+        inputs_first = model.config.model_type == "llama4_text"
+        for bank in (experts.gate_up_proj, experts.down_proj):
+            bank.data = torch.stack([rounded(matrix.T, kind).T if inputs_first else rounded(matrix, kind) for matrix in bank.data])
+        if inputs_first:
+            def forward_all(x):
+                x = rounded_input(x.view(len(experts.gate_up_proj), -1, x.shape[-1]))
+                gate, up = torch.bmm(x, experts.gate_up_proj).chunk(2, -1)
+                return torch.bmm(rounded_input(experts.act_fn(gate) * up), experts.down_proj).flatten(0, 1)
+
+            experts.forward = forward_all
+            return
+
+        def forward(x, chosen, weights):
+            sums = torch.zeros_like(x)
+            for expert in chosen.unique():
+                token, place = torch.where(chosen == expert)
+                gate, up = torch.nn.functional.linear(rounded_input(x[token]), experts.gate_up_proj[expert]).chunk(2, -1)
+                out = torch.nn.functional.linear(rounded_input(experts.act_fn(gate) * up), experts.down_proj[expert])
+                sums.index_add_(0, token, out * weights[token, place, None])
+            return sums
+
+        experts.forward = forward
 
     tied = model.config.tie_word_embeddings
     embedding = model.get_input_embeddings()
     embedding.weight = torch.nn.Parameter(rounded(embedding.weight.data, "Q8_0" if tied else kind))
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear):
+        if isinstance(module, torch.nn.Linear) and not name.endswith("router"):
             if name == "lm_head":
                 module.weight = embedding.weight if tied else torch.nn.Parameter(rounded(module.weight.data, "Q8_0"))
             else:
                 module.weight.data = rounded(module.weight.data, kind)
-            if module.in_features % 32 == 0:
-                module.register_forward_pre_hook(see)
+            module.register_forward_pre_hook(lambda _, inputs: rounded_input(inputs[0]))
+        elif name.endswith(".experts"):
+            round_experts(module)
 
 
 def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
@@ -486,9 +543,9 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
         spell_as_transformers_4(target / "config.json")
 
     # Loaded again from disk: the reference speaks of the files, not of the model in memory.
-    loaded = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32, attn_implementation="eager").eval()
-    stored = {k: v for f in target.glob("*.safetensors") for k, v in load_file(f).items()}
-    assert all(torch.equal(loaded.state_dict()[k], v.float()) for k, v in stored.items()), f"{name}: loading changed a weight"
+    experts = {"experts_implementation": "eager"} if family in ("mixtral", "qwen3_moe") else {}
+    loaded = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32, attn_implementation="eager", **experts).eval()
+    assert all(torch.equal(loaded.state_dict()[k], v.float()) for k, v in model.state_dict().items()), f"{name}: loading changed a weight"
     # Where nothing marks the beginning, a token of text is there.
     ids = [bos if bos is not None else tokens // 2] + np.random.default_rng(seed).integers(3, tokens - 8, length - 1).tolist()
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 use super::outcome::Warning;
 use crate::families::names::{Role, TensorName};
-use crate::families::{AttentionScale, Family, Windows, keys};
+use crate::families::{AttentionScale, Family, Router, Windows, keys};
 use crate::gguf::{Metadata, Value};
 use crate::source::TensorInfo;
 
@@ -11,10 +11,7 @@ const OPT: &str = "opt";
 
 /// What llama.cpp makes of RoPE's scaling in a plain file with this header, where that differs from what stands there.
 pub(super) fn rope_differences(metadata: &Metadata, tensors: &[TensorInfo]) -> Vec<Warning> {
-    let Ok(Some(family)) = metadata.str_opt(keys::ARCHITECTURE).map(|name| name.and_then(Family::of_architecture))
-    else {
-        return Vec::new();
-    };
+    let Some(family) = Family::of_metadata(metadata) else { return Vec::new() };
     let mut differences = Vec::new();
     if metadata.get(keys::DYNAMIC_FACTOR).is_some() {
         let context = metadata.usize_opt(&family.key(keys::CONTEXT)).ok().flatten().unwrap_or(0);
@@ -30,7 +27,7 @@ pub(super) fn rope_differences(metadata: &Metadata, tensors: &[TensorInfo]) -> V
     }
     // Tensors of factors, and whether the architecture has them there.
     let is_refused = |t: &&TensorInfo| match (TensorName::parse(&t.name).map(|name| name.role), family.architecture) {
-        (Some(Role::RopeFactors), architecture) => !["llama", "granite"].contains(&architecture),
+        (Some(Role::RopeFactors), architecture) => !["llama", "granite", "llama4"].contains(&architecture),
         (Some(Role::RopeFactorsLong | Role::RopeFactorsShort), architecture) => {
             !["llama", "granite", "phi3"].contains(&architecture)
         }
@@ -47,10 +44,7 @@ pub(super) fn rope_differences(metadata: &Metadata, tensors: &[TensorInfo]) -> V
 
 /// What llama.cpp passes over of a plain file's windows, layers without RoPE and factors.
 pub(super) fn block_differences(metadata: &Metadata) -> Vec<Warning> {
-    let Ok(Some(family)) = metadata.str_opt(keys::ARCHITECTURE).map(|name| name.and_then(Family::of_architecture))
-    else {
-        return Vec::new();
-    };
+    let Some(family) = Family::of_metadata(metadata) else { return Vec::new() };
     if family.architecture == OPT {
         return vec![Warning::LlamaCpp { difference: "it does not have the architecture opt".into() }];
     }
@@ -66,6 +60,23 @@ pub(super) fn block_differences(metadata: &Metadata) -> Vec<Warning> {
     }
     if metadata.get(keys::ROPED).is_some() {
         differences.push("it has a rule of its own for layers without RoPE".into());
+    }
+    if metadata.get(&family.key(keys::EXPERTS_NORMALISED)) == Some(&Value::Bool(false)) {
+        differences.push("it makes the weights of a token's experts sum to 1".into());
+    }
+    if metadata.get(keys::EXPERT_LAYERS).is_some() {
+        differences.push("it expects experts in every layer and refuses the file".into());
+    }
+    if family.block.router == Some(Router::SigmoidOfInput) {
+        let own =
+            [keys::CHUNK, keys::TEMPERATURE_FLOOR, keys::TEMPERATURE_SCALE, keys::BARE_QK_NORM, keys::WINDOW_PATTERN];
+        let own: Vec<String> =
+            own.map(|key| family.key(key)).into_iter().filter(|key| metadata.get(key).is_some()).collect();
+        if size(keys::EXPERTS).unwrap_or(0) == 0 {
+            differences.push("it refuses a model of this architecture without experts".into());
+        } else if !own.is_empty() {
+            differences.push(format!("it takes values of its own for {}", own.join(", ")));
+        }
     }
     let scale = family.key(keys::ATTENTION_SCALE);
     if metadata.get(&scale).is_some() && !matches!(family.block.scales.attention, AttentionScale::Key(_)) {

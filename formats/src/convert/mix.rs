@@ -18,6 +18,10 @@
 //! | IQ4_NL, IQ4_XS | as named | Q5_K with 4 queries to a key or more | without an imatrix Q5_K where `i < n/8` | |
 //! | Q4_0, Q5_0 with an imatrix | as named | | Q4_1, Q5_1 where `i < n/8` | |
 //!
+//! Experts' `ffn_down_exps` count as `ffn_down`; the router, `ffn_gate_inp`, stays as it is. With eight experts, beside
+//! which attention is small, `attn_k` and `attn_v` are Q8_0 in files of any quantised type, and `attn_output` is Q5_K
+//! in all mixes but Q3_K_L and Q5_K.
+//!
 //! The head is Q6_K in all of them: `output.weight`, or `token_embd.weight` where that is missing. An embedding that is
 //! not the head is of the mix's most common type. Models of 80 layers with grouped queries have their small `attn_v` in
 //! Q5_K where it would be Q3_K or Q4_K. Where the rows of a tensor are no multiple of 256, Q4_0 stands for Q2_K and
@@ -88,6 +92,8 @@ pub(super) struct Model {
     pub layers: usize,
     /// Query heads that share a key and value head.
     pub queries_per_key: usize,
+    /// Experts of a layer.
+    pub experts: usize,
     /// Types as llama.cpp takes them with an importance matrix.
     pub imatrix: bool,
 }
@@ -103,6 +109,10 @@ impl Model {
         let (Some((layer, role)), base) = (matrix_of_layer(name), mix.base()) else { return mix.base() };
         // Where queries, keys and values are one matrix, it counts as the values'.
         let role = if role == Role::QueryKeyValue { Role::Value } else { role };
+        if let Some(ty) = self.beside_eight_experts(mix, role) {
+            return ty;
+        }
+        let role = if role == Role::ExpertDown { Role::Down } else { role };
         let early = layer < self.layers / 8;
         let many_queries = self.queries_per_key >= 4;
         let ty = match (mix, role) {
@@ -141,11 +151,25 @@ impl Model {
         if small && matches!(ty, Q3_K | Q4_K) { Q5_K } else { ty }
     }
 
+    /// The type of attention's matrices where they are next to nothing beside the experts, if it is one of its own.
+    fn beside_eight_experts(self, mix: Mix, role: Role) -> Option<TensorType> {
+        let more_bits = !matches!(mix, Mix::Q3_K_L | Mix::Q5_K_S | Mix::Q5_K_M);
+        match role {
+            _ if self.experts != 8 => None,
+            Role::Value | Role::Key => Some(Q8_0),
+            Role::AttentionOutput => Some(if more_bits { Q5_K } else { mix.base() }),
+            _ => None,
+        }
+    }
+
     /// The same for a file of one type.
     pub fn uniform(self, ty: TensorType, name: &str) -> TensorType {
         match (ty, matrix_of_layer(name)) {
-            (Q4_0, Some((layer, Role::Down))) if self.imatrix && layer < self.layers / 8 => Q4_1,
-            (Q5_0, Some((layer, Role::Down))) if self.imatrix && layer < self.layers / 8 => Q5_1,
+            (_, Some((_, Role::Value | Role::Key | Role::QueryKeyValue))) if self.experts == 8 && !ty.is_float() => {
+                Q8_0
+            }
+            (Q4_0, Some((layer, Role::Down | Role::ExpertDown))) if self.imatrix && layer < self.layers / 8 => Q4_1,
+            (Q5_0, Some((layer, Role::Down | Role::ExpertDown))) if self.imatrix && layer < self.layers / 8 => Q5_1,
             _ => ty,
         }
     }
@@ -186,12 +210,12 @@ mod tests {
     #[test]
     fn favoured_layers() {
         let favoured = |layers| {
-            let model = Model { layers, queries_per_key: 1, imatrix: false };
+            let model = Model { layers, queries_per_key: 1, experts: 0, imatrix: false };
             (0..layers).filter(|&i| model.favoured(i)).collect::<Vec<_>>()
         };
         assert_eq!(favoured(8), [0, 3, 6, 7]);
         // A name can claim any number of layers.
-        let endless = Model { layers: usize::MAX, queries_per_key: 1, imatrix: false };
+        let endless = Model { layers: usize::MAX, queries_per_key: 1, experts: 0, imatrix: false };
         assert!(endless.favoured(0) && endless.favoured(usize::MAX));
         assert_eq!(favoured(30), [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29]);
     }

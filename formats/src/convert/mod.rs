@@ -6,6 +6,7 @@
 //! | --- | --- | --- |
 //! | one dimension (norms, biases, `rope_freqs.weight`) | F32 | F32 |
 //! | `output.weight`; `token_embd.weight` where that is missing | T | Q6_K |
+//! | a router of experts (`ffn_gate_inp.weight`) | as it is | as it is |
 //! | every other `*.weight` of two dimensions or more | T | T |
 //! | one of these with rows that are no multiple of the block | F16, with a warning | the nearest with smaller blocks (see [`mix`]), with a warning |
 //! | anything else | as it is | as it is |
@@ -13,7 +14,8 @@
 //! Mixes of types have a table of their own: [`mix`]. [`ConvertOptions::tensors`] goes before both.
 //!
 //! [`TypeRule::Keep`] leaves all types as they are, except that tensors of one dimension are F32 here too. In a packed
-//! file every `*.weight` of two dimensions is packed, whatever its type, and the tensors stand in the order in which a
+//! file every `*.weight` of two dimensions is packed, whatever its type, and the matrices of experts where their rows
+//! fill groups of 16; the tensors stand in the order in which a
 //! forward pass reads them.
 //!
 //! A tensor that keeps its type keeps its bytes; interleaved rows become plain. One that changes it goes through f32;

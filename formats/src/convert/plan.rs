@@ -10,8 +10,9 @@ use super::mix::{self, Model};
 use super::options::{ConvertOptions, Rounding, TypeRule};
 use super::order::forward_order;
 use super::outcome::{ConvertError, Warning};
-use crate::families::names::{Role, split_layer};
+use crate::families::names::{Role, TensorName, split_layer};
 use crate::families::{Family, keys};
+use crate::gguf::packed::is_packable;
 use crate::gguf::{
     ALIGNMENT_KEY, LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Metadata, PACKED_ALIGNMENT, Value,
     split,
@@ -54,7 +55,7 @@ impl Plan {
             let from = &infos[origin];
             let is_head = from.name == head;
             let wanted = wanted_type(from, options, model, is_head);
-            let packed = options.packed && is_weight(from) && from.shape.len() == 2;
+            let packed = options.packed && is_packed(from);
             let is_kept = wanted.is_none() && !packed && matches!(from.encoding, Encoding::Stored(_));
             let wanted = wanted.unwrap_or(from.ty());
             let ty = mix::fallback(wanted, from.cols());
@@ -102,7 +103,7 @@ impl Plan {
 /// Whether the importance matrix, if there is one, knows this tensor.
 pub(super) fn is_calibrated(options: &ConvertOptions, info: &TensorInfo) -> Result<bool, ConvertError> {
     let Some(imatrix) = &options.imatrix else { return Ok(true) };
-    let Some(entry) = imatrix.find(&info.name) else { return Ok(false) };
+    let Some(entry) = imatrix.find_row(info, 0) else { return Ok(false) };
     if entry.squares.len() != info.cols() {
         let (path, tensor) = (imatrix.path.clone(), info.name.clone());
         return Err(ConvertError::OtherModel { path, tensor, expected: info.cols(), found: entry.squares.len() });
@@ -117,14 +118,27 @@ fn model(source: &dyn Source, options: &ConvertOptions) -> Model {
     let rows = |role: Role| source.find(&role.weight_of(0).to_string()).map_or(1, |i| source.tensors()[i].rows());
     // Where the three are one matrix, only the header says how many of its rows are whose.
     let metadata = source.metadata();
-    let family = metadata.str_opt(keys::ARCHITECTURE).ok().flatten().and_then(Family::of_architecture);
+    let family = Family::of_metadata(metadata);
     let fused = family.filter(|family| family.tensor(Role::QueryKeyValue).is_some());
     let heads = |key| fused.and_then(|family| metadata.usize_opt(&family.key(key)).ok().flatten());
     let queries_per_key = match (heads(keys::HEADS), heads(keys::KV_HEADS)) {
         (Some(heads), Some(kv_heads)) => heads / kv_heads.max(1),
         _ => rows(Role::Query) / rows(Role::Value).max(1),
     };
-    Model { layers: layers.max().unwrap_or(0), queries_per_key, imatrix: options.imatrix_types }
+    let experts = family.and_then(|family| metadata.usize_opt(&family.key(keys::EXPERTS)).ok().flatten()).unwrap_or(0);
+    Model { layers: layers.max().unwrap_or(0), queries_per_key, experts, imatrix: options.imatrix_types }
+}
+
+/// Whether a packed file has this tensor packed: matrices, and those of experts whose rows fill groups.
+fn is_packed(info: &TensorInfo) -> bool {
+    let is_bank = || TensorName::parse(&info.name).is_some_and(|name| name.role.is_bank());
+    is_weight(info) && is_packable(&info.shape) && (info.shape.len() == 2 || is_bank())
+}
+
+/// Whether this is the matrix of experts' scores. It is small, and a score that moves takes another expert: so it stays
+/// as it is, as in llama.cpp.
+pub(super) fn is_router(info: &TensorInfo) -> bool {
+    TensorName::parse(&info.name).is_some_and(|name| name.role == Role::Router)
 }
 
 /// Whether this is an embedding of positions, which is small and stays as it is, as in llama.cpp.
@@ -150,6 +164,9 @@ fn wanted_type(info: &TensorInfo, options: &ConvertOptions, model: Model, is_hea
     }
     if let Some(rule) = options.tensors.iter().find(|rule| rule.matches(&info.name)) {
         return Some(rule.ty);
+    }
+    if is_router(info) {
+        return None;
     }
     Some(match options.types {
         TypeRule::Keep => return None,

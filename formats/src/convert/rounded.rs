@@ -14,7 +14,6 @@ use super::options::ConvertOptions;
 use super::outcome::ConvertError;
 use super::plan::is_calibrated;
 use crate::gguf::Metadata;
-use crate::imatrix::Statistics;
 use crate::source::{Encoding, SharedBytes, Source, TensorInfo};
 
 /// The values of whole rows after they were rounded to type `ty`.
@@ -32,7 +31,38 @@ pub(super) fn rounded(ty: TensorType, cols: usize, values: &[f32], calibration: 
 pub struct Rounded {
     source: Arc<dyn Source>,
     infos: Vec<TensorInfo>,
-    rounded: BTreeMap<usize, (TensorType, Option<Calibration>)>,
+    rounded: BTreeMap<usize, Rounding>,
+}
+
+/// How a matrix was rounded.
+struct Rounding {
+    ty: TensorType,
+    /// By expert; of a matrix of none, one.
+    calibrations: Vec<Option<Calibration>>,
+    /// Rows that each of them is for.
+    unit: usize,
+}
+
+impl Rounding {
+    fn new(info: &TensorInfo, ty: TensorType, options: &ConvertOptions) -> Rounding {
+        let unit = if info.shape.len() == 3 { info.shape[1] } else { info.rows() };
+        let of = |row| options.imatrix.as_ref()?.find_row(info, row).map(|statistics| statistics.calibration());
+        Rounding { ty, calibrations: (0..info.rows()).step_by(unit).map(of).collect(), unit }
+    }
+
+    /// The values of `rows` of the matrix `info`, rounded.
+    fn values(&self, info: &TensorInfo, mut rows: Range<usize>, values: &[f32]) -> Vec<f32> {
+        let (cols, first) = (info.cols(), rows.start);
+        let mut all = Vec::with_capacity(values.len());
+        while !rows.is_empty() {
+            let expert = rows.start / self.unit;
+            let end = rows.end.min((expert + 1) * self.unit);
+            let part = &values[(rows.start - first) * cols..(end - first) * cols];
+            all.extend(rounded(self.ty, cols, part, self.calibrations[expert].as_ref()));
+            rows.start = end;
+        }
+        all
+    }
 }
 
 impl Rounded {
@@ -51,8 +81,7 @@ impl Rounded {
             let info: &mut TensorInfo = &mut infos[index];
             is_calibrated(options, info)?;
             info.encoding = Encoding::Plain(F32);
-            let statistics = options.imatrix.as_ref().and_then(|imatrix| imatrix.find(&info.name));
-            Ok((index, (ty, statistics.map(Statistics::calibration))))
+            Ok((index, Rounding::new(info, ty, options)))
         };
         let rounded = types.iter().map(round).collect::<Result<_, ConvertError>>()?;
         Ok(Rounded { source, infos, rounded })
@@ -77,9 +106,8 @@ impl Source for Rounded {
     }
 
     fn rows(&self, index: usize, rows: Range<usize>) -> Cow<'_, [u8]> {
-        let Some((ty, calibration)) = self.rounded.get(&index) else { return self.source.rows(index, rows) };
-        let values = self.source.values(index, rows);
-        let values = rounded(*ty, self.infos[index].cols(), &values, calibration.as_ref());
+        let Some(rounding) = self.rounded.get(&index) else { return self.source.rows(index, rows) };
+        let values = rounding.values(&self.infos[index], rows.clone(), &self.source.values(index, rows));
         Cow::Owned(bytemuck::cast_slice(&values).to_vec())
     }
 

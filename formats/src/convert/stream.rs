@@ -76,9 +76,13 @@ pub(super) fn write_tensors(
 fn jobs(plan: &Plan, tensor: usize) -> impl Iterator<Item = Job> {
     let to = &plan.tensors[tensor];
     let (end, step) = (to.rows(), (CHUNK_WEIGHTS / to.cols() / GROUP_ROWS * GROUP_ROWS).max(GROUP_ROWS));
-    (0..end).step_by(step).map(move |start| {
-        let rows = start..end.min(start + step);
-        Job { tensor, last: rows.end == end, rows }
+    // An expert's rows are rounded by themselves.
+    let unit = if to.shape.len() == 3 { to.shape[1] } else { end };
+    (0..end).step_by(unit).flat_map(move |first| {
+        (first..first + unit).step_by(step).map(move |start| {
+            let rows = start..(first + unit).min(start + step);
+            Job { tensor, last: rows.end == end, rows }
+        })
     })
 }
 
@@ -95,7 +99,7 @@ fn convert<'a>(source: &'a dyn Source, plan: &Plan, rounder: &Rounder, job: &Job
         } else {
             let values = source.values(origin, rows.clone());
             check_values(source, origin, to.ty(), rows.start, &values)?;
-            Cow::Owned(rounder.round(plan, job.tensor, &values))
+            Cow::Owned(rounder.round(plan, job, &values))
         };
         if to.encoding.is_packed() { packed_rows(to, &bytes) } else { Output { bytes, scales: Cow::Borrowed(&[]) } }
     };
@@ -140,14 +144,14 @@ struct Rounder {
 }
 
 impl Rounder {
-    /// Whole rows of tensor number `tensor` of the plan, as rows of its type.
-    fn round(&self, plan: &Plan, tensor: usize, values: &[f32]) -> Vec<u8> {
-        let to = &plan.tensors[tensor];
+    /// The rows of `job` as rows of its tensor's type.
+    fn round(&self, plan: &Plan, job: &Job, values: &[f32]) -> Vec<u8> {
+        let to = &plan.tensors[job.tensor];
         let mut out = vec![0; values.len() / to.ty().block_len() * to.ty().block_bytes()];
         match self.rounding {
             Rounding::Plain => blocks::quantize(to.ty(), values, &mut out),
             Rounding::Search => {
-                let calibration = self.calibration(plan, tensor);
+                let calibration = self.calibration(plan, job);
                 search::quantize(to.ty(), to.cols(), values, calibration.as_deref(), &mut out)
             }
         }
@@ -155,11 +159,15 @@ impl Rounder {
         out
     }
 
-    fn calibration(&self, plan: &Plan, tensor: usize) -> Option<Arc<Calibration>> {
-        let to = &plan.tensors[tensor];
-        let statistics = plan.imatrix.as_ref().filter(|_| !to.ty().is_float())?.find(&to.name)?;
+    fn calibration(&self, plan: &Plan, job: &Job) -> Option<Arc<Calibration>> {
+        let to = &plan.tensors[job.tensor];
+        let statistics = plan.imatrix.as_ref().filter(|_| !to.ty().is_float())?.find_row(to, job.rows.start)?;
+        // Without products it is made in no time.
+        if to.shape.len() == 3 {
+            return Some(statistics.calibration().into());
+        }
         // The first one here prepares it, the others wait for it. A panic in another thread ends the conversion anyway.
-        let mut slot = self.calibrations[tensor].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut slot = self.calibrations[job.tensor].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         Some(slot.get_or_insert_with(|| statistics.calibration().into()).clone())
     }
 

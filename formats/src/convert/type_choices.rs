@@ -7,9 +7,8 @@ use rayon::prelude::*;
 use super::numbers::check_values;
 use super::options::{ConvertOptions, TypeRule};
 use super::outcome::ConvertError;
-use super::plan::{Plan, is_calibrated, is_positions, is_weight};
+use super::plan::{Plan, is_calibrated, is_positions, is_router, is_weight};
 use super::rounded::rounded;
-use crate::imatrix::Statistics;
 use crate::source::{Encoding, Source, TensorInfo};
 
 /// Weights of a matrix that are rounded to learn its errors, about: enough for a figure within a few percent.
@@ -79,7 +78,11 @@ impl TypeChoices {
         let (mut matrices, mut other_bytes, mut weights) = (Vec::new(), 0, 0);
         for (to, &index) in plan.tensors.iter().zip(&plan.origins) {
             weights += to.shape.iter().product::<usize>() as u64;
-            if is_weight(to) && !is_positions(to) && !options.tensors.iter().any(|rule| rule.matches(&to.name)) {
+            if is_weight(to)
+                && !is_positions(to)
+                && !is_router(to)
+                && !options.tensors.iter().any(|rule| rule.matches(&to.name))
+            {
                 is_calibrated(options, to)?;
                 let packed = to.encoding.is_packed();
                 matrices.push(MatrixTypes::new(&source.tensors()[index], index, packed));
@@ -125,10 +128,20 @@ impl TypeChoices {
 fn errors(source: &dyn Source, options: &ConvertOptions, matrix: &MatrixTypes) -> Result<Vec<f64>, ConvertError> {
     let from = &source.tensors()[matrix.index];
     let cols = from.cols();
-    let statistics = options.imatrix.as_ref().and_then(|imatrix| imatrix.find(&from.name));
-    let calibration = statistics.map(Statistics::calibration);
+    let known = |row| {
+        let statistics = options.imatrix.as_ref().and_then(|imatrix| imatrix.find_row(from, row));
+        let calibration = statistics.as_ref().map(|statistics| statistics.calibration());
+        (statistics, calibration)
+    };
+    // Experts have each their own; else one is all.
+    let of_all = (from.shape.len() < 3).then(|| known(0));
     let sample = sample(source, matrix.index)?;
-    let error = |ty, values: &[f32]| {
+    let error = |ty, (row, values): &(usize, Vec<f32>)| {
+        let of_row = if of_all.is_none() { Some(known(*row)) } else { None };
+        let (statistics, calibration) = match (&of_all, &of_row) {
+            (Some(known), _) | (None, Some(known)) => known,
+            (None, None) => return 0.0,
+        };
         let mut errors = rounded(ty, cols, values, calibration.as_ref());
         errors.iter_mut().zip(values).for_each(|(e, v)| *e -= v);
         match statistics {
@@ -138,13 +151,13 @@ fn errors(source: &dyn Source, options: &ConvertOptions, matrix: &MatrixTypes) -
     };
     let of = |sized: &SizedType| {
         let kept = Some(sized.ty) == matrix.kept;
-        if kept { 0.0 } else { sample.iter().map(|values| error(sized.ty, values)).sum() }
+        if kept { 0.0 } else { sample.iter().map(|part| error(sized.ty, part)).sum() }
     };
     Ok(matrix.types.iter().map(of).collect())
 }
 
-/// Some groups of rows, spread over the matrix.
-fn sample(source: &dyn Source, index: usize) -> Result<Vec<Vec<f32>>, ConvertError> {
+/// Some groups of rows, spread over the matrix: the first one's number, and the values.
+fn sample(source: &dyn Source, index: usize) -> Result<Vec<(usize, Vec<f32>)>, ConvertError> {
     let from = &source.tensors()[index];
     let groups = from.rows().div_ceil(GROUP);
     let count = (SAMPLE / GROUP / from.cols()).clamp(1, groups);
@@ -152,7 +165,7 @@ fn sample(source: &dyn Source, index: usize) -> Result<Vec<Vec<f32>>, ConvertErr
         let start = (2 * i + 1) * groups / (2 * count) * GROUP;
         let values = source.values(index, start..(start + GROUP).min(from.rows()));
         check_values(source, index, Q8_0, start, &values)?;
-        Ok(values)
+        Ok((start, values))
     };
     (0..count).map(group).collect()
 }

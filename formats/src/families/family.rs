@@ -18,6 +18,8 @@ pub struct Family {
     pub defaults: Defaults,
     /// How its block computes.
     pub block: BlockPlan,
+    /// What config.json says of experts, in families that have them.
+    pub experts: Option<ExpertKeys>,
     /// Every tensor, those of a layer once, in the order in which a converted file has them.
     pub tensors: &'static [Tensor],
 }
@@ -89,13 +91,42 @@ impl Defaults {
     };
 }
 
+/// The keys of config.json that speak of experts, and what they mean where they are absent. How many serve a token is
+/// `num_experts_per_tok` in all families.
+#[derive(Debug, PartialEq)]
+pub struct ExpertKeys {
+    /// Names of the number of experts of a layer, and the number.
+    pub count: (&'static [&'static str], usize),
+    /// How many serve a token.
+    pub used: usize,
+    /// The width of an expert, if it is not the feed-forward layer's `intermediate_size`.
+    pub width: Option<(&'static str, usize)>,
+    /// The width of the feed-forward layer, where `intermediate_size` is that of an expert.
+    pub dense_width: Option<&'static str>,
+    /// Whether the weights of those chosen are made to sum to 1, where models differ in that.
+    pub normalised: Option<(&'static str, bool)>,
+    /// Which layers have them.
+    pub layers: ExpertLayers,
+}
+
+/// Where config.json says which layers have experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpertLayers {
+    /// All have.
+    All,
+    /// Every `decoder_sparse_step`-th, but for those in `mlp_only_layers`.
+    SparseStep,
+    /// Those in `moe_layers`, or every `interleave_moe_layer_step`-th.
+    Interleaved,
+}
+
 /// A tensor of a family.
 #[derive(Debug, PartialEq)]
 pub struct Tensor {
     /// What it does, which determines its name in a GGUF, too.
     pub role: Role,
     /// Hugging Face's name without `.weight`; for a layer's tensor, what follows the layer's number
-    /// ([`Spelling::layers`]).
+    /// ([`Spelling::layers`]). Where each expert has a tensor of its own, a `*` stands for its number.
     pub hf: &'static str,
     /// Its extents.
     pub shape: Shape,
@@ -116,6 +147,8 @@ pub enum Shape {
     Vector(Extent),
     /// Outputs × inputs.
     Matrix(Extent, Extent),
+    /// The same of each expert, one after the other.
+    Bank(Extent, Extent),
 }
 
 /// A number of a model's configuration.
@@ -125,7 +158,11 @@ pub enum Extent {
     Hidden,
     /// The width of the feed-forward layer.
     FeedForward,
-    /// Twice that: the gate and the way up side by side.
+    /// The width of an expert.
+    ExpertFeedForward,
+    /// The experts of a layer.
+    Experts,
+    /// Twice the width of the feed-forward layer: the gate and the way up side by side.
     GateAndUp,
     /// All query heads side by side.
     Queries,
@@ -178,6 +215,20 @@ pub enum RowOrder {
     HalvesToNeighbours,
     /// Those from this one on; nothing ever reads those before it.
     From(usize),
+    /// They are its columns: of a tensor without `.weight` in its name, experts × inputs × outputs, this half of the
+    /// outputs, or all of them.
+    Columns(Half),
+}
+
+/// A part of the outputs of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Those before the middle.
+    First,
+    /// Those from the middle on.
+    Second,
+    /// All.
+    Both,
 }
 
 /// When a model has a tensor.
@@ -193,6 +244,21 @@ pub enum Presence {
     Projected,
     /// If config.json has a scaling of RoPE that it stands for; Hugging Face has no such tensor.
     Computed,
+    /// In the layers that have experts.
+    ExpertLayers,
+    /// In the others.
+    DenseLayers,
+}
+
+impl Presence {
+    /// Whether a layer has such a tensor, if it has experts or not.
+    pub fn is_in(self, experts: bool) -> bool {
+        match self {
+            Presence::ExpertLayers => experts,
+            Presence::DenseLayers => !experts,
+            _ => true,
+        }
+    }
 }
 
 /// The numbers that make extents.
@@ -202,6 +268,10 @@ pub struct Sizes {
     pub hidden: usize,
     /// The width of the feed-forward layer.
     pub feed_forward: usize,
+    /// Experts of a layer.
+    pub experts: usize,
+    /// The width of an expert.
+    pub expert_feed_forward: usize,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads; each serves `heads / kv_heads` query heads (GQA).
@@ -224,6 +294,8 @@ impl Extent {
         match self {
             Extent::Hidden => sizes.hidden,
             Extent::FeedForward => sizes.feed_forward,
+            Extent::ExpertFeedForward => sizes.expert_feed_forward,
+            Extent::Experts => sizes.experts,
             Extent::GateAndUp => 2 * sizes.feed_forward,
             Extent::QueriesKeysValues => (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim,
             Extent::Queries => sizes.heads * sizes.head_dim,
@@ -238,18 +310,19 @@ impl Extent {
 }
 
 impl Shape {
-    /// The number of outputs, or of a vector's elements.
+    /// The number of outputs, of an expert's matrix its own; or of a vector's elements.
     pub fn outputs(self, sizes: &Sizes) -> usize {
         match self {
-            Shape::Vector(n) | Shape::Matrix(n, _) => n.of(sizes),
+            Shape::Vector(n) | Shape::Matrix(n, _) | Shape::Bank(n, _) => n.of(sizes),
         }
     }
 
-    /// The extents in GGUF's order: inputs, then outputs.
+    /// The extents in GGUF's order: inputs, then outputs, then experts.
     pub fn gguf(self, sizes: &Sizes) -> Vec<usize> {
         match self {
             Shape::Vector(n) => vec![n.of(sizes)],
             Shape::Matrix(outputs, inputs) => vec![inputs.of(sizes), outputs.of(sizes)],
+            Shape::Bank(outputs, inputs) => vec![inputs.of(sizes), outputs.of(sizes), sizes.experts],
         }
     }
 }
@@ -265,6 +338,33 @@ impl Tensor {
     pub(super) const fn norm(role: Role, hf: &'static str, n: Extent) -> Tensor {
         let (shape, plus_one) = (Shape::Vector(n), false);
         Tensor { role, hf, shape, bias: Bias::None, rows: RowOrder::Same, plus_one, presence: Presence::Always }
+    }
+
+    /// The matrices of experts; there is none in a layer without them.
+    pub(super) const fn bank(role: Role, hf: &'static str, outputs: Extent, inputs: Extent) -> Tensor {
+        let (shape, presence) = (Shape::Bank(outputs, inputs), Presence::ExpertLayers);
+        Tensor { shape, presence, ..Tensor::matrix(role, hf, outputs, inputs) }
+    }
+
+    /// The same in one tensor, inputs first.
+    pub(super) const fn columns(self, half: Half) -> Tensor {
+        Tensor { rows: RowOrder::Columns(half), ..self }
+    }
+
+    /// A matrix that only a layer with experts has.
+    pub(super) const fn beside_experts(self) -> Tensor {
+        Tensor { presence: Presence::ExpertLayers, ..self }
+    }
+
+    /// The matrix of experts' scores, likewise.
+    pub(super) const fn router(hf: &'static str) -> Tensor {
+        let matrix = Tensor::matrix(Role::Router, hf, Extent::Experts, Extent::Hidden);
+        Tensor { presence: Presence::ExpertLayers, ..matrix }
+    }
+
+    /// The same where a layer has no experts.
+    pub(super) const fn dense(self) -> Tensor {
+        Tensor { presence: Presence::DenseLayers, ..self }
     }
 
     pub(super) const fn plus_one(self) -> Tensor {

@@ -44,6 +44,7 @@ pub(super) const GEMMA2: Family = Family {
         },
         ..BlockPlan::LLAMA
     },
+    experts: None,
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

@@ -51,6 +51,7 @@ pub(super) const GEMMA3: Family = Family {
         },
         ..BlockPlan::LLAMA
     },
+    experts: None,
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

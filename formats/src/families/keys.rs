@@ -15,6 +15,22 @@ pub const FEED_FORWARD: &str = "feed_forward_length";
 pub const VOCABULARY: &str = "vocab_size";
 /// Experts of a layer; 0 or absent in a dense model.
 pub const EXPERTS: &str = "expert_count";
+/// Experts that serve a token.
+pub const EXPERTS_USED: &str = "expert_used_count";
+/// The width of an expert; that of the feed-forward layer when absent.
+pub const EXPERT_FEED_FORWARD: &str = "expert_feed_forward_length";
+/// Experts stand in every so many-th layer.
+pub const EXPERT_STEP: &str = "interleave_moe_layer_step";
+/// Positions of a chunk, in layers that are cut into chunks.
+pub const CHUNK: &str = "attention.chunk_size";
+/// Positions after which queries of layers without RoPE grow.
+pub const TEMPERATURE_FLOOR: &str = "attention.temperature_length";
+/// How much they grow; 0 for not at all.
+pub const TEMPERATURE_SCALE: &str = "attention.temperature_scale";
+/// Whether heads of queries and keys are normed behind RoPE.
+pub const BARE_QK_NORM: &str = "use_qk_norm";
+/// Whether the weights of a token's experts are made to sum to 1.
+pub const EXPERTS_NORMALISED: &str = "expert_weights_norm";
 /// Query heads.
 pub const HEADS: &str = "attention.head_count";
 /// Key and value heads; as many as query heads when absent.
@@ -89,3 +105,5 @@ pub const DYNAMIC_FACTOR: &str = "quipu.rope.dynamic_factor";
 pub const YARN_TRUNCATE: &str = "quipu.rope.yarn_truncate";
 /// Which layers have RoPE, a list of booleans. llama.cpp knows the pattern of an architecture.
 pub const ROPED: &str = "quipu.rope.layers";
+/// Which layers have experts, a list of booleans; all when absent. llama.cpp knows the pattern of an architecture.
+pub const EXPERT_LAYERS: &str = "quipu.expert.layers";

@@ -33,6 +33,7 @@ pub(super) const LLAMA: Family = Family {
     spelling: Spelling::LLAMA,
     defaults: Defaults::LLAMA,
     block: BlockPlan::LLAMA,
+    experts: None,
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

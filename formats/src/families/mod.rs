@@ -19,7 +19,9 @@ mod gemma3;
 mod granite;
 pub mod keys;
 mod llama;
+mod llama4;
 mod mistral;
+mod mixtral;
 pub mod names;
 mod olmo2;
 mod opt;
@@ -27,22 +29,30 @@ mod phi3;
 mod plan;
 mod qwen2;
 mod qwen3;
+mod qwen3moe;
 mod smollm3;
 mod yarn;
 
-pub use family::{Bias, Defaults, Extent, Family, Presence, RowOrder, Shape, Sizes, Spelling, Tensor};
+pub use family::{
+    Bias, Defaults, ExpertKeys, ExpertLayers, Extent, Family, Half, Presence, RowOrder, Shape, Sizes, Spelling, Tensor,
+};
 pub use plan::{
-    Activation, AttentionScale, BlockPlan, Cap, LayerPlan, Layers, LocalRope, ModelPlan, NormKind, QkNorm, Rope,
-    RopePairs, Scale, Scales, Ungated, Window, Windows,
+    Activation, AttentionScale, BlockPlan, Cap, Experts, LayerPlan, Layers, LocalRope, ModelPlan, NormKind, QkNorm,
+    Rope, RopePairs, Router, Scale, Scales, Temperature, Ungated, Window, Windows,
 };
 pub use yarn::{YARN_BETAS, yarn_attention};
 
+use crate::gguf::Metadata;
+
 /// All families, as messages list them.
-pub static FAMILIES: [&Family; 12] = [
+pub static FAMILIES: [&Family; 15] = [
     &llama::LLAMA,
+    &llama4::LLAMA4,
     &mistral::MISTRAL,
+    &mixtral::MIXTRAL,
     &qwen2::QWEN2,
     &qwen3::QWEN3,
+    &qwen3moe::QWEN3_MOE,
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
     &phi3::PHI3,
@@ -54,9 +64,14 @@ pub static FAMILIES: [&Family; 12] = [
 ];
 
 impl Family {
-    /// The family that GGUF calls `architecture`; the first of those that it calls alike, which have the same layers.
-    pub fn of_architecture(architecture: &str) -> Option<&'static Family> {
-        FAMILIES.into_iter().find(|family| family.architecture == architecture)
+    /// The family of the model that `metadata` describes. Of those that GGUF calls alike the first that has experts, or
+    /// has none, as the model; these have the same layers. `None` where the architecture is unknown or none is said.
+    pub fn of_metadata(metadata: &Metadata) -> Option<&'static Family> {
+        let architecture = metadata.str_opt(keys::ARCHITECTURE).ok().flatten()?;
+        let alike = || FAMILIES.into_iter().filter(|family| family.architecture == architecture);
+        let first = alike().next()?;
+        let experts = metadata.usize_opt(&first.key(keys::EXPERTS)).ok().flatten().is_some_and(|count| count > 0);
+        Some(alike().find(|family| family.experts.is_some() == experts).unwrap_or(first))
     }
 }
 
@@ -71,6 +86,7 @@ pub fn known_architectures() -> String {
 mod tests {
     use super::names::Role;
     use super::*;
+    use crate::gguf::Value;
 
     const GATE_AND_UP: Shape = Shape::Matrix(Extent::GateAndUp, Extent::Hidden);
 
@@ -95,6 +111,11 @@ mod tests {
                     Role::AttentionNorm | Role::FeedForwardNorm => has(Role::FeedForwardNorm),
                     Role::AttentionPostNorm | Role::FeedForwardPostNorm => has(Role::FeedForwardPostNorm),
                     Role::QueryKeyValue => count.min(1),
+                    Role::Router | Role::ExpertGate | Role::ExpertUp | Role::ExpertDown => {
+                        usize::from(family.block.router.is_some())
+                    }
+                    Role::SharedGate | Role::SharedUp | Role::SharedDown => has(Role::SharedDown),
+                    Role::Up | Role::Down => usize::from(family.block.router.is_none() || has(Role::Down) == 1),
                     _ => 1,
                 };
                 assert_eq!(count, expected, "{role:?} of {}", family.architecture);
@@ -107,18 +128,34 @@ mod tests {
             names.sort_unstable();
             names.dedup();
             names.retain(|name| !name.is_empty());
-            let stored = family.tensors.iter().filter(|tensor| tensor.presence != Presence::Computed);
+            let stored = family.tensors.iter().filter(|tensor| {
+                let half_of_one = tensor.rows == RowOrder::Columns(Half::Second);
+                tensor.presence != Presence::Computed && !half_of_one
+            });
             assert_eq!(names.len(), stored.count(), "{}: a name stands twice", family.architecture);
-            // Hugging Face has the order of halves: whoever turns neighbours needs other rows of q and k, and of no
-            // other matrix.
+            // Hugging Face has the order of halves, but for Llama 4: whoever turns neighbours needs other rows of q and
+            // k, and of no other matrix.
             for tensor in family.tensors {
-                let neighbours = family.block.rope == RopePairs::Neighbours && family.block.has_rope();
+                let neighbours = family.block.rope == RopePairs::Neighbours
+                    && family.block.has_rope()
+                    && family.architecture != "llama4";
                 let turned = matches!(tensor.role, Role::Query | Role::Key) && neighbours;
                 assert_eq!(tensor.rows == RowOrder::HalvesToNeighbours, turned, "{:?}", tensor.role);
-                let is_product = matches!(tensor.shape, Shape::Matrix(..)) && tensor.role != Role::Positions;
+                let is_product = !matches!(tensor.shape, Shape::Vector(_)) && tensor.role != Role::Positions;
                 assert_eq!(is_product, tensor.role.input(0).is_some(), "{:?}", tensor.role);
+                assert_eq!(matches!(tensor.shape, Shape::Bank(..)), tensor.role.is_bank(), "{:?}", tensor.role);
+                // A layer has either a feed-forward layer or experts.
+                let in_dense = matches!(tensor.role, Role::Gate | Role::Up | Role::Down);
+                let with_experts = tensor.role.is_bank()
+                    || matches!(tensor.role, Role::Router | Role::SharedGate | Role::SharedUp | Role::SharedDown);
+                assert_eq!(!tensor.presence.is_in(false), with_experts, "{:?}", tensor.role);
+                assert_eq!(!tensor.presence.is_in(true), in_dense && family.block.router.is_some());
             }
-            let same = Family::of_architecture(family.architecture).unwrap();
+            assert_eq!(family.experts.is_some(), family.block.router.is_some(), "{}", family.model_types[0]);
+            let mut metadata = Metadata::default();
+            metadata.set(keys::ARCHITECTURE, Value::String(family.architecture.into()));
+            metadata.set(family.key(keys::EXPERTS), Value::U32(family.experts.is_some().into()));
+            let same = Family::of_metadata(&metadata).unwrap();
             let block = |family: &Family| BlockPlan { windows: Windows::None, ..family.block };
             assert_eq!((same.tensors, block(same)), (family.tensors, block(family)), "{}", family.model_types[0]);
         }

@@ -42,6 +42,20 @@ pub enum Role {
     Up,
     /// The feed-forward layer's way down.
     Down,
+    /// The router's scores of experts.
+    Router,
+    /// The experts' gates, one after the other.
+    ExpertGate,
+    /// The experts' ways up.
+    ExpertUp,
+    /// The experts' ways down.
+    ExpertDown,
+    /// The gate of the expert that serves all tokens.
+    SharedGate,
+    /// Its way up.
+    SharedUp,
+    /// Its way down.
+    SharedDown,
     /// The norm of what the feed-forward layer adds to the residual stream.
     FeedForwardPostNorm,
     /// The embedding of positions.
@@ -69,6 +83,12 @@ pub enum Input {
     FeedForward(usize),
     /// Of its way down.
     FeedForwardDown(usize),
+    /// Of the experts' gates and ways up: of each expert, the tokens that it was chosen for.
+    Experts(usize),
+    /// Of their ways down.
+    ExpertsDown(usize),
+    /// Of the way down of the expert that serves all tokens.
+    SharedDown(usize),
     /// Of the matrix from the embedding's width to the hidden size.
     EmbeddingIn,
     /// Of the matrix from the hidden size to the embedding's width.
@@ -79,7 +99,7 @@ pub enum Input {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 23] = [
+    pub const ALL: [Role; 30] = [
         Role::RopeFactors,
         Role::RopeFactorsLong,
         Role::RopeFactorsShort,
@@ -96,6 +116,13 @@ impl Role {
         Role::Gate,
         Role::Up,
         Role::Down,
+        Role::Router,
+        Role::ExpertGate,
+        Role::ExpertUp,
+        Role::ExpertDown,
+        Role::SharedGate,
+        Role::SharedUp,
+        Role::SharedDown,
         Role::FeedForwardPostNorm,
         Role::Positions,
         Role::EmbeddingIn,
@@ -124,6 +151,13 @@ impl Role {
             Role::Gate => "ffn_gate",
             Role::Up => "ffn_up",
             Role::Down => "ffn_down",
+            Role::Router => "ffn_gate_inp",
+            Role::ExpertGate => "ffn_gate_exps",
+            Role::ExpertUp => "ffn_up_exps",
+            Role::ExpertDown => "ffn_down_exps",
+            Role::SharedGate => "ffn_gate_shexp",
+            Role::SharedUp => "ffn_up_shexp",
+            Role::SharedDown => "ffn_down_shexp",
             Role::FeedForwardPostNorm => "post_ffw_norm",
             Role::Positions => "position_embd",
             Role::EmbeddingIn => "token_embd_in",
@@ -145,14 +179,22 @@ impl Role {
         matches!(self, Role::RopeFactors | Role::RopeFactorsLong | Role::RopeFactorsShort)
     }
 
+    /// Whether these are matrices of experts, one after the other in one tensor.
+    pub const fn is_bank(self) -> bool {
+        matches!(self, Role::ExpertGate | Role::ExpertUp | Role::ExpertDown)
+    }
+
     /// The input of the matrix with this role, in layer `layer` if layers have one; `None` where it is no matrix of a
     /// product. The embedding counts as output matrix here.
     pub const fn input(self, layer: usize) -> Option<Input> {
         match self {
             Role::Query | Role::Key | Role::Value | Role::QueryKeyValue => Some(Input::Attention(layer)),
             Role::AttentionOutput => Some(Input::AttentionOutput(layer)),
-            Role::Gate | Role::Up => Some(Input::FeedForward(layer)),
+            Role::Gate | Role::Up | Role::Router | Role::SharedGate | Role::SharedUp => Some(Input::FeedForward(layer)),
             Role::Down => Some(Input::FeedForwardDown(layer)),
+            Role::ExpertGate | Role::ExpertUp => Some(Input::Experts(layer)),
+            Role::ExpertDown => Some(Input::ExpertsDown(layer)),
+            Role::SharedDown => Some(Input::SharedDown(layer)),
             Role::EmbeddingIn => Some(Input::EmbeddingIn),
             Role::EmbeddingOut => Some(Input::EmbeddingOut),
             Role::Output | Role::TokenEmbedding => Some(Input::Head),
@@ -190,6 +232,9 @@ impl Input {
             Input::AttentionOutput(layer) => Role::AttentionOutput.weight_of(layer),
             Input::FeedForward(layer) => Role::Gate.weight_of(layer),
             Input::FeedForwardDown(layer) => Role::Down.weight_of(layer),
+            Input::Experts(layer) => Role::ExpertGate.weight_of(layer),
+            Input::ExpertsDown(layer) => Role::ExpertDown.weight_of(layer),
+            Input::SharedDown(layer) => Role::SharedDown.weight_of(layer),
             Input::EmbeddingIn => Role::EmbeddingIn.weight(),
             Input::EmbeddingOut => Role::EmbeddingOut.weight(),
             Input::Head if tied => Role::TokenEmbedding.weight(),
@@ -321,8 +366,12 @@ mod tests {
         let attention = ["attn_q", "attn_k", "attn_v", "attn_qkv"].map(|name| format!("blk.2.{name}.weight"));
         assert_eq!(names(Input::Attention(2), true), attention);
         assert_eq!(names(Input::AttentionOutput(2), true), ["blk.2.attn_output.weight"]);
-        assert_eq!(names(Input::FeedForward(2), false), ["blk.2.ffn_gate.weight", "blk.2.ffn_up.weight"]);
+        let parts = ["ffn_gate", "ffn_up", "ffn_gate_inp", "ffn_gate_shexp", "ffn_up_shexp"];
+        let feed_forward = parts.map(|name| format!("blk.2.{name}.weight"));
+        assert_eq!(names(Input::FeedForward(2), false), feed_forward);
         assert_eq!(names(Input::FeedForwardDown(2), false), ["blk.2.ffn_down.weight"]);
+        assert_eq!(names(Input::Experts(2), false), ["blk.2.ffn_gate_exps.weight", "blk.2.ffn_up_exps.weight"]);
+        assert_eq!(names(Input::ExpertsDown(2), false), ["blk.2.ffn_down_exps.weight"]);
         assert_eq!(names(Input::EmbeddingIn, true), ["token_embd_in.weight"]);
         assert_eq!(names(Input::EmbeddingOut, true), ["token_embd_out.weight"]);
         assert_eq!(names(Input::Head, false), ["output.weight"]);

@@ -31,6 +31,7 @@ pub(super) const OLMO2: Family = Family {
         local_rope: Some(LocalRope { base: None }),
         ..BlockPlan::LLAMA
     },
+    experts: None,
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

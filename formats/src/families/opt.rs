@@ -39,6 +39,7 @@ pub(super) const OPT: Family = Family {
         without_rope: Some(1),
         ..BlockPlan::LLAMA
     },
+    experts: None,
     tensors: &[
         Tensor::matrix(Role::TokenEmbedding, "model.decoder.embed_tokens", Extent::Vocabulary, Extent::Embedding),
         Tensor::matrix(Role::Positions, "model.decoder.embed_positions", Extent::Positions, Extent::Hidden)

@@ -29,6 +29,7 @@ pub(super) const PHI3: Family = Family {
     spelling: Spelling::LLAMA,
     defaults: Defaults { context: 4096, epsilon: 1e-5, ..Defaults::LLAMA },
     block: BlockPlan { rope: RopePairs::Halves, partial_rope: true, windows: Windows::All, ..BlockPlan::LLAMA },
+    experts: None,
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

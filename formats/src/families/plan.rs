@@ -23,6 +23,13 @@ pub struct BlockPlan {
     pub local_rope: Option<LocalRope>,
     /// Every so many-th layer has no RoPE (NoPE: Kazemnejad et al. 2023), unless the file lists them.
     pub without_rope: Option<usize>,
+    /// Heads of queries and keys are normed without a weight behind RoPE, in layers that have one, unless a model says
+    /// no; such a block has no other norm of them.
+    pub bare_qk_norm: bool,
+    /// Queries of layers without RoPE grow with the position (Nakanishi 2025), unless a model says no.
+    pub temperature: bool,
+    /// How experts are chosen and weighed, in families that have them.
+    pub router: Option<Router>,
     /// Factors and caps.
     pub scales: Scales,
 }
@@ -39,6 +46,9 @@ impl BlockPlan {
         windows: Windows::None,
         local_rope: None,
         without_rope: None,
+        bare_qk_norm: false,
+        temperature: false,
+        router: None,
         scales: Scales::NONE,
     };
 }
@@ -101,6 +111,18 @@ impl Ungated {
     }
 }
 
+/// How a router weighs the experts with the highest scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Router {
+    /// By the softmax of all scores: so much of an expert's output is taken (Shazeer et al. 2017).
+    Softmax {
+        /// The weights of those chosen are made to sum to 1, where a GGUF does not say it.
+        normalised: bool,
+    },
+    /// By the sigmoid of each score: so much of its input is taken, and what comes out is added as it is.
+    SigmoidOfInput,
+}
+
 /// Which layers have a window: a position sees itself and those before it, so many in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Windows {
@@ -110,6 +132,10 @@ pub enum Windows {
     All,
     /// All but every so many-th.
     AllBut(usize),
+    /// All with RoPE. They are cut into chunks: a position sees those before it in its own chunk.
+    Chunks,
+    /// In config.json: all, if `use_sliding_window` is true.
+    AllIfUsed,
     /// In config.json: those from `max_window_layers` on, if `use_sliding_window` is true.
     Last,
 }
@@ -205,6 +231,12 @@ pub struct ModelPlan {
     pub final_norm: bool,
     /// The function of the feed-forward layer, where it has no gate.
     pub ungated: Option<Ungated>,
+    /// Heads of queries and keys are normed behind RoPE ([`BlockPlan::bare_qk_norm`]).
+    pub bare_qk_norm: bool,
+    /// How queries of layers without RoPE grow.
+    pub temperature: Option<Temperature>,
+    /// The experts, if some layer has any.
+    pub experts: Option<Experts>,
     /// The factor of embeddings.
     pub embedding_scale: f32,
     /// The factor of attention's scores.
@@ -222,22 +254,72 @@ pub struct ModelPlan {
 impl ModelPlan {
     /// What layer `i` does.
     pub fn layer(&self, i: usize) -> LayerPlan {
-        let window = self.window.as_ref().filter(|window| window.layers.contains(i)).map(|window| window.length);
+        let seen = self.window.as_ref().filter(|window| window.layers.contains(i));
+        let window = seen.map(|window| window.length);
+        let chunked = seen.is_some_and(|window| window.chunked);
         let rope = match (self.local_base, window) {
             (Some(_), Some(_)) => Rope::Local,
             _ => Rope::Global,
         };
-        LayerPlan { window, rope: self.roped.contains(i).then_some(rope) }
+        let experts = self.experts.as_ref().is_some_and(|experts| experts.layers.contains(i));
+        let roped = self.roped.contains(i);
+        LayerPlan {
+            window,
+            chunked,
+            rope: roped.then_some(rope),
+            bare_qk_norm: roped && self.bare_qk_norm,
+            temperature: self.temperature.filter(|_| !roped),
+            experts,
+        }
     }
 }
 
 /// What one layer does in its own way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerPlan {
     /// Positions that each sees, itself among them; `None` for all before it.
     pub window: Option<usize>,
+    /// The window does not slide: it begins anew after so many positions.
+    pub chunked: bool,
     /// Which RoPE turns queries and keys.
     pub rope: Option<Rope>,
+    /// Heads of queries and keys are normed behind it.
+    pub bare_qk_norm: bool,
+    /// How queries grow.
+    pub temperature: Option<Temperature>,
+    /// Experts stand for the feed-forward layer.
+    pub experts: bool,
+}
+
+/// The factor by which queries grow: `1 + scale · ln(1 + ⌊(p + 1) / floor⌋)` at position `p`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// Positions after which it grows.
+    pub floor: usize,
+    /// How much.
+    pub scale: f32,
+}
+
+impl Temperature {
+    /// The factor at position `p`.
+    pub fn at(self, p: usize) -> f32 {
+        (1.0 + f64::from(self.scale) * libm::log1p(((p + 1) / self.floor) as f64)) as f32
+    }
+}
+
+/// The experts of a model (Shazeer et al. 2017): feed-forward layers of which each token takes a few.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Experts {
+    /// How many a layer has.
+    pub count: usize,
+    /// How many of them serve a token.
+    pub used: usize,
+    /// The width of each.
+    pub feed_forward: usize,
+    /// The weights of those chosen are made to sum to 1.
+    pub normalised: bool,
+    /// The layers that have them.
+    pub layers: Layers,
 }
 
 /// One of a model's RoPEs.
@@ -254,6 +336,8 @@ pub enum Rope {
 pub struct Window {
     /// Positions that each sees, itself among them.
     pub length: usize,
+    /// It does not slide: it begins anew after so many positions.
+    pub chunked: bool,
     /// The layers that have it.
     pub layers: Layers,
 }
@@ -265,6 +349,8 @@ pub enum Layers {
     All,
     /// All but every so many-th: with 4, all but 3, 7, 11 and so on.
     AllBut(usize),
+    /// Every so many-th alone.
+    Every(usize),
     /// Those from this one on.
     From(usize),
     /// Those with a true.
@@ -277,6 +363,7 @@ impl Layers {
         match self {
             Layers::All => true,
             Layers::AllBut(every) => (i + 1).checked_rem(*every) != Some(0),
+            Layers::Every(every) => (i + 1).checked_rem(*every) == Some(0),
             Layers::From(first) => i >= *first,
             Layers::Listed(list) => list.get(i).copied().unwrap_or(false),
         }
@@ -300,6 +387,7 @@ impl Layers {
             // Of two neighbours, one is there; unless none is.
             Layers::All | Layers::AllBut(_) => (0..layers.min(2)).any(|i| self.contains(i)),
             Layers::From(first) => *first < layers,
+            Layers::Every(every) => (1..=layers).contains(every),
         }
     }
 }
@@ -351,7 +439,8 @@ impl Windows {
     pub fn layers(self) -> Layers {
         match self {
             Windows::AllBut(every) => Layers::AllBut(every),
-            Windows::None | Windows::All | Windows::Last => Layers::All,
+            // Whoever reads a model knows its layers with RoPE.
+            Windows::None | Windows::Chunks | Windows::All | Windows::AllIfUsed | Windows::Last => Layers::All,
         }
     }
 }
@@ -380,6 +469,7 @@ mod tests {
         assert_eq!(which(Layers::AllBut(4)), [0, 1, 2, 4, 5]);
         // As llama.cpp takes these numbers.
         assert_eq!((which(Layers::AllBut(0)).len(), which(Layers::AllBut(1)).len()), (6, 0));
+        assert_eq!(which(Layers::Every(2)), [1, 3, 5]);
         assert_eq!(which(Layers::Listed(vec![false, true])), [1]);
         assert_eq!(which(Layers::From(4)), [4, 5]);
         assert_eq!(Layers::Listed(vec![true, true, false, true]).or_usual(Layers::AllBut(3)), Layers::AllBut(3));

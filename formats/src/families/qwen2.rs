@@ -29,6 +29,7 @@ pub(super) const QWEN2: Family = Family {
     spelling: Spelling::LLAMA,
     defaults: Defaults { context: 32768, ..Defaults::LLAMA },
     block: BlockPlan { rope: RopePairs::Halves, windows: Windows::Last, ..BlockPlan::LLAMA },
+    experts: None,
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

@@ -36,6 +36,7 @@ pub(super) const QWEN3: Family = Family {
         windows: Windows::Last,
         ..BlockPlan::LLAMA
     },
+    experts: None,
     tensors: &[
         EMBEDDING,
         ROPE_FACTORS,

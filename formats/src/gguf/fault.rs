@@ -171,7 +171,7 @@ pub enum GgufFault {
     #[error("a packed file with general.alignment {found}, expected {PACKED_ALIGNMENT}")]
     PackedAlignment { found: usize },
     /// A packed tensor that is no matrix.
-    #[error("tensor {}: packed, but of shape {shape:?}; only matrices are", quote(.tensor))]
+    #[error("tensor {}: packed, but of shape {shape:?}; only matrices are, and those of experts in groups of 16 rows", quote(.tensor))]
     PackedShape { tensor: String, shape: Vec<usize> },
 }
 

@@ -28,7 +28,7 @@ mod cursor;
 mod fault;
 mod file;
 mod limits;
-mod packed;
+pub(crate) mod packed;
 mod parse;
 mod parts;
 pub(crate) mod split;

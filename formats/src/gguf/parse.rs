@@ -8,7 +8,9 @@ use quipu_quant::{InterleavedType, StoredType, TensorType};
 use super::cursor::{Cursor, Place};
 use super::fault::{GgufFault, quote, recognise};
 use super::limits::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_DIMS, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
-use super::packed::{LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PACKED_ALIGNMENT, PACKED_TYPE_BASE};
+use super::packed::{
+    LAYOUT_KEY, LAYOUT_NAME, LAYOUT_VERSION, LAYOUT_VERSION_KEY, PACKED_ALIGNMENT, PACKED_TYPE_BASE, is_packable,
+};
 use super::split::Split;
 use super::value::{Metadata, Required};
 use super::wire;
@@ -167,7 +169,7 @@ fn entry(cursor: &mut Cursor, number: usize, packed_file: bool) -> Result<Entry,
     if encoding.is_packed() && !packed_file {
         return Err(GgufFault::PackedWithoutLayout { tensor: tensor() });
     }
-    if encoding.is_packed() && shape.len() != 2 {
+    if encoding.is_packed() && !is_packable(&shape) {
         return Err(GgufFault::PackedShape { tensor: tensor(), shape });
     }
     let block = encoding.block_len();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::fault::{GgufFault, quote};
 use super::limits::{MAX_ARRAY_DEPTH, MAX_DIMS, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_TENSOR_NAME_BYTES};
-use super::packed::PACKED_TYPE_BASE;
+use super::packed::{PACKED_TYPE_BASE, is_packable};
 use super::parse::{alignment, packed_layout};
 use super::value::{Array, Metadata, Value};
 use super::wire;
@@ -210,7 +210,7 @@ fn header(metadata: &Metadata, tensors: &[TensorInfo]) -> Result<(Vec<u8>, usize
         if t.shape.is_empty() || t.shape.len() > MAX_DIMS || t.shape.contains(&0) {
             return Err(fail(&format!("a shape of {:?}", t.shape)));
         }
-        if t.encoding.is_packed() && (!packed || t.shape.len() != 2) {
+        if t.encoding.is_packed() && (!packed || !is_packable(&t.shape)) {
             return Err(fail("packed, but no matrix in a file with the key quipu.layout"));
         }
         let size =

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::config_fault::ConfigFault;
+use super::experts::read_experts;
 use super::json::{FileError, KeyError, MAX_SMALL_BYTES, Object, describe, read_json};
 use super::plan::read_plan;
 use super::quantised::method::Quantisation;
@@ -93,9 +94,14 @@ impl HfConfig {
             false => Rope { theta: family.defaults.rope_base, scaling: RopeScaling::None, dim: 0 },
         };
         let layers = size("num_hidden_layers")?;
+        let dense_width = family.experts.as_ref().and_then(|keys| keys.dense_width);
+        let feed_forward = size(dense_width.unwrap_or(family.spelling.feed_forward))?;
+        let experts = read_experts(&config, family, layers, feed_forward)?;
         let sizes = Sizes {
             hidden,
-            feed_forward: size(family.spelling.feed_forward)?,
+            feed_forward,
+            experts: experts.as_ref().map_or(0, |experts| experts.count),
+            expert_feed_forward: experts.as_ref().map_or(0, |experts| experts.feed_forward),
             heads,
             kv_heads,
             head_dim,
@@ -115,7 +121,7 @@ impl HfConfig {
             rms_norm_eps: config.positive("rms_norm_eps")?.unwrap_or(family.defaults.epsilon),
             rope_theta,
             rope_scaling,
-            plan: read_plan(&config, family, &sizes, layers, rope_theta)?,
+            plan: ModelPlan { experts, ..read_plan(&config, family, &sizes, layers, rope_theta)? },
             tied: config.bool("tie_word_embeddings")?.unwrap_or(family.defaults.tied),
             biases: read_biases(&config, family)?,
             norm_weights: family.block.norm == NormKind::Rms

@@ -51,6 +51,9 @@ pub enum ConfigFault {
     /// RoPE turns pairs.
     #[error("`head_dim` {head_dim} is odd; RoPE turns pairs")]
     OddHeadDim { head_dim: usize },
+    /// A token would take more experts than there are.
+    #[error("`num_experts_per_tok` is {used}, but a layer has {count} experts")]
+    ExpertsUsed { used: usize, count: usize },
     /// All heads together are larger than any model.
     #[error("{heads} heads of {head_dim} overflow")]
     HeadsOverflow { heads: usize, head_dim: usize },

@@ -122,6 +122,9 @@ pub enum WeightsFault {
     /// What makes up a quantised matrix does not fit together.
     #[error("tensor {tensor:?} {what}")]
     Quantised { tensor: String, what: String },
+    /// The matrices of experts become one tensor, which has one number type.
+    #[error("tensor {tensor:?} is {found}; the other experts' are {expected}")]
+    ExpertDtype { tensor: String, found: Dtype, expected: Dtype },
     /// A tensor has a number type that Quipu does not compute with.
     #[error(
         "tensor {tensor:?} is {dtype}; Quipu reads F32, F16 and BF16{}",

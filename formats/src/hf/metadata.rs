@@ -6,7 +6,7 @@ use quipu_quant::TensorType;
 
 use super::config::HfConfig;
 use super::rope_scaling::RopeScaling;
-use crate::families::{Cap, Layers, Scale, YARN_BETAS, keys, yarn_attention};
+use crate::families::{Cap, Layers, Router, Scale, Windows, YARN_BETAS, keys, yarn_attention};
 use crate::gguf::{Array, Metadata, Value};
 use crate::source::TensorInfo;
 
@@ -26,6 +26,13 @@ pub(super) fn model_metadata(config: &HfConfig, dir: &Path, tensors: &[&TensorIn
     size(keys::CONTEXT, config.context);
     size(keys::HIDDEN, sizes.hidden);
     size(keys::FEED_FORWARD, sizes.feed_forward);
+    if let Some(experts) = &config.plan.experts {
+        size(keys::EXPERTS, experts.count);
+        size(keys::EXPERTS_USED, experts.used);
+        if family.experts.as_ref().is_some_and(|keys| keys.width.is_some()) {
+            size(keys::EXPERT_FEED_FORWARD, experts.feed_forward);
+        }
+    }
     size(keys::HEADS, sizes.heads);
     size(keys::KV_HEADS, sizes.kv_heads);
     size(keys::KEY_LENGTH, sizes.head_dim);
@@ -43,6 +50,7 @@ pub(super) fn model_metadata(config: &HfConfig, dir: &Path, tensors: &[&TensorIn
     metadata.set(family.key(family.block.norm.epsilon_key()), Value::F32(config.rms_norm_eps as f32));
     rope_scaling(&mut metadata, config);
     plan(&mut metadata, config);
+    experts_and_temperature(&mut metadata, config);
     metadata.set("general.file_type", Value::U32(file_type(tensors)));
     metadata
 }
@@ -53,6 +61,14 @@ fn plan(metadata: &mut Metadata, config: &HfConfig) {
     let mut set = |key: &str, value: Value| metadata.set(family.key(key), value);
     let flags = |layers: &Layers| (0..config.layers).map(|i| layers.contains(i)).collect();
     match &plan.window {
+        Some(window) if window.chunked => {
+            if family.defaults.window != Some(window.length) {
+                set(keys::CHUNK, Value::U32(window.length as u32));
+            }
+            if window.layers != plan.roped {
+                set(keys::WINDOW_PATTERN, Value::Array(Array::Bool(flags(&window.layers))));
+            }
+        }
         Some(window) => {
             set(keys::WINDOW, Value::U32(window.length as u32));
             if window.layers != family.block.windows.layers() {
@@ -93,8 +109,51 @@ fn plan(metadata: &mut Metadata, config: &HfConfig) {
         set(keys::NORMS_AFTER, Value::Bool(plan.norms_after));
         set(keys::FINAL_NORM, Value::Bool(plan.final_norm));
     }
-    if plan.roped != family.block.roped() {
+    // To llama.cpp, a Llama 4 without chunks has RoPE in all layers.
+    let by_default = match plan.window {
+        None if family.block.windows == Windows::Chunks => Layers::All,
+        _ => family.block.roped(),
+    };
+    if plan.roped != by_default {
         metadata.set(keys::ROPED, Value::Array(Array::Bool(flags(&plan.roped))));
+    }
+}
+
+/// The keys of experts, and of what layers with and without RoPE do in their own ways.
+fn experts_and_temperature(metadata: &mut Metadata, config: &HfConfig) {
+    let (family, sizes, plan) = (config.family, &config.sizes, &config.plan);
+    let mut set = |key: String, value: Value| metadata.set(key, value);
+    if let Some(experts) = &plan.experts {
+        let step = match experts.layers {
+            Layers::All => Some(1),
+            Layers::Every(step) => Some(step),
+            _ => None,
+        };
+        let by_step = step.filter(|_| family.block.router == Some(Router::SigmoidOfInput));
+        if let Some(step) = by_step {
+            set(family.key(keys::EXPERT_STEP), Value::U32(step as u32));
+        }
+        if let Some(Router::Softmax { normalised }) = family.block.router
+            && normalised != experts.normalised
+        {
+            set(family.key(keys::EXPERTS_NORMALISED), Value::Bool(experts.normalised));
+        }
+        if by_step.is_none() && experts.layers != Layers::All {
+            let has = (0..config.layers).map(|i| experts.layers.contains(i)).collect();
+            set(keys::EXPERT_LAYERS.into(), Value::Array(Array::Bool(has)));
+        }
+    }
+    if family.block.temperature {
+        let given = plan.temperature.map_or((8192, 0.0), |given| (given.floor, given.scale));
+        if given.0 != 8192 {
+            set(family.key(keys::TEMPERATURE_FLOOR), Value::U32(given.0 as u32));
+        }
+        if given.1 != 0.1 {
+            set(family.key(keys::TEMPERATURE_SCALE), Value::F32(given.1));
+        }
+    }
+    if family.block.bare_qk_norm && plan.bare_qk_norm != (sizes.experts != 128) {
+        set(family.key(keys::BARE_QK_NORM), Value::Bool(plan.bare_qk_norm));
     }
 }
 

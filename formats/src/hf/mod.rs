@@ -16,6 +16,7 @@ mod config;
 mod config_fault;
 mod elsewhere;
 mod error;
+mod experts;
 pub(crate) mod json;
 mod metadata;
 mod native;
@@ -127,7 +128,7 @@ impl HfDirectory {
 
 impl HfDirectory {
     fn advise(&self, index: usize, advice: Advice) {
-        if let Some(weight) = self.origins[index].weight() {
+        for &weight in self.origins[index].weights() {
             self.shards.weights[weight].advise(&self.shards.files, advice);
         }
     }
@@ -157,7 +158,12 @@ impl Source for HfDirectory {
     fn mapped(&self, index: usize) -> Option<&[u8]> {
         match self.origins[index] {
             Origin::AsItIs { weight, first: 0 } => self.shards.weights[weight].mapped(&self.shards.files),
-            Origin::AsItIs { .. } | Origin::Heads { .. } | Origin::Floats { .. } | Origin::Computed(_) => None,
+            Origin::AsItIs { .. }
+            | Origin::Heads { .. }
+            | Origin::Floats { .. }
+            | Origin::Bank { .. }
+            | Origin::Columns { .. }
+            | Origin::Computed(_) => None,
         }
     }
 

@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::config_fault::ConfigFault;
 use super::json::{KeyError, Object, describe};
 use crate::families::{
-    AttentionScale, Cap, Family, Layers, LocalRope, ModelPlan, Scale, Sizes, Ungated, Window, Windows,
+    AttentionScale, Cap, Family, Layers, LocalRope, ModelPlan, Scale, Sizes, Temperature, Ungated, Window, Windows,
 };
 
-/// The plan of a model of `family`, whose RoPE has the base `rope_base`.
+/// The plan of a model of `family`, whose RoPE has the base `rope_base`, but for its experts.
 pub(super) fn read_plan(
     config: &Object,
     family: &Family,
@@ -47,10 +47,16 @@ pub(super) fn read_plan(
     // Of OPT alone; the second is of models that were trained before its code was repaired.
     let norms_after = ungated.is_some() && !config.bool("do_layer_norm_before")?.unwrap_or(true);
     let removed = ungated.is_some() && config.bool("_remove_final_layer_norm")?.unwrap_or(false);
+    let roped = read_roped(config, family, layers)?;
     let single = |number: Option<f64>| number.map(|number| number as f32);
     Ok(ModelPlan {
-        window: read_window(config, family, layers)?,
-        roped: read_roped(config, family, layers)?,
+        window: match family.block.windows {
+            Windows::Chunks => read_chunks(config, family, layers, &roped)?,
+            _ => read_window(config, family, layers)?,
+        },
+        roped,
+        bare_qk_norm: family.block.bare_qk_norm && config.bool("use_qk_norm")?.unwrap_or(true),
+        temperature: if family.block.temperature { read_temperature(config)? } else { None },
         local_base: match family.block.local_rope {
             Some(local) => Some(read_local_base(config, local, rope_base)?),
             None => None,
@@ -58,6 +64,7 @@ pub(super) fn read_plan(
         norms_after,
         final_norm: !norms_after && !removed,
         ungated,
+        experts: None,
         embedding_scale: scale(scales.embedding)? as f32,
         attention_scale: attention as f32,
         residual_scale: scale(scales.residual)? as f32,
@@ -75,6 +82,7 @@ fn read_ungated(config: &Object, key: &'static str, default: Ungated) -> Result<
 }
 
 const SLIDING: &str = "sliding_attention";
+const CHUNKED: &str = "chunked_attention";
 const FULL: &str = "full_attention";
 
 /// The window and the layers that have it. As in transformers, `layer_types` goes before the older keys, whose defaults
@@ -83,8 +91,10 @@ fn read_window(config: &Object, family: &Family, layers: usize) -> Result<Option
     let rule = family.block.windows;
     let first = config.typed("max_window_layers", "a number of layers", Value::as_u64)?.unwrap_or(28);
     let used = config.bool("use_sliding_window")?.unwrap_or(false);
-    let types = config.typed("layer_types", "an array of names", Value::as_array)?.filter(|_| rule != Windows::All);
-    let listed = types.map(|types| read_layer_types(types, layers)).transpose()?;
+    let types = config
+        .typed("layer_types", "an array of names", Value::as_array)?
+        .filter(|_| !matches!(rule, Windows::All | Windows::AllIfUsed));
+    let listed = types.map(|types| read_layer_types(types, layers, SLIDING)).transpose()?;
     if rule == Windows::None {
         let found = |key, found| Err(ConfigFault::SlidingWindow { key, found });
         return match (listed, types) {
@@ -97,7 +107,7 @@ fn read_window(config: &Object, family: &Family, layers: usize) -> Result<Option
     let Some(length) = config.size("sliding_window")?.or(default) else { return Ok(None) };
     let every = |every: usize| Ok::<_, KeyError>(config.size("sliding_window_pattern")?.unwrap_or(every));
     let has = match (listed, rule) {
-        (_, Windows::Last) if !used => return Ok(None),
+        (_, Windows::Last | Windows::AllIfUsed) if !used => return Ok(None),
         (Some(listed), _) => Layers::Listed(listed),
         (None, Windows::AllBut(default)) => Layers::AllBut(every(default)?),
         (None, Windows::Last) => Layers::From(usize::try_from(first).unwrap_or(usize::MAX)),
@@ -105,17 +115,40 @@ fn read_window(config: &Object, family: &Family, layers: usize) -> Result<Option
     };
     // A list that says what the family's rule says is none.
     let has = has.or_usual(rule.layers());
-    Ok(has.are_any_of(layers).then_some(Window { length, layers: has }))
+    Ok(has.are_any_of(layers).then_some(Window { length, chunked: false, layers: has }))
 }
 
-/// Which layers have a window.
-fn read_layer_types(types: &[Value], layers: usize) -> Result<Vec<bool>, ConfigFault> {
+/// The chunks: of `attention_chunk_size` positions in the layers that `layer_types` lists, by default those with RoPE.
+fn read_chunks(config: &Object, family: &Family, layers: usize, roped: &Layers) -> Result<Option<Window>, ConfigFault> {
+    let default = family.defaults.window.filter(|_| !config.has("attention_chunk_size"));
+    let Some(length) = config.size("attention_chunk_size")?.or(default) else { return Ok(None) };
+    let types = config.typed("layer_types", "an array of names", Value::as_array)?;
+    let has = match types {
+        Some(types) => Layers::Listed(read_layer_types(types, layers, CHUNKED)?).or_usual(roped.clone()),
+        None => roped.clone(),
+    };
+    Ok(has.are_any_of(layers).then_some(Window { length, chunked: true, layers: has }))
+}
+
+/// How queries of layers without RoPE grow.
+fn read_temperature(config: &Object) -> Result<Option<Temperature>, ConfigFault> {
+    // Some files have a number there.
+    let is_off = |v: &Value| v.as_bool() == Some(false) || v.as_u64() == Some(0);
+    if config.value("attn_temperature_tuning").is_some_and(is_off) {
+        return Ok(None);
+    }
+    let (floor, scale) = (config.size("floor_scale")?.unwrap_or(8192), config.positive("attn_scale")?.unwrap_or(0.1));
+    Ok(Some(Temperature { floor, scale: scale as f32 }))
+}
+
+/// Which layers have a window, which is of this kind.
+fn read_layer_types(types: &[Value], layers: usize, window: &str) -> Result<Vec<bool>, ConfigFault> {
     if types.len() != layers {
         let found = format!("{} names", types.len());
         return Err(KeyError::Wrong { key: "layer_types".into(), expected: "a name for each layer", found }.into());
     }
     let has = |kind: &Value| match kind.as_str() {
-        Some(SLIDING) => Ok(true),
+        Some(kind) if kind == window => Ok(true),
         Some(FULL) => Ok(false),
         _ => Err(ConfigFault::SlidingWindow { key: "layer_types", found: describe(kind) }),
     };

@@ -11,8 +11,9 @@ use super::config::HfConfig;
 use super::error::WeightsFault;
 use super::rope::{factor_tensors, hf_row};
 use super::shards::Shards;
+use super::weight::Weight;
 use crate::families::names::{Parameter, Role, TensorName};
-use crate::families::{Presence, RopePairs, RowOrder, Tensor};
+use crate::families::{Half, Presence, RopePairs, RowOrder, Tensor};
 use crate::oddity::Oddity;
 use crate::safetensors::Dtype;
 use crate::source::{Encoding, TensorInfo};
@@ -20,11 +21,25 @@ use crate::source::{Encoding, TensorInfo};
 /// A tensor that the model has: under both names, with Hugging Face's shape.
 struct Wanted {
     gguf: TensorName,
+    /// Where each expert has a tensor of its own, with a `*` for its number.
     hf: String,
+    /// How many such tensors there are, one after the other in GGUF's.
+    experts: Option<usize>,
+    /// Of one of them.
     shape: Vec<usize>,
     rows: RowOrder,
     /// See [`Tensor::plus_one`].
     plus_one: bool,
+}
+
+impl Wanted {
+    /// Hugging Face's names: lazily, since config.json can claim any number of experts.
+    fn names(&self) -> impl Iterator<Item = String> {
+        (0..self.experts.unwrap_or(1)).map(|expert| match self.experts {
+            Some(_) => self.hf.replacen('*', &expert.to_string(), 1),
+            None => self.hf.clone(),
+        })
+    }
 }
 
 /// Every tensor of the model but computed ones, in the order in which the family's table has them.
@@ -46,18 +61,31 @@ fn of_tensor(config: &HfConfig, tensor: &Tensor, layer: Option<usize>) -> impl I
         Presence::FinalNorm => config.plan.final_norm,
         Presence::Projected => config.sizes.embedding != config.sizes.hidden,
         Presence::Computed => false,
+        by_layer => by_layer.is_in(layer.is_some_and(|layer| config.plan.layer(layer).experts)),
     };
     let stem = match layer {
         Some(layer) => format!("{}{layer}.{}", config.family.spelling.layers, tensor.hf),
         None => tensor.hf.to_owned(),
     };
     // HeadsOverflow was checked: extents are below 2³¹.
-    let mut shape: Vec<usize> = tensor.shape.gguf(&config.sizes).into_iter().rev().collect();
+    let extents = tensor.shape.gguf(&config.sizes);
+    let (mut shape, experts) = match (tensor.rows, &extents[..]) {
+        (RowOrder::Columns(half), &[inputs, outputs, experts]) => {
+            let width = if half == Half::Both { outputs } else { 2 * outputs };
+            (vec![experts, inputs, width], None)
+        }
+        (_, extents) => (extents.iter().copied().take(2).rev().collect::<Vec<_>>(), extents.get(2).copied()),
+    };
     shape[0] += first_row(tensor.rows);
     let (rows, plus_one, bias) = (tensor.rows, tensor.plus_one, vec![tensor.shape.outputs(&config.sizes)]);
     let name = TensorName { layer, ..tensor.role.weight() };
-    let weight = Wanted { gguf: name, hf: format!("{stem}.weight"), shape, rows, plus_one };
-    let bias = Wanted { gguf: name.with(Parameter::Bias), hf: format!("{stem}.bias"), shape: bias, rows, plus_one };
+    let hf = match tensor.rows {
+        RowOrder::Columns(_) => stem.clone(),
+        RowOrder::Same | RowOrder::HalvesToNeighbours | RowOrder::From(_) => format!("{stem}.weight"),
+    };
+    let weight = Wanted { gguf: name, hf, experts, shape, rows, plus_one };
+    let gguf = name.with(Parameter::Bias);
+    let bias = Wanted { gguf, hf: format!("{stem}.bias"), experts, shape: bias, rows, plus_one };
     let bias = config.has_bias(tensor.bias).then_some(bias);
     [Some(weight), bias].into_iter().flatten().filter(move |_| has_it)
 }
@@ -66,7 +94,7 @@ fn of_tensor(config: &HfConfig, tensor: &Tensor, layer: Option<usize>) -> impl I
 fn first_row(rows: RowOrder) -> usize {
     match rows {
         RowOrder::From(first) => first,
-        RowOrder::Same | RowOrder::HalvesToNeighbours => 0,
+        RowOrder::Same | RowOrder::HalvesToNeighbours | RowOrder::Columns(_) => 0,
     }
 }
 
@@ -80,16 +108,25 @@ pub(super) enum Origin {
     /// A weight as F32, the rows (of a vector: the elements) of each head in GGUF's order if they are those of heads,
     /// from this one on, and 1 added to each number of a norm whose family has them so.
     Floats { weight: usize, first: usize, heads: bool, plus_one: bool },
+    /// Matrices of experts, of so many rows each, one after the other.
+    Bank { weights: Vec<usize>, rows: usize },
+    /// Columns of the matrices of experts: experts × inputs × outputs, the outputs from `first` on, as many as the
+    /// tensor has of each expert.
+    Columns { weight: usize, first: usize },
     /// Computed from config.json.
     Computed(Vec<u8>),
 }
 
 impl Origin {
-    /// The weight that it is made of, if there is one.
-    pub fn weight(&self) -> Option<usize> {
-        match *self {
-            Origin::AsItIs { weight, .. } | Origin::Heads { weight } | Origin::Floats { weight, .. } => Some(weight),
-            Origin::Computed(_) => None,
+    /// The weights that it is made of.
+    pub fn weights(&self) -> &[usize] {
+        match self {
+            Origin::AsItIs { weight, .. }
+            | Origin::Heads { weight }
+            | Origin::Floats { weight, .. }
+            | Origin::Columns { weight, .. } => std::slice::from_ref(weight),
+            Origin::Bank { weights, .. } => weights,
+            Origin::Computed(_) => &[],
         }
     }
 }
@@ -103,7 +140,7 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFa
         return Err(WeightsFault::OrderOfRows { architecture: config.family.architecture });
     }
     let (mut plans, mut oddities) = (Vec::new(), Vec::new());
-    let mut used = 0;
+    let mut used = HashSet::new();
     let mut zeros = Vec::new();
     for tensor in wanted(config) {
         // A LayerNorm that only normalises is one with these weights.
@@ -111,48 +148,24 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFa
             plans.push(computed(tensor.gguf, &vec![1.0; tensor.shape[0]]));
             continue;
         }
-        let Some(&(weight, _)) = shards.index.get(&tensor.hf) else {
-            // transformers leaves biases that are missing as it makes them.
-            if tensor.gguf.parameter == Parameter::Bias {
-                plans.push(computed(tensor.gguf, &vec![0.0; tensor.shape[0]]));
-                zeros.push(tensor.hf);
-                continue;
-            }
-            if let Some(shard) = shards.absent.get(&tensor.hf).cloned() {
-                return Err(WeightsFault::NotInShard { tensor: tensor.hf, shard });
-            }
-            let hint = missing_hint(config, &tensor.hf, shards);
-            return Err(WeightsFault::MissingTensor { tensor: tensor.hf, hint });
-        };
-        used += 1;
-        let found = &shards.weights[weight];
-        if found.shape != tensor.shape {
-            let found = found.shape.clone();
-            return Err(WeightsFault::Shape { tensor: tensor.hf, expected: tensor.shape, found });
+        let mut weights = Vec::new();
+        for name in tensor.names() {
+            let Some(&(weight, _)) = shards.index.get(&name) else {
+                // transformers leaves biases that are missing as it makes them.
+                if tensor.gguf.parameter == Parameter::Bias {
+                    plans.push(computed(tensor.gguf, &vec![0.0; tensor.shape[0]]));
+                    zeros.push(name);
+                    break;
+                }
+                return Err(missing(config, shards, name));
+            };
+            check_shape(&shards.weights[weight], &name, &tensor.shape)?;
+            weights.push(weight);
         }
-        let ty = match found.dtype {
-            // There is no such type to compute with; each value is rounded to the nearest f32.
-            Dtype::F64 => None,
-            dtype => match dtype.tensor_type() {
-                Some(ty) => Some(ty),
-                None => return Err(WeightsFault::Dtype { tensor: tensor.hf, dtype }),
-            },
-        };
-        let is_vector = tensor.shape.len() == 1;
-        let heads = tensor.rows == RowOrder::HalvesToNeighbours && !shards.neighbours;
-        let (plus_one, first) = (tensor.plus_one, first_row(tensor.rows));
-        let (ty, origin) = match (is_vector, heads, ty) {
-            (true, false, Some(TensorType::F32)) if !plus_one => (TensorType::F32, Origin::AsItIs { weight, first }),
-            // llama.cpp keeps vectors in F32, whatever the type of the matrices.
-            (true, ..) | (false, _, None) => (TensorType::F32, Origin::Floats { weight, first, heads, plus_one }),
-            (false, true, Some(ty)) => (ty, Origin::Heads { weight }),
-            (false, false, Some(ty)) => (ty, Origin::AsItIs { weight, first }),
-        };
-        let mut shape: Vec<_> = tensor.shape.into_iter().rev().collect();
-        if let Some(rows) = shape.last_mut() {
-            *rows -= first;
+        used.extend(weights.iter().copied());
+        if !weights.is_empty() {
+            plans.push(plan_tensor(&tensor, weights, shards)?);
         }
-        plans.push((TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), shape), origin));
     }
     // After the embedding. There are as many as config.json's heads are long, which the shapes have confirmed by now.
     let factors = factor_tensors(config);
@@ -161,10 +174,74 @@ pub(super) fn plan(config: &HfConfig, shards: &Shards) -> Result<Plan, WeightsFa
     if let Some(first) = zeros.first() {
         oddities.push(Oddity::MissingBiases { first: first.clone(), count: zeros.len() });
     }
-    if used < shards.index.len() {
+    if used.len() < shards.index.len() {
         oddities.extend(unused(config, shards)?);
     }
     Ok((plans, oddities))
+}
+
+/// The error for a tensor that is nowhere, or not where the index of the shards has it.
+fn missing(config: &HfConfig, shards: &Shards, tensor: String) -> WeightsFault {
+    if let Some(shard) = shards.absent.get(&tensor).cloned() {
+        return WeightsFault::NotInShard { tensor, shard };
+    }
+    let hint = missing_hint(config, &tensor, shards);
+    WeightsFault::MissingTensor { tensor, hint }
+}
+
+fn check_shape(found: &Weight, name: &str, expected: &[usize]) -> Result<(), WeightsFault> {
+    if found.shape == expected {
+        return Ok(());
+    }
+    let (tensor, expected, found) = (name.to_owned(), expected.to_vec(), found.shape.clone());
+    Err(WeightsFault::Shape { tensor, expected, found })
+}
+
+/// What becomes of the weights of `tensor`, whose shapes are checked.
+fn plan_tensor(tensor: &Wanted, weights: Vec<usize>, shards: &Shards) -> Result<(TensorInfo, Origin), WeightsFault> {
+    let (weight, dtype) = (weights[0], shards.weights[weights[0]].dtype);
+    if let Some(other) = weights.iter().position(|&other| shards.weights[other].dtype != dtype) {
+        let (tensor, found) = (tensor.names().nth(other).unwrap_or_default(), shards.weights[weights[other]].dtype);
+        return Err(WeightsFault::ExpertDtype { tensor, found, expected: dtype });
+    }
+    let ty = match dtype {
+        // There is no such type to compute with; each value is rounded to the nearest f32.
+        Dtype::F64 => None,
+        dtype => match dtype.tensor_type() {
+            Some(ty) => Some(ty),
+            None => return Err(WeightsFault::Dtype { tensor: tensor.names().next().unwrap_or_default(), dtype }),
+        },
+    };
+    // llama.cpp keeps vectors and routers in F32, whatever the type of the matrices.
+    let as_floats = tensor.shape.len() == 1 || tensor.gguf.role == Role::Router;
+    let heads = tensor.rows == RowOrder::HalvesToNeighbours && !shards.neighbours;
+    let (plus_one, first) = (tensor.plus_one, first_row(tensor.rows));
+    let (ty, origin) = match (as_floats, heads, ty) {
+        (_, _, Some(ty)) if tensor.experts.is_some() => (ty, Origin::Bank { weights, rows: tensor.shape[0] }),
+        (_, _, None) if tensor.experts.is_some() => {
+            return Err(WeightsFault::Dtype { tensor: tensor.names().next().unwrap_or_default(), dtype });
+        }
+        (true, false, Some(TensorType::F32)) if !plus_one => (TensorType::F32, Origin::AsItIs { weight, first }),
+        (true, ..) | (false, _, None) => (TensorType::F32, Origin::Floats { weight, first, heads, plus_one }),
+        (false, true, Some(ty)) => (ty, Origin::Heads { weight }),
+        (false, false, Some(ty)) => (ty, Origin::AsItIs { weight, first }),
+    };
+    if let (RowOrder::Columns(half), &[experts, inputs, width]) = (tensor.rows, &tensor.shape[..]) {
+        let Some(ty) = dtype.tensor_type() else {
+            return Err(WeightsFault::Dtype { tensor: tensor.hf.clone(), dtype });
+        };
+        let (first, outputs) = match half {
+            Half::First => (0, width / 2),
+            Half::Second => (width / 2, width / 2),
+            Half::Both => (0, width),
+        };
+        let info = TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), [inputs, outputs, experts]);
+        return Ok((info, Origin::Columns { weight, first }));
+    }
+    let mut extents = tensor.shape.clone();
+    extents[0] -= first;
+    let shape: Vec<_> = extents.into_iter().rev().chain(tensor.experts).collect();
+    Ok((TensorInfo::new(tensor.gguf.to_string(), Encoding::Plain(ty), shape), origin))
 }
 
 fn computed(name: TensorName, values: &[f32]) -> (TensorInfo, Origin) {
@@ -194,7 +271,8 @@ fn missing_hint(config: &HfConfig, hf: &str, shards: &Shards) -> &'static str {
 
 /// The tensors that are not used. The first, by name, on which the numbers of the model would depend is refused.
 fn unused(config: &HfConfig, shards: &Shards) -> Result<Vec<Oddity>, WeightsFault> {
-    let known: HashSet<String> = wanted(config).filter(|w| !config.has_ones(w.gguf)).map(|w| w.hf).collect();
+    let known: HashSet<String> =
+        wanted(config).filter(|w| !config.has_ones(w.gguf)).flat_map(|w| w.names().collect::<Vec<_>>()).collect();
     let superfluous = |name: &str| {
         // Recomputed from config.json by every runtime; and a copy of the embedding that training code saved.
         name.ends_with("rotary_emb.inv_freq") || name == "rope.freqs" || (config.tied && is_output(config, name))
@@ -260,6 +338,32 @@ pub(super) fn rows<'a>(
             shards.weights[weight].bytes(&shards.files, rows.start + first..rows.end + first)
         }
         Origin::Computed(ref bytes) => Cow::Borrowed(&bytes[range]),
+        Origin::Columns { weight, first } => {
+            let weight = &shards.weights[weight];
+            let (inputs, outputs) = (info.shape[0], info.shape[1]);
+            let (width, size) = (weight.shape[2], info.ty().block_bytes());
+            let mut bytes = Vec::with_capacity(range.len());
+            for row in rows {
+                let (expert, column) = (row / outputs, first + row % outputs);
+                let matrix = weight.bytes(&shards.files, expert * inputs..(expert + 1) * inputs);
+                for input in matrix.chunks_exact(width * size) {
+                    bytes.extend_from_slice(&input[column * size..][..size]);
+                }
+            }
+            Cow::Owned(bytes)
+        }
+        Origin::Bank { ref weights, rows: of_one } => {
+            let part = |expert: usize| {
+                let first = expert * of_one;
+                let within = rows.start.max(first) - first..rows.end.min(first + of_one) - first;
+                shards.weights[weights[expert]].bytes(&shards.files, within)
+            };
+            let (first, end) = (rows.start / of_one, rows.end.div_ceil(of_one));
+            if first + 1 == end {
+                return part(first);
+            }
+            Cow::Owned((first..end).flat_map(|expert| part(expert).into_owned()).collect())
+        }
         Origin::Heads { weight } => {
             let weight = &shards.weights[weight];
             let mut bytes = Vec::with_capacity(range.len());

@@ -52,7 +52,7 @@ impl Adapter {
 pub(super) fn family(model: &dyn Source) -> Result<&'static Family, AdapterFault> {
     let architecture = model.metadata().str_opt(keys::ARCHITECTURE).ok().flatten().unwrap_or_default();
     let unknown = || AdapterFault::UnknownArchitecture { architecture: architecture.into() };
-    Family::of_architecture(architecture).ok_or_else(unknown)
+    Family::of_metadata(model.metadata()).ok_or_else(unknown)
 }
 
 /// The pair of matrices for the model's tensor `matrix`, checked. `scale` takes the rank.

@@ -104,6 +104,53 @@ fn importance_matrices_that_lie_are_refused() {
     assert!(Imatrix::read(&bench.path("text")).is_err());
 }
 
+/// Each expert is rounded by its own inputs; one that no token took by those of all.
+#[test]
+fn experts_have_importance_matrices_of_their_own() {
+    let bench = Bench::new();
+    let bytes = |numbers: &[f32]| numbers.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let squares: Vec<f32> = (0..3 * 256).map(|i| if i < 512 { (i * i % 97) as f32 } else { 0.0 }).collect();
+    let of = |name: &str, squares: &[f32], counts: &[f32]| {
+        let shape = |cols| [cols, counts.len()];
+        let tensors = [
+            (info(&format!("{name}.in_sum2"), F32, &shape(256)), bytes(squares)),
+            (info(&format!("{name}.counts"), F32, &shape(1)), bytes(counts)),
+        ];
+        Imatrix::read(bench.source_of(&tensors).path())
+    };
+    let (bank, one) = ("blk.0.ffn_up_exps.weight", "blk.0.ffn_up.weight");
+    // Under the name of the gates, which have the same input.
+    let imatrix = of("blk.0.ffn_gate_exps.weight", &squares, &[3.0, 4.0, 0.0]).unwrap();
+    imatrix.write(&bench.path("again"), &Inputs::default()).unwrap();
+    let again = Imatrix::read(&bench.path("again")).unwrap();
+    for expert in 0..3 {
+        assert_eq!(again.find_expert(bank, expert), imatrix.find_expert(bank, expert));
+    }
+    let weights = bytes_of(7, F16, 3 * 20 * 256);
+    let rounded = |types, name: &str, shape: &[usize], weights: &[u8], imatrix: Option<Imatrix>| {
+        let source = bench.source_of(&[(info(name, F16, shape), weights.to_vec())]);
+        let options = ConvertOptions::new(types).imatrix(imatrix.map(Arc::new));
+        let (file, summary) = bench.convert_with(&source, &options, "out.gguf");
+        assert!(summary.warnings.is_empty(), "{:?}", summary.warnings);
+        data(&file, name).to_vec()
+    };
+    let types = TypeRule::To(Q4_K);
+    let together = rounded(types, bank, &[256, 20, 3], &weights, Some(imatrix));
+    let all: Vec<f32> = (0..256).map(|k| squares[k] + squares[256 + k]).collect();
+    let inputs = [(&squares[..256], 3.0), (&squares[256..512], 4.0), (&all[..], 7.0)];
+    for (expert, (squares, count)) in inputs.into_iter().enumerate() {
+        let (len, rows) = (together.len() / 3, weights.len() / 3);
+        let (own, weights) = (&together[expert * len..][..len], &weights[expert * rows..][..rows]);
+        let imatrix = of(one, squares, &[count]).unwrap();
+        assert!(own == rounded(types, one, &[256, 20], weights, Some(imatrix)), "expert {expert}");
+        assert!(own != rounded(types, one, &[256, 20], weights, None), "expert {expert}");
+    }
+    for counts in [&[3.0, -1.0, 0.0][..], &[1.0, f32::NAN, 1.0]] {
+        let error = of(bank, &squares, counts).unwrap_err().to_string();
+        assert!(error.contains("ffn_up_exps.weight.in_sum2") && error.contains("no numbers of inputs"), "{error}");
+    }
+}
+
 /// An `imatrix.dat` as llama.cpp wrote it before GGUF: mean squares times calls.
 fn legacy(entries: &[(&str, i32, &[f32])], end: Option<(i32, &str)>) -> Vec<u8> {
     let mut bytes = (entries.len() as i32).to_le_bytes().to_vec();

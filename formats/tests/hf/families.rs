@@ -59,6 +59,92 @@ fn qwen3() {
     }
 }
 
+/// Experts are one tensor of each kind, one after the other; the router is F32.
+#[test]
+fn mixtures_of_experts() {
+    let hf = tiny("tiny-mixtral-bf16");
+    let m = hf.metadata();
+    assert_eq!(m.get("general.architecture"), Some(&Gguf::String("llama".into())));
+    assert_eq!(m.get("llama.expert_count"), Some(&Gguf::U32(5)));
+    assert_eq!(m.get("llama.expert_used_count"), Some(&Gguf::U32(2)));
+    assert_eq!(m.get("llama.expert_feed_forward_length"), None);
+    let info = |hf: &HfDirectory, name: &str| hf.tensors()[hf.find(name).unwrap()].clone();
+    assert_eq!(info(&hf, "blk.1.ffn_gate_inp.weight").encoding.name(), "F32");
+    assert_eq!(info(&hf, "blk.1.ffn_up_exps.weight").shape, [40, 44, 5]);
+    assert_eq!(info(&hf, "blk.1.ffn_down_exps.weight").shape, [44, 40, 5]);
+    // w3 of expert 3 is rows 132 and on of the ways up; a range may have rows of several experts.
+    let up = hf.find("blk.1.ffn_up_exps.weight").unwrap();
+    let file = SafetensorsFile::open(hf.path().join("model.safetensors")).unwrap();
+    let of = |expert: usize| {
+        let name = format!("model.layers.1.block_sparse_moe.experts.{expert}.w3.weight");
+        file.data(file.tensors().iter().position(|t| t.name == name).unwrap())
+    };
+    assert_eq!(&*hf.rows(up, 132..176), of(3));
+    assert_eq!(&*hf.rows(up, 43..177), [&of(0)[43 * 80..], of(1), of(2), of(3), &of(4)[..80]].concat());
+
+    let hf = tiny("tiny-qwen3moe-bf16");
+    let m = hf.metadata();
+    assert_eq!(m.get("general.architecture"), Some(&Gguf::String("qwen3moe".into())));
+    assert_eq!(m.get("qwen3moe.expert_feed_forward_length"), Some(&Gguf::U32(32)));
+    assert_eq!(m.get("qwen3moe.expert_weights_norm"), Some(&Gguf::Bool(false)));
+    let listed = Gguf::Array(Array::Bool(vec![true, false, true]));
+    assert_eq!(m.get("quipu.expert.layers"), Some(&listed));
+    assert_eq!(info(&hf, "blk.1.ffn_gate.weight").shape, [32, 44]);
+    assert!(hf.find("blk.1.ffn_gate_exps.weight").is_none() && hf.find("blk.0.ffn_gate.weight").is_none());
+}
+
+/// Llama 4 has its experts inputs first, gate and way up side by side; what llama.cpp takes by itself is not written.
+#[test]
+fn llama4() {
+    let hf = tiny("tiny-llama4-bf16");
+    let m = hf.metadata();
+    assert_eq!(m.get("general.architecture"), Some(&Gguf::String("llama4".into())));
+    assert_eq!(m.get("llama4.feed_forward_length"), Some(&Gguf::U32(48)));
+    assert_eq!(m.get("llama4.expert_feed_forward_length"), Some(&Gguf::U32(32)));
+    assert_eq!(m.get("llama4.interleave_moe_layer_step"), Some(&Gguf::U32(2)));
+    assert_eq!(m.get("llama4.attention.chunk_size"), Some(&Gguf::U32(40)));
+    assert_eq!(m.get("llama4.attention.temperature_length"), Some(&Gguf::U32(30)));
+    for absent in ["quipu.rope.layers", "quipu.expert.layers", "llama4.use_qk_norm", "llama4.attention.sliding_window"]
+    {
+        assert_eq!(m.get(absent), None, "{absent}");
+    }
+    for part in ["q", "k"] {
+        let name = format!("model.layers.1.self_attn.{part}_proj.weight");
+        assert!(is_as_it_lies(&hf, &format!("blk.1.attn_{part}.weight"), &name), "{part}: no row changes its place");
+    }
+    let file = SafetensorsFile::open(hf.path().join("model.safetensors")).unwrap();
+    let of = |name: &str| file.data(file.tensors().iter().position(|t| t.name.ends_with(name)).unwrap());
+    let (both, down) =
+        (of("layers.3.feed_forward.experts.gate_up_proj"), of("layers.3.feed_forward.experts.down_proj"));
+    // Output 7 of expert 2: column 7 of 64 or 32, the ways up behind the gates.
+    let column = |matrices: &[u8], width: usize, column: usize| {
+        let rows = matrices[2 * 32 * width * 2..3 * 32 * width * 2].chunks(2 * width);
+        rows.flat_map(|row| [row[2 * column], row[2 * column + 1]]).collect::<Vec<u8>>()
+    };
+    let row = |name: &str| hf.rows(hf.find(name).unwrap(), 2 * 32 + 7..2 * 32 + 8).into_owned();
+    assert_eq!(row("blk.3.ffn_gate_exps.weight"), column(both, 64, 7));
+    assert_eq!(row("blk.3.ffn_up_exps.weight"), column(both, 64, 32 + 7));
+    assert_eq!(row("blk.3.ffn_down_exps.weight"), column(down, 32, 7));
+
+    let dense = tiny("tiny-llama4-dense-bf16");
+    let m = dense.metadata();
+    assert_eq!(m.get("llama4.expert_count"), None);
+    assert_eq!(m.get("llama4.use_qk_norm"), Some(&Gguf::Bool(false)));
+    assert!(dense.find("blk.0.ffn_gate.weight").is_some() && dense.find("blk.0.ffn_gate_inp.weight").is_none());
+}
+
+/// An expert that is missing, and more experts for a token than there are, are named; any number of experts is refused
+/// at the first one that is missing.
+#[test]
+fn mixtures_of_experts_that_are_wrong() {
+    let mixtral =
+        || Llama::new().set("model_type", json!("mixtral")).set("architectures", json!(["MixtralForCausalLM"]));
+    let error = mixtral().set("num_local_experts", json!(2_000_000_000)).error().to_string();
+    assert!(error.contains("layers.0.block_sparse_moe.gate.weight\" is missing"), "{error}");
+    let error = mixtral().set("num_local_experts", json!(1)).error().to_string();
+    assert!(error.contains("`num_experts_per_tok` is 2, but a layer has 1 experts"), "{error}");
+}
+
 /// Mistral's window is that of all layers; a key that is absent is not one that is null.
 #[test]
 fn mistral() {

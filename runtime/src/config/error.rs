@@ -16,8 +16,10 @@ pub enum ConfigError {
         /// What the file says.
         found: String,
     },
-    /// A mixture of experts.
-    #[error("this is a mixture of {experts} experts (`{key}`), which Quipu does not run")]
+    /// A mixture of experts, in a family that has none.
+    #[error(
+        "this is a mixture of {experts} experts (`{key}`), which Quipu does not run in models of this architecture"
+    )]
     Experts {
         /// The key that says so.
         key: String,

@@ -8,7 +8,7 @@ pub use error::ConfigError;
 
 use quipu_formats::families::keys as names;
 use quipu_formats::families::names::Role;
-use quipu_formats::families::{Family, LayerPlan, ModelPlan, Sizes};
+use quipu_formats::families::{Experts, Family, LayerPlan, ModelPlan, Sizes};
 use quipu_formats::gguf::{Metadata, Required};
 
 use crate::rope_scaling::{RopeMethod, RopeScaling};
@@ -57,11 +57,8 @@ impl Config {
     pub fn from_metadata(metadata: &Metadata) -> Result<Config, ConfigError> {
         let architecture = metadata.str_opt(names::ARCHITECTURE).required(names::ARCHITECTURE)?;
         let unknown = || ConfigError::Architecture { found: architecture.into() };
-        let family = Family::of_architecture(architecture).ok_or_else(unknown)?;
+        let family = Family::of_metadata(metadata).ok_or_else(unknown)?;
         let keys = Keys { family, metadata };
-        if let Some(experts @ 1..) = keys.usize(names::EXPERTS)? {
-            return Err(ConfigError::Experts { key: family.key(names::EXPERTS), experts });
-        }
         let hidden = keys.size(names::HIDDEN, None)?;
         let heads = keys.size(names::HEADS, None)?;
         let kv_heads = keys.size(names::KV_HEADS, Some(heads))?;
@@ -87,7 +84,9 @@ impl Config {
         }
         let epsilon = family.block.norm.epsilon_key();
         let layers = keys.size(names::LAYERS, None)?;
+        let feed_forward = keys.size(names::FEED_FORWARD, None)?;
         let plan = keys.plan(layers, hidden, heads, head_dim, rope_base)?;
+        let plan = ModelPlan { experts: keys.experts(layers, feed_forward)?, ..plan };
         Ok(Config {
             family,
             name: metadata.str_opt("general.name")?.map(str::to_string),
@@ -97,7 +96,7 @@ impl Config {
                 Some(_) => keys.size(names::EMBEDDING, Some(hidden))?,
                 None => hidden,
             },
-            feed_forward: keys.size(names::FEED_FORWARD, None)?,
+            feed_forward,
             heads,
             kv_heads,
             head_dim,
@@ -120,11 +119,19 @@ impl Config {
         self.plan.layer(i)
     }
 
+    /// The width of what a token passes in layers with experts, if there are any: of all those that it takes.
+    pub fn feed_forward_of_token(&self) -> usize {
+        let of_experts = |experts: &Experts| experts.used.saturating_mul(experts.feed_forward);
+        self.plan.experts.as_ref().map_or(self.feed_forward, of_experts)
+    }
+
     /// What the extents of tensors are made of, with `vocabulary` rows of the embedding.
     pub fn sizes(&self, vocabulary: usize) -> Sizes {
         Sizes {
             hidden: self.hidden,
             feed_forward: self.feed_forward,
+            experts: self.plan.experts.as_ref().map_or(0, |experts| experts.count),
+            expert_feed_forward: self.plan.experts.as_ref().map_or(0, |experts| experts.feed_forward),
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,

@@ -1,14 +1,16 @@
 //! Windows, layers without RoPE, factors and caps, by their keys.
 
 use quipu_formats::families::keys as names;
-use quipu_formats::families::{AttentionScale, Cap, Layers, ModelPlan, Scale, Ungated, Window};
+use quipu_formats::families::{
+    AttentionScale, Cap, Experts, Layers, ModelPlan, Router, Scale, Temperature, Ungated, Window, Windows,
+};
 use quipu_formats::gguf::{Array, Value};
 
 use super::error::ConfigError;
 use super::keys::Keys;
 
 impl Keys<'_> {
-    /// The plan of a model of these sizes.
+    /// The plan of a model of these sizes, but for its experts.
     pub fn plan(
         &self,
         layers: usize,
@@ -32,12 +34,22 @@ impl Keys<'_> {
             }
             None => None,
         };
+        // To llama.cpp, a Llama 4 without chunks has RoPE in all layers.
+        let without_chunks = block.windows == Windows::Chunks && self.usize(names::WINDOW)? == Some(0);
+        let roped = match self.layer_list(names::ROPED, layers)? {
+            Some(list) => Layers::Listed(list),
+            None if without_chunks => Layers::All,
+            None => block.roped(),
+        };
         Ok(ModelPlan {
-            window: self.window(layers)?,
-            roped: match self.layer_list(names::ROPED, layers)? {
-                Some(list) => Layers::Listed(list),
-                None => block.roped(),
+            window: match block.windows {
+                Windows::Chunks if without_chunks => None,
+                Windows::Chunks => Some(self.chunks(layers, &roped)?),
+                _ => self.window(layers)?,
             },
+            roped,
+            bare_qk_norm: block.bare_qk_norm && self.bare_qk_norm()?,
+            temperature: if block.temperature { self.temperature()? } else { None },
             local_base,
             norms_after: self.flag(names::NORMS_AFTER, false)?,
             final_norm: self.flag(names::FINAL_NORM, true)?,
@@ -45,6 +57,7 @@ impl Keys<'_> {
                 Some(default) => Some(self.ungated(default)?),
                 None => None,
             },
+            experts: None,
             embedding_scale: factor(names::EMBEDDING_SCALE, has(scales.embedding), scales.embedding.of_gguf(hidden))?,
             attention_scale: factor(
                 names::ATTENTION_SCALE,
@@ -73,6 +86,35 @@ impl Keys<'_> {
         known.ok_or_else(|| self.wrong(names::ACTIVATION, found, "relu or gelu".into()))
     }
 
+    /// The experts of a model with so many layers and such a feed-forward layer, if it has any.
+    pub fn experts(&self, layers: usize, feed_forward: usize) -> Result<Option<Experts>, ConfigError> {
+        let Some(count @ 1..) = self.usize(names::EXPERTS)? else { return Ok(None) };
+        let Some(router) = self.family.block.router else {
+            return Err(ConfigError::Experts { key: self.family.key(names::EXPERTS), experts: count });
+        };
+        let count = self.size(names::EXPERTS, Some(count))?;
+        let used = self.size(names::EXPERTS_USED, None)?;
+        if used > count {
+            return Err(self.wrong(names::EXPERTS_USED, used, format!("1 to {count}, the experts that there are")));
+        }
+        let norm = self.metadata.bool_opt(&self.family.key(names::EXPERTS_NORMALISED))?;
+        let normalised = matches!(router, Router::Softmax { normalised: true });
+        Ok(Some(Experts {
+            count,
+            used,
+            feed_forward: self.size(names::EXPERT_FEED_FORWARD, Some(feed_forward))?,
+            normalised: norm.unwrap_or(normalised),
+            layers: match (self.layer_list(names::EXPERT_LAYERS, layers)?, router) {
+                (Some(list), _) => Layers::Listed(list),
+                (None, Router::SigmoidOfInput) => match self.usize(names::EXPERT_STEP)? {
+                    None | Some(1) => Layers::All,
+                    Some(step) => Layers::Every(step),
+                },
+                (None, Router::Softmax { .. }) => Layers::All,
+            },
+        }))
+    }
+
     /// A positive number; 0 stands for none.
     fn not_zero(&self, key: &str) -> Result<Option<f32>, ConfigError> {
         if self.f32(key)? == Some(0.0) { Ok(None) } else { self.positive_opt(key) }
@@ -98,7 +140,30 @@ impl Keys<'_> {
             Some(Value::Array(Array::Bool(_))) => self.layer_list(&pattern, layers)?.map(Layers::Listed),
             _ => self.usize(names::WINDOW_PATTERN)?.map(Layers::AllBut),
         };
-        Ok(Some(Window { length, layers: which.unwrap_or(self.family.block.windows.layers()) }))
+        Ok(Some(Window { length, chunked: false, layers: which.unwrap_or(self.family.block.windows.layers()) }))
+    }
+
+    /// The chunks of a model whose layers with RoPE are `roped`.
+    fn chunks(&self, layers: usize, roped: &Layers) -> Result<Window, ConfigError> {
+        let length = self.size(names::CHUNK, self.family.defaults.window)?;
+        let listed = self.layer_list(&self.family.key(names::WINDOW_PATTERN), layers)?;
+        Ok(Window { length, chunked: true, layers: listed.map_or_else(|| roped.clone(), Layers::Listed) })
+    }
+
+    /// Whether heads are normed behind RoPE: in models of other numbers of experts than Maverick's, to llama.cpp.
+    fn bare_qk_norm(&self) -> Result<bool, ConfigError> {
+        let by_experts = self.usize(names::EXPERTS)? != Some(128);
+        Ok(self.metadata.bool_opt(&self.family.key(names::BARE_QK_NORM))?.unwrap_or(by_experts))
+    }
+
+    /// How queries of layers without RoPE grow.
+    fn temperature(&self) -> Result<Option<Temperature>, ConfigError> {
+        let floor = self.size(names::TEMPERATURE_FLOOR, Some(8192))?;
+        let scale = match self.f32(names::TEMPERATURE_SCALE)? {
+            None => Some(0.1),
+            Some(_) => self.not_zero(names::TEMPERATURE_SCALE)?,
+        };
+        Ok(scale.map(|scale| Temperature { floor, scale }))
     }
 
     /// What the list of booleans under this whole key says of each layer.

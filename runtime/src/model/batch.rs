@@ -82,6 +82,8 @@ pub struct Rows<'a> {
     pub cols: usize,
     /// From one row's start to the next one's, in numbers.
     pub stride: usize,
+    /// The expert whose input this is, where the matrices are a bank of experts'.
+    pub expert: Option<usize>,
 }
 
 /// A function that is shown the inputs of all matrices.

@@ -4,15 +4,16 @@
 use std::ops::Range;
 
 use quipu_formats::families::names::Input;
-use quipu_formats::families::{QkNorm, Rope, RopePairs};
+use quipu_formats::families::{LayerPlan, QkNorm, Rope, RopePairs};
 use quipu_kernels::{MatMut, QuantQueries, Queries, padded_rows, state_len};
 
 use super::batch::{BatchToken, Observer, Rows};
 use super::buffers::Buffers;
+use super::experts::Mixture;
 use super::finite::ATTENTION_LIMIT;
 use super::local::{Local, room};
 use super::team::{Team, quantize_rows};
-use super::weights::{Layer, Qkv};
+use super::weights::{Dense, FeedForward, Layer, Qkv};
 use crate::config::Config;
 use crate::kv::{AnySegment, PAGE, Sequence};
 
@@ -30,26 +31,39 @@ impl Block<'_, '_> {
     /// matrices.
     pub(super) fn forward(&mut self, team: &mut Team<'_>, layer: usize, w: &Layer, show: &mut Observer<'_>) {
         let (c, n) = (self.config, self.batch.len());
-        let (d, ff) = (padded_rows(c.hidden), padded_rows(c.feed_forward));
+        let d = padded_rows(c.hidden);
         let (q_width, places) = (padded_rows(c.heads * c.head_dim), QkvPlaces::new(c, &w.qkv));
         let (eps, block, plan) = (c.norm_epsilon, &c.family.block, c.layer(layer));
-        let mut show = |input, x: &[f32], cols, stride| show(input, Rows { x, count: n, cols, stride });
+        let mut show_all =
+            |input, x: &[f32], cols, stride| show(input, Rows { x, count: n, cols, stride, expert: None });
 
-        let Buffers { x, h, qkv, attn, ffn, input: made, angles, local_angles, positions, runs, .. } =
-            &mut *self.buffers;
+        let Buffers {
+            x,
+            h,
+            qkv,
+            attn,
+            ffn,
+            input: made,
+            angles,
+            local_angles,
+            positions,
+            runs,
+            routes,
+            shared_ffn,
+            ..
+        } = &mut *self.buffers;
         let x = room(x, n * d);
         let h = room(h, n * d);
         let qkv = room(qkv, n * places.width);
         let attn = room(attn, n * q_width);
-        let ffn = room(ffn, n * ff);
 
         // u = norm(x); q, k, v = W u + b
         let u = team.norm(x, w.attention_norm.as_ref(), eps, c.hidden, h);
-        show(Input::Attention(layer), u, c.hidden, d);
+        show_all(Input::Attention(layer), u, c.hidden, d);
         let input = team.input(w.qkv.matrices(), u, n, c.hidden, d, made);
         team.products(w.qkv.matrices(), input, &mut MatMut::new(qkv, n, places.width, places.width));
 
-        // q, k = scale · RoPE(norm(q)), RoPE(norm(k))
+        // q, k = scale · RoPE(norm(q)), RoPE(norm(k)); or with a norm behind RoPE
         let kernels = team.kernels;
         let angles: &[[f32; 2]] = match plan.rope {
             Some(Rope::Global) => angles,
@@ -69,11 +83,22 @@ impl Block<'_, '_> {
                 kernels.rms_norm_heads(k, together(k), &norm.key, eps);
             }
             let angles = &angles[i * pairs..(i + 1) * pairs];
-            for (x, scale) in [(&mut *q, c.plan.attention_scale), (&mut *k, 1.0)] {
+            let temperature = plan.temperature.map_or(1.0, |temperature| temperature.at(positions[i]));
+            let scale = c.plan.attention_scale * temperature;
+            // A norm behind RoPE forgets the size of what it gets.
+            let (in_rope, behind) = if plan.bare_qk_norm { (1.0, scale) } else { (scale, 1.0) };
+            for (x, scale) in [(&mut *q, in_rope), (&mut *k, 1.0)] {
                 match block.rope {
                     RopePairs::Neighbours => kernels.rope(x, c.head_dim, angles, scale),
                     RopePairs::Halves => kernels.rope_halves(x, c.head_dim, angles, scale),
                 }
+            }
+            if plan.bare_qk_norm
+                && let Some(norm) = &w.qk_norm
+            {
+                kernels.rms_norm_heads(q, c.head_dim, &norm.query, eps);
+                kernels.rms_norm_heads(k, c.head_dim, &norm.key, eps);
+                q.iter_mut().for_each(|q| *q *= behind);
             }
             let sequence = &sequences[batch[i].sequence];
             if sequence.is_turned() {
@@ -92,22 +117,44 @@ impl Block<'_, '_> {
         // a = W softmax(q·k + mask) v; x = x + a, or x + norm(a), or norm(x + a)
         store(team, layer, self.batch, positions, KeysAndValues { qkv, places: &places }, self.sequences);
         let (sequences, stride) = (&*self.sequences, places.width);
-        let attention =
-            Attention { config: c, layer, window: plan.window, batch: self.batch, sequences, positions, qkv, stride };
+        let attention = Attention { config: c, layer, plan, batch: self.batch, sequences, positions, qkv, stride };
         attention.run(team, runs, &mut MatMut::new(attn, n, c.heads * c.head_dim, q_width));
-        show(Input::AttentionOutput(layer), attn, c.heads * c.head_dim, q_width);
+        show_all(Input::AttentionOutput(layer), attn, c.heads * c.head_dim, q_width);
         let input = team.input(&[&w.attention_output], attn, n, c.heads * c.head_dim, q_width, made);
         team.add(&w.attention_output, w.attention_post_norm.as_deref(), c, input, h, x);
         team.norm_in_place(x, w.attention_out_norm.as_ref(), eps, c.hidden);
 
-        // u = norm(x); f = W_down (activation(W_gate u) · W_up u); x = x + f, or x + norm(f), or norm(x + f)
+        // u = norm(x); f = W_down (activation(W_gate u) · W_up u); x = x + f, or x + norm(f), or norm(x + f); or the same of experts
         let u = team.norm(x, w.feed_forward_norm.as_ref(), eps, c.hidden, h);
-        show(Input::FeedForward(layer), u, c.hidden, d);
-        let input = team.input(w.gate_and_up.matrices(), u, n, c.hidden, d, made);
-        team.gated_product(&w.gate_and_up, block.activation, input, &mut MatMut::new(ffn, n, ff, ff));
-        show(Input::FeedForwardDown(layer), ffn, c.feed_forward, ff);
-        let input = team.input(&[&w.down], ffn, n, c.feed_forward, ff, made);
-        team.add(&w.down, w.feed_forward_post_norm.as_deref(), c, input, h, x);
+        show_all(Input::FeedForward(layer), u, c.hidden, d);
+        match &w.feed_forward {
+            FeedForward::Dense(Dense { gate_and_up, down }) => {
+                let ff = padded_rows(c.feed_forward);
+                let ffn = room(ffn, n * ff);
+                let input = team.input(gate_and_up.matrices(), u, n, c.hidden, d, made);
+                team.gated_product(gate_and_up, block.activation, input, &mut MatMut::new(ffn, n, ff, ff));
+                show_all(Input::FeedForwardDown(layer), ffn, c.feed_forward, ff);
+                let input = team.input(&[down], ffn, n, c.feed_forward, ff, made);
+                team.add(down, w.feed_forward_post_norm.as_deref(), c, input, h, x);
+            }
+            FeedForward::Experts(weights) => {
+                let mixture = Mixture { config: c, layer, weights, tokens: n };
+                let ff = padded_rows(weights.plan.feed_forward);
+                let shared_ffn = room(shared_ffn, weights.shared.as_ref().map_or(0, |_| n * ff));
+                if let Some(Dense { gate_and_up, .. }) = &weights.shared {
+                    let input = team.input(gate_and_up.matrices(), u, n, c.hidden, d, made);
+                    team.gated_product(gate_and_up, block.activation, input, &mut MatMut::new(shared_ffn, n, ff, ff));
+                }
+                mixture.choose_and_widen(team, u, routes, (ffn, made), show);
+                if let Some(Dense { down, .. }) = &weights.shared {
+                    let cols = weights.plan.feed_forward;
+                    show(Input::SharedDown(layer), Rows { x: shared_ffn, count: n, cols, stride: ff, expert: None });
+                    let input = team.input(&[down], shared_ffn, n, cols, ff, made);
+                    team.add(down, None, c, input, h, x);
+                }
+                mixture.add(team, routes, (ffn, made), show, x);
+            }
+        }
         team.norm_in_place(x, w.feed_forward_out_norm.as_ref(), eps, c.hidden);
     }
 }
@@ -210,8 +257,7 @@ fn store(
 struct Attention<'a, 's> {
     config: &'a Config,
     layer: usize,
-    /// Positions that each sees, itself among them, if not all.
-    window: Option<usize>,
+    plan: LayerPlan,
     batch: &'a [BatchToken],
     sequences: &'a [&'s mut Sequence],
     /// Of each token.
@@ -289,6 +335,11 @@ impl Attention<'_, '_> {
 
     /// The first position that token `t` sees.
     fn first(&self, t: usize) -> usize {
-        self.window.map_or(0, |window| (self.positions[t] + 1).saturating_sub(window))
+        let position = self.positions[t];
+        match self.plan.window {
+            None => 0,
+            Some(chunk) if self.plan.chunked => position / chunk * chunk,
+            Some(window) => (position + 1).saturating_sub(window),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! The activations of a forward pass, and the places of its tokens.
 
+use quipu_formats::families::names::Role;
+
 use super::batch::BatchToken;
+use super::experts::Routes;
 use super::product::InputBuffers;
 use super::rope::Ropes;
 use crate::config::Config;
@@ -20,8 +23,12 @@ pub(super) struct Buffers {
     pub(super) qkv: Vec<f32>,
     /// heads · head_dim: the output of attention.
     pub(super) attn: Vec<f32>,
-    /// feed_forward.
+    /// feed_forward; or, for each choice of an expert, its width.
     pub(super) ffn: Vec<f32>,
+    /// The width of the expert that serves all tokens.
+    pub(super) shared_ffn: Vec<f32>,
+    /// Which experts serve which token.
+    pub(super) routes: Routes,
     /// vocabulary, for as many tokens as one product has room for.
     pub(super) logits: Vec<f32>,
     /// The current product's input, made ready.
@@ -45,12 +52,20 @@ pub fn activation_bytes(c: &Config, tokens: usize) -> u64 {
     let padded = |n: usize| n.saturating_add(15) as u64 / 16 * 16;
     let (hidden, feed_forward) = (padded(c.hidden), padded(c.feed_forward));
     let (queries, keys) = (padded(c.heads.saturating_mul(c.head_dim)), padded(c.kv_heads.saturating_mul(c.head_dim)));
+    // Each token stands in the rows of all experts that it takes, and has a score of each.
+    let (taken, width, scores) = c.plan.experts.as_ref().map_or((0, 0, 0), |experts| {
+        let taken = experts.used as u64;
+        let shared = u64::from(c.family.tensor(Role::SharedDown).is_some());
+        (taken, (taken + shared).saturating_mul(padded(experts.feed_forward)), padded(experts.count))
+    });
     let ropes = if c.plan.local_base.is_some() { 2 } else { 1 };
     // x, h; q, k, v and attention's output; the products of the feed-forward layer; angles.
     let embedding = if c.embedding == c.hidden { 0 } else { padded(c.embedding) };
-    let floats = embedding + 2 * hidden + 2 * queries + 2 * keys + feed_forward + ropes * c.rope_dim as u64;
+    let floats = embedding + 2 * hidden + 2 * queries + 2 * keys + feed_forward.max(width) + ropes * c.rope_dim as u64;
+    let floats = taken.saturating_mul(hidden).saturating_add(floats + scores);
     // The widest input as int8, with a scale and a sum for each 32 of them.
-    let codes = hidden.max(queries).max(feed_forward).max(embedding) * 5 / 4;
+    let widest = taken.saturating_mul(hidden).max(hidden).max(queries).max(feed_forward).max(width).max(embedding);
+    let codes = widest.saturating_mul(5) / 4;
     floats.saturating_mul(4).saturating_add(codes).saturating_mul(tokens as u64)
 }
 

@@ -36,7 +36,7 @@ pub(super) fn begin<W: LayerSource>(
     }
     if let Some(projections) = weights.projections() {
         let (h, into) = (&h[..n * e], &projections.into);
-        show(Input::EmbeddingIn, Rows { x: h, count: n, cols: c.embedding, stride: e });
+        show(Input::EmbeddingIn, Rows { x: h, count: n, cols: c.embedding, stride: e, expert: None });
         let input = team.input(&[into], h, n, c.embedding, e, made);
         team.products(&[into], input, &mut MatMut::new(x, n, d, d));
     }
@@ -83,7 +83,7 @@ pub(super) fn end<'a, W: LayerSource>(
         }
     }
     let Some(projections) = weights.projections() else { return (h, c.hidden) };
-    show(Input::EmbeddingOut, Rows { x: h, count: rows, cols: c.hidden, stride: d });
+    show(Input::EmbeddingOut, Rows { x: h, count: rows, cols: c.hidden, stride: d, expert: None });
     let out_of = &projections.out_of;
     let input = team.input(&[out_of], h, rows, c.hidden, d, made);
     let out = room(projected, rows * e);

@@ -19,7 +19,10 @@ use super::loading::{Progress, Residence, WeightsError};
 use super::matrix::{ALIGNMENT, Matrix, region};
 use super::rope::RopeFactors;
 use super::unused::refuse_unused;
-use super::weights::{GateAndUp, Layer, LayerNorm, Linear, ModelWeights, Norm, Projections, QkNormWeights, Qkv};
+use super::weights::{
+    Dense, Experts, FeedForward, GateAndUp, Layer, LayerNorm, Linear, ModelWeights, NOT_ADAPTED, Norm, Projections,
+    QkNormWeights, Qkv,
+};
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::pool::Pool;
@@ -79,8 +82,33 @@ struct Filling {
     /// Its number in the source.
     index: usize,
     layout: PackedLayout,
+    /// Rows of an expert's matrix, or of the only one: after so many a group begins.
+    unit: usize,
     /// Its place in the region.
     at: Range<usize>,
+}
+
+impl Filling {
+    /// The rows of the source that stand in group `group`.
+    fn rows(&self, group: usize) -> Range<usize> {
+        let groups = self.unit.div_ceil(GROUP_ROWS);
+        let first = group / groups * self.unit;
+        let within = group % groups * GROUP_ROWS;
+        first + within..first + (within + GROUP_ROWS).min(self.unit)
+    }
+}
+
+/// The layout in which a matrix runs, and after how many of its rows a group begins: those of each expert by itself.
+fn memory_layout(info: &TensorInfo) -> (PackedLayout, usize) {
+    match info.shape[..] {
+        [cols, rows, experts] if !rows.is_multiple_of(GROUP_ROWS) => {
+            let padded = rows.checked_next_multiple_of(GROUP_ROWS).and_then(|rows| rows.checked_mul(experts));
+            let layout = padded.and_then(|rows| PackedLayout::new(info.ty(), rows, cols));
+            (layout.expect("experts have fewer rows of padding than bytes in their file"), rows)
+        }
+        [_, rows, _] => (info.packed_layout(), rows),
+        _ => (info.packed_layout(), info.rows()),
+    }
 }
 
 /// What is to be loaded, and where it goes.
@@ -107,11 +135,11 @@ fn not_finite(source: &dyn Source, index: usize, row: usize, found: &str) -> Wei
 }
 
 /// The error for a group of rows that has weights which are no numbers.
-fn bad_group(source: &dyn Source, index: usize, group: usize) -> WeightsError {
-    let (first, rows) = (group * GROUP_ROWS, source.tensors()[index].rows());
+fn bad_group(source: &dyn Source, filling: &Filling, group: usize) -> WeightsError {
+    let (index, mut rows) = (filling.index, filling.rows(group));
     let is_bad = |row: &usize| !source.values(index, *row..row + 1).iter().all(|x| x.is_finite());
     // A type that is recoded may have numbers that are too large for the type in its place.
-    let row = (first..rows.min(first + GROUP_ROWS)).find(is_bad).unwrap_or(first);
+    let row = rows.clone().find(is_bad).or(rows.next()).unwrap_or(0);
     not_finite(source, index, row, "NaN or infinity")
 }
 
@@ -197,8 +225,7 @@ impl<'a> Plan<'a> {
     /// The weights of layer `i`.
     pub(super) fn layer(&mut self, i: usize) -> Result<Layer<Place>, WeightsError> {
         let name = |role: Role| role.weight_of(i);
-        let has = |role: Role| self.config.family.tensor(role).is_some();
-        let (joined_qkv, apart_gate) = (has(Role::QueryKeyValue), has(Role::Gate));
+        let joined_qkv = self.config.family.tensor(Role::QueryKeyValue).is_some();
         // A family's norms of the same names stand before attention and feed-forward layer or behind the sum.
         let (mut before, mut after) = ([None, None], [None, None]);
         for (i, role) in [Role::AttentionNorm, Role::FeedForwardNorm].into_iter().enumerate() {
@@ -218,26 +245,52 @@ impl<'a> Plan<'a> {
             },
             qk_norm: match (self.scale(name(Role::QueryNorm))?, self.scale(name(Role::KeyNorm))?) {
                 (Some(query), Some(key)) => Some(QkNormWeights { query, key }),
+                // Behind RoPE, without weights of its own.
+                _ if self.config.layer(i).bare_qk_norm => {
+                    let ones = vec![1.0; self.sizes.head_dim];
+                    Some(QkNormWeights { query: ones.clone(), key: ones })
+                }
                 _ => None,
             },
             attention_output: self.linear(name(Role::AttentionOutput))?,
             attention_post_norm: self.scale(name(Role::AttentionPostNorm))?.map(padded),
             attention_out_norm,
             feed_forward_norm,
-            gate_and_up: if let Some(function) = self.config.plan.ungated {
-                GateAndUp::Ungated(self.linear(name(Role::Up))?, function)
-            } else if apart_gate {
-                GateAndUp::Apart([self.linear(name(Role::Gate))?, self.linear(name(Role::Up))?])
-            } else if self.sizes.feed_forward.is_multiple_of(GROUP_ROWS) {
-                GateAndUp::Joined(self.linear(name(Role::Up))?)
+            feed_forward: if let Some(plan) = self.config.plan.experts.clone().filter(|plan| plan.layers.contains(i)) {
+                let gate_and_up = [self.linear(name(Role::ExpertGate))?, self.linear(name(Role::ExpertUp))?];
+                let (gate_and_up, down) = (GateAndUp::Apart(gate_and_up), self.linear(name(Role::ExpertDown))?);
+                let shared = match self.config.family.tensor(Role::SharedDown) {
+                    Some(_) => {
+                        let gate_and_up = [self.linear(name(Role::SharedGate))?, self.linear(name(Role::SharedUp))?];
+                        let gate_and_up = GateAndUp::Apart(gate_and_up);
+                        Some(Dense { gate_and_up, down: self.linear(name(Role::SharedDown))? })
+                    }
+                    None => None,
+                };
+                let (router, banks) = (self.linear(name(Role::Router))?, Dense { gate_and_up, down });
+                FeedForward::Experts(Box::new(Experts { plan, shared, router, banks }))
             } else {
-                let (path, name) = (self.source.path().into(), name(Role::Up).to_string());
-                return Err(WeightsError::Halves { path, name, rows: self.sizes.feed_forward });
+                FeedForward::Dense(Dense { gate_and_up: self.gate_and_up(i)?, down: self.linear(name(Role::Down))? })
             },
             feed_forward_post_norm: self.scale(name(Role::FeedForwardPostNorm))?.map(padded),
             feed_forward_out_norm,
-            down: self.linear(name(Role::Down))?,
         })
+    }
+
+    /// The matrices of the input of layer `i`'s feed-forward layer.
+    fn gate_and_up(&mut self, i: usize) -> Result<GateAndUp<Place>, WeightsError> {
+        let (gate, up) = (Role::Gate.weight_of(i), Role::Up.weight_of(i));
+        if let Some(function) = self.config.plan.ungated {
+            return Ok(GateAndUp::Ungated(self.linear(up)?, function));
+        }
+        if self.config.family.tensor(Role::Gate).is_some() {
+            return Ok(GateAndUp::Apart([self.linear(gate)?, self.linear(up)?]));
+        }
+        let rows = self.sizes.feed_forward;
+        if !rows.is_multiple_of(GROUP_ROWS) {
+            return Err(WeightsError::Halves { path: self.source.path().into(), name: up.to_string(), rows });
+        }
+        Ok(GateAndUp::Joined(self.linear(up)?))
     }
 
     fn missing(&self, name: TensorName) -> WeightsError {
@@ -303,6 +356,9 @@ impl<'a> Plan<'a> {
         let Some(tensor) = self.config.family.tensor(weight.role) else { return Err(self.missing(weight)) };
         let index = self.find(weight, &tensor.shape.gguf(&self.sizes))?;
         let (outputs, bias) = (tensor.shape.outputs(&self.sizes), weight.with(Parameter::Bias));
+        if weight.role.is_bank() {
+            return Ok(Linear { matrix: self.place(index), tensor: NOT_ADAPTED, scale: None, bias: None });
+        }
         Ok(Linear {
             matrix: self.place(index),
             tensor: index,
@@ -318,7 +374,7 @@ impl<'a> Plan<'a> {
     /// Gives matrix number `index` of the source its place.
     fn place(&mut self, index: usize) -> Place {
         let info = &self.source.tensors()[index];
-        let layout = info.packed_layout();
+        let (layout, unit) = memory_layout(info);
         if info.encoding.is_packed()
             && self.mmap
             && let Some(bytes) = self.source.clone().shared(index)
@@ -329,7 +385,7 @@ impl<'a> Plan<'a> {
         }
         let at = self.end..self.end + layout.total_bytes();
         self.end = at.end.next_multiple_of(ALIGNMENT);
-        self.fillings.push(Filling { index, layout, at: at.clone() });
+        self.fillings.push(Filling { index, layout, unit, at: at.clone() });
         Place::Memory(layout, at)
     }
 
@@ -380,7 +436,7 @@ impl<'a> Plan<'a> {
         });
         match bad.into_inner() {
             usize::MAX => Ok(()),
-            group => Err(bad_group(&*self.source, filling.index, group)),
+            group => Err(bad_group(&*self.source, filling, group)),
         }
     }
 
@@ -404,17 +460,17 @@ impl<'a> Plan<'a> {
         for (slab, groups) in groups.chunks_mut(in_slab).enumerate() {
             go_on(cancel)?;
             pool.for_items(&mut locals, groups, |(), g, (quants, scales)| {
-                let first = (slab * in_slab + g) * GROUP_ROWS;
-                let plain: Cow<'_, [u8]> = self.source.rows(*index, first..(first + GROUP_ROWS).min(layout.rows()));
+                let group = slab * in_slab + g;
+                let plain: Cow<'_, [u8]> = self.source.rows(*index, filling.rows(group));
                 pack_group(layout, &plain, quants, scales);
                 if !group_is_finite(layout, quants, scales) {
-                    bad.fetch_min(first / GROUP_ROWS, Ordering::Relaxed);
+                    bad.fetch_min(group, Ordering::Relaxed);
                 }
             });
             self.source.release(*index);
             match bad.load(Ordering::Relaxed) {
                 usize::MAX => {}
-                group => return Err(bad_group(&*self.source, *index, group)),
+                group => return Err(bad_group(&*self.source, filling, group)),
             }
         }
         Ok(())

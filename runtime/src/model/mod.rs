@@ -4,8 +4,8 @@
 //! list of (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are
 //! the same call.
 //!
-//! - `block`: the block, driven by the family's plan; `rope`: its angles; `ends`: what stands before the first one and
-//!   behind the last.
+//! - `block`: the block, driven by the family's plan; `rope`: its angles; `experts`: mixtures of feed-forward layers;
+//!   `ends`: what stands before the first one and behind the last.
 //! - `team`: how steps are cut into chunks for the workers; `local`: what each of these has; `product`: the input of
 //!   products; `buffers`: activations.
 //! - `adapted`: what adapters add to products; `low_rank`: an adapter in memory.
@@ -23,6 +23,7 @@ mod batch;
 mod block;
 mod buffers;
 mod ends;
+mod experts;
 mod finite;
 mod layers;
 mod load;
@@ -194,7 +195,7 @@ impl<W: LayerSource> Model<W> {
             let (h, cols) = ends::end(&mut team, c, weights, wanted, ends, made, &mut show);
             let stride = padded_rows(cols);
             check(positions)?;
-            show(Input::Head, Rows { x: h, count: rows, cols, stride });
+            show(Input::Head, Rows { x: h, count: rows, cols, stride, expert: None });
             let (Some(logits), Some(head)) = (&mut logits, head) else { continue };
             let input = team.input(&[head], h, rows, cols, stride, made);
             let out = room(vocabulary, rows * width);

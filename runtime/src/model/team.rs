@@ -35,6 +35,38 @@ pub(super) fn quantize_rows<'a>(
     &tiles[..used]
 }
 
+impl GateAndUp {
+    /// `out ← activation(W_gate·input) · W_up·input`, for these groups of rows.
+    pub(super) fn apply(
+        &self,
+        kernels: &Kernels,
+        activation: Activation,
+        groups: Range<usize>,
+        input: ProductInput<'_>,
+        local: &mut Local,
+        out: &mut MatMut<'_>,
+    ) {
+        // In one matrix, the way up begins in the middle.
+        let (gate, up, middle) = match self {
+            GateAndUp::Apart([gate, up]) => (gate, up, 0),
+            GateAndUp::Joined(both) => (both, both, both.matrix.groups() / 2),
+            GateAndUp::Ungated(..) => unreachable!("it has a step of its own"),
+        };
+        let Local { product, buffer, .. } = local;
+        let (rows, n) = (input.rows, groups.len() * 16);
+        let ups = room(buffer, rows * n);
+        gate.apply(kernels, groups.clone(), input, product, out);
+        let groups = groups.start + middle..groups.end + middle;
+        up.apply(kernels, groups, input, product, &mut MatMut::new(ups, rows, n, n));
+        for (r, up) in ups.chunks_exact(n).enumerate() {
+            match activation {
+                Activation::Silu => kernels.silu_mul(out.row(r), up),
+                Activation::GeluTanh => kernels.gelu_mul(out.row(r), up),
+            }
+        }
+    }
+}
+
 /// The pool with the workers' memory, and the kernels: what every parallel step needs.
 pub(crate) struct Team<'a> {
     pub(crate) kernels: &'a Kernels,
@@ -47,7 +79,7 @@ pub(crate) struct Team<'a> {
 
 impl Team<'_> {
     /// Columns of a chunk when a step has `groups` row groups.
-    fn chunk(&self, groups: usize) -> usize {
+    pub(super) fn chunk(&self, groups: usize) -> usize {
         let tuning = self.kernels.tuning();
         let chunks = self.pool.threads() * (tuning.chunks_per_thread as usize).max(1);
         16 * groups.div_ceil(chunks).clamp(1, most_groups(tuning))
@@ -209,31 +241,12 @@ impl Team<'_> {
         out: &mut MatMut<'_>,
     ) {
         let kernels = self.kernels;
-        // In one matrix, the way up begins in the middle.
-        let (gate, up, middle) = match gate_and_up {
-            GateAndUp::Apart([gate, up]) => (gate, up, 0),
-            GateAndUp::Joined(both) => (both, both, both.matrix.groups() / 2),
-            GateAndUp::Ungated(up, function) => return self.ungated_product(up, *function, input, out),
-        };
+        if let GateAndUp::Ungated(up, function) = gate_and_up {
+            return self.ungated_product(up, *function, input, out);
+        }
         let width = self.chunk(out.cols() / 16);
         self.for_parts(input, out, width, |local, input, cols, tile| {
-            let Local { product, buffer, .. } = local;
-            let (rows, n, groups) = (input.rows, cols.len(), cols.start / 16..cols.end / 16);
-            gate.apply(kernels, groups.clone(), input, product, tile);
-            let ups = room(buffer, rows * n);
-            up.apply(
-                kernels,
-                groups.start + middle..groups.end + middle,
-                input,
-                product,
-                &mut MatMut::new(ups, rows, n, n),
-            );
-            for (r, up) in ups.chunks_exact(n).enumerate() {
-                match activation {
-                    Activation::Silu => kernels.silu_mul(tile.row(r), up),
-                    Activation::GeluTanh => kernels.gelu_mul(tile.row(r), up),
-                }
-            }
+            gate_and_up.apply(kernels, activation, cols.start / 16..cols.end / 16, input, local, tile);
         });
     }
 

@@ -55,9 +55,12 @@ fn is_used(name: &str, config: &Config) -> bool {
         // Made by what the file says of the model.
         Role::EmbeddingIn | Role::EmbeddingOut => config.embedding != config.hidden,
         Role::OutputNorm if !config.plan.final_norm => false,
-        _ => config.family.tensor(role).is_some(),
+        _ => config.family.tensor(role).is_some_and(|tensor| {
+            let experts = layer.is_some_and(|layer| config.layer(layer).experts);
+            tensor.presence.is_in(experts)
+        }),
     };
-    let is_matrix = role.input(0).is_some();
+    let is_matrix = role.input(0).is_some() && !role.is_bank();
     // The embedding is looked up; what would be added to it or multiplied with it is only read where it is the output.
     let parameters = match parameter {
         Parameter::Weight => true,

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use quipu_formats::families::Ungated;
+use quipu_formats::families::{Experts as ExpertsPlan, Ungated};
 use quipu_kernels::{Kernels, MatMut};
 use quipu_quant::pack::GROUP_ROWS;
 
@@ -17,7 +17,7 @@ use super::rope::RopeFactors;
 pub(crate) struct Linear<M = Matrix> {
     /// outputs × inputs.
     pub(crate) matrix: M,
-    /// The number of `W` among the model's tensors.
+    /// The number of `W` among the model's tensors, or [`NOT_ADAPTED`].
     pub(super) tensor: usize,
     /// A factor of all outputs: files with NVFP4 have one for each matrix, since the type's own scales reach no farther
     /// than 448.
@@ -25,6 +25,10 @@ pub(crate) struct Linear<M = Matrix> {
     /// outputs, padded to 16.
     pub(super) bias: Option<Vec<f32>>,
 }
+
+/// Stands for the number of a tensor to which nothing is added: a bank of experts, whose rows are those of many
+/// matrices.
+pub(super) const NOT_ADAPTED: usize = usize::MAX;
 
 impl<M> Linear<M> {
     pub(super) fn map<N>(self, f: &mut impl FnMut(M) -> N) -> Linear<N> {
@@ -153,6 +157,62 @@ impl<M> GateAndUp<M> {
     }
 }
 
+/// A feed-forward layer.
+pub(crate) struct Dense<M = Matrix> {
+    pub(crate) gate_and_up: GateAndUp<M>,
+    /// hidden × feed_forward.
+    pub(crate) down: Linear<M>,
+}
+
+/// Feed-forward layers of which each token takes a few. Those of a kind are one matrix, each padded to whole groups of
+/// rows.
+pub(crate) struct Experts<M = Matrix> {
+    pub(super) plan: ExpertsPlan,
+    /// The one that serves all tokens besides, if there is one.
+    pub(super) shared: Option<Dense<M>>,
+    /// experts × hidden.
+    pub(crate) router: Linear<M>,
+    /// Of (experts · feed_forward) × hidden, and hidden outputs for each expert.
+    pub(crate) banks: Dense<M>,
+}
+
+/// What stands behind attention.
+pub(crate) enum FeedForward<M = Matrix> {
+    /// One feed-forward layer for all tokens.
+    Dense(Dense<M>),
+    /// A mixture of experts.
+    Experts(Box<Experts<M>>),
+}
+
+impl<M> Dense<M> {
+    fn map<N>(self, f: &mut impl FnMut(M) -> N) -> Dense<N> {
+        Dense { gate_and_up: self.gate_and_up.map(f), down: self.down.map(f) }
+    }
+}
+
+impl<M> FeedForward<M> {
+    fn map<N>(self, f: &mut impl FnMut(M) -> N) -> FeedForward<N> {
+        match self {
+            FeedForward::Dense(dense) => FeedForward::Dense(dense.map(f)),
+            FeedForward::Experts(experts) => {
+                let Experts { plan, shared, router, banks } = *experts;
+                let shared = shared.map(|shared| shared.map(f));
+                FeedForward::Experts(Box::new(Experts { plan, shared, router: router.map(f), banks: banks.map(f) }))
+            }
+        }
+    }
+
+    /// Its matrices but for a router, which is small.
+    fn linears(&self) -> impl Iterator<Item = &Linear<M>> {
+        let (dense, shared) = match self {
+            FeedForward::Dense(dense) => (dense, None),
+            FeedForward::Experts(experts) => (&experts.banks, experts.shared.as_ref()),
+        };
+        let all = [Some(dense), shared].into_iter().flatten();
+        all.flat_map(|dense| dense.gate_and_up.matrices().iter().chain([&dense.down]))
+    }
+}
+
 /// One transformer block. A family has norms before attention and feed-forward layer, those of what they add to the
 /// residual stream, or both; or those of the sum (`…_out_norm`). Weights of norms are hidden long, padded to 16.
 pub(crate) struct Layer<M = Matrix> {
@@ -165,9 +225,7 @@ pub(crate) struct Layer<M = Matrix> {
     pub(crate) attention_post_norm: Option<Vec<f32>>,
     pub(crate) attention_out_norm: Option<LayerNorm>,
     pub(crate) feed_forward_norm: Option<Norm>,
-    pub(crate) gate_and_up: GateAndUp<M>,
-    /// hidden × feed_forward.
-    pub(crate) down: Linear<M>,
+    pub(crate) feed_forward: FeedForward<M>,
     pub(crate) feed_forward_post_norm: Option<Vec<f32>>,
     pub(crate) feed_forward_out_norm: Option<LayerNorm>,
 }
@@ -182,8 +240,7 @@ impl<M> Layer<M> {
             attention_post_norm: self.attention_post_norm,
             attention_out_norm: self.attention_out_norm,
             feed_forward_norm: self.feed_forward_norm,
-            gate_and_up: self.gate_and_up.map(f),
-            down: self.down.map(f),
+            feed_forward: self.feed_forward.map(f),
             feed_forward_post_norm: self.feed_forward_post_norm,
             feed_forward_out_norm: self.feed_forward_out_norm,
         }
@@ -192,7 +249,7 @@ impl<M> Layer<M> {
     /// Its matrices, in the order of a forward pass.
     fn linears(&self) -> impl Iterator<Item = &Linear<M>> {
         let before = self.qkv.matrices().iter().chain([&self.attention_output]);
-        before.chain(self.gate_and_up.matrices()).chain([&self.down])
+        before.chain(self.feed_forward.linears())
     }
 }
 

@@ -15,6 +15,8 @@ const PIECES: [(&str, i32); 9] =
 const SIZES: Sizes = Sizes {
     hidden: 32,
     feed_forward: 32,
+    experts: 0,
+    expert_feed_forward: 0,
     heads: 4,
     kv_heads: 2,
     head_dim: 8,
@@ -26,7 +28,9 @@ const SIZES: Sizes = Sizes {
 
 /// A GGUF, 32 wide, all matrices of which are of type `ty`: of one layer, or of two where layers differ.
 pub(crate) fn gguf(architecture: &str, ty: TensorType) -> Vec<u8> {
-    let family = Family::of_architecture(architecture).expect("an architecture that is known");
+    let mut named = Metadata::default();
+    named.set(keys::ARCHITECTURE, Value::String(architecture.into()));
+    let family = Family::of_metadata(&named).expect("an architecture that is known");
     let layers = 1 + usize::from(matches!(family.block.windows, Windows::AllBut(_)));
     let tensors = tensors(family, layers, ty);
     let mut random = Random::new(1);
@@ -100,7 +104,8 @@ fn tensors(family: &Family, layers: usize, ty: TensorType) -> Vec<TensorInfo> {
         true => (0..layers).map(|layer| (tensor, tensor.role.weight_of(layer))).collect::<Vec<_>>(),
         false => vec![(tensor, tensor.role.weight())],
     });
-    for (tensor, name) in places.filter(|(tensor, _)| matches!(tensor.presence, Presence::Always | Presence::FinalNorm))
+    for (tensor, name) in places
+        .filter(|(tensor, _)| matches!(tensor.presence, Presence::Always | Presence::FinalNorm | Presence::DenseLayers))
     {
         let own = if matches!(tensor.shape, Shape::Vector(_)) { TensorType::F32 } else { ty };
         infos.push(TensorInfo::new(name.to_string(), Encoding::Plain(own), tensor.shape.gguf(&SIZES)));

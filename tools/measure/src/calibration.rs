@@ -248,7 +248,9 @@ fn check_memory(source: &dyn Source) -> Result<(), MeasureError> {
     for tensor in source.tensors() {
         let input = TensorName::parse(&tensor.name).and_then(TensorName::input);
         if input.is_some_and(|input| seen.insert(input.first(tied))) {
-            needed = needed.saturating_add((tensor.cols() as u64).saturating_mul(4 * (WINDOW as u64 + 1)));
+            // Of experts, the sums of squares alone.
+            let numbers = if tensor.shape.len() == 3 { tensor.shape[2] } else { WINDOW + 1 };
+            needed = needed.saturating_add((tensor.cols() as u64).saturating_mul(4 * numbers as u64));
         }
     }
     Ok(memory::check(needed, || "what a calibration finds out".into())?)
@@ -257,5 +259,9 @@ fn check_memory(source: &dyn Source) -> Result<(), MeasureError> {
 /// Adds the inputs of a product to what is known of its matrices.
 fn add(imatrix: &mut Imatrix, tied: bool, input: Input, rows: Rows) {
     let name = input.first(tied).to_string();
-    imatrix.entry(&name, rows.cols).add(rows.x, rows.count, rows.stride);
+    let entry = match rows.expert {
+        Some(expert) => imatrix.expert_entry(&name, expert, rows.cols),
+        None => imatrix.entry(&name, rows.cols),
+    };
+    entry.add(rows.x, rows.count, rows.stride);
 }

@@ -2,7 +2,7 @@
 //!
 //! With what the machine can do ([`crate::roofline`]) this says how fast a model can be at most.
 
-use quipu_formats::families::names::split_layer;
+use quipu_formats::families::names::{TensorName, split_layer};
 use quipu_formats::source::Source;
 use quipu_quant::TensorType;
 use quipu_quant::pack::PackedLayout;
@@ -22,7 +22,7 @@ pub struct Work {
 /// The cost of a model's forward pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// The matrices of all layers, which every token passes.
+    /// The matrices of all layers, which every token passes; of experts, as many as a token takes.
     pub layers: Work,
     /// The output matrix, which only those tokens pass whose logits are wanted.
     pub head: Work,
@@ -55,7 +55,14 @@ impl Cost {
             } else {
                 continue;
             };
-            let macs = layout.rows() as u64 * layout.cols() as u64;
+            // Of experts, a token reads those that it takes.
+            let taken = |part: u64| match &config.plan.experts {
+                Some(experts) if is_bank(&tensor.name) => {
+                    (u128::from(part) * experts.used as u128 / experts.count as u128) as u64
+                }
+                _ => part,
+            };
+            let (bytes, macs) = (taken(bytes), taken(layout.rows() as u64 * layout.cols() as u64));
             work.bytes += bytes;
             work.macs += macs;
             for (sum, ty) in &mut by_type {
@@ -93,6 +100,11 @@ impl Cost {
     pub fn prefill_macs(&self, tokens: u64) -> u64 {
         tokens.saturating_mul(self.layers.macs).saturating_add(self.head.macs)
     }
+}
+
+/// Whether these are matrices of experts, by the name of their tensor.
+fn is_bank(name: &str) -> bool {
+    TensorName::parse(name).is_some_and(|name| name.role.is_bank())
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Pace {
     pub(super) fn new(config: &Config, target: Duration) -> Pace {
         let (hidden, heads) = (config.hidden as f64, (config.heads * config.head_dim) as f64);
         let kv = (config.kv_heads * config.head_dim) as f64;
-        let products = hidden * (2.0 * heads + 2.0 * kv + 3.0 * config.feed_forward as f64);
+        let products = hidden * (2.0 * heads + 2.0 * kv + 3.0 * config.feed_forward_of_token() as f64);
         let knee = products / (2.0 * heads * ATTENTION_COST);
         let (decode, unit) = (Default::default(), Recent::default());
         Pace { target: target.as_secs_f64(), knee, decode, unit, largest: 0 }
