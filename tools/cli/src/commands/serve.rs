@@ -179,14 +179,16 @@ fn load(args: &Args, offer: &Offer) -> Result<Loaded> {
     let guards = !args.model.iter().any(|given| given.as_os_str() == offer.model.as_str())
         && args.guard.model().is_some_and(|guard| guard.as_os_str() == offer.model.as_str());
     let context = args.context.context.filter(|_| !guards);
-    let one = args.model.len() == 1 && args.models.is_none();
-    ensure!(args.template.is_none() || one, "--template is for one model");
-    ensure!(args.draft.model().is_none() || one, "--draft MODEL guesses for one model");
-    ensure!(args.lora.is_empty() || one, "--lora is for one model");
-    let (mut offers, directory) = models(&args)?;
-    if let [only] = &mut offers[..] {
-        only.adapters = args.lora.names(&only.names)?;
-    }
+    let (mut engine, _) = model::load_on(&args.machine, Path::new(&offer.model), context)?;
+    let loras = if guards { Vec::new() } else { args.lora.load(&mut engine)? };
+    let scheduling =
+        SchedulerOptions::default().sequences(args.parallel).itl_target(Duration::from_millis(args.itl_target));
+    let mut model = Model::of(&engine, offer.names.clone()).with_loras(loras);
+    let mut scheduler = if guards {
+        Scheduler::with_options(engine, scheduling)
+    } else {
+        args.draft.scheduler(engine, scheduling, &args.machine)?
+    };
     args.cache.keep(&mut scheduler)?;
     if let Some(path) = args.template.as_ref().filter(|_| !guards) {
         out::apart_from(&Inputs::of([path]), path)?;
