@@ -53,8 +53,8 @@
 //! - `ops`: the operations, written once over these traits.
 //! - `portable`, `x86_64`, `aarch64`: the implementations of the traits, a file for each instruction set.
 //! - `cpu`: what this CPU has; `isa`: the instruction sets, a row of a table for each.
-//! - `kernels`: [`Kernels`], the public functions, which check shapes (`rows`: those on single rows); `table`: what they
-//!   call, compiled for each row.
+//! - `kernels`: [`Kernels`], the public functions, which check shapes (`rows`: those on single rows); `table`: what
+//!   they call, compiled for each row.
 
 #[cfg(target_pointer_width = "32")]
 compile_error!("Quipu maps whole models into memory and needs a 64-bit system: use an x86_64 or aarch64 target");

@@ -10,13 +10,13 @@ use quipu_runtime::model::{Input, Rows};
 use quipu_runtime::{Cancel, EngineError, Isa, LoadError, LoadOptions, WeightsError};
 use quipu_tests::{Reference, data, load, open};
 
-/// The inputs of all matrices, text after text.
+/// The inputs of all matrices, of experts by expert, text after text.
 #[derive(Debug, Default, PartialEq)]
 struct Seen(BTreeMap<String, Vec<f32>>);
 
 impl Seen {
     fn add(&mut self, input: Input, rows: Rows) {
-        let seen = self.0.entry(format!("{input:?}")).or_default();
+        let seen = self.0.entry(format!("{input:?} {:?}", rows.expert)).or_default();
         (0..rows.count).for_each(|r| seen.extend(&rows.x[r * rows.stride..][..rows.cols]));
     }
 }

@@ -124,7 +124,8 @@ impl Block<'_, '_> {
         team.add(&w.attention_output, w.attention_post_norm.as_deref(), c, input, h, x);
         team.norm_in_place(x, w.attention_out_norm.as_ref(), eps, c.hidden);
 
-        // u = norm(x); f = W_down (activation(W_gate u) · W_up u); x = x + f, or x + norm(f), or norm(x + f); or the same of experts
+        // u = norm(x); f = W_down (activation(W_gate u) · W_up u), or the same of experts;
+        // x = x + f, or x + norm(f), or norm(x + f)
         let u = team.norm(x, w.feed_forward_norm.as_ref(), eps, c.hidden, h);
         show_all(Input::FeedForward(layer), u, c.hidden, d);
         match &w.feed_forward {
