@@ -10,8 +10,8 @@
 //!   products; `buffers`: activations.
 //! - `adapted`: what adapters add to products; `low_rank`: an adapter in memory.
 //! - `weights`: matrices (`matrix`) and vectors; `load`: how they come out of a file (`loading`: its options and
-//!   errors; `filling`: bytes into memory); `layers`: whether all of them are in memory or one layer at a time; `unused`: tensors that are not the
-//!   model's.
+//!   errors; `filling`: bytes into memory); `layers`: whether all of them are in memory or one layer at a time;
+//!   `unused`: tensors that are not the model's.
 //! - `finite`: NaN and infinity, noticed and traced to their weight.
 //! - `batch`: what a caller hands in and is shown.
 //!
