@@ -170,14 +170,8 @@ impl Served {
                 continue;
             }
             let Some(listener) = self.listeners.get(&id) else { continue };
-            let (heard, is_last) = match event {
-                Event::Started { cached, .. } => (Heard::Started { cached }, false),
-                Event::Prompt(tokens) => (Heard::Prompt(tokens), false),
-                Event::Token(token) => (Heard::Token(token), false),
-                Event::Finished(finished) => (Heard::End(finished.into()), true),
-                Event::Failed(failed) => (Heard::Failed(failed.error), true),
-                _ => continue,
-            };
+            let Some(heard) = Heard::of(event) else { continue };
+            let is_last = heard.is_last();
             if listener.to.send((listener.number, heard)).is_err() {
                 listener.cancel.cancel();
             }

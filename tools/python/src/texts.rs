@@ -93,7 +93,9 @@ impl Text {
             None => (self.raw.clone(), String::new()),
         };
         let calls: Vec<_> = match &self.said {
-            Some(said) => said.calls().map(|c| (c.id.clone(), c.name.clone(), c.arguments.clone())).collect(),
+            Some(said) => {
+                said.calls().map(|c| (c.id.clone(), c.name.clone(), c.arguments.clone(), c.complete)).collect()
+            }
             None => Vec::new(),
         };
         dict.set_item("text", text)?;
@@ -161,7 +163,7 @@ impl Texts {
                 Err(RecvTimeoutError::Timeout) => return Ok(Heed::Nothing),
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
             };
-            *left -= usize::from(matches!(heard, Heard::End(_) | Heard::Failed(_)));
+            *left -= usize::from(heard.is_last());
             let several = texts.len() > 1;
             let piece = texts[number].hear(number, heard).map_err(|error| match several {
                 true => Error::new_err(format!("prompt {number}: {error}")),

@@ -54,6 +54,34 @@ pub enum Heard {
     Unjudged(ApiError),
 }
 
+impl Heard {
+    /// What a text's event says, if it is for the reader; vectors are none.
+    pub fn of(event: Event) -> Option<Heard> {
+        match event {
+            Event::Started { cached, .. } => Some(Heard::Started { cached }),
+            Event::Prefill { read, total } => Some(Heard::Progress { read, total }),
+            Event::Prompt(tokens) => Some(Heard::Prompt(tokens)),
+            Event::Token(token) => Some(Heard::Token(token)),
+            Event::Finished(finished) => Some(Heard::End(finished.into())),
+            Event::Failed(failed) => Some(Heard::Failed(failed.error)),
+            _ => None,
+        }
+    }
+
+    /// How much of a prompt of `total` tokens is read where its turn has come.
+    fn begins(&self, total: usize) -> Option<Heard> {
+        match *self {
+            Heard::Started { cached } => Some(Heard::Progress { read: cached, total }),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing follows.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Heard::End(_) | Heard::Failed(_) | Heard::Unjudged(_))
+    }
+}
+
 /// How a text has ended: [`Finished`] without its sequence, whose pages would count as used while somebody holds it.
 #[derive(Clone, Debug)]
 pub struct End {
@@ -311,31 +339,22 @@ impl Thread {
                 continue;
             }
             let Some(listener) = self.listeners.get_mut(&id) else { continue };
-            let (heard, last) = match event {
-                Event::Started { cached, near_miss } => {
-                    if let Some(near_miss) = near_miss {
-                        (self.tell)(&miss(&near_miss, self.scheduler.engine().tokenizer()));
-                    }
-                    let _ = listener.to.send((listener.number, Heard::Started { cached }));
-                    (Heard::Progress { read: cached, total: listener.prompt }, false)
+            match &event {
+                Event::Started { near_miss: Some(near_miss), .. } => {
+                    (self.tell)(&miss(near_miss, self.scheduler.engine().tokenizer()));
                 }
-                Event::Prefill { read, total } => (Heard::Progress { read, total }, false),
-                Event::Prompt(tokens) => (Heard::Prompt(tokens), false),
-                Event::Token(token) => {
-                    self.counters.token(listener.since, listener.last_token.replace(Instant::now()));
-                    (Heard::Token(token), false)
-                }
-                Event::Finished(finished) => {
-                    self.counters.finished(listener.since, &finished);
-                    (Heard::End(finished.into()), true)
-                }
-                Event::Failed(failed) => (Heard::Failed(failed.error), true),
-                _ => continue,
-            };
-            if listener.to.send((listener.number, heard)).is_err() {
-                listener.cancel.cancel();
+                Event::Token(_) => self.counters.token(listener.since, listener.last_token.replace(Instant::now())),
+                Event::Finished(finished) => self.counters.finished(listener.since, finished),
+                _ => {}
             }
-            if last {
+            let Some(heard) = Heard::of(event) else { continue };
+            let (is_last, progress) = (heard.is_last(), heard.begins(listener.prompt));
+            for heard in std::iter::once(heard).chain(progress) {
+                if listener.to.send((listener.number, heard)).is_err() {
+                    listener.cancel.cancel();
+                }
+            }
+            if is_last {
                 self.listeners.remove(&id);
                 self.counters.leave();
             }

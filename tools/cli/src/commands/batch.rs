@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use quipu_formats::output::{self, Inputs};
 use quipu_runtime::Cancel;
-use quipu_runtime::generate::{Event, GenerateOptions, Request, RequestId, Scheduler, SchedulerOptions};
+use quipu_runtime::generate::{GenerateOptions, Request, RequestId, Scheduler, SchedulerOptions};
 use quipu_runtime::host::memory::Memory;
 use quipu_server::answer::Answer;
 use quipu_server::engine::Heard;
@@ -231,14 +231,8 @@ impl Batch<'_> {
     fn step(&mut self) -> Result<()> {
         for (id, event) in self.scheduler.step() {
             let Some(&(number, text)) = self.whose.get(&id) else { continue };
-            let (heard, is_last) = match event {
-                Event::Started { cached, .. } => (Heard::Started { cached }, false),
-                Event::Prompt(tokens) => (Heard::Prompt(tokens), false),
-                Event::Token(token) => (Heard::Token(token), false),
-                Event::Finished(finished) => (Heard::End(finished.into()), true),
-                Event::Failed(failed) => (Heard::Failed(failed.error), true),
-                _ => continue,
-            };
+            let Some(heard) = Heard::of(event) else { continue };
+            let is_last = heard.is_last();
             if is_last {
                 self.whose.remove(&id);
             }

@@ -24,11 +24,13 @@ class Token:
 
 @dataclass(frozen=True)
 class Call:
-    """The call of a tool. `arguments` is the text of a JSON object; `args` is that object."""
+    """The call of a tool. `arguments` is the text of a JSON object, if the call is complete; `args` is that object."""
 
     id: str
     name: str
     arguments: str
+    #: Whether it was written to its end. What a limit or a stop string has cut is nothing to run.
+    complete: bool = True
 
     @property
     def args(self) -> Dict[str, Any]:

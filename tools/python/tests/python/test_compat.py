@@ -116,6 +116,8 @@ class Chats(unittest.TestCase):
         (call,) = told["choices"][0]["message"]["tool_calls"]
         self.assertEqual((call["function"]["name"], json.loads(call["function"]["arguments"])), ("say", {"x": 1}))
         self.assertEqual(told["choices"][0]["finish_reason"], "tool_calls")
+        cut = self.llm.create_chat_completion(self.messages, tools=[tool], tool_choice=choice, max_tokens=100, stop=["x"])
+        self.assertEqual(cut["choices"][0]["finish_reason"], "stop", cut)
         chunks = self.llm.create_chat_completion(self.messages, tools=[tool], tool_choice=choice, max_tokens=100, stream=True)
         calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", [])]
         self.assertEqual(json.loads("".join(call["function"]["arguments"] for call in calls)), {"x": 1})

@@ -145,6 +145,10 @@ class Texts(unittest.TestCase):
         self.assertEqual((call.name, call.arguments), ("age", written))
         self.assertIn(call.args["years"], range(10))
         self.assertEqual(stream.answer.message["tool_calls"][0]["function"]["name"], "age")
+        self.assertTrue(call.complete)
+        options = {"tools": [tool], "tool_choice": "required", "seed": 1, "max_tokens": 200, "parallel_tool_calls": False}
+        (half,) = model.generate(chat, stop="years", **options).calls
+        self.assertEqual((half.name, half.complete), ("age", False))
 
 
 class Together(unittest.TestCase):

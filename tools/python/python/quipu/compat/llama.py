@@ -247,7 +247,7 @@ class Llama:
     @staticmethod
     def _chat_reason(answer: Any, functions: bool) -> str:
         reason = shapes.finish_reason(answer)
-        if answer.calls and reason == "stop":
+        if reason == "stop" and answer.calls and all(call.complete for call in answer.calls):
             return "function_call" if functions else "tool_calls"
         return reason
 
