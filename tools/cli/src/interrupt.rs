@@ -85,9 +85,8 @@ pub fn set_up() -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new(signals.into_iter().filter(|&s| !crate::fatal::ignored(s)))?;
     // Too large a file is an error of the one who writes it, as any other.
     signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    crate::fatal::set_up();
     let wait = move || signals.forever().for_each(heard);
-    std::thread::Builder::new().name("quipu-signals".to_string()).spawn(wait).map(|_| ())
+    quipu_runtime::host::threads::builder("quipu-signals")?.spawn(wait).map(|_| ())
 }
 
 /// Installs the handler.

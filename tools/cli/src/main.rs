@@ -46,6 +46,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use quipu_runtime::host::threads;
 
 /// Runs quantised Llama models on CPUs.
 ///
@@ -74,7 +75,26 @@ struct Cli {
     command: commands::Command,
 }
 
+/// What the work's stack may take: eight times what the deepest command was seen to need without optimisation. (The main
+/// thread has what a shell's limit allows, or 1 MB on Windows.)
+const STACK: usize = 4 << 20;
+
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    fatal::set_up();
+    match threads::builder_with_stack("quipu", STACK).and_then(|builder| builder.spawn(work)) {
+        Ok(work) => work.join().unwrap_or(ExitCode::from(PANICKED)),
+        Err(error) => {
+            talk::error(&format!("cannot begin (the limit on memory or on processes, or the container's?): {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The exit code of a program that panicked.
+const PANICKED: u8 = 101;
+
+fn work() -> ExitCode {
     let cli = Cli::parse_from(kv::written_out(std::env::args_os()));
     talk::set_up(cli.quiet, cli.verbose);
     if let Err(error) = interrupt::set_up() {

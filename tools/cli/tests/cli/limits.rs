@@ -112,12 +112,15 @@ fn a_thread_without_room_for_its_signals_is_an_error() {
         let ended = shell.output().unwrap();
         (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
     };
-    // The least with which there is a thread for signals, the first one; without it nothing is done.
+    // The least with which there are the threads for the work and for signals, the first ones; without them nothing is
+    // done.
     let (mut refused, mut begun) = (16_u64 << 10, 256_u64 << 10);
     while begun - refused > 4 {
         let kilobytes = refused.midpoint(begun);
         match under(kilobytes) {
-            (Some(1), message) if message.contains("cannot listen to signals") => refused = kilobytes,
+            (Some(1), message) if message.contains("cannot begin") || message.contains("cannot listen to signals") => {
+                refused = kilobytes;
+            }
             // It ended well, in some other way, or never.
             (Some(0 | 1 | 137), _) => begun = kilobytes,
             // Not even the program is loaded, or its first line run.
