@@ -1,6 +1,7 @@
 //! Every instruction set gives the same bits: products equal `quipu_quant::dot`, the rest equals the portable table.
 
 mod elementwise;
+mod features;
 
 use std::ops::Range;
 use std::sync::Once;
