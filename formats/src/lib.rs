@@ -7,6 +7,7 @@
 //! - [`torch`]: a PyTorch checkpoint, checked; nothing of it is run.
 //! - [`hf`]: a Hugging Face directory seen as a GGUF: names, metadata, tokenizer and row order translated.
 //! - [`convert`]: any source written as a GGUF, plain or packed, of any type.
+//! - [`bundle`]: a program with a model in it, in one file.
 //! - [`imatrix`]: statistics of the activations that a model's matrices multiply, for better rounding.
 //! - [`lora`]: adapters, and models with adapters added.
 //! - [`map`]: the one place where a file is mapped into memory.
@@ -36,6 +37,7 @@
 //! What a tensor's bytes mean is `quipu-quant`'s matter; what the model does with them is the runtime's.
 #![deny(unsafe_code)]
 
+pub mod bundle;
 pub mod convert;
 pub mod families;
 pub mod gguf;

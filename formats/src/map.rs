@@ -5,7 +5,7 @@ use std::io;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use crate::mapped::{self, Known};
 
@@ -64,7 +64,7 @@ pub enum Advice {
     DontNeed,
 }
 
-/// A whole file mapped read-only. It dereferences to its bytes.
+/// A file mapped read-only, from some byte to its end. It dereferences to its bytes.
 #[derive(Debug)]
 pub struct MappedFile {
     path: PathBuf,
@@ -76,6 +76,11 @@ pub struct MappedFile {
 impl MappedFile {
     /// Maps the regular file at `path`.
     pub fn open(path: impl Into<PathBuf>) -> Result<MappedFile, MapError> {
+        MappedFile::open_from(path, 0)
+    }
+
+    /// The same without its first `start` bytes, a multiple of the page's size: a hint is about pages of the file.
+    pub fn open_from(path: impl Into<PathBuf>, start: u64) -> Result<MappedFile, MapError> {
         let path = path.into();
         // Asked before opening, since opening a pipe waits for a writer.
         match std::fs::metadata(&path) {
@@ -94,7 +99,7 @@ impl MappedFile {
         let bytes = match file.metadata() {
             Ok(meta) => match irregular(&meta) {
                 Some(what) => return Err(MapError::NotRegular { path, what }),
-                None => meta.len(),
+                None => meta.len().saturating_sub(start),
             },
             Err(source) => return Err(MapError::Open { path, source }),
         };
@@ -104,7 +109,7 @@ impl MappedFile {
         if isize::try_from(bytes).is_err() {
             return Err(MapError::TooLarge { path, bytes });
         }
-        match map_read_only(&file) {
+        match map_read_only(&file, start) {
             Ok(map) => Ok(MappedFile { _known: mapped::know(&path, &map), path, map }),
             Err(source) => Err(MapError::Map { path, source }),
         }
@@ -170,12 +175,12 @@ pub(crate) fn irregular(meta: &std::fs::Metadata) -> Option<&'static str> {
 }
 
 #[allow(unsafe_code)]
-fn map_read_only(file: &File) -> io::Result<Mmap> {
+fn map_read_only(file: &File, start: u64) -> io::Result<Mmap> {
     // SAFETY: the mapping is private and read-only, so this process never changes the bytes behind a `&[u8]`. Another
     // process that rewrites or shortens the file while we read it can; no file mapping can prevent that. What that
     // could do here is bounded: the header is copied out and checked once, and no bit pattern of tensor data is an
     // invalid value. What lies behind the end of a file that became shorter is SIGBUS: see `mapped`.
-    unsafe { Mmap::map(file) }
+    unsafe { MmapOptions::new().offset(start).map(file) }
 }
 
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use quipu_formats::bundle::{Bundle, BundleError};
 use quipu_formats::gguf::{GgufError, GgufFile};
 use quipu_formats::hf::{HfDirectory, HfError};
 use quipu_formats::oddity::Oddity;
@@ -21,13 +22,17 @@ pub enum OpenError {
     /// A model of ollama's or of the Hub's cache.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The model that this program carries.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The binary was built without the demo model.
     #[error("this build has no demo model; give the path of a GGUF file, a packed file or a Hugging Face directory")]
     NoDemo,
 }
 
 /// Opens the model called `name`: the path of a GGUF or packed file, of a Hugging Face directory, the word `demo`, or
-/// what another program has fetched ([`quipu_formats::stores`]): `ollama:MODEL[:TAG]`, `hf:ORG/REPO[:TYPE]`.
+/// what another program has fetched ([`quipu_formats::stores`]): `ollama:MODEL[:TAG]`, `hf:ORG/REPO[:TYPE]`. In a
+/// program that carries a model ([`quipu_formats::bundle`]) the word `bundled` is that model.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -39,6 +44,11 @@ pub fn open(name: &str) -> Result<Box<dyn Source>, OpenError> {
             return Ok(Box::new(GgufFile::from_bytes("demo", quipu_demo::TALES)?));
             #[cfg(not(feature = "demo"))]
             return Err(OpenError::NoDemo);
+        }
+        if name == "bundled"
+            && let Some(bundle) = Bundle::here()?
+        {
+            return Ok(Box::new(bundle.open()?));
         }
         if let Some(stored) = Stores::here().find(name)? {
             return open_path(&stored.path, stored.oddities);

@@ -49,6 +49,7 @@ pub use options::{Check, ConvertOptions, Rounding, TypeRule};
 pub use outcome::{ConvertError, ConvertProgress, Summary, Warning};
 pub use pattern::TensorRule;
 
+use crate::bundle::Lead;
 use crate::gguf::{PartsWriter, WriteError, first_part_path};
 use crate::output::{self, Inputs};
 use crate::source::{Source, TensorInfo};
@@ -87,8 +88,8 @@ pub fn write_gguf(
 ) -> Result<Summary, ConvertError> {
     let plan = plan::Plan::new(source, options)?;
     crate::threads::start()?;
-    let inputs = inputs(source, options);
-    let writer = PartsWriter::create(out, options.part_bytes, &inputs, &plan.metadata, &plan.tensors)?;
+    let (inputs, lead) = (inputs(source, options), options.lead.as_deref().map(Lead::bytes));
+    let writer = PartsWriter::create(out, options.part_bytes, lead, &inputs, &plan.metadata, &plan.tensors)?;
     let writer = stream::write_tensors(source, &plan, options.rounding, writer, cancel, progress)?;
     let files = writer.paths().to_vec();
     let bytes = writer.finish(&|file| {

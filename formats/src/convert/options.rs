@@ -7,6 +7,7 @@ use quipu_quant::TensorType;
 
 use super::mix::Mix;
 use super::pattern::TensorRule;
+use crate::bundle::Lead;
 use crate::gguf::GgufFile;
 use crate::imatrix::Imatrix;
 use crate::output::Inputs;
@@ -65,6 +66,8 @@ pub struct ConvertOptions {
     /// The most bytes of a file: the model is written in parts, or in one that is named like a part. No tensor is cut,
     /// so one that is larger has a larger part of its own.
     pub part_bytes: Option<u64>,
+    /// What stands in the file before the model, if it is not written in parts.
+    pub lead: Option<Arc<Lead>>,
     /// What the written model has to pass before it gets its name.
     pub check: Option<Check>,
     /// What else is read for the output, such as the text of a calibration: the output must not replace it.
@@ -105,6 +108,11 @@ impl ConvertOptions {
     /// These options with another [`ConvertOptions::part_bytes`].
     pub fn part_bytes(self, part_bytes: Option<u64>) -> ConvertOptions {
         ConvertOptions { part_bytes, ..self }
+    }
+
+    /// These options with another [`ConvertOptions::lead`].
+    pub fn lead(self, lead: Option<Arc<Lead>>) -> ConvertOptions {
+        ConvertOptions { lead, ..self }
     }
 
     /// These options with another [`ConvertOptions::check`].

@@ -50,16 +50,24 @@ impl GgufFile {
         Ok(file)
     }
 
+    /// Maps and checks what follows the first `start` bytes of the file at `path`, which are a multiple of every page.
+    pub(crate) fn open_from(path: impl Into<PathBuf>, start: u64) -> Result<GgufFile, GgufError> {
+        let map = MappedFile::open_from(path, start)?;
+        let file = Self::check(map.path().to_owned(), Bytes::Mapped(map))?;
+        file.in_one_file()
+    }
+
     /// The same, with more that is odd about it.
     pub fn with_oddities(mut self, more: impl IntoIterator<Item = Oddity>) -> GgufFile {
         self.header.oddities.extend(more);
         self
     }
 
-    /// Opens the `files` of a model that do not have their names yet; messages call it `path`.
-    pub(super) fn open_unplaced(path: &Path, files: &[&Path]) -> Result<Option<GgufFile>, GgufError> {
+    /// Opens the `files` of a model that do not have their names yet, without the first `start` bytes of the first;
+    /// messages call it `path`.
+    pub(super) fn open_unplaced(path: &Path, start: u64, files: &[&Path]) -> Result<Option<GgufFile>, GgufError> {
         let Some((first, others)) = files.split_first() else { return Ok(None) };
-        let mut file = Self::check(path.to_owned(), Bytes::Mapped(MappedFile::open(*first)?))?;
+        let mut file = Self::check(path.to_owned(), Bytes::Mapped(MappedFile::open_from(*first, start)?))?;
         for (part, number) in others.iter().zip(1..) {
             file.add_part(part.to_path_buf(), number, files.len())?;
         }
@@ -68,10 +76,14 @@ impl GgufFile {
 
     /// Checks a file that is already in memory (built into the program, say). `path` is what messages call it.
     pub fn from_bytes(path: impl Into<PathBuf>, bytes: impl Into<Cow<'static, [u8]>>) -> Result<GgufFile, GgufError> {
-        let file = Self::check(path.into(), Bytes::Held(bytes.into()))?;
-        match file.header.split {
-            None => Ok(file),
-            Some(Split { count, .. }) => Err(invalid(&file.path, GgufFault::PartName { count })),
+        Self::check(path.into(), Bytes::Held(bytes.into()))?.in_one_file()
+    }
+
+    /// Refuses a part of a model: there is nothing beside it.
+    fn in_one_file(self) -> Result<GgufFile, GgufError> {
+        match self.header.split {
+            None => Ok(self),
+            Some(Split { count, .. }) => Err(invalid(&self.path, GgufFault::PartName { count })),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Writing a model in one file or in several parts, which appear together.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,8 @@ pub struct PartsWriter {
     /// In order; their tensors, too.
     writers: Vec<GgufWriter<OutputFile>>,
     paths: Vec<PathBuf>,
+    /// The bytes before the model.
+    lead: u64,
     /// The one that takes the next tensor.
     current: usize,
 }
@@ -31,20 +33,28 @@ pub struct PartsWriter {
 impl PartsWriter {
     /// Starts the file `path`, or with a `part_bytes` parts that have about so many bytes each, called
     /// `NAME-00001-of-00003.gguf` and so on for a `path` of `NAME.gguf`. No tensor is cut, so one that is larger has a
-    /// larger part of its own. None may be one of `inputs`.
+    /// larger part of its own. None may be one of `inputs`. A model in one file can have a program as a
+    /// `lead` before it.
     ///
     /// # Errors
     /// See [`WriteError`].
     pub fn create(
         path: &Path,
         part_bytes: Option<u64>,
+        lead: Option<&[u8]>,
         inputs: &Inputs,
         metadata: &Metadata,
         tensors: &[TensorInfo],
     ) -> Result<PartsWriter, WriteError> {
         let Some(part_bytes) = part_bytes else {
-            let writer = GgufWriter::create(path, Some(inputs), metadata, tensors)?;
-            return Ok(PartsWriter { writers: vec![writer], paths: vec![path.to_owned()], current: 0 });
+            let mut out = OutputFile::create(path, inputs)?;
+            if let Some(lead) = lead {
+                out.write_all(lead)?;
+                out.make_executable()?;
+            }
+            let writers = vec![GgufWriter::new(out, metadata, tensors)?];
+            let lead = lead.map_or(0, |lead| lead.len() as u64);
+            return Ok(PartsWriter { writers, paths: vec![path.to_owned()], lead, current: 0 });
         };
         let parts = cut(metadata, tensors, part_bytes)?;
         let paths: Vec<PathBuf> =
@@ -54,7 +64,7 @@ impl PartsWriter {
             let keys = part_metadata(metadata, number, parts.len(), tensors.len());
             writers.push(GgufWriter::create(path, Some(inputs), &keys, &tensors[part.clone()])?);
         }
-        Ok(PartsWriter { writers, paths, current: 0 })
+        Ok(PartsWriter { writers, paths, lead: 0, current: 0 })
     }
 
     /// The files, in order.
@@ -87,11 +97,11 @@ impl PartsWriter {
         }
         if let Some(files) = done.iter().map(|(file, _)| file.unplaced()).collect::<Option<Vec<_>>>() {
             let path = &self.paths[0];
-            let opened = GgufFile::open_unplaced(path, &files).map_err(|error| error.to_string());
+            let opened = GgufFile::open_unplaced(path, self.lead, &files).map_err(|error| error.to_string());
             let checked = opened.and_then(|file| file.map_or(Ok(()), check));
             checked.map_err(|reason| WriteError::Unreadable { path: path.clone(), reason })?;
         }
-        let bytes = done.iter().map(|(_, bytes)| bytes).sum();
+        let bytes = self.lead + done.iter().map(|(_, bytes)| bytes).sum::<u64>();
         let mut placed = Vec::new();
         for ((file, _), path) in done.into_iter().zip(&self.paths).rev() {
             let is_new = !path.exists();

@@ -110,6 +110,23 @@ impl OutputFile {
         }
     }
 
+    /// Lets whoever may read the file start it as a program, too, where the system asks.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn make_executable(&self) -> Result<(), OutputError> {
+        #[cfg(unix)]
+        if let To::Temporary { file, .. } = &self.to {
+            use std::os::unix::fs::PermissionsExt;
+            let file = file.as_file();
+            let readable = file.metadata().map(|meta| meta.permissions().mode() & 0o444);
+            let mode = |readable| PermissionsExt::from_mode(0o200 | readable | readable >> 2);
+            let done = readable.and_then(|readable| file.set_permissions(mode(readable)));
+            return done.map_err(|source| OutputError::Write { path: self.path.clone(), source });
+        }
+        Ok(())
+    }
+
     /// Waits until the bytes are on the disk.
     ///
     /// # Errors

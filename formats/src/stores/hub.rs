@@ -18,21 +18,29 @@ const COMMIT: usize = 64;
 /// The model that is called `name`, of which `rest` is the Hub's part.
 pub(super) fn find(cache: Option<&Path>, name: &str, rest: &str) -> Result<Stored, StoreError> {
     let expected = "hf:ORG/REPO, or hf:ORG/REPO:TYPE for one GGUF of several, such as hf:org/repo:Q4_K_M";
-    let (repository, kind) = rest.split_once(':').map_or((rest, None), |(repository, kind)| (repository, Some(kind)));
-    let parts: Vec<&str> = repository.split('/').collect();
-    let plain = parts.len() <= 2 && parts.iter().all(|part| is_plain(part) && !part.contains("--"));
-    if !plain || kind.is_some_and(str::is_empty) {
-        return Err(StoreError::Name { name: name.into(), expected });
-    }
+    let (repository, kind) = hub_name(rest).ok_or_else(|| StoreError::Name { name: name.into(), expected })?;
     let cache = cache.unwrap_or(Path::new(""));
-    let directory = cache.join(format!("models--{}", parts.join("--")));
+    let directory = cache.join(hub_directory(repository));
     if !directory.is_dir() {
         let looked = Some(cache.to_owned()).filter(|cache| !cache.as_os_str().is_empty()).into_iter().collect();
-        return Err(StoreError::NotThere { name: name.into(), looked, there: repositories(cache) });
+        return Err(StoreError::NotThere { name: name.into(), looked, there: hub_repositories(cache) });
     }
     let snapshot = snapshot(&directory, name)?;
     let path = model(&snapshot, kind, name)?;
-    Ok(Stored { path, oddities: Vec::new() })
+    Ok(Stored { path, licence: None, oddities: Vec::new() })
+}
+
+/// The parts of a name: the repository, and which of its GGUFs; `None` for a name that can't be.
+pub fn hub_name(name: &str) -> Option<(&str, Option<&str>)> {
+    let (repository, kind) = name.split_once(':').map_or((name, None), |(repository, kind)| (repository, Some(kind)));
+    let mut parts = repository.split('/');
+    let plain = parts.clone().count() <= 2 && parts.all(|part| is_plain(part) && !part.contains("--"));
+    (plain && kind != Some("")).then_some((repository, kind))
+}
+
+/// What a repository's directory in the cache is called.
+pub fn hub_directory(repository: &str) -> String {
+    format!("models--{}", repository.replace('/', "--"))
 }
 
 /// The snapshot that `refs/main` names, or the only one.
@@ -101,22 +109,25 @@ fn collect(directory: &Path, depth: usize, left: &mut usize, found: &mut Vec<Pat
             if depth > 0 {
                 collect(&path, depth - 1, left, found);
             }
-        } else if path.is_file() && is_first_gguf(&path) {
+        } else if path.is_file() && part_of_gguf(&path) == Some(1) {
             found.push(path);
         }
     }
 }
 
-/// Whether it is a GGUF by its name, and no later part of one.
-fn is_first_gguf(path: &Path) -> bool {
+/// Which part of a GGUF it is by its name, counted from 1 as names count: 1 for a GGUF in one file, `None` for what is
+/// none, or one for pictures.
+pub fn part_of_gguf(path: &Path) -> Option<usize> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let Some(stem) = name.strip_suffix(".gguf") else { return false };
-    let part = stem.rsplit_once("-of-").and_then(|(rest, _)| rest.rsplit_once('-')).map(|(_, number)| number);
-    !stem.starts_with("mmproj") && part.is_none_or(|number| number.parse::<usize>().is_ok_and(|number| number == 1))
+    let stem = name.strip_suffix(".gguf").filter(|stem| !stem.starts_with("mmproj"))?;
+    match stem.rsplit_once("-of-").and_then(|(rest, _)| rest.rsplit_once('-')) {
+        Some((_, number)) => number.parse().ok(),
+        None => Some(1),
+    }
 }
 
-/// Whether a file's name names a type, as a word of its own: `Q4_K` is not in `x-Q4_K_M`.
-fn has_type(stem: &str, kind: &str) -> bool {
+/// Whether the name of a file, without its ending, names a type, as a word of its own: `Q4_K` is not in `x-Q4_K_M`.
+pub fn has_type(stem: &str, kind: &str) -> bool {
     let (stem, kind) = (stem.to_lowercase(), kind.to_lowercase());
     stem.match_indices(&kind).any(|(at, _)| {
         let before = stem[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric());
@@ -126,7 +137,7 @@ fn has_type(stem: &str, kind: &str) -> bool {
 }
 
 /// The repositories that there are.
-fn repositories(cache: &Path) -> Vec<String> {
+pub fn hub_repositories(cache: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(cache).into_iter().flatten().flatten().take(LOOKS);
     let name =
         |entry: std::fs::DirEntry| Some(entry.file_name().to_str()?.strip_prefix("models--")?.replacen("--", "/", 1));

@@ -24,6 +24,8 @@ mod stored;
 use std::path::PathBuf;
 
 pub use error::{StoreError, StoreFault};
+pub use hub::{has_type, hub_directory, hub_name, hub_repositories, part_of_gguf};
+pub use ollama::{Layer, Manifest, ollama_name, ollama_names};
 pub use stored::Stored;
 
 /// Where the stores are.
@@ -35,8 +37,8 @@ pub struct Stores {
     pub hub: Option<PathBuf>,
 }
 
-/// Whose store a name is of, and what is to be found there.
-fn scheme(name: &str) -> Option<(&'static str, &str)> {
+/// Whose store a name is of (`ollama` or `hf`), and what is to be found there; `None` for a name of no store.
+pub fn scheme(name: &str) -> Option<(&'static str, &str)> {
     ["ollama", "hf"].into_iter().find_map(|scheme| Some((scheme, name.strip_prefix(scheme)?.strip_prefix(':')?)))
 }
 

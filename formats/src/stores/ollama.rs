@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::error::{StoreError, StoreFault};
 use super::name::is_plain;
 use super::stored::Stored;
+use crate::hf::FileError;
 use crate::hf::json::read_json;
 use crate::oddity::Oddity;
 
@@ -25,34 +26,67 @@ const KIND: &str = "application/vnd.ollama.image.";
 /// Layers that change how a model is used in ollama, and have no counterpart here.
 const UNUSED: &[&str] = &["template", "params", "system", "messages", "projector"];
 
-#[derive(Deserialize)]
-struct Manifest {
+/// What a model is made of.
+#[derive(Clone, Debug, Deserialize)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// What ollama says of the model.
+    pub config: Option<Layer>,
+    /// Its files.
     #[serde(default)]
-    layers: Vec<Layer>,
+    pub layers: Vec<Layer>,
 }
 
-#[derive(Deserialize)]
-struct Layer {
+/// One file of a model.
+#[derive(Clone, Debug, Deserialize)]
+#[non_exhaustive]
+pub struct Layer {
     #[serde(rename = "mediaType", default)]
     media_type: String,
+    /// `sha256:` and 64 digits, if it is what it should be.
     #[serde(default)]
-    digest: String,
-    size: Option<u64>,
+    pub digest: String,
+    /// Its bytes.
+    pub size: Option<u64>,
+}
+
+impl Manifest {
+    /// Reads the manifest at `path`; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it can't be read, or is none.
+    pub fn read(path: &Path) -> Result<Option<Manifest>, FileError> {
+        read_json(path, MANIFEST)
+    }
+
+    /// Its layers and what ollama says of it: all files of the model.
+    pub fn files(&self) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().chain(&self.config)
+    }
 }
 
 impl Layer {
-    fn kind(&self) -> &str {
+    /// What it is of the model: `model`, `template`, `license` and so on.
+    pub fn kind(&self) -> &str {
         self.media_type.strip_prefix(KIND).unwrap_or_default()
+    }
+
+    /// The name of the file that has its bytes.
+    ///
+    /// # Errors
+    /// [`StoreFault::Digest`].
+    pub fn blob(&self) -> Result<String, StoreFault> {
+        blob(&self.digest)
     }
 }
 
 /// The model that is called `name`, of which `rest` is ollama's part.
 pub(super) fn find(stores: &[PathBuf], name: &str, rest: &str) -> Result<Stored, StoreError> {
     let expected = "ollama:MODEL, ollama:MODEL:TAG or ollama:NAMESPACE/MODEL:TAG";
-    let place = place(rest).ok_or_else(|| StoreError::Name { name: name.into(), expected })?;
+    let place = ollama_name(rest).ok_or_else(|| StoreError::Name { name: name.into(), expected })?;
     for store in stores {
         let path = place.iter().fold(store.join("manifests"), |path, part| path.join(part));
-        let read = read_json::<Manifest>(&path, MANIFEST);
+        let read = Manifest::read(&path);
         match read.map_err(|error| StoreError::File { name: name.into(), error })? {
             Some(manifest) => {
                 return stored(store, &manifest).map_err(|fault| StoreError::Broken { name: name.into(), path, fault });
@@ -60,12 +94,13 @@ pub(super) fn find(stores: &[PathBuf], name: &str, rest: &str) -> Result<Stored,
             None => continue,
         }
     }
-    let there = stores.iter().flat_map(|store| names(store)).collect();
+    let there = stores.iter().flat_map(|store| ollama_names(store)).map(|(name, _)| name).collect();
     Err(StoreError::NotThere { name: name.into(), looked: stores.to_vec(), there })
 }
 
-/// Host, namespace, model and tag; `None` for a name that can't be.
-fn place(name: &str) -> Option<[String; 4]> {
+/// The parts of a name: host, namespace, model and tag, each of which can be a part of a path; `None` for a name that
+/// can't be.
+pub fn ollama_name(name: &str) -> Option<[String; 4]> {
     let (path, tag) = match name.rsplit_once(':') {
         // A colon before a slash is that of a host's port.
         Some((path, tag)) if !tag.contains('/') => (path, tag),
@@ -90,7 +125,7 @@ fn stored(store: &Path, manifest: &Manifest) -> Result<Stored, StoreFault> {
         return Err(StoreFault::Adapter);
     }
     let model = manifest.layers.iter().find(|layer| layer.kind() == "model").ok_or(StoreFault::NoModel)?;
-    let path = store.join("blobs").join(blob(&model.digest)?);
+    let path = store.join("blobs").join(model.blob()?);
     let shown = || path.display().to_string();
     let found = std::fs::metadata(&path).map_err(|_| StoreFault::NoBlob(shown()))?.len();
     if let Some(expected) = model.size.filter(|size| *size != found) {
@@ -98,7 +133,9 @@ fn stored(store: &Path, manifest: &Manifest) -> Result<Stored, StoreFault> {
     }
     let unused: Vec<&'static str> = UNUSED.iter().copied().filter(|kind| has(kind)).collect();
     let oddities = if unused.is_empty() { Vec::new() } else { vec![Oddity::OllamaLayers { unused }] };
-    Ok(Stored { path, oddities })
+    let licence = manifest.layers.iter().find(|layer| layer.kind() == "license");
+    let licence = licence.and_then(|layer| Some(store.join("blobs").join(layer.blob().ok()?)));
+    Ok(Stored { path, licence: licence.filter(|path| path.is_file()), oddities })
 }
 
 /// The name of the file that has the bytes with this digest.
@@ -108,8 +145,8 @@ fn blob(digest: &str) -> Result<String, StoreFault> {
     Ok(format!("sha256-{hex}"))
 }
 
-/// The names of all models in a store, as ollama shows them.
-fn names(store: &Path) -> Vec<String> {
+/// The names of all models in a store, as ollama shows them, and their manifests.
+pub fn ollama_names(store: &Path) -> Vec<(String, PathBuf)> {
     let mut left = LOOKS;
     let mut level = vec![(store.join("manifests"), Vec::new())];
     for _ in 0..4 {
@@ -124,8 +161,8 @@ fn names(store: &Path) -> Vec<String> {
         }
         level = next;
     }
-    let mut names: Vec<String> =
-        level.into_iter().filter(|(path, _)| path.is_file()).map(|(_, parts)| shown(&parts)).collect();
+    let files = level.into_iter().filter(|(path, _)| path.is_file());
+    let mut names: Vec<(String, PathBuf)> = files.map(|(path, parts)| (shown(&parts), path)).collect();
     names.sort();
     names
 }
@@ -191,7 +228,7 @@ mod tests {
             let error = find_in(&store, name).unwrap_err();
             assert!(error.contains("no name of a model"), "{name}: {error}");
         }
-        assert_eq!(place("localhost:5000/me/tiny:q4").unwrap(), ["localhost:5000", "me", "tiny", "q4"]);
+        assert_eq!(ollama_name("localhost:5000/me/tiny:q4").unwrap(), ["localhost:5000", "me", "tiny", "q4"]);
     }
 
     /// Whatever a manifest says.

@@ -9,6 +9,8 @@ use crate::oddity::Oddity;
 pub struct Stored {
     /// A GGUF (the first part of one in several files), or a directory.
     pub path: PathBuf,
+    /// The text of its licence, if the store has one of its own.
+    pub licence: Option<PathBuf>,
     /// What the store has of it besides and is not used.
     pub oddities: Vec<Oddity>,
 }

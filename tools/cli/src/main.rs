@@ -3,6 +3,7 @@
 //! - `commands`: one file for each subcommand; each begins with its options. Start with `commands/run.rs`.
 //! - [`args`]: options that several subcommands share; [`sampling`]: those for how tokens are chosen, [`policy`]: those
 //!   for how a guard is asked.
+//! - [`bundled`]: what a program does that carries a model.
 //! - [`model`]: from a model's name to an engine that is loaded.
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
 //!   work is; [`visible`]: names from files without what a terminal would obey; [`hints`]: what to do about an error.
@@ -19,6 +20,7 @@
 
 mod adapters;
 mod args;
+mod bundled;
 mod commands;
 mod draft;
 #[cfg(unix)]
@@ -45,7 +47,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use quipu_runtime::host::threads;
 
 /// Runs quantised Llama models on CPUs.
@@ -95,7 +97,14 @@ fn main() -> ExitCode {
 const PANICKED: u8 = 101;
 
 fn work() -> ExitCode {
-    let cli = Cli::parse_from(kv::written_out(std::env::args_os()));
+    let words = kv::written_out(std::env::args_os());
+    let cli = match bundled::start(words, Cli::command()) {
+        Ok((words, program)) => Cli::from_arg_matches(&program.get_matches_from(words)).unwrap_or_else(|e| e.exit()),
+        Err(error) => {
+            talk::error(&hints::message(&error));
+            return ExitCode::FAILURE;
+        }
+    };
     talk::set_up(cli.quiet, cli.verbose);
     if let Err(error) = interrupt::set_up() {
         // Nobody could stop the work; and it needs threads of its own.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use quipu_formats::bundle::Lead;
 use quipu_formats::convert::{
     self, Check, ConvertError, ConvertOptions, ConvertProgress, Rounding, Summary, TensorRule, TypeRule,
 };
@@ -72,6 +73,8 @@ pub struct QuantizeOptions {
     pub calibrate_on: CalibrateOn,
     /// The most bytes of a file, if the model is to be written in parts ([`ConvertOptions::part_bytes`]).
     pub part_bytes: Option<u64>,
+    /// What stands in the file before the model ([`ConvertOptions::lead`]).
+    pub lead: Option<Arc<Lead>>,
     /// What was read for these options, such as the text of a calibration: the output must not replace it.
     pub reads: Inputs,
 }
@@ -87,6 +90,7 @@ impl QuantizeOptions {
             rounding: Rounding::default(),
             calibrate_on: CalibrateOn::default(),
             part_bytes: None,
+            lead: None,
             reads: Inputs::new(),
         }
     }
@@ -151,6 +155,7 @@ pub fn quantize(
         .imatrix_types(given.is_some())
         .imatrix(given)
         .part_bytes(options.part_bytes)
+        .lead(options.lead.clone())
         .reads(options.reads.clone());
     // Before the calibration, which may take hours. What can be opened here must give a file that can; a GGUF that
     // can't may be another program's, but nobody else makes a GGUF of a checkpoint that is not understood.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use quipu_formats::bundle::Bundle;
 use quipu_formats::gguf::{Array, Value};
 use quipu_formats::safetensors::SafetensorsFile;
 use quipu_formats::source::{Encoding, Source};
@@ -10,7 +11,7 @@ use quipu_formats::torch::{Numbers, TorchFile};
 use serde_json::{Value as Json, json};
 
 use crate::visible::visible;
-use crate::{model, out};
+use crate::{bundled, model, out};
 
 /// Show what is in a model file: metadata, tensors, totals
 ///
@@ -70,7 +71,12 @@ pub fn run(args: Args) -> Result<()> {
             false if source.path().is_dir() => "Hugging Face directory",
             false => "GGUF",
         };
-        gguf(source.as_ref(), format, limit)
+        let mut report = gguf(source.as_ref(), format, limit);
+        let bundle = if args.file.as_os_str() == bundled::NAME { Bundle::here()? } else { None };
+        if let Some(licence) = bundle.and_then(|bundle| bundle.notes.licence) {
+            report.metadata.push(("(licence)".into(), licence.into()));
+        }
+        report
     };
     if args.json { print_json(&args, &report) } else { print_tables(&report, limit) }
 }

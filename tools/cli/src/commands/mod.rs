@@ -2,6 +2,7 @@
 
 mod batch;
 mod bench;
+mod bundle;
 mod chat;
 mod compare;
 mod completions;
@@ -36,6 +37,7 @@ pub enum Command {
     Quantize(quantize::Args),
     Imatrix(imatrix::Args),
     Pack(pack::Args),
+    Bundle(bundle::Args),
     Merge(merge::Args),
     Inspect(inspect::Args),
     Tokenize(tokenize::Args),
@@ -61,6 +63,7 @@ pub fn run(command: Command, program: fn() -> clap::Command) -> Result<()> {
         Command::Quantize(args) => quantize::run(args),
         Command::Imatrix(args) => imatrix::run(args),
         Command::Pack(args) => pack::run(args),
+        Command::Bundle(args) => bundle::run(args, program()),
         Command::Merge(args) => merge::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Tokenize(args) => tokenize::run(args),

@@ -2,6 +2,7 @@
 
 mod guard;
 mod names;
+mod page;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,9 @@ pub struct Args {
     /// The port; 0: any that is free
     #[arg(long, value_name = "N", default_value_t = 8080)]
     port: u16,
+    /// Open the web page in this machine's browser
+    #[arg(long, conflicts_with = "socket")]
+    open: bool,
     /// Listen at a socket in the file system instead
     #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"])]
     socket: Option<PathBuf>,
@@ -146,6 +150,9 @@ pub fn run(args: Args) -> Result<()> {
     let _listening = interrupt::listen_and_wake(move || stopper.stop());
     for address in server.addresses() {
         talk::note(&format!("listening at http://{address}"));
+    }
+    if let Some(address) = server.addresses().first().filter(|_| args.open) {
+        page::open(address);
     }
     if let Some(path) = &args.socket {
         talk::note(&format!("listening at {}", path.display()));

@@ -1,6 +1,6 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "chat",
     "serve",
@@ -9,6 +9,7 @@ const COMMANDS: [&str; 20] = [
     "quantize",
     "imatrix",
     "pack",
+    "bundle",
     "merge",
     "inspect",
     "tokenize",

@@ -3,6 +3,8 @@
 
 mod batch;
 mod budget;
+#[cfg(target_os = "linux")]
+mod bundle;
 mod chat;
 mod chat_tools;
 mod compare;
