@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["quipu-formats", "quipu-kernels"],
     &["quipu-runtime", "quipu-test-script"],
     &["quipu-constrain"],
-    &["quipu-measure", "quipu-server"],
+    &["quipu-measure", "quipu-server", "quipu-store"],
     &["quipu", "quipu-python", "quipu-embed"],
     &["quipu-bench", "quipu-tests", "quipu-house", "quipu-fuzz-targets"],
 ];

@@ -9,6 +9,7 @@ use quipu_runtime::generate::GenerateOptions;
 
 use crate::engine::{Room, Tell};
 use crate::keys::Keys;
+use crate::models::fetch::Pull;
 use crate::moderation::gate::GateOptions;
 
 /// Where it listens.
@@ -46,6 +47,8 @@ pub struct ServerOptions {
     pub tell: Tell,
     /// A model that judges what the others are told and what they answer, and answers `/v1/moderations`.
     pub guard: Option<GateOptions>,
+    /// What fetches models that requests name (`/api/pull`); without it none is fetched.
+    pub pull: Option<Pull>,
 }
 
 impl ServerOptions {
@@ -68,6 +71,7 @@ impl ServerOptions {
             drain: Duration::from_secs(30),
             tell: Arc::new(|_| {}),
             guard: None,
+            pull: None,
         }
     }
 }

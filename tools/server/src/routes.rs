@@ -36,6 +36,8 @@ pub enum Action {
     Embed(fn(&Context, &Json) -> Result<Embedding, ApiError>),
     /// Asks a guard whether texts are safe.
     Moderate(fn(&Context, &Moderator, &Json) -> Result<Moderation, ApiError>),
+    /// Has a model fetched.
+    Pull,
     /// Is not done here, and says why.
     Refuse(&'static str),
 }
@@ -79,7 +81,7 @@ const fn messages(path: &'static str, action: Action) -> Route {
     Route { method: "POST", path, dialect: Dialect::Anthropic, action }
 }
 
-const NO_PULL: &str = "models are neither fetched nor changed by requests; the server is started with them";
+const NO_CHANGE: &str = "models are not changed by requests; the server is started with them";
 const NO_RERANK: &str = "reranking needs a model that was trained for it, which is not supported";
 const NO_IMAGES: &str = "the models here read and write text; images are neither made nor changed";
 
@@ -136,11 +138,11 @@ const ROUTES: &[Route] = &[
     ollama_post("/api/generate", Action::WriteUnless(ollama::keep::unload, ollama::generate::generate)),
     ollama_post("/api/embed", Action::Embed(ollama::embed::embed)),
     ollama_post("/api/embeddings", Action::Embed(ollama::embed::embeddings)),
-    ollama_post("/api/pull", Action::Refuse(NO_PULL)),
-    ollama_post("/api/push", Action::Refuse(NO_PULL)),
-    ollama_post("/api/create", Action::Refuse(NO_PULL)),
-    ollama_post("/api/copy", Action::Refuse(NO_PULL)),
-    Route { method: "DELETE", path: "/api/delete", dialect: Dialect::Ollama, action: Action::Refuse(NO_PULL) },
+    ollama_post("/api/pull", Action::Pull),
+    ollama_post("/api/push", Action::Refuse(NO_CHANGE)),
+    ollama_post("/api/create", Action::Refuse(NO_CHANGE)),
+    ollama_post("/api/copy", Action::Refuse(NO_CHANGE)),
+    Route { method: "DELETE", path: "/api/delete", dialect: Dialect::Ollama, action: Action::Refuse(NO_CHANGE) },
 ];
 
 /// The route of a request, and what its path has behind the route's.

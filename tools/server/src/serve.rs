@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, HeaderValue, VARY,
 };
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
@@ -26,6 +26,7 @@ use crate::models::state::Served;
 use crate::moderation::ask::{Named, ask};
 use crate::moderation::gate::{Gate, Said};
 use crate::moderation::moderator::Moderator;
+use crate::ollama;
 use crate::options::Limits;
 use crate::page;
 use crate::routes::{self, Action, Route};
@@ -119,6 +120,7 @@ async fn route_answer(
         }
         Action::Say(text) => Ok(reply::whole(200, "text/plain; charset=utf-8", text)),
         Action::Refuse(why) => Err(ApiError::unsupported(why)),
+        Action::Pull => pull(host, request).await,
         Action::Compute(compute) => Ok(reply::json(&with_model(host, request, nothing, compute).await?)),
         Action::Write(plan) => write(with_model(host, request, nothing, plan).await?, host).await,
         Action::WriteUnless(early, plan) => {
@@ -139,6 +141,24 @@ async fn route_answer(
             Ok(reply::json(&tell(vectors?)))
         }
     }
+}
+
+/// A model fetched, told line by line, or by the last line alone.
+async fn pull(host: &Arc<Host>, request: Request<Incoming>) -> Result<Reply, ApiError> {
+    let bytes = read(request, &host.limits).await?;
+    let mut progress = ollama::pull::pull(host, &parse(&bytes)?)?;
+    if progress.is_stream {
+        return Ok(reply::lines(progress));
+    }
+    let mut last = String::new();
+    while let Some(line) = progress.next().await {
+        last = line;
+    }
+    let mut reply = reply::json(&serde_json::from_str(&last).unwrap_or_default());
+    if last.starts_with(r#"{"error""#) {
+        *reply.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    Ok(reply)
 }
 
 /// The body of a request.

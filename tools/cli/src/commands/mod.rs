@@ -12,16 +12,21 @@ mod embed;
 mod guard;
 mod imatrix;
 mod inspect;
+mod list;
 mod man;
 mod merge;
 mod pack;
 mod perplexity;
+#[cfg(feature = "pull")]
+mod pull;
 mod quantize;
+mod rm;
 mod run;
 mod score;
 mod serve;
 mod tokenize;
 mod tuning;
+mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -39,7 +44,13 @@ pub enum Command {
     Pack(pack::Args),
     Bundle(bundle::Args),
     Merge(merge::Args),
+    #[command(visible_alias = "show")]
     Inspect(inspect::Args),
+    #[cfg(feature = "pull")]
+    Pull(pull::Args),
+    List(list::Args),
+    Rm(rm::Args),
+    Verify(verify::Args),
     Tokenize(tokenize::Args),
     Score(score::Args),
     Embed(embed::Args),
@@ -66,6 +77,11 @@ pub fn run(command: Command, program: fn() -> clap::Command) -> Result<()> {
         Command::Bundle(args) => bundle::run(args, program()),
         Command::Merge(args) => merge::run(args),
         Command::Inspect(args) => inspect::run(args),
+        #[cfg(feature = "pull")]
+        Command::Pull(args) => pull::run(args),
+        Command::List(args) => list::run(args),
+        Command::Rm(args) => rm::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Score(args) => score::run(args),
         Command::Embed(args) => embed::run(args),

@@ -1,5 +1,7 @@
 //! `quipu serve`: models over HTTP.
 
+#[cfg(feature = "pull")]
+mod fetch;
 mod guard;
 mod names;
 mod page;
@@ -64,6 +66,10 @@ pub struct Args {
     /// The port; 0: any that is free
     #[arg(long, value_name = "N", default_value_t = 8080)]
     port: u16,
+    /// Fetch models that requests ask for (ollama's /api/pull), as `quipu pull` does, and serve them, too
+    #[cfg(feature = "pull")]
+    #[arg(long)]
+    allow_pull: bool,
     /// Open the web page in this machine's browser
     #[arg(long, conflicts_with = "socket")]
     open: bool,
@@ -126,6 +132,9 @@ pub struct Args {
     sampling: SamplingArgs,
 }
 
+/// How long a model stays that was not the first.
+const FIVE_MINUTES: KeepAlive = KeepAlive::For(Duration::from_secs(300));
+
 pub fn run(args: Args) -> Result<()> {
     ensure!(args.parallel > 0, "--parallel must be at least 1");
     let one = args.model.len() == 1 && args.models.is_none();
@@ -145,6 +154,10 @@ pub fn run(args: Args) -> Result<()> {
     options.defaults = defaults(&args);
     options.tell = Arc::new(talk::note);
     options.guard = args.guard.options()?;
+    #[cfg(feature = "pull")]
+    if args.allow_pull {
+        options.pull = Some(fetch::pull(args.keep_alive.unwrap_or(FIVE_MINUTES))?);
+    }
     let server = Server::bind(options)?;
     let stopper = server.stopper();
     let _listening = interrupt::listen_and_wake(move || stopper.stop());
@@ -164,7 +177,6 @@ pub fn run(args: Args) -> Result<()> {
 
 /// Which models there are by name, and where there may be more. Nothing is loaded yet.
 fn models(args: &Args) -> Result<(Vec<Offer>, Option<Directory>)> {
-    const FIVE_MINUTES: KeepAlive = KeepAlive::For(Duration::from_secs(300));
     let (mut offers, others) = names::offers(&args.model, &args.alias)?;
     for (number, offer) in offers.iter_mut().enumerate() {
         let default = if number == 0 { KeepAlive::Forever } else { FIVE_MINUTES };

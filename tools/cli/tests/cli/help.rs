@@ -1,6 +1,6 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 25] = [
     "run",
     "chat",
     "serve",
@@ -12,6 +12,10 @@ const COMMANDS: [&str; 21] = [
     "bundle",
     "merge",
     "inspect",
+    "pull",
+    "list",
+    "rm",
+    "verify",
     "tokenize",
     "score",
     "embed",

@@ -27,6 +27,8 @@ mod mlock;
 mod mutants;
 mod not_finite;
 mod outputs;
+#[cfg(all(unix, feature = "pull"))]
+mod pull;
 mod run;
 mod score;
 #[cfg(unix)]

@@ -67,6 +67,13 @@ impl Server {
 
     /// The JSON that it answers, or why there is none.
     pub fn ask(&self, path: &str, body: &Json) -> Result<Json, String> {
+        let text = self.send(path, body)?;
+        let body = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+        body.ok_or_else(|| format!("no JSON: {text:?}"))
+    }
+
+    /// All that it answers.
+    pub fn send(&self, path: &str, body: &Json) -> Result<String, String> {
         let (body, host) = (body.to_string(), &self.address);
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -79,8 +86,7 @@ impl Server {
                 stream.read_to_string(&mut text)
             })
             .map_err(|error| format!("{error} after {text:?}"))?;
-        let body = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
-        body.ok_or_else(|| format!("no JSON: {text:?}"))
+        Ok(text)
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::engine::Running;
 use crate::error::{ApiError, Dialect};
+use crate::models::fetch::Progress;
 use crate::models::state::Served;
 use crate::stream::Writer;
 
@@ -27,6 +28,8 @@ pub enum ReplyBody {
     Whole(Option<Bytes>),
     /// As it comes.
     Live(Box<Live>),
+    /// Line by line, of something that is no text.
+    Lines(Progress),
 }
 
 /// `text` with this status.
@@ -62,6 +65,13 @@ pub fn live(running: Running, writer: Box<dyn Writer>, served: Served, ping: Dur
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Proxies of nginx's kind hold back what comes piece by piece, unless told not to.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    reply
+}
+
+/// Lines of JSON as they come.
+pub fn lines(progress: Progress) -> Reply {
+    let mut reply = Response::new(ReplyBody::Lines(progress));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     reply
 }
 
@@ -135,6 +145,7 @@ impl Body for ReplyBody {
         let next = match self.get_mut() {
             ReplyBody::Whole(bytes) => Poll::Ready(bytes.take()),
             ReplyBody::Live(live) => live.poll(context),
+            ReplyBody::Lines(progress) => progress.poll_next(context).map(|line| line.map(Bytes::from)),
         };
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -146,7 +157,7 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             ReplyBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            ReplyBody::Live(_) => SizeHint::default(),
+            ReplyBody::Live(_) | ReplyBody::Lines(_) => SizeHint::default(),
         }
     }
 }

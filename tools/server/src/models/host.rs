@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 use super::directory::Directory;
+use super::fetch::Pull;
 use super::keep_alive::KeepAlive;
 use super::library::Library;
 use super::offer::Offer;
@@ -34,6 +35,7 @@ pub struct Host {
     pub room: Room,
     pub(super) tell: Tell,
     guard: Option<Guard>,
+    pull: Option<Pull>,
 }
 
 /// The model that guards the others.
@@ -59,8 +61,9 @@ impl Host {
     /// The models of `library`, for a server with these options.
     pub fn new<E>(library: &Library<E>, options: &ServerOptions) -> Host {
         let directory = library.directory.clone();
-        // With adapters, a name chooses one.
-        let any_name = directory.is_none() && matches!(&library.offers[..], [only] if only.adapters.is_empty());
+        // With adapters, a name chooses one; and what is fetched is one more.
+        let alone = directory.is_none() && options.pull.is_none();
+        let any_name = alone && matches!(&library.offers[..], [only] if only.adapters.is_empty());
         let shared = Arc::new(Shared::default());
         for offer in &library.offers {
             shared.lock().add(offer.clone(), true);
@@ -71,7 +74,7 @@ impl Host {
         });
         let (limits, defaults) = (options.limits.clone().into(), options.defaults.clone().into());
         let (room, tell) = (options.room, options.tell.clone());
-        Host { shared, directory, any_name, limits, defaults, room, tell, guard }
+        Host { shared, directory, any_name, limits, defaults, room, tell, guard, pull: options.pull.clone() }
     }
 
     /// Whether requests are answered.
@@ -275,6 +278,23 @@ impl Host {
         };
         // ollama's clients add the tag that is meant without one.
         called(name).or_else(|| called(name.strip_suffix(":latest")?))
+    }
+
+    /// What fetches models, if requests may have that done.
+    pub fn pull(&self) -> Option<Pull> {
+        self.pull.clone()
+    }
+
+    /// One more model. If there is one of its names, that stays; a file that was fetched anew is read anew.
+    pub fn add(&self, offer: Offer) {
+        let mut state = self.shared.lock();
+        let shared = |entry: &&mut Entry| offer.names.iter().any(|name| entry.offer.names.contains(name));
+        match state.entries.values_mut().find(shared) {
+            Some(entry) => (entry.card, entry.failed) = (None, false),
+            None => {
+                state.add(offer, true);
+            }
+        }
     }
 
     /// Looks what is in the directory now.

@@ -4,9 +4,11 @@
 //!   [`keep_alive`]: how long one stays.
 //! - [`host`]: the list of all, which requests ask; it answers at once. [`view`]: what is told of a model.
 //! - [`state`]: what is in the list, and a loaded model in the hands of a request, which keeps it from being unloaded.
+//! - [`fetch`]: one more, by a request that names it, where that is allowed.
 //! - `keeper`: the thread that loads and unloads; `room`: who has to go for another, and who gets how much memory.
 
 pub mod directory;
+pub mod fetch;
 pub mod host;
 pub mod keep_alive;
 pub(crate) mod keeper;

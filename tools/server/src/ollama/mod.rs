@@ -7,3 +7,4 @@ pub mod keep;
 mod lines;
 pub mod models;
 mod options;
+pub mod pull;

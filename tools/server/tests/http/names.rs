@@ -88,7 +88,7 @@ fn what_no_model_here_can_is_told() {
         ("/rerank", json!({"query": "A", "documents": ["B"]})),
         ("/v1/rerank", json!({"query": "A", "documents": ["B"]})),
         ("/v1/reranking", json!({"query": "A", "documents": ["B"]})),
-        ("/api/pull", json!({"model": "a"})),
+        ("/api/create", json!({"model": "a"})),
         ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": [image]}]})),
         (
             "/v1/responses",
