@@ -44,6 +44,8 @@ pub mod gguf;
 pub mod hf;
 pub mod imatrix;
 mod legacy_imatrix;
+#[allow(unsafe_code)]
+pub mod lock;
 pub mod lora;
 pub mod map;
 pub mod mapped;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{Mmap, MmapOptions};
 
+use crate::lock::lock;
 use crate::mapped::{self, Known};
 
 /// Why a file could not be mapped.
@@ -139,13 +140,9 @@ impl MappedFile {
     /// Reads the whole file into memory and keeps it there.
     ///
     /// # Errors
-    /// What the system says, most often that the process may not lock so much; [`io::ErrorKind::Unsupported`] where the
-    /// system is not a Unix.
+    /// See [`lock`](crate::lock::lock).
     pub fn lock(&self) -> io::Result<()> {
-        #[cfg(unix)]
-        return self.map.lock();
-        #[cfg(not(unix))]
-        Err(io::ErrorKind::Unsupported.into())
+        lock(&self.map)
     }
 }
 
@@ -183,6 +180,14 @@ fn map_read_only(file: &File, start: u64) -> io::Result<Mmap> {
     unsafe { MmapOptions::new().offset(start).map(file) }
 }
 
+/// The whole pages in `range`: a multiple of every page size in use (4, 16 and 64 KiB), so that rounding inward always
+/// meets page borders.
+#[cfg(any(unix, windows))]
+fn whole_pages(range: Range<usize>) -> Range<usize> {
+    const PAGE: usize = 64 << 10;
+    range.start.next_multiple_of(PAGE)..range.end / PAGE * PAGE
+}
+
 #[cfg(unix)]
 #[allow(unsafe_code)]
 fn advise(map: &Mmap, range: Range<usize>, advice: Advice) {
@@ -191,21 +196,47 @@ fn advise(map: &Mmap, range: Range<usize>, advice: Advice) {
         Advice::Sequential => map.advise_range(memmap2::Advice::Sequential, range.start, range.len()),
         Advice::WillNeed => map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()),
         Advice::DontNeed => {
-            // A multiple of every page size in use (4, 16 and 64 KiB), so that rounding inward always meets page
-            // borders.
-            const PAGE: usize = 64 << 10;
-            let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
-            if start >= end {
+            let pages = whole_pages(range);
+            if pages.is_empty() {
                 return;
             }
             // SAFETY: the pages belong to a read-only mapping of a file and are never dirty: the next access finds the
             // same bytes in the file again.
-            unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) }
+            unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, pages.start, pages.len()) }
         }
     };
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+#[allow(unsafe_code)]
+fn advise(map: &Mmap, range: Range<usize>, advice: Advice) {
+    use windows_sys::Win32::System::Memory::{PrefetchVirtualMemory, VirtualUnlock, WIN32_MEMORY_RANGE_ENTRY};
+    use windows_sys::Win32::System::Threading::GetCurrentProcess;
+
+    let pages = whole_pages(range.clone());
+    match advice {
+        // It reads ahead by itself.
+        Advice::Sequential => {}
+        Advice::WillNeed if !range.is_empty() => {
+            let bytes = &map[range];
+            let entry = WIN32_MEMORY_RANGE_ENTRY {
+                VirtualAddress: bytes.as_ptr().cast_mut().cast(),
+                NumberOfBytes: bytes.len(),
+            };
+            // SAFETY: one entry, whose bytes are there; they are read.
+            unsafe { PrefetchVirtualMemory(GetCurrentProcess(), 1, &entry, 0) };
+        }
+        Advice::DontNeed if !pages.is_empty() => {
+            let bytes = &map[pages];
+            // SAFETY: the bytes are there. To unlock what is not locked takes it out of the working set; the next
+            // access finds the same bytes in the file again.
+            unsafe { VirtualUnlock(bytes.as_ptr().cast(), bytes.len()) };
+        }
+        _ => {}
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
 fn advise(_: &Mmap, _: Range<usize>, _: Advice) {}
 
 impl Deref for MappedFile {

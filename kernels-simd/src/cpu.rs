@@ -1,7 +1,7 @@
 //! What this CPU can do.
 //!
-//! Asked of the hardware (CPUID and XGETBV) or the system (`getauxval`, `sysctlbyname`) itself, so that the answer does
-//! not depend on the standard library's feature detection and covers what that lacks.
+//! Asked of the hardware (CPUID and XGETBV) or the system (`getauxval`, `sysctlbyname`, `IsProcessorFeaturePresent`)
+//! itself, so that the answer does not depend on the standard library's feature detection and covers what that lacks.
 
 use std::sync::OnceLock;
 
@@ -95,8 +95,24 @@ mod aarch64 {
         System { dotprod: has(c"hw.optional.arm.FEAT_DotProd"), i8mm: has(c"hw.optional.arm.FEAT_I8MM") }
     }
 
+    /// From the kernel; its numbers are those of `winnt.h`. A system that is older than the name of a feature does not
+    /// know it; then the feature is missing.
+    #[cfg(windows)]
+    fn ask() -> System {
+        #[link(name = "kernel32")]
+        unsafe extern "system" {
+            safe fn IsProcessorFeaturePresent(feature: u32) -> i32;
+        }
+        const PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE: u32 = 43;
+        const PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE: u32 = 66;
+        System {
+            dotprod: IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE) != 0,
+            i8mm: IsProcessorFeaturePresent(PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE) != 0,
+        }
+    }
+
     /// Systems that are not asked run on what every CPU has.
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows)))]
     fn ask() -> System {
         System::default()
     }

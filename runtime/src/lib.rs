@@ -33,7 +33,7 @@
 //!   to probabilities.
 //!
 //! Number formats are in `quipu-quant`, files in `quipu-formats`, arithmetic in `quipu-kernels`. In this crate only
-//! `pool` has `unsafe` code.
+//! `pool` and what asks the system (`host`) have `unsafe` code.
 #![deny(unsafe_code)]
 
 pub mod adapters;

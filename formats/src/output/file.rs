@@ -15,6 +15,10 @@ use super::unfinished::{self, Known};
 /// The bytes to be written are mapped from a file, and the system could not read them: EFAULT, on every Unix.
 const BAD_ADDRESS: i32 = 14;
 
+/// Another program has a file open, on Windows.
+const ACCESS_DENIED: i32 = 5;
+const SHARING_VIOLATION: i32 = 32;
+
 /// An output file under construction: a temporary file in the target's directory, renamed over the target by
 /// [`OutputFile::finish`]. Dropped before that, it leaves no trace, and whatever had the target's name still has it.
 ///
@@ -141,9 +145,7 @@ impl OutputFile {
         self.sync()?;
         let OutputFile { path, to } = self;
         let To::Temporary { file, target, known } = to else { return Ok(()) };
-        if let Err(e) = file.persist(&target) {
-            return Err(OutputError::Place { path, source: e.error });
-        }
+        replace(file, &target).map_err(|source| OutputError::Place { path, source })?;
         drop(known);
         // The new name itself is on the disk once the directory is. Not every system can do this; the file is complete
         // either way.
@@ -218,6 +220,31 @@ fn temporary_in(dir: &Path, target: &Path, replaced: Option<&Metadata>) -> io::R
         take_permissions(file.as_file(), replaced)?;
     }
     Ok((file, known))
+}
+
+/// Gives the temporary file the name `target`, in place of what has it; or removes it.
+///
+/// By the standard library, whose way of it takes long paths on Windows and replaces there what others have open for
+/// reading. Not all of them let it be replaced: one that only looks at new files, as virus scanners do, is waited for.
+fn replace(file: NamedTempFile<File>, target: &Path) -> io::Result<()> {
+    const TRIES: u32 = if cfg!(windows) { 8 } else { 1 };
+    // Open as long as it is renamed, so that its lock holds.
+    let (_file, mut temporary) = file.into_parts();
+    let mut tries = 1..=TRIES;
+    loop {
+        let tried = tries.next();
+        match (std::fs::rename(&temporary, target), tried) {
+            (Ok(()), _) => break,
+            (Err(error), Some(tried))
+                if tried < TRIES && matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION)) =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(1 << (tried + 1)));
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    temporary.disable_cleanup(true);
+    Ok(())
 }
 
 /// Gives `file` the owner, where this process may, and the permissions of another.

@@ -1,7 +1,10 @@
 //! What is read while an output is written.
 
 use std::collections::HashSet;
-use std::fs::{File, Metadata};
+#[cfg(any(unix, windows))]
+use std::fs::File;
+use std::fs::Metadata;
+#[cfg(unix)]
 use std::io;
 use std::path::Path;
 
@@ -19,8 +22,11 @@ pub struct Inputs {
 /// What a file is, whatever its name: device and inode.
 #[cfg(unix)]
 type Identity = (u64, u64);
-/// The path behind all links. Hard links are told apart by asking the system again ([`Inputs::contain`]).
-#[cfg(not(unix))]
+/// What a file is, whatever its name: serial number of the volume and index of the file.
+#[cfg(windows)]
+type Identity = (u64, u64);
+/// The path behind all links; hard links are not told apart.
+#[cfg(not(any(unix, windows)))]
 type Identity = std::path::PathBuf;
 
 impl Inputs {
@@ -55,6 +61,8 @@ impl Inputs {
                 self.files.extend(File::from(stdin).metadata().ok().and_then(|meta| identity(Path::new(""), &meta)));
             }
         }
+        #[cfg(windows)]
+        self.files.extend(identity_of(&winapi_util::HandleRef::stdin()));
     }
 
     /// Everything that `other` has.
@@ -80,12 +88,7 @@ impl Inputs {
 
     /// Whether the file at `path`, whose metadata behind all links are `meta`, is one of these.
     pub(super) fn contain(&self, path: &Path, meta: &Metadata) -> bool {
-        let Some(identity) = identity(path, meta) else { return false };
-        #[cfg(not(unix))]
-        if self.files.iter().any(|file| same_file::is_same_file(file, &identity).unwrap_or(false)) {
-            return true;
-        }
-        self.files.contains(&identity)
+        identity(path, meta).is_some_and(|identity| self.files.contains(&identity))
     }
 
     /// Whether stdout or stderr leads into one of these files (`quipu … >> FILE`); then its name.
@@ -101,7 +104,14 @@ impl Inputs {
             };
             streams.into_iter().find(|(_, stream)| leads_here(*stream)).map(|(name, _)| name)
         }
-        #[cfg(not(unix))]
+        #[cfg(windows)]
+        {
+            use winapi_util::HandleRef;
+            let streams = [("stdout", HandleRef::stdout()), ("stderr", HandleRef::stderr())];
+            let leads_here = |stream: &HandleRef| identity_of(stream).is_some_and(|file| self.files.contains(&file));
+            streams.into_iter().find(|(_, stream)| leads_here(stream)).map(|(name, _)| name)
+        }
+        #[cfg(not(any(unix, windows)))]
         None
     }
 }
@@ -112,7 +122,23 @@ fn identity(_: &Path, meta: &Metadata) -> Option<Identity> {
     meta.is_file().then(|| (meta.dev(), meta.ino()))
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+fn identity(path: &Path, meta: &Metadata) -> Option<Identity> {
+    if meta.is_file() { identity_of(&winapi_util::HandleRef::from_file(&File::open(path).ok()?)) } else { None }
+}
+
+/// What is open there, if it is a file.
+#[cfg(windows)]
+fn identity_of(open: &winapi_util::HandleRef) -> Option<Identity> {
+    use winapi_util::{HandleRef, file};
+    let again = || HandleRef::from_file(open.as_file());
+    if !file::typ(again()).is_ok_and(|ty| ty.is_disk()) {
+        return None;
+    }
+    file::information(again()).ok().map(|file| (file.volume_serial_number(), file.file_index()))
+}
+
+#[cfg(not(any(unix, windows)))]
 fn identity(path: &Path, meta: &Metadata) -> Option<Identity> {
     if meta.is_file() { path.canonicalize().ok() } else { None }
 }

@@ -22,9 +22,11 @@ pub(super) enum Target {
 /// What is written to as it is: a pipe, a device, or whatever a descriptor of a process has open.
 pub(super) struct Stream {
     at: PathBuf,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "all is opened by its name"))]
     opening: Opening,
 }
 
+#[cfg_attr(not(unix), expect(dead_code, reason = "descriptors have no names"))]
 enum Opening {
     /// The pipe or the device by its name.
     Named,
@@ -67,6 +69,9 @@ impl Target {
             return Ok(Target::Directory);
         }
         let mut at = std::path::absolute(path)?;
+        if names_device(&at) {
+            return Ok(Target::Stream(Stream { at, opening: Opening::Named }));
+        }
         for _ in 0..MOST_LINKS {
             if let Some(opening) = descriptor(&at) {
                 return Ok(Target::Stream(Stream { at, opening }));
@@ -88,6 +93,12 @@ impl Target {
         }
         Err(io::Error::other("too many links lead from one to the next"))
     }
+}
+
+/// Whether an absolute path is a device or a pipe of Windows: `\\.\NUL`, which `NUL` is short for, `\\.\pipe\x`.
+fn names_device(path: &Path) -> bool {
+    use std::path::{Component, Prefix};
+    matches!(path.components().next(), Some(Component::Prefix(prefix)) if matches!(prefix.kind(), Prefix::DeviceNS(_)))
 }
 
 /// Whether `path` is the name of a descriptor: `/dev/fd/3`, `/proc/self/fd/3`, where `/dev/stdout` leads. Such names

@@ -2,16 +2,16 @@
 //!
 //! Phones and some laptops have cores of two or three kinds. A forward pass is a chain of short steps that end
 //! together, so a slow core adds little, and costs the fast ones memory bandwidth and, on a phone, heat: by default
-//! there is one thread for each fast core that this process may use, and no other. Linux and Android tell by files what
-//! they know of their cores; where nothing is told all count as fast. The results do not depend on any of this.
+//! there is one thread for each fast core that this process may use, and no other. Where the system tells nothing of
+//! its cores all count as fast. The results do not depend on any of this.
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
-use std::path::Path;
 
+pub use super::answers::Measure;
+use super::answers::Processors;
 use super::cpu_list::CpuList;
-pub use super::system::Measure;
-use super::system::System;
+use super::system;
 
 /// The cores that this process may use, and what the system says about them.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Cores {
     pub quota: Option<f64>,
     /// What tells the allowed CPUs apart, and the figure of each; `None` where nothing does.
     pub strengths: Option<(Measure, Vec<u64>)>,
+    /// How many CPUs are fast, where the system tells that and not which.
+    pub fast_cpus: Option<usize>,
     /// Threads that can run at once.
     limit: usize,
 }
@@ -32,22 +34,12 @@ pub struct Cores {
 impl Cores {
     /// Asks the system.
     pub fn here() -> Cores {
-        Cores::read(Path::new("/"), std::thread::available_parallelism().map_or(1, NonZero::get))
+        Cores::of(system::processors(), std::thread::available_parallelism().map_or(1, NonZero::get))
     }
 
-    /// Reads the files of a system whose root directory is `root`. No more than `parallelism` threads can run at once,
-    /// whatever they say.
-    fn read(root: &Path, parallelism: usize) -> Cores {
-        let system = System::at(root);
-        let online = system.list("sys/devices/system/cpu/online");
-        let affinity = system.affinity();
-        let allowed: Vec<usize> = match (&online, &affinity) {
-            // The mask may name CPUs that are switched off.
-            (Some(online), Some(affinity)) => online.intersection(affinity).copied().collect(),
-            (Some(cpus), None) | (None, Some(cpus)) => cpus.iter().copied().collect(),
-            (None, None) => Vec::new(),
-        };
-        let quota = system.quota();
+    /// What the system says, and no more than `parallelism` threads at once, whatever it says.
+    fn of(processors: Processors, parallelism: usize) -> Cores {
+        let Processors { online, allowed, quota, strengths, fast } = processors;
         let mut limit = parallelism;
         if !allowed.is_empty() {
             limit = limit.min(allowed.len());
@@ -55,8 +47,7 @@ impl Cores {
         if let Some(quota) = quota {
             limit = limit.min(quota as usize);
         }
-        let strengths = system.strengths(&allowed);
-        Cores { online: online.map(|cpus| cpus.len()), allowed, quota, strengths, limit: limit.max(1) }
+        Cores { online, allowed, quota, strengths, fast_cpus: fast.filter(|fast| *fast > 0), limit: limit.max(1) }
     }
 
     /// The most threads that can run at once: one for each allowed CPU, within the quota.
@@ -66,7 +57,8 @@ impl Cores {
 
     /// Threads to use when nobody says how many: one for each fast CPU, within the quota.
     pub fn default_threads(&self) -> usize {
-        if self.allowed.is_empty() { self.limit } else { self.limit.min(self.fast().len()) }
+        let fast = if self.allowed.is_empty() { self.fast_cpus } else { Some(self.fast().len()) };
+        self.limit.min(fast.unwrap_or(self.limit))
     }
 
     /// The fast CPUs among the allowed ones.
@@ -94,6 +86,9 @@ impl Cores {
 
     /// A sentence about which cores are fast.
     pub fn why(&self) -> String {
+        if let (Some(fast), Some(online)) = (self.fast_cpus, self.online) {
+            return format!("{fast} of {online} CPUs are fast ones, to which the system is asked to give the threads");
+        }
         let Some((measure, figures)) = &self.strengths else {
             return "the system does not tell which cores are fast, so all are taken for it".to_string();
         };
@@ -108,11 +103,11 @@ impl Cores {
             }
         };
         let (name, all) = (measure.name(), CpuList(&fast));
-        match measure {
-            Measure::CoreType if slow.is_empty() => format!("CPUs {all} are of one kind"),
-            Measure::CoreType => format!("CPUs {all} are the fast ones ({name}), {} the slow ones", CpuList(&slow)),
-            _ if slow.is_empty() => format!("CPUs {all} are all fast ({name} {})", range(&fast)),
-            _ => format!(
+        match measure.is_kind() {
+            true if slow.is_empty() => format!("CPUs {all} are of one kind"),
+            true => format!("CPUs {all} are the fast ones ({name}), {} the slow ones", CpuList(&slow)),
+            false if slow.is_empty() => format!("CPUs {all} are all fast ({name} {})", range(&fast)),
+            false => format!(
                 "CPUs {all} are the fast ones ({name} {}), {} the slow ones ({})",
                 range(&fast),
                 CpuList(&slow),
@@ -125,6 +120,47 @@ impl Cores {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_has_at_least_one_thread() {
+        let cores = Cores::here();
+        assert!((1..=cores.allowed_threads()).contains(&cores.default_threads()));
+        assert!(cores.allowed_threads() <= std::thread::available_parallelism().map_or(1, NonZero::get));
+    }
+
+    /// As a laptop with Windows: two kinds of cores.
+    #[test]
+    fn kinds_by_number_are_told_apart() {
+        let classes = |classes: &[u64]| {
+            let allowed = (0..classes.len()).collect();
+            let strengths = Some((Measure::EfficiencyClass, classes.to_vec()));
+            Cores::of(Processors { allowed, strengths, ..Processors::default() }, 64)
+        };
+        let cores = classes(&[1, 1, 1, 1, 0, 0, 0, 0]);
+        assert_eq!((cores.fast(), cores.default_threads(), cores.allowed_threads()), (vec![0, 1, 2, 3], 4, 8));
+        assert_eq!((cores.home(4), cores.home(5)), (Some(vec![0, 1, 2, 3]), None));
+        assert_eq!(cores.why(), "CPUs 0-3 are the fast ones (EfficiencyClass), 4-7 the slow ones");
+        assert_eq!(classes(&[0, 0, 1, 2]).fast(), [3]);
+        assert_eq!((classes(&[0; 4]).fast().len(), classes(&[0; 4]).why()), (4, "CPUs 0-3 are of one kind".into()));
+    }
+
+    /// As a Mac: the system tells how many cores are fast, and chooses them itself.
+    #[test]
+    fn a_number_of_fast_cores_is_enough() {
+        let mac = |fast| Processors { online: Some(8), fast, ..Processors::default() };
+        let cores = Cores::of(mac(Some(4)), 8);
+        assert_eq!((cores.default_threads(), cores.allowed_threads(), cores.home(4)), (4, 8, None));
+        assert!(cores.why().starts_with("4 of 8 CPUs are fast ones"), "{}", cores.why());
+        assert_eq!(Cores::of(mac(None), 8).default_threads(), 8);
+        assert_eq!(Cores::of(mac(Some(4)), 2).default_threads(), 2);
+    }
+}
+
+/// What comes of the files that a system tells by.
+#[cfg(all(test, not(any(windows, target_vendor = "apple"))))]
+mod tests_with_files {
+    use super::*;
+    use crate::host::system::linux::cpus::System;
 
     /// The files of a system that is not here.
     struct Fake(tempfile::TempDir);
@@ -156,7 +192,7 @@ mod tests {
         }
 
         fn cores(&self) -> Cores {
-            Cores::read(self.0.path(), 64)
+            Cores::of(System::at(self.0.path()).processors(), 64)
         }
     }
 
@@ -262,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_system_that_tells_nothing_gets_all_its_threads() {
-        let cores = Cores::read(Fake::new(&[]).0.path(), 6);
+        let cores = Cores::of(System::at(Fake::new(&[]).0.path()).processors(), 6);
         assert_eq!((cores.default_threads(), cores.allowed_threads(), cores.home(1)), (6, 6, None));
         // Nonsense is no information.
         let fake = Fake::with_cpus(CAPACITY, &[1024; 2]);
@@ -270,14 +306,7 @@ mod tests {
         fake.put("proc/thread-self/status", "Cpus_allowed_list:\t0-99999999999\n");
         fake.put("proc/self/cgroup", "0\n0::/x");
         fake.put("sys/fs/cgroup/x/cpu.max", "much 0");
-        let cores = Cores::read(fake.0.path(), 6);
+        let cores = Cores::of(System::at(fake.0.path()).processors(), 6);
         assert_eq!((cores.allowed_threads(), cores.quota), (6, None));
-    }
-
-    #[test]
-    fn this_machine_has_at_least_one_thread() {
-        let cores = Cores::here();
-        assert!((1..=cores.allowed_threads()).contains(&cores.default_threads()));
-        assert!(cores.allowed_threads() <= std::thread::available_parallelism().map_or(1, NonZero::get));
     }
 }

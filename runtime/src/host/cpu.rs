@@ -2,31 +2,12 @@
 
 use quipu_kernels::cpu;
 
-use super::cpu_list::parse_list;
-use super::system::read;
-
-/// One level of the caches of the first CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cache {
-    /// 1 is next to the core.
-    pub level: u32,
-    /// Bytes.
-    pub bytes: u64,
-    /// CPUs that share it.
-    pub shared_by: usize,
-}
+pub use super::answers::Cache;
+use super::system;
 
 /// The caches for data, from the core outwards.
 pub fn caches() -> Vec<Cache> {
-    let cache = |index: u32| {
-        let file = |name: &str| read(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{name}"));
-        let kind = file("type")?;
-        let bytes = file("size").as_deref().and_then(size)?;
-        let shared_by = file("shared_cpu_list").as_deref().and_then(parse_list).map_or(1, |cpus| cpus.len());
-        Some((kind, Cache { level: file("level")?.parse().ok()?, bytes, shared_by }))
-    };
-    let mut caches: Vec<Cache> =
-        (0..8).map_while(cache).filter(|(kind, _)| kind != "Instruction").map(|(_, cache)| cache).collect();
+    let mut caches = system::caches();
     caches.sort_by_key(|cache| cache.level);
     caches
 }
@@ -36,43 +17,22 @@ pub fn last_level_cache() -> Option<u64> {
     caches().last().map(|cache| cache.bytes)
 }
 
-/// `32768K` or `32M` in bytes.
-fn size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
-}
-
 /// The CPU's name: what it says itself, or what the system says of it or of its board, or its architecture.
 pub fn name() -> String {
     let (name, _) = cpu();
-    name.or_else(name_by_system).unwrap_or_else(|| format!("{} CPU", std::env::consts::ARCH))
-}
-
-/// The name of the board or of the CPU as the system knows it, for CPUs that do not say it themselves.
-fn name_by_system() -> Option<String> {
-    let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
-    let value = |key: &str| {
-        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == key))?;
-        Some(line.split_once(':')?.1.trim().to_string())
-    };
-    let tree = || Some(read("/sys/firmware/devicetree/base/model")?.trim_end_matches('\0').to_string());
-    value("model name").or_else(|| value("Model")).or_else(tree).or_else(|| value("Hardware"))
+    name.or_else(system::cpu_name).unwrap_or_else(|| format!("{} CPU", std::env::consts::ARCH))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Virtual machines may hide their caches; what is told makes sense.
     #[test]
-    fn sizes_of_caches_are_understood() {
-        assert_eq!(size("32768K"), Some(32 << 20));
-        assert_eq!(size("8M"), Some(8 << 20));
-        assert_eq!(size("8G"), None);
+    fn caches_grow_outwards() {
+        let caches = caches();
+        assert!(caches.is_sorted_by_key(|cache| (cache.level, cache.bytes)), "{caches:?}");
+        assert!(caches.iter().all(|cache| cache.level > 0 && cache.bytes > 0 && cache.shared_by > 0), "{caches:?}");
+        assert!(!name().is_empty());
     }
 }

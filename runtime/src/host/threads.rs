@@ -7,7 +7,7 @@
 use std::io;
 use std::thread::Builder;
 
-use super::memory;
+use super::{memory, system};
 
 /// What Rust gives a thread by itself, if no variable of the environment says otherwise.
 const STACK: usize = 2 << 20;
@@ -28,6 +28,12 @@ pub fn builder(name: &str) -> io::Result<Builder> {
 pub fn builder_with_stack(name: &str, stack: usize) -> io::Result<Builder> {
     has_room(name, stack)?;
     Ok(Builder::new().name(name.into()).stack_size(stack))
+}
+
+/// Asks the system to run the calling thread on these CPUs, or, where there are none to choose from, on fast ones as it
+/// sees fit. When it refuses, nothing changes.
+pub fn prefer(cpus: Option<&[usize]>) {
+    system::prefer(cpus);
 }
 
 fn has_room(name: &str, stack: usize) -> io::Result<()> {

@@ -41,12 +41,8 @@ pub(crate) fn load(
     refuse_unused(&*source, config)?;
     let memory = plan.fill(pool, cancel, progress)?;
     if residence.mlock {
-        #[cfg(unix)]
-        let locked = memory.lock();
-        #[cfg(not(unix))]
-        let locked = Err(std::io::ErrorKind::Unsupported.into());
         let any_mapped = source.tensors().iter().any(|t| t.encoding.is_packed() && residence.mmap);
-        let locked = locked.and_then(|()| if any_mapped { source.lock() } else { Ok(()) });
+        let locked = quipu_formats::lock::lock(&memory).and_then(|()| if any_mapped { source.lock() } else { Ok(()) });
         locked.map_err(|error| WeightsError::Lock { error })?;
     }
     let memory = Arc::new(memory);

@@ -81,6 +81,9 @@ fn load(error: &LoadError) -> Option<&'static str> {
 
 fn weights(error: &WeightsError) -> Option<&'static str> {
     match error {
+        WeightsError::Lock { .. } if cfg!(windows) => Some(
+            "; close other programs, have an account with the right to increase a working set, or leave out --mlock",
+        ),
         WeightsError::Lock { .. } => Some("; raise the limit (`ulimit -l unlimited`) or leave out --mlock"),
         WeightsError::Memory { .. } => {
             Some("; `quipu quantize` makes a smaller file, and one by `quipu pack` is used where it lies")

@@ -1,5 +1,6 @@
 //! Ctrl-C and the other requests to end: SIGTERM (`kill`, a service manager, a shutdown), SIGHUP (a closed terminal),
-//! SIGQUIT (Ctrl-\), SIGXCPU (a limit).
+//! SIGQUIT (Ctrl-\), SIGXCPU (a limit). On Windows the console says as much: Ctrl-C, Ctrl-Break for SIGQUIT, a closed
+//! window for SIGHUP, the end of the session or of the system for SIGTERM.
 //!
 //! Most commands end at once. One that has something to finish or to show listens instead and ends in its own way; a
 //! second signal ends even that. However it ends, no temporary file stays.
@@ -53,6 +54,7 @@ pub fn exit_code() -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
+/// A signal came.
 fn heard(signal: i32) {
     SIGNAL.store(signal, Ordering::SeqCst);
     match &*listener() {
@@ -90,9 +92,21 @@ pub fn set_up() -> std::io::Result<()> {
 }
 
 /// Installs the handler.
-#[cfg(not(unix))]
-pub fn set_up() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(|| heard(CTRL_C))
+///
+/// # Errors
+/// When the system refuses.
+#[cfg(windows)]
+pub fn set_up() -> std::io::Result<()> {
+    crate::console::hear(heard)
+}
+
+/// Other systems send no signals.
+///
+/// # Errors
+/// None.
+#[cfg(not(any(unix, windows)))]
+pub fn set_up() -> std::io::Result<()> {
+    Ok(())
 }
 
 /// While the returned value lives, the signals only set a flag.

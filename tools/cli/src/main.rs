@@ -8,7 +8,8 @@
 //! - [`out`]: results to stdout; [`plot`]: as a picture. [`talk`]: everything else to stderr; [`watch`]: how far long
 //!   work is; [`visible`]: names from files without what a terminal would obey; [`hints`]: what to do about an error.
 //!   [`input`]: turns of a conversation; [`tools`]: what a model may call in one.
-//!   [`interrupt`]: Ctrl-C and other requests to end; `fatal`: what ends the process without asking.
+//!   [`interrupt`]: Ctrl-C and other requests to end; `fatal`: what ends the process without asking;
+//!   `console`: what Windows says instead of signals.
 //!
 //! `quipu-measure` measures and chooses, `quipu-runtime` runs the models; here are arguments, progress and printing.
 //!
@@ -22,6 +23,9 @@ mod adapters;
 mod args;
 mod bundled;
 mod commands;
+#[cfg(windows)]
+#[allow(unsafe_code)]
+mod console;
 mod draft;
 #[cfg(unix)]
 #[allow(unsafe_code)]

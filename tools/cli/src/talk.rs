@@ -30,6 +30,8 @@ pub fn set_up(quiet: bool, verbose: bool) {
     VERBOSE.store(verbose, Ordering::Relaxed);
     WARNINGS.store(!quiet, Ordering::Relaxed);
     TERMINAL.store(terminal, Ordering::Relaxed);
+    #[cfg(windows)]
+    crate::console::obey_sequences();
 }
 
 /// From now on nothing is said, not even errors: what is said would be written into a file that must not change.

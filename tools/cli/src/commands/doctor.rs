@@ -7,7 +7,7 @@ use quipu_measure::{Estimate, MachineLimits, estimate, machine_limits};
 use quipu_runtime::config::Config;
 use quipu_runtime::host::cores::{Cores, Measure};
 use quipu_runtime::host::cpu;
-use quipu_runtime::host::memory::{self, Memory};
+use quipu_runtime::host::memory::{self, LargePages, Memory};
 use quipu_runtime::{Isa, TuningChoice};
 use serde_json::{Value as Json, json};
 
@@ -120,7 +120,10 @@ fn report(machine: &Machine, estimate: Option<&Estimate>) -> Json {
         "memory": {
             "total_bytes": memory.map(|m| m.total),
             "available_bytes": memory.map(|m| m.available),
-            "huge_pages": memory::transparent_huge_pages(),
+            "huge_pages": match memory::large_pages() {
+                Some(LargePages::Setting(setting)) => Some(setting),
+                _ => None,
+            },
         },
         "measured": limits,
         "model": estimate,
@@ -170,15 +173,10 @@ fn show_machine(machine: &Machine) -> Result<()> {
         }
         None => row("memory", "unknown on this system")?,
     }
-    if let Some(setting) = memory::transparent_huge_pages() {
-        let meaning = match setting.as_str() {
-            "never" => {
-                "never: weights lie in small pages, which costs some speed (see /sys/kernel/mm/transparent_hugepage/enabled)"
-            }
-            "always" => "always",
-            _ => "for what asks for them, as Quipu does",
-        };
-        row("huge pages", meaning)?;
+    match memory::large_pages() {
+        Some(LargePages::Setting(setting)) => row("huge pages", meaning(&setting))?,
+        Some(LargePages::Not(why)) => row("huge pages", &format!("none: {why}"))?,
+        None => {}
     }
     out::line("")?;
     for limits in limits {
@@ -195,6 +193,17 @@ fn show_machine(machine: &Machine) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What Linux's setting of huge pages means.
+fn meaning(setting: &str) -> &'static str {
+    match setting {
+        "never" => {
+            "never: weights lie in small pages, which costs some speed (see /sys/kernel/mm/transparent_hugepage/enabled)"
+        }
+        "always" => "always",
+        _ => "for what asks for them, as Quipu does",
+    }
 }
 
 /// Threads in use, and what keeps them from being more.
