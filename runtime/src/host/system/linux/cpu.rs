@@ -1,8 +1,8 @@
 //! The CPU: its caches and its name.
 
 use super::super::super::answers::Cache;
-use super::super::super::cpu_list::parse_list;
 use super::cpus::read;
+use super::list::parse_list;
 
 /// The caches for data, from the core outwards.
 pub(in crate::host) fn caches() -> Vec<Cache> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::super::answers::{Measure, Processors};
-use super::super::super::cpu_list::parse_list;
+use super::list::parse_list;
 
 /// A file of the running system, without spaces and line ends around it.
 pub(super) fn read(path: impl AsRef<Path>) -> Option<String> {

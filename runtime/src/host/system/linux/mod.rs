@@ -3,6 +3,7 @@
 mod affinity;
 mod cpu;
 pub(in crate::host) mod cpus;
+mod list;
 mod memory;
 
 use std::path::Path;
