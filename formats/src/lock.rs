@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// Reads in what is not there yet of `memory`, a mapping or a part of one, and keeps all of it from being swapped out or
-/// dropped until it is unmapped.
+/// Reads in what is not there yet of `memory`, a mapping or a part of one, and keeps all of it from being swapped out
+/// or dropped until it is unmapped.
 ///
 /// # Errors
 /// What the system says, most often that the process may not lock so much.
@@ -22,9 +22,9 @@ pub fn lock(memory: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads in what is not there yet of `memory`, a mapping or a part of one, and keeps all of it from being swapped out or
-/// dropped until it is unmapped. Windows locks no more than what a process may have in memory at least, its working set,
-/// so that is enlarged first.
+/// Reads in what is not there yet of `memory`, a mapping or a part of one, and keeps all of it from being swapped out
+/// or dropped until it is unmapped. Windows locks no more than what a process may have in memory at least, its working
+/// set, so that is enlarged first.
 ///
 /// # Errors
 /// What the system says, most often that the working set may not be so large.
