@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use quipu_formats::gguf::Value;
 use quipu_formats::hf::read_tokenizer;
+use quipu_runtime::generate::{InfillError, InfillNames, InfillOrder, InfillTokens};
 use quipu_runtime::tokenizer::Tokenizer;
 
 #[derive(serde::Deserialize)]
@@ -104,4 +106,51 @@ fn llama3_on_wikitext_and_ten_thousand_strings() {
     let reference = reference(&path);
     assert!(reference.strings.len() >= 10_000 && reference.whole.is_some());
     compare(&tokenizer(&vocabulary), &reference);
+}
+
+/// tests/refs/infill_reference.py: what stands before a gap, what stands behind it, and the prompt of transformers'
+/// CodeLlamaTokenizer with either first.
+#[test]
+fn prompts_for_infilling_are_those_of_code_llama() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-codellama-bf16");
+    let tokenizer = tokenizer(&dir);
+    let marks = InfillTokens::of(&tokenizer).unwrap();
+    let cases: Vec<(String, String, Vec<u32>, Vec<u32>)> =
+        serde_json::from_slice(&std::fs::read(dir.join("infill.json")).unwrap()).unwrap();
+    assert!(cases.len() >= 8);
+    for (before, after, prefix_first, suffix_first) in &cases {
+        let prompt = |order| marks.prompt(&tokenizer, before, after, order);
+        assert_eq!(&prompt(InfillOrder::PrefixFirst), prefix_first, "{before:?} {after:?}");
+        assert_eq!(&prompt(InfillOrder::SuffixFirst), suffix_first, "{before:?} {after:?}");
+    }
+    assert!(tokenizer.is_end_of_generation(tokenizer.id("▁<EOT>").unwrap()));
+    // Names of tokens are text.
+    let odd = marks.prompt(&tokenizer, "a▁<MID>", "</s>b", InfillOrder::PrefixFirst);
+    assert_eq!(odd.iter().filter(|&&id| tokenizer.is_control(id)).count(), 4, "BOS and three marks: {odd:?}");
+}
+
+#[test]
+fn tokens_for_infilling_are_named_by_the_file_or_by_whoever_asks() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny-llama3-bf16");
+    let plain = tokenizer(&dir);
+    assert_eq!(InfillTokens::of(&plain), None);
+    let named = |names: &str| InfillTokens::named(&plain, &names.parse::<InfillNames>()?);
+    let marks = named("<|start_header_id|>, <|end_header_id|>,<|eot_id|>").unwrap();
+    assert_eq!(marks.middle, plain.id("<|eot_id|>").unwrap());
+    assert_eq!(marks.prompt(&plain, "", "", InfillOrder::SuffixFirst)[1..], [marks.prefix, marks.suffix, marks.middle]);
+    assert_eq!(named("a,b"), Err(InfillError::Count { found: 2 }));
+    assert_eq!(named("a,<MID>,b"), Err(InfillError::Unknown { name: "<MID>".into() }));
+    // Present keys and older ones; one that is missing makes no set.
+    for (keys, whole) in [
+        (["fim_pre", "fim_suf", "fim_mid"], true),
+        (["prefix", "suffix", "middle"], true),
+        (["fim_pre", "suffix", "fim_mid"], false),
+    ] {
+        let mut metadata = read_tokenizer(&dir, None).unwrap();
+        for (id, key) in keys.iter().enumerate() {
+            metadata.set(format!("tokenizer.ggml.{key}_token_id"), Value::U32(id as u32 + 7));
+        }
+        let found = InfillTokens::of(&Tokenizer::from_metadata(&metadata).unwrap());
+        assert_eq!(found, whole.then_some(InfillTokens { prefix: 7, suffix: 8, middle: 9 }), "{keys:?}");
+    }
 }

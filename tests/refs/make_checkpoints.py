@@ -98,6 +98,14 @@ def sentencepiece_tokenizer(size: int) -> tuple[Tokenizer, dict]:
                        "add_bos_token": True, "add_eos_token": False, "legacy": True, "clean_up_tokenization_spaces": False}
 
 
+def code_llama_tokenizer(size: int) -> tuple[Tokenizer, dict]:
+    """Llama 2's scheme with the marks of Code Llama, which say what stands before and behind a gap."""
+    marks = ["▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"]
+    tokenizer, config = sentencepiece_tokenizer(size - len(marks))
+    tokenizer.add_special_tokens([AddedToken(mark, normalized=False, special=True) for mark in marks])
+    return tokenizer, config | {"tokenizer_class": "CodeLlamaTokenizer"}
+
+
 def gemma_tokenizer(size: int) -> tuple[Tokenizer, dict]:
     """Gemma's scheme (SentencePiece-style BPE with byte fallback, no space before a text, `<bos>` first, turns with marks of their own)."""
     trained = Tokenizer(models.BPE())
@@ -168,7 +176,7 @@ def galactica_tokenizer(size: int) -> tuple[Tokenizer, dict]:
                        "clean_up_tokenization_spaces": False}
 
 
-TOKENIZERS = {"opt": opt_tokenizer, "galactica": galactica_tokenizer, "bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "qwen": qwen_tokenizer, "gemma": gemma_tokenizer}
+TOKENIZERS = {"opt": opt_tokenizer, "galactica": galactica_tokenizer, "bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "codellama": code_llama_tokenizer, "qwen": qwen_tokenizer, "gemma": gemma_tokenizer}
 
 
 def rope(theta: float, **more) -> dict:
@@ -315,6 +323,9 @@ FIXTURES = {
                                 tokens=305, prompt=60, keep=[0, 1, 2, 30, 58, 59]),
     "tiny-mistral": dict(SISTER, family="mistral", sliding_window=128, tie_word_embeddings=False, rope_parameters=rope(10000.0), tokenizer="spm",
                          tokens=309, spelling=4),
+    # A base of a million for contexts of 16,384, and the marks for infilling (tests/refs/infill_reference.py).
+    "tiny-codellama": dict(SISTER, tie_word_embeddings=False, rope_parameters=rope(1000000.0), max_position_embeddings=16384, tokenizer="codellama", tokens=330,
+                           vocab_size=330, spelling=4),
     # Experts whose rows fill no group, and such that fill two; layers with and without them.
     "tiny-mixtral": dict(SISTER, family="mixtral", tokens=309, num_local_experts=5, num_experts_per_tok=2, tie_word_embeddings=False, rope_parameters=rope(10000.0),
                          tokenizer="spm", spelling=4),

@@ -35,6 +35,13 @@ const END_KEYS: &[&str] = &[
     "tokenizer.ggml.fim_sep_token_id",
 ];
 
+/// The tokens for what comes before a gap, what comes after it, and what is to be written, by their present keys and by
+/// those of older files.
+const INFILL_KEYS: [[&str; 3]; 2] = [
+    ["tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.fim_mid_token_id"],
+    ["tokenizer.ggml.prefix_token_id", "tokenizer.ggml.suffix_token_id", "tokenizer.ggml.middle_token_id"],
+];
+
 /// Pieces that end a generation, whatever the file calls them (llama.cpp's list in src/llama-vocab.cpp, less
 /// what only other architectures have).
 const END_PIECES: &[&str] = &[
@@ -50,6 +57,8 @@ const END_PIECES: &[&str] = &[
     "<end_of_utterance>",
     "<EOT>",
     "_<EOT>",
+    // Code Llama's, behind what stands between two texts.
+    "▁<EOT>",
     "[EOT]",
     "[EOS]",
     "</s>",
@@ -71,6 +80,7 @@ pub struct Tokenizer {
     add_bos: bool,
     add_eos: bool,
     ends: BTreeSet<u32>,
+    infill: Option<[u32; 3]>,
     oddities: Vec<Oddity>,
 }
 
@@ -120,6 +130,7 @@ impl Tokenizer {
         let unknown = special_id(metadata, &vocab, UNKNOWN, &mut oddities)?
             .or(implied(0).filter(|id| !vocab.has_kinds || vocab.kind(*id) == TokenKind::Unknown));
         let ends = find_ends(metadata, &mut vocab, bos, eos, &mut oddities)?;
+        let infill = find_infill(metadata, &vocab, &mut oddities)?;
         let listed = added::read_list(metadata, &mut vocab, &ends)?;
 
         let exact = metadata.str_opt(hugging_face::KEY)?;
@@ -148,7 +159,7 @@ impl Tokenizer {
         let add_eos = wish(ADD_EOS, EOS, eos, false)?;
 
         let added = AddedTokens::new(listed, &vocab, algorithm.pretokenizer())?;
-        Ok(Tokenizer { vocab, algorithm, added, bos, eos, add_bos, add_eos, ends, oddities })
+        Ok(Tokenizer { vocab, algorithm, added, bos, eos, add_bos, add_eos, ends, infill, oddities })
     }
 
     /// What is odd about the keys; a user should be told.
@@ -319,6 +330,11 @@ impl Tokenizer {
         self.add_eos
     }
 
+    /// The tokens for what comes before a gap, what comes after it, and what is to be written, if the file names them.
+    pub(crate) fn infill_ids(&self) -> Option<[u32; 3]> {
+        self.infill
+    }
+
     /// Whether a text gets a space in front, which decoding takes away again.
     pub fn adds_space_prefix(&self) -> bool {
         matches!(&self.algorithm, Algorithm::Spm(spm) if spm.adds_space_prefix())
@@ -358,6 +374,24 @@ fn checked(vocab: &Vocab, key: &str, id: i64, oddities: &mut Vec<Oddity>) -> Opt
         oddities.push(Oddity::SpecialId { key: key.into(), id: id.to_string(), tokens });
     }
     token
+}
+
+/// The first of [`INFILL_KEYS`] that are all there.
+fn find_infill(
+    metadata: &Metadata,
+    vocab: &Vocab,
+    oddities: &mut Vec<Oddity>,
+) -> Result<Option<[u32; 3]>, TokenizerError> {
+    for keys in INFILL_KEYS {
+        let mut ids = [None; 3];
+        for (id, key) in ids.iter_mut().zip(keys) {
+            *id = special_id(metadata, vocab, key, oddities)?;
+        }
+        if let [Some(prefix), Some(suffix), Some(middle)] = ids {
+            return Ok(Some([prefix, suffix, middle]));
+        }
+    }
+    Ok(None)
 }
 
 /// The tokens that end a generation. Where the file leaves their kind open, or takes them for text, this makes them

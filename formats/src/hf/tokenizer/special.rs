@@ -218,7 +218,8 @@ impl Special {
 
         // Only control tokens end a turn: a text that happens to be `<|eot_id|>` in some other vocabulary does not.
         let control = |text: &str| id_of(text).filter(|&id| vocabulary.types[id as usize] == TokenType::Control);
-        let eot = control("<|eot_id|>").or_else(|| control("<|im_end|>"));
+        // Code Llama's stands behind what it has written between two texts.
+        let eot = ["<|eot_id|>", "<|im_end|>", "▁<EOT>"].into_iter().find_map(control);
         let eom = control("<|eom_id|>");
         let known = [eos, eot, eom];
         let more_eos = match eos_list.iter().all(|id| known.contains(&Some(*id))) {

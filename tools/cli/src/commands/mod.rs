@@ -11,6 +11,7 @@ mod doctor;
 mod embed;
 mod guard;
 mod imatrix;
+mod infill;
 mod inspect;
 mod list;
 mod man;
@@ -36,6 +37,7 @@ pub use guard::Unsafe;
 pub enum Command {
     Run(run::Args),
     Chat(chat::Args),
+    Infill(infill::Args),
     Serve(Box<serve::Args>),
     Batch(batch::Args),
     Convert(convert::Args),
@@ -68,6 +70,7 @@ pub fn run(command: Command, program: fn() -> clap::Command) -> Result<()> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Infill(args) => infill::run(args),
         Command::Serve(args) => serve::run(*args),
         Command::Batch(args) => batch::run(args),
         Command::Convert(args) => convert::run(args),

@@ -156,7 +156,8 @@ struct Kept {
     sampler: SamplerState,
 }
 
-fn describe(stop: StopReason) -> &'static str {
+/// What ended a text, for a person.
+pub fn describe(stop: StopReason) -> &'static str {
     match stop {
         StopReason::End => "a token that ends texts",
         StopReason::StopString => "a stop string",
@@ -167,7 +168,8 @@ fn describe(stop: StopReason) -> &'static str {
     }
 }
 
-fn timings(load: Duration, end: &Finished) -> Json {
+/// What took how long.
+pub fn timings(load: Duration, end: &Finished) -> Json {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let timing = |timing: Timing| json!({"tokens": timing.tokens, "ms": ms(timing.time)});
     json!({

@@ -1,8 +1,9 @@
 use crate::quipu;
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "run",
     "chat",
+    "infill",
     "serve",
     "batch",
     "convert",

@@ -14,6 +14,7 @@ mod embed;
 mod errors;
 mod guard;
 mod help;
+mod infill;
 mod library;
 #[cfg(target_os = "linux")]
 mod limits;

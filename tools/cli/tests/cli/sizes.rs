@@ -19,6 +19,7 @@ const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design.md");
 /// stands behind all others, and the last one counts.
 const COMMANDS: &[&str] = &[
     "run m.gguf Once -n 2",
+    "infill m.gguf --prefix text --suffix text --fim <s>,</s>,<unk> -n 2",
     "score m.gguf Once",
     "embed m.gguf Once",
     "batch m.gguf lines -o out --cache-dir kept",
