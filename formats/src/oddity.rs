@@ -92,6 +92,13 @@ pub enum Oddity {
         /// The kinds of what there is.
         unused: Vec<&'static str>,
     },
+    /// Of a model that sees images only what concerns text is read.
+    TextHalf {
+        /// How many tensors are left out.
+        tensors: usize,
+        /// How many layers look at images.
+        layers: usize,
+    },
     /// The class that wrote the checkpoint is not the one that writes texts.
     Class {
         /// Its name.
@@ -149,6 +156,11 @@ impl fmt::Display for Oddity {
                 f,
                 "what ollama has for this model besides ({}) is not used: the chat template is the GGUF's own",
                 unused.join(", ")
+            ),
+            Oddity::TextHalf { tensors, layers } => write!(
+                f,
+                "only the text half is read: {tensors} tensors are left out, those for images and those of {layers} layers that look at \
+                 images and do nothing where there is none"
             ),
             Oddity::Class { found } => {
                 write!(f, "`architectures` says {found}: only what writes texts is read, as transformers does")

@@ -285,3 +285,28 @@ fn an_answer_keeps_its_tokens() {
         assert_eq!(prompt, prompt_tokens(&tokenizer, &text, false), "{source}");
     }
 }
+
+/// Gemma 2's template refuses the system a turn: what it says stands before the user's first words, where Gemma 3's own
+/// template puts it, and is text there.
+#[test]
+fn a_template_without_a_system_hears_it_from_the_user() {
+    let tokenizer = tokenizer();
+    let strict = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
+        {% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('No tools') }}{% endif %}\
+        <|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>{% endfor %}";
+    let template = ChatTemplate::for_tokenizer(strict, &tokenizer).unwrap();
+    let options = RenderOptions::default();
+    let prompt = |messages: &[Message]| template.prompt(&tokenizer, messages, &options, false);
+    let system = Message::new("system", "Be brief.<|im_end|>");
+    let (user, answer) = (Message::new("user", "Hi"), Message::new("assistant", "Ho"));
+    let told = prompt(&[system.clone(), user.clone(), answer.clone()]).unwrap();
+    let expected = Message::new("user", "Be brief.<|im_end|>\n\nHi");
+    assert_eq!(told, prompt(&[expected, answer]).unwrap());
+    let end = tokenizer.id("<|im_end|>").unwrap();
+    assert_eq!(told.iter().filter(|&&id| id == end).count(), 2);
+    // Another refusal stays what it was, and so does that of the system alone.
+    for messages in [&[system.clone(), user, Message::new("tool", "4")][..], &[system]] {
+        let error = prompt(messages).unwrap_err().to_string();
+        assert!(error.contains("System role not supported"), "{error}");
+    }
+}

@@ -26,7 +26,7 @@ import gguf
 import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.llama4 import modeling_llama4
 
 torch.set_num_threads(1)
@@ -106,6 +106,13 @@ def code_llama_tokenizer(size: int) -> tuple[Tokenizer, dict]:
     return tokenizer, config | {"tokenizer_class": "CodeLlamaTokenizer"}
 
 
+def vision_tokenizer(size: int) -> tuple[Tokenizer, dict]:
+    """Llama 3's scheme with the mark of an image, which is behind the last token that the model writes."""
+    tokenizer, config = byte_level_tokenizer(size - 1)
+    tokenizer.add_special_tokens(["<|image|>"])
+    return tokenizer, config
+
+
 def gemma_tokenizer(size: int) -> tuple[Tokenizer, dict]:
     """Gemma's scheme (SentencePiece-style BPE with byte fallback, no space before a text, `<bos>` first, turns with marks of their own)."""
     trained = Tokenizer(models.BPE())
@@ -176,7 +183,7 @@ def galactica_tokenizer(size: int) -> tuple[Tokenizer, dict]:
                        "clean_up_tokenization_spaces": False}
 
 
-TOKENIZERS = {"opt": opt_tokenizer, "galactica": galactica_tokenizer, "bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "codellama": code_llama_tokenizer, "qwen": qwen_tokenizer, "gemma": gemma_tokenizer}
+TOKENIZERS = {"opt": opt_tokenizer, "galactica": galactica_tokenizer, "bytes": byte_level_tokenizer, "spm": sentencepiece_tokenizer, "codellama": code_llama_tokenizer, "vision": vision_tokenizer, "qwen": qwen_tokenizer, "gemma": gemma_tokenizer}
 
 
 def rope(theta: float, **more) -> dict:
@@ -323,6 +330,18 @@ FIXTURES = {
                                 tokens=305, prompt=60, keep=[0, 1, 2, 30, 58, 59]),
     "tiny-mistral": dict(SISTER, family="mistral", sliding_window=128, tie_word_embeddings=False, rope_parameters=rope(10000.0), tokenizer="spm",
                          tokens=309, spelling=4),
+    # Layers that look at an image among those of a Llama, and an embedding with eight rows more than there are logits.
+    "tiny-mllama": dict(
+        family="mllama", tokenizer="vision", tokens=310, prompt=200, keep=[0, 1, 2, 31, 64, 127, 128, 199], dtypes=["bf16"],
+        text_config=dict(hidden_size=48, intermediate_size=44, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, vocab_size=309,
+                         cross_attention_layers=[1, 3], pad_token_id=0, rms_norm_eps=1e-5, rope_parameters=llama3_scaling(10000.0, 8.0, 32), tie_word_embeddings=False),
+        vision_config=dict(hidden_size=8, num_hidden_layers=1, num_global_layers=1, attention_heads=2, intermediate_size=8, image_size=28, patch_size=7,
+                           intermediate_layers_indices=[0], vision_output_dim=16)),
+    # Granite 4's dense models, whose class has experts and Mamba, too.
+    "tiny-granite4": dict(SISTER, intermediate_size=52, family="granitemoehybrid", embedding_multiplier=0.7, residual_multiplier=0.4, attention_multiplier=0.4,
+                          logits_scaling=1.5, hidden_size=48, shared_intermediate_size=44, num_local_experts=0, num_experts_per_tok=0, layer_types=["full_attention"] * 2,
+                          position_embedding_type="rope", mamba_n_heads=4, rope_parameters=rope(10000.0), tokenizer="bytes", tokens=309, prompt=150,
+                          keep=[0, 1, 2, 39, 127, 128, 149]),
     # A base of a million for contexts of 16,384, and the marks for infilling (tests/refs/infill_reference.py).
     "tiny-codellama": dict(SISTER, tie_word_embeddings=False, rope_parameters=rope(1000000.0), max_position_embeddings=16384, tokenizer="codellama", tokens=330,
                            vocab_size=330, spelling=4),
@@ -358,7 +377,9 @@ def draw_weights(model: torch.nn.Module, generator: torch.Generator, peak: float
     where there are any; both `peak` times that), other norms in [0.5, 1.5], biases 0.3."""
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if name.endswith(".bias"):
+        if "vision_model." in name or "multi_modal_projector." in name:
+            value = 0.1 * noise
+        elif name.endswith(".bias"):
             value = 0.3 * noise
         elif name.endswith(("q_norm.weight", "k_norm.weight")):
             value = peak * (1.2 + torch.rand(parameter.shape, generator=generator))
@@ -372,7 +393,7 @@ def draw_weights(model: torch.nn.Module, generator: torch.Generator, peak: float
         elif "embed_tokens" in name or "lm_head" in name:
             value = noise * 3.0 / parameter.shape[1] ** 0.5
         else:
-            spread = {"qkv_proj": 1.4, "gate_up_proj": 1.2, "q_proj": 1.7 * peak, "k_proj": 1.7 * peak, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7,
+            spread = {"input_linear": 1.2, "output_linear": 0.7, "qkv_proj": 1.4, "gate_up_proj": 1.2, "q_proj": 1.7 * peak, "k_proj": 1.7 * peak, "v_proj": 1.0, "o_proj": 0.7, "gate_proj": 1.5, "up_proj": 1.0, "down_proj": 0.7,
                       "out_proj": 0.7, "fc1": 1.5, "fc2": 0.7, "project_in": 1.0, "project_out": 1.0, "gate": 3.0, "router": 3.0}
             # Experts' matrices are one parameter, without `.weight`; Llama 4 has their inputs first.
             inputs = parameter.shape[1 if parameter.ndim == 3 and model.config.model_type == "llama4_text" else -1]
@@ -403,7 +424,7 @@ def exact_rope(model: torch.nn.Module, rope: dict, length: int) -> None:
     reference code for `llama3`), held against its own float32 ones."""
     if rope is None:
         return
-    embedding = model.model.rotary_emb
+    embedding = getattr(model.model, "language_model", model.model).rotary_emb
     ropes = {kind: rope[kind] for kind in (FULL, SLIDING) if kind in rope}
     if ropes:
         angles = {kind: exact_angles(model, one, getattr(embedding, f"{kind}_inv_freq"), length) for kind, one in ropes.items()}
@@ -502,11 +523,11 @@ def quantise(model: torch.nn.Module, kind: str) -> None:
 
         experts.forward = forward
 
-    tied = model.config.tie_word_embeddings
+    tied = model.config.get_text_config().tie_word_embeddings
     embedding = model.get_input_embeddings()
     embedding.weight = torch.nn.Parameter(rounded(embedding.weight.data, "Q8_0" if tied else kind))
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and not name.endswith("router"):
+        if isinstance(module, torch.nn.Linear) and not name.endswith("router") and "vision_model." not in name:
             if name == "lm_head":
                 module.weight = embedding.weight if tied else torch.nn.Parameter(rounded(module.weight.data, "Q8_0"))
             else:
@@ -517,15 +538,17 @@ def quantise(model: torch.nn.Module, kind: str) -> None:
 
 
 def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
-    spec = dict(spec)
+    spec = copy.deepcopy(spec)
     family = spec.pop("family", "llama")
     kind, tokens, length = spec.pop("tokenizer"), spec.pop("tokens"), spec.pop("prompt")
-    text = spec.pop("text", TEXT[:60])
+    sample = spec.pop("text", TEXT[:60])
     file, tokenizer_files = spec.pop("file", "safetensors"), spec.pop("tokenizer_files", None)
     shard, spelling, keep = spec.pop("shard", "1GB"), spec.pop("spelling", 5), spec.pop("keep", None)
     spec.pop("dtypes", None)
     context, peak = spec.pop("context", None), spec.pop("peak", 1.0)
-    spec.setdefault("max_position_embeddings", 2048)
+    text = spec.get("text_config", spec)
+    text.setdefault("max_position_embeddings", 2048)
+    auto = AutoModelForImageTextToText if "vision_config" in spec else AutoModelForCausalLM
     target = out / f"{name}-{dtype}"
     if (target / "reference.json").exists():
         print(f"{target.name}: kept")
@@ -536,7 +559,7 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     bos, eos = (tokenizer_config[k] and tokenizer.token_to_id(tokenizer_config[k]) for k in ("bos_token", "eos_token"))
 
     config = AutoConfig.for_model(family, bos_token_id=bos, eos_token_id=eos, pad_token_id=None, **spec)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = auto.from_config(config).eval()
     seed = sum(map(ord, name))
     draw_weights(model, torch.Generator().manual_seed(seed), peak)
     model = model.to(DTYPES[dtype])
@@ -555,19 +578,19 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
 
     # Loaded again from disk: the reference speaks of the files, not of the model in memory.
     experts = {"experts_implementation": "eager"} if family in ("mixtral", "qwen3_moe") else {}
-    loaded = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32, attn_implementation="eager", **experts).eval()
+    loaded = auto.from_pretrained(target, dtype=torch.float32, attn_implementation="eager", **experts).eval()
     assert all(torch.equal(loaded.state_dict()[k], v.float()) for k, v in model.state_dict().items()), f"{name}: loading changed a weight"
     # Where nothing marks the beginning, a token of text is there.
     ids = [bos if bos is not None else tokens // 2] + np.random.default_rng(seed).integers(3, tokens - 8, length - 1).tolist()
     with torch.no_grad():
         single = loaded(torch.tensor([ids])).logits[0].double()
-        exact_rope(loaded.double(), spec.get("rope_parameters"), length)
+        exact_rope(loaded.double(), text.get("rope_parameters"), length)
         exact = loaded(torch.tensor([ids])).logits[0]
         positions = list(range(length)) if keep is None else keep
         divergence = {}
         for kind in ("Q8_0", "Q5_1", "Q4_0"):
             other = copy.deepcopy(loaded)
-            exact_rope(other, spec.get("rope_parameters"), length)
+            exact_rope(other, text.get("rope_parameters"), length)
             quantise(other, kind)
             p, q = exact.log_softmax(-1), other(torch.tensor([ids])).logits[0].log_softmax(-1)
             divergence[kind] = (p.exp() * (p - q)).sum(-1)[positions].mean().item()
@@ -578,8 +601,8 @@ def make(out: pathlib.Path, name: str, dtype: str, spec: dict) -> None:
     import transformers
     (target / "reference.json").write_text(json.dumps({
         "made_by": f"tests/refs/make_checkpoints.py, transformers {transformers.__version__}, torch {torch.__version__}, float64 (RoPE too)",
-        "vocab_size": config.vocab_size, "tokens": ids, "positions": positions, **({"context": context} if context else {}), "float32_error": error, "quantised_kl": divergence,
-        "logit_spread": exact.std().item(), "text": text, "text_tokens": tokenizer.encode(text).ids}) + "\n")
+        "vocab_size": text["vocab_size"], "tokens": ids, "positions": positions, **({"context": context} if context else {}), "float32_error": error, "quantised_kl": divergence,
+        "logit_spread": exact.std().item(), "text": sample, "text_tokens": tokenizer.encode(sample).ids}) + "\n")
     print(f"{target.name}: float32 error {error:.2e}, logit spread {exact.std().item():.2f}, mean top probability {top.mean().item():.2f}, KL " +
           ", ".join(f"{kind} {kl:.1e}" for kind, kl in divergence.items()))
 

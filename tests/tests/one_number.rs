@@ -22,12 +22,14 @@ const TOKENS: [u32; 16] = [352, 40, 594, 508, 277, 537, 584, 277, 1655, 259, 861
 /// The same of each checkpoint in `tests/data`: its weights as they are over keys and values in f16, and its weights in
 /// Q8_0 over keys in 8 bits and values in 4.
 const FAMILIES: &[(&str, [u64; 2])] = &[
+    ("tiny-codellama-bf16", [0x53dc_401f_b0ff_2797, 0xe57f_b774_1d29_90a3]),
     ("tiny-dynamic-beyond-bf16", [0xfd80_3222_4e81_8072, 0x006a_2a50_59fe_259d]),
     ("tiny-dynamic-within-bf16", [0x5d16_bd2b_4ebf_1b18, 0x56e0_a1e1_75f3_2e99]),
     ("tiny-galactica-bare-bf16", [0x04d7_9a50_a6bb_fd83, 0xfc60_e64c_a92b_1158]),
     ("tiny-galactica-bf16", [0xf736_efe1_1f34_bffc, 0xe454_5a58_d72f_f5f7]),
     ("tiny-gemma2-bf16", [0x98df_06d7_0058_dd53, 0xe88b_cd23_e4be_9b64]),
     ("tiny-gemma3-bf16", [0xa547_ca06_38f7_d364, 0x6c9c_781e_bdad_aefa]),
+    ("tiny-granite4-bf16", [0xe071_2c6c_450b_4bd4, 0x06cd_4031_00fc_b01d]),
     ("tiny-granite-bf16", [0xff9f_2ce2_2325_62f2, 0xea62_9c8b_cd6b_dde4]),
     ("tiny-llama2-f16", [0xeff2_38c8_880a_4a5f, 0xead2_3fd9_edf8_ae3e]),
     ("tiny-llama3-bf16", [0xbb12_0cb6_7fdf_0aa5, 0x1c91_d06b_e9bf_39c7]),
@@ -37,6 +39,7 @@ const FAMILIES: &[(&str, [u64; 2])] = &[
     ("tiny-longrope-within-bf16", [0x132c_b824_f403_527d, 0x2c65_f0d5_8480_1b70]),
     ("tiny-mistral-bf16", [0x507c_665f_310b_e28c, 0xe21a_52e4_b843_db6a]),
     ("tiny-mixtral-bf16", [0x1f60_c275_8a04_5a0e, 0x20ec_265a_83e1_352a]),
+    ("tiny-mllama-bf16", [0x822c_b769_78aa_d08d, 0xe46e_df22_95cb_1d31]),
     ("tiny-olmo2-bf16", [0x5df9_9304_2d08_7c2a, 0x2f5e_7560_5c60_355a]),
     ("tiny-olmo3-bf16", [0x18e2_9387_a6b4_d399, 0xa58b_7971_c969_2c9f]),
     ("tiny-opt-after-bf16", [0x6a3d_5104_b185_d448, 0xee31_54ac_028c_661d]),

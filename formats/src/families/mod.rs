@@ -22,6 +22,7 @@ mod llama;
 mod llama4;
 mod mistral;
 mod mixtral;
+pub(crate) mod mllama;
 pub mod names;
 mod olmo2;
 mod opt;

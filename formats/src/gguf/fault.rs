@@ -90,6 +90,9 @@ pub enum GgufFault {
     /// `general.alignment` is not a power of two between 8 and [`MAX_ALIGNMENT`].
     #[error("general.alignment is {value}, expected a power of two from 8 to {MAX_ALIGNMENT}")]
     Alignment { value: usize },
+    /// The layers that look at an image are none of the model's.
+    #[error("key `{key}`: expected an array of some of the {layers} layers, each once")]
+    CrossLayers { key: &'static str, layers: usize },
     /// The file is a later part of a model in several files.
     #[error("part {} of {count} of a model in several files; give the first one: {first}", .number + 1)]
     LaterPart { number: usize, count: usize, first: String },

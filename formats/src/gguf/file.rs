@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fault::{GgufError, GgufFault};
+use super::mllama;
 use super::parse::{Header, parse};
 use super::split::{Split, parts_beside};
 use super::value::Metadata;
@@ -88,7 +89,11 @@ impl GgufFile {
     }
 
     fn check(path: PathBuf, bytes: Bytes) -> Result<GgufFile, GgufError> {
-        let header = parse(bytes.all()).map_err(|fault| invalid(&path, fault))?;
+        let mut header = parse(bytes.all()).map_err(|fault| invalid(&path, fault))?;
+        // ollama, which alone has written such models, writes one file.
+        if header.split.is_none() {
+            mllama::keep_text(&mut header).map_err(|fault| invalid(&path, fault))?;
+        }
         Ok(GgufFile { path: path.clone(), parts: vec![Part { path, bytes, first: 0 }], header })
     }
 

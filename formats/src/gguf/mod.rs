@@ -28,6 +28,7 @@ mod cursor;
 mod fault;
 mod file;
 mod limits;
+mod mllama;
 pub(crate) mod packed;
 mod parse;
 mod parts;

@@ -71,5 +71,7 @@ impl From<MethodFault> for ConfigFault {
 /// What may stand in `model_type` and `architectures`, for messages.
 fn known_types() -> String {
     let name = |family: &&Family| format!("{} (model_type {})", family.classes[0], family.model_types.join(" or "));
-    FAMILIES.iter().map(name).collect::<Vec<_>>().join(", ")
+    // Its text is a Llama.
+    let vision = "MllamaForConditionalGeneration (model_type mllama)".to_string();
+    FAMILIES.iter().map(name).chain([vision]).collect::<Vec<_>>().join(", ")
 }

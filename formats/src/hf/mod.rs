@@ -17,8 +17,10 @@ mod config_fault;
 mod elsewhere;
 mod error;
 mod experts;
+mod granite4;
 pub(crate) mod json;
 mod metadata;
+mod mllama;
 mod native;
 mod nested;
 mod params;
@@ -91,15 +93,18 @@ impl HfDirectory {
             }
         };
         let is_native = shards.is_some();
-        let text = nested::text_config(&json);
-        let config = HfConfig::from_json(text.as_ref().unwrap_or(&json));
-        let (mut config, mut oddities) = config.map_err(|fault| HfError::Config { path, fault })?;
+        let read = || {
+            let text = nested::text(&json)?;
+            let config = HfConfig::from_json(text.as_ref().map_or(&json, |text| &text.config))?;
+            Ok((text, config))
+        };
+        let (text, (mut config, mut oddities)) = read().map_err(|fault| HfError::Config { path, fault })?;
         let mut shards = match shards.take() {
             Some(shards) => shards,
             None => Shards::open(dir)?,
         };
-        if text.is_some() {
-            nested::rename(&mut shards);
+        if let Some(text) = text {
+            oddities.extend(text.rename(&mut shards, config.sizes.vocabulary));
         }
         oddities.append(&mut shards.oddities);
         if let Some(method) = &config.quantisation {

@@ -35,6 +35,18 @@ impl Stored {
         self.shape.iter().rev().skip(1).product()
     }
 
+    /// The tensor that has these rows of a matrix.
+    pub fn part(&self, rows: Range<usize>) -> Stored {
+        let place = match &self.place {
+            Place::Lying(range) => {
+                let row = range.len() / self.rows();
+                Place::Lying(range.start + rows.start * row..range.start + rows.end * row)
+            }
+            Place::Strided(numbers) => Place::Strided(numbers.without_rows(rows.start)),
+        };
+        Stored { dtype: self.dtype, shape: vec![rows.len(), self.shape[1]], file: self.file, place }
+    }
+
     /// All bytes, when they lie in one of `files` row after row.
     pub fn mapped<'a>(&self, files: &'a [MappedFile]) -> Option<&'a [u8]> {
         match &self.place {

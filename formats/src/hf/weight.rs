@@ -45,6 +45,13 @@ impl Weight {
         }
     }
 
+    /// The weight that has these rows of a matrix that stands in a file; `None` for what is no such matrix, or has no
+    /// such rows.
+    pub fn part(&self, rows: Range<usize>) -> Option<Weight> {
+        let all = *self.shape.first().filter(|_| self.shape.len() == 2)?;
+        self.stored().filter(|_| rows.start < rows.end && rows.end <= all).map(|stored| stored.part(rows).into())
+    }
+
     /// All bytes, when they lie in one of `files` row after row.
     pub fn mapped<'a>(&self, files: &'a [MappedFile]) -> Option<&'a [u8]> {
         self.stored()?.mapped(files)

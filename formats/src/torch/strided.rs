@@ -14,6 +14,12 @@ pub struct Strided {
 }
 
 impl Strided {
+    /// The same without the rows before `first`.
+    pub(crate) fn without_rows(&self, first: usize) -> Strided {
+        let step = self.strides.first().copied().unwrap_or(0);
+        Strided { start: self.start + first * step, ..self.clone() }
+    }
+
     /// `rows` of the tensor, which has the extents `shape`, from the bytes of its `file`.
     pub(crate) fn bytes(&self, file: &[u8], shape: &[usize], rows: Range<usize>) -> Vec<u8> {
         let Some((&cols, outer)) = shape.split_last() else { return file[self.start..][..self.size].to_vec() };

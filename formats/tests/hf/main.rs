@@ -17,3 +17,4 @@ mod torch;
 #[path = "../torch/build.rs"]
 mod torch_build;
 mod weights;
+mod within;

@@ -21,6 +21,7 @@ pub mod answer;
 mod conversation;
 mod date;
 mod error;
+mod folded;
 pub mod history;
 mod jinja;
 mod message;

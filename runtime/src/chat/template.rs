@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::date::DateTime;
 use super::error::ChatError;
+use super::folded::system_in_first_turn;
 use super::jinja::{Error, Rendered, TEMPLATE, Template, Value};
 use super::message::Message;
 use super::options::RenderOptions;
@@ -59,7 +60,8 @@ impl ChatTemplate {
     ///
     /// Control tokens are what the template has written. What looks like one in a message, a tool or a variable stays
     /// text, unless `parse_special`; without such texts the tokens are Hugging Face's. An answer whose tokens are known
-    /// ([`Message::tokens`]) keeps them where the template prints it as it is, or trimmed.
+    /// ([`Message::tokens`]) keeps them where the template prints it as it is, or trimmed. What the system says
+    /// stands before the user's first words where the template refuses it a turn (Gemma 2's does).
     ///
     /// # Errors
     /// Those of [`ChatTemplate::render`].
@@ -70,7 +72,16 @@ impl ChatTemplate {
         options: &RenderOptions,
         parse_special: bool,
     ) -> Result<Vec<u32>, ChatError> {
-        Ok(prompt::tokens(tokenizer, &self.rendered(messages, options)?, messages, parse_special))
+        let tokens = |messages: &[Message]| {
+            Ok(prompt::tokens(tokenizer, &self.rendered(messages, options)?, messages, parse_special))
+        };
+        match tokens(messages) {
+            Err(ChatError::Refused(why)) => {
+                let folded = system_in_first_turn(messages).map(|folded| tokens(&folded));
+                folded.and_then(Result::ok).ok_or(ChatError::Refused(why))
+            }
+            rendered => rendered,
+        }
     }
 
     fn rendered(&self, messages: &[Message], options: &RenderOptions) -> Result<Rendered, ChatError> {
