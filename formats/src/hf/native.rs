@@ -20,11 +20,19 @@ pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
 /// Hugging Face's name of the tensor `name`; the name as it is where there is none.
 pub(super) fn hugging_face_name(name: &str) -> String {
     let known = || {
+        // QLoRA's, beside a matrix.
+        let (name, beside) = match ["A", "B"].map(|m| (m, name.strip_suffix(&format!(".adaptor.{m}.weight")))) {
+            [(_, Some(stem)), _] => (format!("{stem}.weight"), "adaptor.A."),
+            [_, (_, Some(stem))] => (format!("{stem}.weight"), "adaptor.B."),
+            _ => (name.to_string(), ""),
+        };
         let (stem, last) = name.rsplit_once('.')?;
         let last = match last {
             // Mistral's scales of matrices in FP8 and of their inputs.
             "qscale_weight" => "weight_scale",
             "qscale_act" => "input_scale",
+            // Meta's, of matrices in four bits and embeddings in eight.
+            "scales" => "weight_scale",
             other => other,
         };
         let stem = match stem {
@@ -48,7 +56,7 @@ pub(super) fn hugging_face_name(name: &str) -> String {
                 format!("model.layers.{layer}.{stem}")
             }
         };
-        Some(format!("{stem}.{last}"))
+        Some(format!("{stem}.{beside}{last}"))
     };
     known().unwrap_or_else(|| name.into())
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::config::Json;
 use super::config_fault::ConfigFault;
 use super::json::{Object, describe};
+use super::quantised::method::META;
 
 /// The keys of params.json that change what a model computes, in ways that are not run here.
 const NOT_RUN: [&str; 6] = ["moe", "yarn", "llama_4_scaling", "vision_encoder", "vision_chunk_size", "lora"];
@@ -83,11 +84,27 @@ fn meta(object: &Object, width: usize, vocabulary: Option<usize>) -> Result<Valu
             "original_max_position_embeddings": 8192
         });
     }
+    if let Some(quantised) = meta_quantization(object)? {
+        config["quantization_config"] = quantised;
+    }
     if vocabulary == Some(LLAMA_3) {
         config["bos_token_id"] = json!(128_000);
         config["eos_token_id"] = json!([128_001, 128_008, 128_009]);
     }
     Ok(config)
+}
+
+/// Meta's `quantization_args` and `lora_args`: four bits, groups of 32.
+fn meta_quantization(object: &Object) -> Result<Option<Value>, ConfigFault> {
+    let Some(map) = object.object("quantization_args")? else { return Ok(None) };
+    let args = Object::new(map, "quantization_args.");
+    if let Some(other) = args.string("scheme")?.filter(|scheme| *scheme != META) {
+        return Err(ConfigFault::Quantized { method: format!("{other:?}") });
+    }
+    let lora = object.object("lora_args")?.map(|map| Object::new(map, "lora_args."));
+    let scale = lora.map(|lora| lora.positive("scale").and_then(|scale| lora.required("scale", scale))).transpose()?;
+    let spinquant = args.bool("spinquant")?.unwrap_or(false);
+    Ok(Some(json!({"quant_method": META, "spinquant": spinquant, "lora_scale": scale})))
 }
 
 /// Mistral's `quantization`: matrices in FP8, one scale each.

@@ -5,6 +5,7 @@ use std::path::Path;
 use quipu_formats::families::Sizes;
 use quipu_formats::hf::{ConfigFault, HfDirectory, HfError, WeightsFault};
 use quipu_formats::source::Source;
+use quipu_test_random::Random;
 use serde_json::{Value, json};
 
 use crate::build::*;
@@ -177,5 +178,94 @@ fn metas_layout_in_parts() {
     match HfDirectory::open(dir.path()).unwrap_err() {
         HfError::Weights { fault, .. } => assert!(matches!(*fault, WeightsFault::Parts { .. }), "{fault}"),
         other => panic!("{other}"),
+    }
+}
+
+/// Meta's Llama 3.2 in four bits: codes in groups of 32, embeddings in eight bits; with SpinQuant's turn before w2, or
+/// with QLoRA's matrices beside each.
+#[test]
+fn metas_four_bits() {
+    let mut random = Random::new(5);
+    let mut draw = |n: usize| (0..n).map(|_| random.below(16) as i8 - 8).collect::<Vec<i8>>();
+    let bytes = |codes: &[i8]| codes.iter().map(|&code| code as u8).collect::<Vec<u8>>();
+    let floats = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    const DIM: usize = 32;
+    const WIDE: usize = 64;
+    let shapes = [
+        ("tok_embeddings", VOCAB, DIM),
+        ("output", VOCAB, DIM),
+        ("layers.0.attention.wq", 32, DIM),
+        ("layers.0.attention.wk", 16, DIM),
+        ("layers.0.attention.wv", 16, DIM),
+        ("layers.0.attention.wo", DIM, 32),
+        ("layers.0.feed_forward.w1", WIDE, DIM),
+        ("layers.0.feed_forward.w3", WIDE, DIM),
+        ("layers.0.feed_forward.w2", DIM, WIDE),
+    ];
+    for adapted in [false, true] {
+        let mut tensors: Vec<Tensor> = Vec::new();
+        let (mut w2, mut scales, mut a, mut b) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (name, rows, cols) in shapes {
+            let per_row = !name.contains("layers");
+            let groups = if per_row { 1 } else { cols / 32 };
+            w2 = draw(rows * cols);
+            scales = draw(rows * groups).iter().map(|&n| (f32::from(n) + 8.5) / 64.0).collect();
+            tensors.push((format!("{name}.weight"), "I8", vec![rows, cols], bytes(&w2)));
+            tensors.push((format!("{name}.scales"), "F32", vec![rows, groups], floats(&scales)));
+            if adapted && !per_row {
+                a = draw(2 * cols).iter().map(|&n| f32::from(n) / 16.0).collect::<Vec<f32>>();
+                b = draw(rows * 2).iter().map(|&n| f32::from(n) / 16.0).collect::<Vec<f32>>();
+                tensors.push((format!("{name}.adaptor.A.weight"), "F32", vec![2, cols], floats(&a)));
+                tensors.push((format!("{name}.adaptor.B.weight"), "F32", vec![rows, 2], floats(&b)));
+            }
+        }
+        for name in ["norm", "layers.0.attention_norm", "layers.0.ffn_norm"] {
+            tensors.push((format!("{name}.weight"), "F32", vec![DIM], floats(&[1.0; DIM])));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut params = json!({"dim": DIM, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "norm_eps": 1e-5, "rope_theta": 500000.0,
+            "use_scaled_rope": true, "vocab_size": VOCAB,
+            "quantization_args": {"scheme": "int4_weight_int8_dynamic_activation", "group_size": 32, "spinquant": !adapted}});
+        if adapted {
+            params["lora_args"] = json!({"rank": 2, "scale": 2.0});
+        }
+        write(dir.path(), &params);
+        std::fs::write(dir.path().join("consolidated.safetensors"), safetensors(&tensors)).unwrap();
+        let hf = HfDirectory::open(dir.path()).unwrap();
+        // What is left in the variables is w2's, the last.
+        let down = hf.find("blk.0.ffn_down.weight").unwrap();
+        let found = hf.values(down, 0..DIM);
+        for row in 0..DIM {
+            let plain = |col: usize| f64::from(w2[row * WIDE + col]) * f64::from(scales[row * 2 + col / 32]);
+            for col in 0..WIDE {
+                let expected = if adapted {
+                    let product = |r: usize| f64::from(b[row * 2 + r]) * f64::from(a[r * WIDE + col]);
+                    plain(col) + 2.0 * (product(0) + product(1))
+                } else {
+                    let sign = |i: usize| if (i & col).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                    (0..WIDE).map(|i| sign(i) * plain(i)).sum::<f64>() / (WIDE as f64).sqrt()
+                };
+                let value = f64::from(found[row * WIDE + col]);
+                assert!((value - expected).abs() < 1e-5, "{row} {col}: {value} {expected}, adapted: {adapted}");
+            }
+            // Rows by themselves are the same.
+            assert_eq!(hf.values(down, row..row + 1), found[row * WIDE..][..WIDE]);
+        }
+        let gate = hf.find("blk.0.ffn_gate.weight").unwrap();
+        let stored = tensors.iter().find(|(name, ..)| name == "layers.0.feed_forward.w1.weight").unwrap();
+        let code = f32::from(stored.3[0] as i8);
+        let of_scale =
+            |name: &str| f32::from_le_bytes(tensors.iter().find(|t| t.0 == name).unwrap().3[..4].try_into().unwrap());
+        if !adapted {
+            assert_eq!(hf.values(gate, 0..1)[0], code * of_scale("layers.0.feed_forward.w1.scales"));
+        }
+        assert!(hf.oddities().is_empty(), "{:?}", hf.oddities());
+        if adapted {
+            // What is missing is named.
+            tensors.retain(|(name, ..)| name != "layers.0.feed_forward.w2.adaptor.B.weight");
+            std::fs::write(dir.path().join("consolidated.safetensors"), safetensors(&tensors)).unwrap();
+            let error = HfDirectory::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("mlp.down_proj.adaptor.B.weight"), "{error}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::codes::Codes;
 use super::matrix::Quantised;
+use super::meta::LowRank;
 use super::method::Quantisation;
 use super::scales::{Scales, Zeros, is_scale};
 use crate::hf::error::WeightsFault;
@@ -92,7 +93,32 @@ impl Parts<'_> {
             None => None,
         };
         let scales = Scales { tensor: scale, block, width, order };
-        Ok((Quantised { codes, tensor, scales, zeros }, vec![rows, cols]))
+        let turned = method.turned && self.stem.ends_with("mlp.down_proj");
+        if turned && !cols.is_power_of_two() {
+            return Err(self.fault("weight", format!("has {cols} columns; SpinQuant turns powers of two")));
+        }
+        let low_rank = self.low_rank(rows, cols, method)?;
+        Ok((Quantised { codes, tensor, scales, zeros, low_rank, turned }, vec![rows, cols]))
+    }
+
+    /// QLoRA's matrices beside one of `rows` × `cols`, if there are any.
+    fn low_rank(&mut self, rows: usize, cols: usize, method: &Quantisation) -> Result<Option<LowRank>, WeightsFault> {
+        let Some(scale) = method.low_rank else { return Ok(None) };
+        let (a, b) = match (self.take("adaptor.A.weight"), self.take("adaptor.B.weight")) {
+            (Some(a), Some(b)) => (a, b),
+            (None, None) => return Ok(None),
+            (Some(_), None) => return Err(self.fault("adaptor.B.weight", "is missing")),
+            (None, Some(_)) => return Err(self.fault("adaptor.A.weight", "is missing")),
+        };
+        let rank = a.shape.first().copied().unwrap_or(0);
+        for (name, found, expected) in [("adaptor.A.weight", &a, [rank, cols]), ("adaptor.B.weight", &b, [rows, rank])]
+        {
+            if found.shape != expected || !matches!(found.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+                let what = format!("is {} {:?}, expected floats {expected:?}", found.dtype, found.shape);
+                return Err(self.fault(name, what));
+            }
+        }
+        Ok(Some(LowRank { a, b, scale }))
     }
 
     fn plain(&self, tensor: &Stored) -> Result<(Codes, usize, usize), WeightsFault> {

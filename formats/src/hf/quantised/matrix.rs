@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::codes::Codes;
+use super::meta::{LowRank, turn};
 use super::scales::{Scales, Zeros};
 use crate::hf::stored::Stored;
 use crate::map::{Advice, MappedFile};
@@ -15,6 +16,10 @@ pub(in crate::hf) struct Quantised {
     pub(super) tensor: Stored,
     pub(super) scales: Scales,
     pub(super) zeros: Option<Zeros>,
+    /// What is added.
+    pub(super) low_rank: Option<LowRank>,
+    /// The model turns its inputs.
+    pub(super) turned: bool,
 }
 
 impl Quantised {
@@ -23,6 +28,7 @@ impl Quantised {
         let codes = self.tensor.bytes(files, rows.clone());
         let scales = self.scales.open(files);
         let zeros = self.zeros.as_ref().map(|zeros| zeros.open(files));
+        let low_rank = self.low_rank.as_ref().map(|low_rank| low_rank.open(files, rows.clone()));
         let mut bytes = Vec::with_capacity(rows.len() * cols * size_of::<f32>());
         let mut values = vec![0.0; cols];
         let row_bytes = codes.len() / rows.len().max(1);
@@ -34,6 +40,12 @@ impl Quantised {
                 for value in &mut values[run] {
                     *value = zero.map_or(*value, |zero| *value - zero) * scale;
                 }
+            }
+            if let Some(low_rank) = &low_rank {
+                low_rank.add(row, &mut values);
+            }
+            if self.turned {
+                turn(&mut values);
             }
             bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         }

@@ -4,13 +4,20 @@ use serde_json::{Map, Value};
 
 use crate::hf::json::{KeyError, Object, describe};
 
+/// What Meta's params.json calls its four bits.
+pub(in crate::hf) const META: &str = "int4_weight_int8_dynamic_activation";
+
 /// What a `quantization_config` says that the tensors do not show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::hf) struct Quantisation {
     /// Rows and columns of a block of weights with one scale.
     pub blocks: Vec<(usize, usize)>,
     /// The bits of packed codes.
     pub bits: Vec<usize>,
+    /// The inputs of the feed-forward layer's way down are turned (SpinQuant).
+    pub turned: bool,
+    /// The scale of low-rank matrices beside those in codes (QLoRA).
+    pub low_rank: Option<f32>,
 }
 
 /// Why a `quantization_config` is refused.
@@ -39,6 +46,11 @@ impl Quantisation {
             Some("fp8") => fp8(&object).map(Some),
             Some("fbgemm_fp8") => Ok(Some(Quantisation::default())),
             Some("compressed-tensors") => compressed_tensors(map, &object).map(Some),
+            Some(META) => Ok(Some(Quantisation {
+                turned: object.bool("spinquant")?.unwrap_or(false),
+                low_rank: object.positive("lora_scale")?.map(|scale| scale as f32),
+                ..Quantisation::default()
+            })),
             Some(other) => Err(MethodFault::Unknown { method: format!("{other:?}") }),
             None => Err(MethodFault::Unknown { method: "unnamed method".into() }),
         }
@@ -47,7 +59,7 @@ impl Quantisation {
 
 fn fp8(object: &Object) -> Result<Quantisation, MethodFault> {
     let block = object.value("weight_block_size").map(|value| read_block(value, "weight_block_size")).transpose()?;
-    Ok(Quantisation { blocks: block.into_iter().collect(), bits: Vec::new() })
+    Ok(Quantisation { blocks: block.into_iter().collect(), ..Quantisation::default() })
 }
 
 /// Two sizes.

@@ -10,6 +10,8 @@
 //! as torch does where the scales are F32. Where they are F16 or BF16, other libraries round the product to that
 //! type, which loses bits that the checkpoint has; Quipu keeps them.
 //!
+//! Meta's Llama 3.2 in four bits (SpinQuant, QLoRA) have more than that beside a matrix (`meta.rs`).
+//!
 //! Read are `quant_method` fp8 (DeepSeek's blocks and scales of whole matrices), fbgemm_fp8, and compressed-tensors
 //! in the formats float-quantized, int-quantized and pack-quantized (`method.rs`). Activations stay as they are:
 //! scales for them, and for the KV cache, change no weight and are passed over.
@@ -17,5 +19,6 @@
 mod codes;
 pub(super) mod fold;
 pub(super) mod matrix;
+mod meta;
 pub(super) mod method;
 mod scales;
