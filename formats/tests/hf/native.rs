@@ -242,7 +242,7 @@ fn metas_four_bits() {
                     let product = |r: usize| f64::from(b[row * 2 + r]) * f64::from(a[r * WIDE + col]);
                     plain(col) + 2.0 * (product(0) + product(1))
                 } else {
-                    let sign = |i: usize| if (i & col).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                    let sign = |i: usize| if (i & col).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
                     (0..WIDE).map(|i| sign(i) * plain(i)).sum::<f64>() / (WIDE as f64).sqrt()
                 };
                 let value = f64::from(found[row * WIDE + col]);

@@ -47,7 +47,7 @@ fn the_text_of_a_model_that_sees_is_a_llama() {
     assert_eq!(hf.mapped(hf.find("blk.1.ffn_up.weight").unwrap()), Some(file.data(theirs.unwrap())));
     let all = file.tensors().len();
     let left_out = Oddity::TextHalf { tensors: all - (2 * 9 + 3), layers: 2 };
-    assert_eq!(hf.oddities(), [left_out.clone()]);
+    assert_eq!(hf.oddities(), std::slice::from_ref(&left_out));
     assert!(left_out.to_string().contains("2 layers that look at images"), "{left_out}");
 
     for (wrong, found) in
