@@ -31,6 +31,7 @@ const UNUSED: &[&str] = &["template", "params", "system", "messages", "projector
 #[non_exhaustive]
 pub struct Manifest {
     /// What ollama says of the model.
+    #[serde(default)]
     pub config: Option<Layer>,
     /// Its files.
     #[serde(default)]
