@@ -10,7 +10,8 @@
 //! Of experts, whose matrices are one tensor, these have a row and a number for each, and there are no products: they
 //! would take more memory than the model.
 //!
-//! llama.cpp's older `imatrix.dat` is read, too; it knows squares only.
+//! llama.cpp's older `imatrix.dat` is read, too; it knows squares only, and how many experts there are only the model
+//! does.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -165,6 +166,8 @@ pub struct Imatrix {
     entries: BTreeMap<String, Statistics>,
     /// Of experts' matrices, by expert.
     experts: BTreeMap<String, Vec<Statistics>>,
+    /// Of experts' matrices from `imatrix.dat`: all experts' columns, one after the other. The model says how many there are.
+    undivided: BTreeMap<String, Statistics>,
     /// Where it came from, for messages.
     pub path: PathBuf,
     /// The texts.
@@ -212,10 +215,31 @@ impl Imatrix {
 
     /// What is known of the inputs of row `row` of tensor `info`.
     pub fn find_row(&self, info: &TensorInfo, row: usize) -> Option<Cow<'_, Statistics>> {
-        match info.shape[..] {
-            [_, rows, _] => self.find_expert(&info.name, row / rows),
-            _ => self.find(&info.name).map(Cow::Borrowed),
+        let [cols, rows, experts] = info.shape[..] else { return self.find(&info.name).map(Cow::Borrowed) };
+        let expert = row / rows;
+        self.find_expert(&info.name, expert)
+            .or_else(|| self.find_undivided(&info.name, expert, cols, experts))
+            // From the time when experts were tensors of their own.
+            .or_else(|| self.entries.get(&apart(&info.name, expert)?).map(Cow::Borrowed))
+    }
+
+    /// The same of an expert whose columns stand behind those of others.
+    fn find_undivided(&self, name: &str, expert: usize, cols: usize, experts: usize) -> Option<Cow<'_, Statistics>> {
+        let all = self.undivided.get(name).or_else(|| self.undivided.get(&sharing(name).next()?))?;
+        if cols.checked_mul(experts) != Some(all.squares.len()) {
+            // Of another model, which shows in the number of columns.
+            return Some(Cow::Borrowed(all));
         }
+        let mut own = Statistics::without_products(cols);
+        own.count = all.count;
+        own.squares.copy_from_slice(&all.squares[expert * cols..][..cols]);
+        if own.squares.iter().all(|square| *square == 0.0) {
+            // No token took it.
+            for other in all.squares.chunks_exact(cols) {
+                own.squares.iter_mut().zip(other).for_each(|(sum, square)| *sum += square);
+            }
+        }
+        Some(Cow::Owned(own))
     }
 
     /// What is known of the inputs of matrix `name`: under its own name or under that of another one with the same
@@ -258,7 +282,7 @@ impl Imatrix {
     }
 
     fn of_legacy(path: &Path, legacy: LegacyImatrix) -> Result<Imatrix, ImatrixError> {
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut undivided) = (BTreeMap::new(), BTreeMap::new());
         for LegacyEntry { name, calls, sums: squares } in legacy.entries {
             // As of a GGUF, matrices that no input ever reached are passed over.
             if calls == 0 {
@@ -268,14 +292,16 @@ impl Imatrix {
                 let problem = "has numbers that are no sums of squares";
                 return Err(ImatrixError::Tensor { path: path.to_owned(), tensor: name, problem });
             }
-            entries.insert(name, Statistics { count: calls as f32, squares, products: Vec::new() });
+            let is_bank = TensorName::parse(&name).is_some_and(|name| name.role.is_bank());
+            let known = if is_bank { &mut undivided } else { &mut entries };
+            known.insert(name, Statistics { count: calls as f32, squares, products: Vec::new() });
         }
-        if entries.is_empty() {
+        if entries.is_empty() && undivided.is_empty() {
             return Err(ImatrixError::None { path: path.to_owned() });
         }
         let datasets = legacy.dataset.into_iter().collect();
         let (path, experts) = (path.to_owned(), BTreeMap::new());
-        Ok(Imatrix { entries, experts, path, datasets, chunks: legacy.chunks, chunk_size: 0 })
+        Ok(Imatrix { entries, experts, undivided, path, datasets, chunks: legacy.chunks, chunk_size: 0 })
     }
 
     fn of_gguf(path: &Path, file: &GgufFile) -> Result<Imatrix, ImatrixError> {
@@ -341,7 +367,8 @@ impl Imatrix {
         let datasets = keys.strings_opt("imatrix.datasets").ok().flatten();
         let datasets = datasets.map_or_else(Vec::new, |datasets| datasets.iter().map(String::from).collect());
         let (chunks, chunk_size) = (number("imatrix.chunk_count"), number("imatrix.chunk_size"));
-        Ok(Imatrix { entries, experts, path: path.to_owned(), datasets, chunks, chunk_size })
+        let (path, undivided) = (path.to_owned(), BTreeMap::new());
+        Ok(Imatrix { entries, experts, undivided, path, datasets, chunks, chunk_size })
     }
 
     /// Writes a file that llama.cpp reads too: there every matrix has an entry of its own. It must be none of `inputs`,
@@ -400,6 +427,12 @@ fn sharing(name: &str) -> impl Iterator<Item = String> {
         .into_iter()
         .flat_map(move |input| input.matrices(tied))
         .map(|name| name.to_string())
+}
+
+/// The name that the matrix of expert number `expert` in tensor `name` had as a tensor of its own.
+fn apart(name: &str, expert: usize) -> Option<String> {
+    let (matrix, rest) = name.split_once("_exps.")?;
+    Some(format!("{matrix}.{expert}.{rest}"))
 }
 
 /// The names under which what is known of `name` is written: those of all matrices that share its input. A file that

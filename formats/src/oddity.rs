@@ -99,6 +99,11 @@ pub enum Oddity {
         /// How many layers look at images.
         layers: usize,
     },
+    /// The matrices of experts are tensors of their own, as GGUFs had them until March 2024.
+    ExpertsApart {
+        /// How many there are.
+        tensors: usize,
+    },
     /// The class that wrote the checkpoint is not the one that writes texts.
     Class {
         /// Its name.
@@ -161,6 +166,11 @@ impl fmt::Display for Oddity {
                 f,
                 "only the text half is read: {tensors} tensors are left out, those for images and those of {layers} layers that look at \
                  images and do nothing where there is none"
+            ),
+            Oddity::ExpertsApart { tensors } => write!(
+                f,
+                "the experts' matrices are {tensors} tensors, as in files from before March 2024: they are joined as they are read, \
+                 which takes memory; llama.cpp refuses such a file, but reads what it is converted into"
             ),
             Oddity::Class { found } => {
                 write!(f, "`architectures` says {found}: only what writes texts is read, as transformers does")

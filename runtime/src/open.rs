@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use quipu_formats::bundle::{Bundle, BundleError};
-use quipu_formats::gguf::{GgufError, GgufFile};
+use quipu_formats::gguf::{GgufError, GgufFile, join_experts};
 use quipu_formats::hf::{HfDirectory, HfError};
 use quipu_formats::oddity::Oddity;
 use quipu_formats::source::Source;
@@ -61,5 +61,5 @@ fn open_path(path: &Path, oddities: Vec<Oddity>) -> Result<Box<dyn Source>, Open
     if path.is_dir() {
         return Ok(Box::new(HfDirectory::open(path)?));
     }
-    Ok(Box::new(GgufFile::open(path)?.with_oddities(oddities)))
+    Ok(join_experts(GgufFile::open(path)?.with_oddities(oddities))?)
 }

@@ -72,6 +72,9 @@ pub enum GgufFault {
     /// A key is longer than the specification allows.
     #[error("key number {number} has {len} bytes, {MAX_KEY_BYTES} are allowed")]
     KeyTooLong { number: usize, len: usize },
+    /// Experts' matrices that are tensors of their own, but do not make one tensor together.
+    #[error("the experts' matrices cannot be joined to {name:?}, as newer files have them: {problem}")]
+    Experts { name: String, problem: String },
     /// A key occurs twice.
     #[error("key {} occurs twice", quote(.key))]
     DuplicateKey { key: String },

@@ -14,6 +14,7 @@
 //! - [`GgufFile`]: a file read (v2 and v3). The reader is strict: it believes no number before it has been held against
 //!   the length of the file, and every rule it enforces has a name in [`GgufFault`].
 //!   A model in several parts is one of these too, opened by its first part.
+//! - [`join_experts`]: older files, in which each matrix of an expert is a tensor of its own, as newer ones have them.
 //! - [`GgufWriter`]: a GGUF (v3) written front to back, into anything that takes bytes; as a rule into an
 //!   [`OutputFile`](crate::output::OutputFile), which appears under its name only when it is complete.
 //!
@@ -25,6 +26,7 @@
 //! `general.alignment` is [`PACKED_ALIGNMENT`].
 
 mod cursor;
+mod experts;
 mod fault;
 mod file;
 mod limits;
@@ -38,6 +40,7 @@ pub(crate) mod value;
 mod wire;
 mod writer;
 
+pub use experts::join_experts;
 pub use fault::{GgufError, GgufFault};
 pub use file::GgufFile;
 pub use limits::{

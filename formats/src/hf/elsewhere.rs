@@ -12,7 +12,7 @@ fn below(dir: &Path, begin: &str) -> impl Iterator<Item = PathBuf> {
 /// What `dir` is instead of a checkpoint, as advice with a separator behind it; nothing when it is nothing known.
 pub(super) fn what_instead(dir: &Path) -> String {
     if dir.join("adapter_config.json").exists() {
-        return "this is a LoRA adapter: merge it into its base model (peft's merge_and_unload) and save that; ".into();
+        return "this is a LoRA adapter: open its base model and add it to that, or merge the two; ".into();
     }
     if dir.join("snapshots").is_dir() {
         // The Hub's cache: `refs/main` has the name of the snapshot that was fetched last.

@@ -171,6 +171,43 @@ fn legacy(entries: &[(&str, i32, &[f32])], end: Option<(i32, &str)>) -> Vec<u8> 
     bytes
 }
 
+/// An `imatrix.dat` does not say how many experts there are, so that only the model divides its columns among them; and
+/// when experts were tensors of their own they had names of their own there.
+#[test]
+fn the_older_importance_matrices_know_experts() {
+    let bench = Bench::new();
+    let read = |entries: &[(&str, i32, &[f32])]| {
+        std::fs::write(bench.path("imatrix.dat"), legacy(entries, None)).unwrap();
+        Imatrix::read(&bench.path("imatrix.dat")).unwrap()
+    };
+    // The third was taken by no token.
+    let squares: Vec<f32> = (0..3 * 256).map(|i| if i < 512 { (i * i % 97) as f32 } else { 0.0 }).collect();
+    let (gate, up) = ("blk.0.ffn_gate_exps.weight", info("blk.0.ffn_up_exps.weight", F16, &[256, 20, 3]));
+    let together = read(&[(gate, 5, &squares)]);
+    let all: Vec<f32> = (0..256).map(|k| squares[k] + squares[256 + k]).collect();
+    for (expert, expected) in [&squares[..256], &squares[256..512], &all[..]].into_iter().enumerate() {
+        for row in [20 * expert, 20 * expert + 19] {
+            let found = together.find_row(&up, row).unwrap();
+            assert_eq!((found.count, &found.squares[..]), (5.0, expected), "row {row}");
+        }
+    }
+    let apart =
+        read(&[("blk.0.ffn_up.0.weight", 5, &squares[..256]), ("blk.0.ffn_up.1.weight", 4, &squares[256..512])]);
+    for (expert, calls) in [5.0, 4.0].into_iter().enumerate() {
+        let found = apart.find_row(&up, 20 * expert).unwrap();
+        assert_eq!((found.count, &found.squares[..]), (calls, &squares[256 * expert..][..256]));
+    }
+    assert_eq!(apart.find_row(&up, 40), None);
+
+    // It rounds, or is of another model.
+    let source = bench.source(std::slice::from_ref(&up));
+    let options = |imatrix| ConvertOptions::new(TypeRule::To(Q4_K)).imatrix(Some(Arc::new(imatrix)));
+    bench.convert_with(&source, &options(together), "out.gguf");
+    let of_two = options(read(&[(gate, 5, &squares[..512])]));
+    let error = bench.fail_with(&source, &of_two, &bench.path("other.gguf")).to_string();
+    assert!(error.contains("ffn_up_exps.weight") && error.contains("made with another one"), "{error}");
+}
+
 #[test]
 fn the_older_importance_matrices_are_read() {
     let bench = Bench::new();

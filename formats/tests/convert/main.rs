@@ -2,6 +2,7 @@
 
 mod bench;
 mod bits;
+mod experts;
 mod importance;
 mod outcome;
 mod types;
