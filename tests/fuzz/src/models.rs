@@ -23,7 +23,7 @@ pub(crate) fn model_file(bytes: &[u8]) -> String {
 }
 
 /// Checkpoints of all families.
-pub(crate) const BASES: [&str; 11] = [
+pub(crate) const BASES: [&str; 16] = [
     "tiny-yarn-bf16",
     "tiny-qwen2-bf16",
     "tiny-qwen3-bf16",
@@ -35,6 +35,11 @@ pub(crate) const BASES: [&str; 11] = [
     "tiny-olmo3-bf16",
     "tiny-granite-bf16",
     "tiny-smollm3-bf16",
+    "tiny-mixtral-bf16",
+    "tiny-qwen3moe-bf16",
+    "tiny-llama4-bf16",
+    "tiny-galactica-bf16",
+    "tiny-galactica-bare-bf16",
 ];
 
 /// Files of a checkpoint, of which a base has the first four.

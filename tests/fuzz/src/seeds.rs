@@ -29,7 +29,22 @@ pub(crate) const GGUF_WORDS: &[&str] = &[
     "olmo2",
     "granite",
     "smollm3",
+    "opt",
+    "llama4",
+    "qwen3moe",
     "gpt2",
+    ".expert_count",
+    ".expert_used_count",
+    ".interleave_moe_layer_step",
+    ".attention.chunk_size",
+    "quipu.expert.layers",
+    "blk.0.ffn_gate_exps.weight",
+    "blk.0.ffn_up.0.weight",
+    "position_embd.weight",
+    ".norm_after",
+    ".final_norm",
+    ".activation",
+    ".token_embedding_length",
     "general.architecture",
     "general.alignment",
     "split.count",
@@ -105,6 +120,15 @@ pub(crate) const JSON_WORDS: &[&str] = &[
     "\"embedding_multiplier\":12.0,",
     "\"logits_scaling\":8.0,",
     "\"text_config\":{",
+    "\"num_local_experts\":3,",
+    "\"num_experts_per_tok\":1,",
+    "\"interleave_moe_layer_step\":1,",
+    "\"moe_layers\":[0],",
+    "\"attention_chunk_size\":4,",
+    "\"mlp_only_layers\":[0],",
+    "\"word_embed_proj_dim\":16,",
+    "\"do_layer_norm_before\":false,",
+    "\"enable_bias\":false,",
     "\"added_tokens_decoder\"",
     "\"ByteLevel\"",
     "\"Metaspace\"",
@@ -203,8 +227,10 @@ pub(crate) const TEMPLATE_WORDS: &[&str] = &[
 
 pub(crate) fn gguf() -> Vec<Vec<u8>> {
     let types = [TensorType::Q4_0, TensorType::F32, TensorType::Q8_0, TensorType::IQ4_NL];
-    let architectures = ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "granite", "smollm3"];
-    architectures.into_iter().zip(types.into_iter().cycle()).map(|(name, ty)| tiny::gguf(name, ty)).collect()
+    let dense = ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "granite", "smollm3", "opt"];
+    let models =
+        dense.map(|name| (name, false)).into_iter().chain(["llama", "llama4", "qwen3moe"].map(|name| (name, true)));
+    models.zip(types.into_iter().cycle()).map(|((name, experts), ty)| tiny::gguf(name, experts, ty)).collect()
 }
 
 pub(crate) fn packed() -> Vec<Vec<u8>> {

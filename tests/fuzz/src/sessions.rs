@@ -41,7 +41,7 @@ thread_local! {
 }
 
 fn model(kv: KvType) -> Scheduler {
-    let source = GgufFile::from_bytes("model", tiny::gguf("llama", TensorType::Q8_0)).expect("a valid model");
+    let source = GgufFile::from_bytes("model", tiny::gguf("llama", false, TensorType::Q8_0)).expect("a valid model");
     let options = LoadOptions::default().threads(1).context(300).tuning(TuningChoice::Defaults).kv_type(kv);
     Scheduler::new(Engine::load(Box::new(source), &options, &|_, _| {}).expect("a valid model"))
 }

@@ -15,8 +15,8 @@ const PIECES: [(&str, i32); 9] =
 const SIZES: Sizes = Sizes {
     hidden: 32,
     feed_forward: 32,
-    experts: 0,
-    expert_feed_forward: 0,
+    experts: 2,
+    expert_feed_forward: 32,
     heads: 4,
     kv_heads: 2,
     head_dim: 8,
@@ -26,10 +26,12 @@ const SIZES: Sizes = Sizes {
     positions: 128,
 };
 
-/// A GGUF, 32 wide, all matrices of which are of type `ty`: of one layer, or of two where layers differ.
-pub(crate) fn gguf(architecture: &str, ty: TensorType) -> Vec<u8> {
+/// A GGUF, 32 wide, all matrices of which are of type `ty`: of one layer, or of two where layers differ. `experts` says
+/// whether it has some, where that makes another family of the same name.
+pub(crate) fn gguf(architecture: &str, experts: bool, ty: TensorType) -> Vec<u8> {
     let mut named = Metadata::default();
     named.set(keys::ARCHITECTURE, Value::String(architecture.into()));
+    named.set(format!("{architecture}.{}", keys::EXPERTS), Value::U32(experts.into()));
     let family = Family::of_metadata(&named).expect("an architecture that is known");
     let layers = 1 + usize::from(matches!(family.block.windows, Windows::AllBut(_)));
     let tensors = tensors(family, layers, ty);
@@ -61,6 +63,18 @@ fn metadata(family: &Family, layers: usize) -> Metadata {
         set(key, Value::U32(value as u32));
     }
     set(keys::RMS_EPSILON, Value::F32(1e-5));
+    set(keys::EPSILON, Value::F32(1e-5));
+    if family.experts.is_some() {
+        // In every layer; one of them serves a token.
+        for (key, value) in [
+            (keys::EXPERTS, SIZES.experts),
+            (keys::EXPERTS_USED, 1),
+            (keys::EXPERT_FEED_FORWARD, SIZES.expert_feed_forward),
+            (keys::EXPERT_STEP, 1),
+        ] {
+            set(key, Value::U32(value as u32));
+        }
+    }
     set(keys::ROPE_BASE, Value::F32(1e4));
     if family.block.windows != Windows::None {
         // Shorter than the texts.
@@ -104,12 +118,15 @@ fn tensors(family: &Family, layers: usize, ty: TensorType) -> Vec<TensorInfo> {
         true => (0..layers).map(|layer| (tensor, tensor.role.weight_of(layer))).collect::<Vec<_>>(),
         false => vec![(tensor, tensor.role.weight())],
     });
-    for (tensor, name) in places
-        .filter(|(tensor, _)| matches!(tensor.presence, Presence::Always | Presence::FinalNorm | Presence::DenseLayers))
-    {
+    let here = |presence: Presence| match presence {
+        Presence::Always | Presence::FinalNorm => true,
+        Presence::ExpertLayers | Presence::DenseLayers => presence.is_in(family.experts.is_some()),
+        Presence::Untied | Presence::Projected | Presence::Computed => false,
+    };
+    for (tensor, name) in places.filter(|(tensor, _)| here(tensor.presence)) {
         let own = if matches!(tensor.shape, Shape::Vector(_)) { TensorType::F32 } else { ty };
         infos.push(TensorInfo::new(name.to_string(), Encoding::Plain(own), tensor.shape.gguf(&SIZES)));
-        if tensor.bias == Bias::Always {
+        if matches!(tensor.bias, Bias::Always | Bias::Unless(_)) {
             let bias = name.to_string().replace(".weight", ".bias");
             infos.push(TensorInfo::new(bias, Encoding::Plain(TensorType::F32), [tensor.shape.outputs(&SIZES)]));
         }

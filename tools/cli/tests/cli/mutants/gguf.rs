@@ -44,11 +44,13 @@ pub struct Gguf {
 const REALS: [f64; 11] =
     [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-45, 1e-38, 3.4e38, -1.0, 1e10, 1e300];
 /// Words that mean something, and texts that are none.
-const TEXTS: [&[u8]; 14] = [
+const TEXTS: [&[u8]; 16] = [
     b"",
     b"llama",
     b"qwen2",
     b"qwen3",
+    b"opt",
+    b"llama4",
     b"gpt2",
     b"r16k4",
     b"linear",

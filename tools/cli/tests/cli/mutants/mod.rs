@@ -33,6 +33,9 @@ const OUT: &str = "out";
 const FILES: [&str; 5] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"];
 
+/// Models with experts.
+const EXPERTS: [&str; 3] = ["tiny-mixtral-bf16", "tiny-qwen3moe-bf16", "tiny-llama4-bf16"];
+
 /// What reads a model; `m` is the file.
 const COMMANDS: [&str; 25] = [
     "run m Once -n 3 -t 1",
@@ -98,7 +101,9 @@ fn lies_of_a_gguf_are_errors() {
     }
     let paths = ["interleaved/tiny-llama3-q4_0.gguf", "llama_cpp_convert/tiny-llama3-bf16.gguf"];
     let mut files: Vec<_> = paths.iter().map(|path| std::fs::read(format!("{DATA}/{path}")).unwrap()).collect();
-    for name in ["tiny-qwen2-bf16", "tiny-qwen3-bf16", "tiny-longrope-beyond-bf16"] {
+    let dense =
+        ["tiny-qwen2-bf16", "tiny-qwen3-bf16", "tiny-longrope-beyond-bf16", "tiny-gemma3-bf16", "tiny-opt-bf16"];
+    for name in dense.into_iter().chain(EXPERTS) {
         files.push(written(&["convert", &format!("{DATA}/{name}"), "-o", OUT]));
     }
     let files: Vec<_> = files.into_iter().map(valid).collect();
@@ -223,7 +228,8 @@ fn lies_of_a_checkpoint_are_errors() {
     if !ready() {
         return;
     }
-    let models = ["tiny-llama3-bf16", "tiny-qwen2-bf16", "tiny-qwen3-bf16", "tiny-yarn-bf16"];
+    let dense = ["tiny-llama3-bf16", "tiny-qwen2-bf16", "tiny-qwen3-bf16", "tiny-yarn-bf16", "tiny-galactica-bf16"];
+    let models = [&dense[..], &EXPERTS].concat();
     hunt("checkpoints", &COMMANDS, |dir, random| {
         let name = models[random.below(models.len())];
         let to = copy(name, dir);
