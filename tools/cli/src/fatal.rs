@@ -74,7 +74,7 @@ pub fn set_up() {
         // A thread that gets no stack for its signals panics where no panic may pass. What Rust prints of that is a
         // backtrace, which takes memory; and the message that there is none waits for the lock of the backtrace: the
         // same thread's, so for ever.
-        if memory_is_short() {
+        if memory_is_short() || is_of_a_signal_stack(panic) {
             fail(NO_MEMORY);
         }
         usual(panic);
@@ -122,6 +122,12 @@ extern "C" fn aborted(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     remove_unfinished();
 }
 
+/// Whether this is the panic of a thread that got no stack for its signals. By now another thread may have given back
+/// the memory that was short.
+fn is_of_a_signal_stack(panic: &std::panic::PanicHookInfo<'_>) -> bool {
+    panic.payload_as_str().is_some_and(|message| message.contains("alternative stack"))
+}
+
 /// Whether the system refuses a stack for a thread, and therefore Rust's runtime aborts.
 fn memory_is_short() -> bool {
     const STACK: usize = 64 << 10;
@@ -146,8 +152,15 @@ impl<'a> From<&'a [u8]> for Part<'a> {
     }
 }
 
-/// Says why, leaves no temporary file, and ends the process.
+/// Says why, leaves no temporary file, and ends the process. Of several threads that fail at once the first one does.
 fn fail(sentence: &[&Part<'_>]) -> ! {
+    static FAILING: AtomicBool = AtomicBool::new(false);
+    if FAILING.swap(true, Ordering::Relaxed) {
+        loop {
+            // SAFETY: waits, at most for the end of the process.
+            unsafe { libc::pause() };
+        }
+    }
     remove_unfinished();
     let say = |bytes: &[u8]| {
         // SAFETY: the system only reads the bytes. If nobody can be told, there is nothing else to do.

@@ -51,7 +51,8 @@ fn say(text: &str) {
     if SILENT.load(Ordering::Relaxed) {
         return;
     }
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    // In one piece: stderr has no buffer, and what ends the process (`fatal`) waits for no line to be whole.
+    write(&format!("{text}\n"));
 }
 
 /// Where other programs' own messages go: to the person who asked for more of them.
