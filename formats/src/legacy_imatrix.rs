@@ -2,9 +2,9 @@
 //!
 //! All numbers are little-endian: an i32 with the number of entries; of each entry an i32 with the length of a matrix's
 //! name, the name, an i32 with the number of calls, an i32 with the number of values, and these as f32: for each input
-//! column the mean square times the calls; of experts, whose matrices are one tensor, the columns of each, one after the
-//! other. Later files end with an i32, the number of chunks, and the length and name
-//! of the text (`save_legacy_imatrix` in llama.cpp's tools/imatrix/imatrix.cpp).
+//! column the mean square times the calls; of experts, whose matrices are one tensor, the columns of each, one after
+//! the other. Later files end with an i32, the number of chunks, and the length and name of the text
+//! (`save_legacy_imatrix` in llama.cpp's tools/imatrix/imatrix.cpp).
 
 /// The longest name of a matrix or a text; real ones have some dozens of bytes.
 const MAX_NAME_BYTES: usize = 4096;

@@ -78,7 +78,8 @@ fn parse(name: &str) -> Option<(usize, Role, usize)> {
     (expert.to_string() == number).then_some((layer, role, expert))
 }
 
-/// What the tensors of experts 0, 1, 2 … are together, which have to be matrices of one shape and type; and their numbers.
+/// What the tensors of experts 0, 1, 2 … are together, which have to be matrices of one shape and type; and their
+/// numbers.
 fn join(file: &GgufFile, name: &str, parts: BTreeMap<usize, usize>) -> Result<(TensorInfo, Vec<usize>), GgufError> {
     let fault = |problem: String| {
         let (path, name) = (file.path().to_owned(), name.to_owned());
