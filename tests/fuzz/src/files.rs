@@ -60,7 +60,7 @@ pub(crate) fn imatrix(bytes: &[u8]) -> String {
     match Imatrix::read(&path) {
         Err(error) => outcome(error),
         Ok(imatrix) => {
-            let file = GgufFile::open(&path).expect("it was read before");
+            let Ok(file) = GgufFile::open(&path) else { return format!("an older one of {} chunks", imatrix.chunks) };
             let mut found = 0;
             for info in file.tensors() {
                 let name = info.name.split_once(".in_sum").map_or(info.name.as_str(), |(name, _)| name);
