@@ -166,8 +166,8 @@ pub struct Imatrix {
     entries: BTreeMap<String, Statistics>,
     /// Of experts' matrices, by expert.
     experts: BTreeMap<String, Vec<Statistics>>,
-    /// Of experts' matrices from `imatrix.dat`: the columns of all experts, one after the other. The model says how many
-    /// experts there are.
+    /// Of experts' matrices from `imatrix.dat`: the columns of all experts, one after the other. The model says how
+    /// many experts there are.
     undivided: BTreeMap<String, Statistics>,
     /// Where it came from, for messages.
     pub path: PathBuf,
