@@ -16,7 +16,7 @@ use quipu_server::fields::Fields;
 use quipu_server::openai::tools::function;
 use serde_json::Value as Json;
 
-use crate::mcp::McpServer;
+use crate::mcp::{Environment, McpServer};
 use crate::out;
 
 /// Bytes of a result. More would fill the context with it.
@@ -46,10 +46,10 @@ pub struct ToolArgs {
 }
 
 /// Seconds that nobody waits for: a month.
-const LONGEST: u64 = 30 * 24 * 3600;
+pub const LONGEST: u64 = 30 * 24 * 3600;
 
 /// A program with its arguments.
-type Words = Vec<String>;
+pub type Words = Vec<String>;
 
 /// `NAME=COMMAND`.
 fn command(text: &str) -> Result<(String, Words)> {
@@ -59,7 +59,7 @@ fn command(text: &str) -> Result<(String, Words)> {
 }
 
 /// A command cut into words as a shell cuts it: at spaces, but not within quotes.
-fn words(command: &str) -> Result<Words> {
+pub fn words(command: &str) -> Result<Words> {
     let (mut words, mut quote) = (vec![None::<String>], None);
     for c in command.chars() {
         let last = words.len() - 1;
@@ -112,7 +112,7 @@ impl ToolArgs {
             self.tool_command.iter().map(|(name, words)| (name.clone(), Runner::Command(words.clone()))).collect();
         let (mut servers, timeout) = (Vec::new(), Duration::from_secs(self.tool_timeout));
         for words in &self.mcp {
-            let mut server = McpServer::start(words, timeout)?;
+            let server = McpServer::start(words, Environment::Whole, timeout)?;
             for tool in server.tools()? {
                 ensure!(
                     !has(&list, &tool.name),

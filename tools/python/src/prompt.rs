@@ -90,7 +90,7 @@ pub fn conversation(body: &str) -> PyResult<Conversation> {
         if let Some(variables) = fields.object("variables")? {
             conversation.render.variables = variables.map().clone();
         }
-        Ok(conversation.tools(tools::read(&fields, &limits)?))
+        Ok(conversation.tools(tools::read(&fields, &limits, None)?))
     };
     read().map_err(refused)
 }

@@ -32,6 +32,16 @@ pub struct Choice {
     /// How it has ended.
     pub end: Option<End>,
     clock: Clock,
+    /// The texts before it, where an answer has several.
+    before: Before,
+}
+
+/// What texts have cost that are parts of the same answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    usage: Usage,
+    prefill: Timing,
+    decode: Timing,
 }
 
 /// When things have happened to a text that has not ended yet, as they were heard. Afterwards its [`End`] knows better.
@@ -127,7 +137,20 @@ impl Answer {
                 Ok(News::End(last))
             }
             Heard::Failed(error) => Err(error.into()),
-            Heard::Unjudged(error) => Err(error),
+            Heard::Stopped(error) => Err(error),
+            Heard::Approved(call) => {
+                choice.changes.extend(choice.said.call_of_before(call));
+                Ok(News::Nothing)
+            }
+            Heard::Called(part, outcome) => {
+                choice.said.called(part, outcome);
+                Ok(News::Called(part))
+            }
+            Heard::Next(reader) => {
+                choice.said.go_on(reader);
+                choice.go_on();
+                Ok(News::Nothing)
+            }
         }
     }
 
@@ -148,8 +171,8 @@ impl Answer {
         for (i, choice) in self.choices.iter().enumerate() {
             let Some(end) = &choice.end else { continue };
             if i % self.for_each_prompt.max(1) == 0 {
-                usage.prompt += end.prompt_tokens;
-                usage.cached += end.cached_tokens;
+                usage.prompt += end.prompt_tokens + choice.before.usage.prompt;
+                usage.cached += end.cached_tokens + choice.before.usage.cached;
             }
             usage.written += choice.drawn();
         }
@@ -160,6 +183,15 @@ impl Answer {
 impl Choice {
     /// How long reading its prompt has taken, and all that was written after its first token.
     pub fn timing(&self) -> (Timing, Timing) {
+        let (mut prompt, mut written) = self.timing_of_last();
+        for (sum, before) in [(&mut prompt, self.before.prefill), (&mut written, self.before.decode)] {
+            sum.tokens += before.tokens;
+            sum.time += before.time;
+        }
+        (prompt, written)
+    }
+
+    fn timing_of_last(&self) -> (Timing, Timing) {
         if let Some(end) = &self.end {
             return (end.prefill, end.decode);
         }
@@ -177,6 +209,18 @@ impl Choice {
             (written.tokens, written.time) = (self.written - 1, last - first);
         }
         (prompt, written)
+    }
+
+    /// What has ended was not the end of the answer.
+    fn go_on(&mut self) {
+        let (prefill, decode) = self.timing();
+        let mut usage = Usage { written: self.drawn(), ..self.before.usage };
+        if let Some(end) = self.end.take() {
+            usage.prompt += end.prompt_tokens;
+            usage.cached += end.cached_tokens;
+        }
+        self.before = Before { usage, prefill, decode };
+        (self.clock, self.written, self.prompt, self.cached) = Default::default();
     }
 
     /// What a guard has found, if there is one.
@@ -202,10 +246,15 @@ impl Choice {
         }
     }
 
+    /// Tokens of prompts that did not have to be read.
+    pub fn cached_tokens(&self) -> usize {
+        self.before.usage.cached + self.cached
+    }
+
     /// Tokens that were drawn, the one included that ends the text.
     pub fn drawn(&self) -> usize {
         let ended = self.end.as_ref().is_some_and(|end| end.stop == StopReason::End);
-        self.written + usize::from(ended)
+        self.before.usage.written + self.written + usize::from(ended)
     }
 }
 
@@ -225,4 +274,6 @@ pub enum News {
     Token(Token),
     /// The text has ended; this was held back until now.
     End(String),
+    /// The call that this part of the answer is was run.
+    Called(usize),
 }

@@ -9,6 +9,8 @@ use quipu_runtime::generate::Request;
 use serde_json::Value as Json;
 
 use crate::answer::Answer;
+use crate::mcp::hosted::Toolbox;
+use crate::mcp::rounds::Rounds;
 use crate::models::state::Served;
 use crate::moderation::moderator::Question;
 use crate::moderation::verdict::Verdict;
@@ -26,6 +28,8 @@ pub struct Context {
     pub limits: Arc<Limits>,
     /// How texts are written where a request does not say.
     pub defaults: Arc<Defaults>,
+    /// The tools that the server runs itself.
+    pub toolbox: Arc<Toolbox>,
 }
 
 /// What becomes of a request that asks for texts.
@@ -38,6 +42,8 @@ pub struct Plan {
     pub form: Form,
     /// The conversation that is answered; empty where texts are continued.
     pub messages: Vec<Message>,
+    /// How the answer goes on when it calls what the server runs. Then there are no `requests` if calls come first.
+    pub rounds: Option<Box<Rounds>>,
 }
 
 /// What becomes of a request that asks for vectors.

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use quipu_runtime::Cancel;
+use quipu_runtime::chat::answer::AnswerReader;
 use quipu_runtime::embedding::EmbedOptions;
 use quipu_runtime::generate::{
     Drafted, Event, Finished, GenerateError, NearMiss, Request, RequestId, Scheduler, StopReason, Timing, Token,
@@ -20,9 +21,12 @@ use quipu_runtime::tokenizer::Tokenizer;
 use serde_json::Value as Json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle as TaskHandle;
 
 use crate::counters::Counters;
 use crate::error::ApiError;
+use crate::mcp::hosted::Outcome;
+use crate::said::Call;
 
 /// Who is told what happens: a line for a person.
 pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
@@ -50,8 +54,14 @@ pub enum Heard {
     End(End),
     /// It could not be written.
     Failed(GenerateError),
-    /// The guard could not judge it.
-    Unjudged(ApiError),
+    /// It cannot go on, such as when the guard could not judge it.
+    Stopped(ApiError),
+    /// A call that the client has agreed to is being run.
+    Approved(Call),
+    /// What came of a call that the server has run: the number of its part in the answer, and the result.
+    Called(usize, Outcome),
+    /// Another text begins, which goes on with the answer of the one before, and who reads it.
+    Next(AnswerReader),
 }
 
 impl Heard {
@@ -78,7 +88,7 @@ impl Heard {
 
     /// Whether nothing follows.
     pub fn is_last(&self) -> bool {
-        matches!(self, Heard::End(_) | Heard::Failed(_) | Heard::Unjudged(_))
+        matches!(self, Heard::End(_) | Heard::Failed(_) | Heard::Stopped(_))
     }
 }
 
@@ -127,12 +137,36 @@ pub struct Running {
     /// The text's number among them, and what has happened. Closed when the last of them has ended.
     pub events: UnboundedReceiver<(usize, Heard)>,
     cancels: Vec<Cancel>,
+    /// What makes the events of those of others.
+    _task: Option<Task>,
+}
+
+/// Something that goes on beside the connections, and ends when this is dropped.
+#[derive(Debug)]
+pub struct Task(TaskHandle<()>);
+
+impl Task {
+    /// This one.
+    pub fn new(task: TaskHandle<()>) -> Task {
+        Task(task)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Running {
     /// The same texts, of which is told what comes from `events`.
     pub fn replaced(&self, events: UnboundedReceiver<(usize, Heard)>) -> Running {
-        Running { events, cancels: self.cancels.clone() }
+        Running { events, cancels: self.cancels.clone(), _task: None }
+    }
+
+    /// Texts of which is told what `task` tells.
+    pub fn of_task(events: UnboundedReceiver<(usize, Heard)>, task: Task) -> Running {
+        Running { events, cancels: Vec::new(), _task: Some(task) }
     }
 
     /// Ends text number `text`.
@@ -231,7 +265,7 @@ impl Handle {
         let cancels = requests.iter().map(|request| request.cancel.clone()).collect();
         // A thread that is gone closes `events`, and that is heard.
         let _ = self.jobs.send(Job::Texts(requests, to));
-        Ok(Running { events, cancels })
+        Ok(Running { events, cancels, _task: None })
     }
 
     /// Asks for the vectors of these texts.

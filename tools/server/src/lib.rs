@@ -11,6 +11,7 @@
 //! - `page`: the web page, whose files lie in `src/page`.
 //! - [`conversation`]: what a model is asked for in a chat; [`demand`]: which calls it has to make; [`said`]: its
 //!   answer in parts: text, thoughts, calls of tools.
+//! - [`mcp`]: tools that the server runs itself, in the middle of an answer.
 //! - [`moderation`]: what Llama Guard says of what was said; before and behind all other models, if that is wished.
 //! - [`models`]: several of them, loaded when they are asked for. [`model`], [`card`], [`context`]: what requests may
 //!   look at. [`counters`]: what a model has done.
@@ -50,6 +51,7 @@ mod http;
 pub mod keys;
 pub mod llama_cpp;
 pub mod lora;
+pub mod mcp;
 pub mod model;
 pub mod models;
 pub mod moderation;

@@ -9,6 +9,7 @@ use quipu_runtime::generate::GenerateOptions;
 
 use crate::engine::{Room, Tell};
 use crate::keys::Keys;
+use crate::mcp::hosted::Toolbox;
 use crate::models::fetch::Pull;
 use crate::moderation::gate::GateOptions;
 
@@ -49,6 +50,8 @@ pub struct ServerOptions {
     pub guard: Option<GateOptions>,
     /// What fetches models that requests name (`/api/pull`); without it none is fetched.
     pub pull: Option<Pull>,
+    /// Tools that the server runs itself, for requests that ask for them.
+    pub toolbox: Toolbox,
 }
 
 impl ServerOptions {
@@ -72,6 +75,7 @@ impl ServerOptions {
             tell: Arc::new(|_| {}),
             guard: None,
             pull: None,
+            toolbox: Toolbox::default(),
         }
     }
 }
@@ -109,6 +113,8 @@ pub struct Limits {
     pub messages: usize,
     /// Tools that a request declares.
     pub tools: usize,
+    /// Calls of tools that the server runs in one answer.
+    pub calls: usize,
     /// Texts to be continued in one request, and texts to be turned into vectors.
     pub prompts: usize,
     /// Answers to one prompt.
@@ -138,6 +144,7 @@ impl Default for Limits {
             write_time: Duration::from_secs(30),
             messages: 4096,
             tools: 256,
+            calls: 32,
             prompts: 256,
             choices: 16,
             stops: 16,

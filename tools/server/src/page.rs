@@ -17,6 +17,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/markdown.js"),
     include_str!("page/store.js"),
     include_str!("page/client.js"),
+    include_str!("page/tools.js"),
     include_str!("page/message.js"),
     include_str!("page/conversation.js"),
     include_str!("page/sidebar.js"),

@@ -3,6 +3,7 @@
 use quipu_runtime::chat::answer::{AnswerReader, Delta};
 use quipu_runtime::generate::StopReason;
 
+use crate::mcp::hosted::Outcome;
 use crate::random;
 
 /// A part of an answer.
@@ -27,6 +28,18 @@ pub struct Call {
     pub arguments: String,
     /// Whether it is: not as long as it is being written, nor if the text broke off.
     pub complete: bool,
+    /// What came of it, if the server has run it.
+    pub outcome: Option<Outcome>,
+    /// The id of the request by which the client has agreed to it, if it was asked.
+    pub approval: Option<String>,
+}
+
+impl Call {
+    /// A call of this tool, without arguments so far.
+    pub fn new(name: impl Into<String>) -> Call {
+        let (id, name, arguments) = (random::id("call_"), name.into(), String::new());
+        Call { id, name, arguments, complete: false, outcome: None, approval: None }
+    }
 }
 
 /// What is new, and to which part it belongs.
@@ -45,12 +58,14 @@ pub struct Said {
     reader: Option<AnswerReader>,
     /// Its parts, in order.
     pub parts: Vec<Part>,
+    /// Whether what comes next is a part of its own, whatever came before.
+    apart: bool,
 }
 
 impl Said {
     /// Nothing so far.
     pub fn new(reader: AnswerReader) -> Said {
-        Said { reader: Some(reader), parts: Vec::new() }
+        Said { reader: Some(reader), ..Said::default() }
     }
 
     /// More text has come.
@@ -68,16 +83,37 @@ impl Said {
         pieces.into_iter().map(|piece| self.add(piece.delta)).collect()
     }
 
+    /// Another text begins, which goes on with the answer.
+    pub fn go_on(&mut self, reader: AnswerReader) {
+        (self.reader, self.apart) = (Some(reader), true);
+    }
+
+    /// Begins with a call that was made before.
+    pub fn call_of_before(&mut self, call: Call) -> Vec<Change> {
+        let part = self.parts.len();
+        let (name, arguments) = (call.name.clone(), call.arguments.clone());
+        self.parts.push(Part::Call(call));
+        let deltas = [Delta::Begin { name }, Delta::Arguments(arguments), Delta::End { complete: true }];
+        deltas.map(|delta| Change { part, delta }).into()
+    }
+
+    /// Part number `part`, a call, was run.
+    pub fn called(&mut self, part: usize, outcome: Outcome) {
+        if let Some(Part::Call(call)) = self.parts.get_mut(part) {
+            call.outcome = Some(outcome);
+        }
+    }
+
     fn add(&mut self, delta: Delta) -> Change {
-        match (&delta, self.parts.last_mut()) {
+        let apart = std::mem::take(&mut self.apart);
+        match (&delta, self.parts.last_mut().filter(|_| !apart)) {
             (Delta::Content(more), Some(Part::Text(text))) | (Delta::Reasoning(more), Some(Part::Thought(text))) => {
                 text.push_str(more);
             }
             (Delta::Content(text), _) => self.parts.push(Part::Text(text.clone())),
             (Delta::Reasoning(text), _) => self.parts.push(Part::Thought(text.clone())),
             (Delta::Begin { name }, _) => {
-                let (id, name) = (random::id("call_"), name.clone());
-                self.parts.push(Part::Call(Call { id, name, arguments: String::new(), complete: false }));
+                self.parts.push(Part::Call(Call::new(name)));
             }
             (Delta::Arguments(more), Some(Part::Call(call))) => call.arguments.push_str(more),
             (Delta::End { complete }, Some(Part::Call(call))) => call.complete = *complete,

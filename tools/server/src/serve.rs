@@ -9,6 +9,7 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, HeaderValue, VARY,
 };
 use hyper::{Method, Request, StatusCode};
+use quipu_runtime::chat::Message;
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
@@ -21,6 +22,7 @@ use crate::http::body;
 use crate::http::guard::{Arrival, Guard};
 use crate::http::reply::{self, Reply};
 use crate::llama_cpp::metrics;
+use crate::mcp::rounds::Begin;
 use crate::models::host::{Found, Host};
 use crate::models::state::Served;
 use crate::moderation::ask::{Named, ask};
@@ -208,7 +210,8 @@ async fn with_model<T: Send + 'static>(
 }
 
 fn context(host: &Host, served: Served, loading: Duration) -> Context {
-    Context { served, loading, limits: host.limits.clone(), defaults: host.defaults.clone() }
+    let (limits, defaults, toolbox) = (host.limits.clone(), host.defaults.clone(), host.toolbox.clone());
+    Context { served, loading, limits, defaults, toolbox }
 }
 
 /// Runs what may take some milliseconds, such as making tokens of a long text, where it holds up nobody else.
@@ -225,24 +228,20 @@ fn parse(bytes: &[u8]) -> Result<Json, ApiError> {
 }
 
 async fn write(plan: Plan, host: &Arc<Host>) -> Result<Reply, ApiError> {
-    let Plan { served, requests, form, messages } = plan;
+    let Plan { served, requests, form, messages, rounds } = plan;
     let is_stream = match &form {
         Form::Now(json) => return Ok(reply::json(json)),
         Form::Whole(..) => false,
         Form::Live(_) => true,
     };
-    let guarded = match gate(host).await? {
-        None => None,
-        Some(gate) => {
-            let said = Said::before(&requests, &messages, |tokens| served.model.tokenizer.decode(tokens, false));
-            let verdicts = gate.prompts(&said).await?;
-            Some((gate, said, verdicts))
+    let texts = Texts { served: served.clone(), host: host.clone(), is_stream };
+    let running = match rounds {
+        None => texts.begin(requests, messages).await?,
+        Some(rounds) => {
+            let first = if requests.is_empty() { None } else { Some(texts.begin(requests, messages).await?) };
+            rounds.run(first, texts)
         }
     };
-    let mut running = served.handle.submit(requests).map_err(|busy| ApiError::busy(busy.0))?;
-    if let Some((gate, said, verdicts)) = guarded {
-        running = gate.watch(running, said, verdicts, is_stream);
-    }
     match form {
         Form::Now(json) => Ok(reply::json(&json)),
         Form::Whole(answer, tell) => {
@@ -259,6 +258,36 @@ async fn write(plan: Plan, host: &Arc<Host>) -> Result<Reply, ApiError> {
             Ok(reply::json(&told))
         }
         Form::Live(writer) => Ok(reply::live(running, writer, served, host.limits.ping)),
+    }
+}
+
+/// Has texts written by a model, past the guard.
+struct Texts {
+    served: Served,
+    host: Arc<Host>,
+    is_stream: bool,
+}
+
+impl Begin for Texts {
+    async fn begin(
+        &self,
+        requests: Vec<quipu_runtime::generate::Request>,
+        messages: Vec<Message>,
+    ) -> Result<Running, ApiError> {
+        let guarded = match gate(&self.host).await? {
+            None => None,
+            Some(gate) => {
+                let tokenizer = &self.served.model.tokenizer;
+                let said = Said::before(&requests, &messages, |tokens| tokenizer.decode(tokens, false));
+                let verdicts = gate.prompts(&said).await?;
+                Some((gate, said, verdicts))
+            }
+        };
+        let running = self.served.handle.submit(requests).map_err(|busy| ApiError::busy(busy.0))?;
+        Ok(match guarded {
+            Some((gate, said, verdicts)) => gate.watch(running, said, verdicts, self.is_stream),
+            None => running,
+        })
     }
 }
 

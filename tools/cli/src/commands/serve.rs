@@ -3,6 +3,7 @@
 #[cfg(feature = "pull")]
 mod fetch;
 mod guard;
+mod mcp;
 mod names;
 mod page;
 
@@ -25,6 +26,7 @@ use quipu_server::options::{Address, Defaults, ServerOptions};
 use quipu_server::server::Server;
 
 use self::guard::GuardArgs;
+use self::mcp::McpArgs;
 use crate::adapters::NamedLoraArgs;
 use crate::args::{AnswerArgs, CacheArgs, ContextArgs, MachineArgs, byte_count};
 use crate::draft::DraftArgs;
@@ -48,6 +50,7 @@ Examples:
   quipu serve llama.gguf --lora sql=adapters/sql/ --lora style=style.gguf:0.5
   quipu serve ollama:llama3.2
   quipu serve llama-3.2-3b-instruct.gguf --draft llama-3.2-1b-instruct.gguf
+  quipu serve llama.gguf --mcp 'time=uvx mcp-server-time' --allow-tool get_current_time
   quipu serve llama-3.2-3b-instruct.gguf --guard llama-guard-3-1b.gguf
   QUIPU_API_KEY=secret quipu serve llama.gguf --host 0.0.0.0
   curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'")]
@@ -125,6 +128,8 @@ pub struct Args {
     #[command(flatten)]
     guard: GuardArgs,
     #[command(flatten)]
+    mcp: McpArgs,
+    #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
     draft: DraftArgs,
@@ -158,6 +163,7 @@ pub fn run(args: Args) -> Result<()> {
     if args.allow_pull {
         options.pull = Some(fetch::pull(args.keep_alive.unwrap_or(FIVE_MINUTES))?);
     }
+    options.toolbox = args.mcp.toolbox()?;
     let server = Server::bind(options)?;
     let stopper = server.stopper();
     let _listening = interrupt::listen_and_wake(move || stopper.stop());

@@ -30,7 +30,7 @@ pub fn messages(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         };
         Form::Whole(answer, Box::new(tell))
     };
-    Ok(Plan { served, requests, form, messages })
+    Ok(Plan { served, requests, form, messages, rounds: None })
 }
 
 /// `POST /v1/messages/count_tokens`.

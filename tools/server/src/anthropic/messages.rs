@@ -68,6 +68,11 @@ impl MessagesBody {
         for (i, message) in list.iter().enumerate() {
             read_message(&Fields::of(message, format!("messages[{i}]"))?, &mut messages)?;
         }
+        if fields.get("mcp_servers").is_some_and(|servers| servers.as_array().is_none_or(|list| !list.is_empty())) {
+            let message =
+                "is not supported: addresses are not taken from requests; /v1/responses has tools of MCP servers";
+            return Err(ApiError::field("mcp_servers", message));
+        }
         let mut conversation = Conversation::new(messages).tools(tools::read(&fields, limits)?);
         thinking(&fields)?.apply(&mut conversation, &mut sampling.options);
         Ok(MessagesBody {

@@ -78,7 +78,7 @@ impl Writer for CompletionStream {
 
     fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
         match self.answer.hear(text, heard)? {
-            News::Nothing => {}
+            News::Nothing | News::Called(_) => {}
             News::Progress { read, .. } => self.progress(text, read, out),
             News::Token(token) => {
                 if self.answer.choices[text].written == 1 {

@@ -28,7 +28,7 @@ pub fn plan(mut body: CompletionBody, context: &Context) -> Result<Plan, ApiErro
             Form::Whole(answer, Box::new(move |answer| body.whole(&model, answer)))
         }
     };
-    Ok(Plan { served, requests, form, messages: Vec::new() })
+    Ok(Plan { served, requests, form, messages: Vec::new(), rounds: None })
 }
 
 /// `POST /completion`.

@@ -50,6 +50,7 @@ pub fn props(host: &Host, query: &str) -> Result<Json, ApiError> {
         "eos_token": piece(Tokenizer::eos),
         "build_info": FINGERPRINT,
         "is_sleeping": view.model().is_none(),
+        "mcp_servers": host.toolbox.to_json(),
     }))
 }
 

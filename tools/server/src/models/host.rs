@@ -17,6 +17,7 @@ use crate::card::Card;
 use crate::counters::Counters;
 use crate::engine::{Room, Tell};
 use crate::error::ApiError;
+use crate::mcp::hosted::Toolbox;
 use crate::moderation::gate::GateOptions;
 use crate::options::{Defaults, Limits, ServerOptions};
 
@@ -31,6 +32,8 @@ pub struct Host {
     pub limits: Arc<Limits>,
     /// How texts are written where a request does not say.
     pub defaults: Arc<Defaults>,
+    /// The tools that the server runs itself.
+    pub toolbox: Arc<Toolbox>,
     /// How many texts a model writes and lets wait.
     pub room: Room,
     pub(super) tell: Tell,
@@ -73,8 +76,9 @@ impl Host {
             Guard { id, only, options: options.into() }
         });
         let (limits, defaults) = (options.limits.clone().into(), options.defaults.clone().into());
-        let (room, tell) = (options.room, options.tell.clone());
-        Host { shared, directory, any_name, limits, defaults, room, tell, guard, pull: options.pull.clone() }
+        let (room, tell, toolbox) = (options.room, options.tell.clone(), options.toolbox.clone().into());
+        let pull = options.pull.clone();
+        Host { shared, directory, any_name, limits, defaults, toolbox, room, tell, guard, pull }
     }
 
     /// Whether requests are answered.

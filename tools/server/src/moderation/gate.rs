@@ -117,7 +117,7 @@ impl Gate {
             let told = match self.hear(text, heard, piece).await {
                 Ok(told) => told,
                 Err(error) => {
-                    let _ = to.send((number, Heard::Unjudged(error)));
+                    let _ = to.send((number, Heard::Stopped(error)));
                     return;
                 }
             };

@@ -39,17 +39,23 @@ pub fn chat(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put, context.loading);
     let list = fields.array("messages", context.limits.messages)?.unwrap_or_default();
     if list.is_empty() {
-        return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()), messages: Vec::new() });
+        return Ok(Plan {
+            served,
+            requests: Vec::new(),
+            form: Form::Now(lines.loaded()),
+            messages: Vec::new(),
+            rounds: None,
+        });
     }
     let messages = list.iter().enumerate().map(|(i, message)| read(message, format!("messages[{i}]")));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
-    let mut conversation = Conversation::new(messages).tools(tools::read(&fields, &context.limits)?);
+    let mut conversation = Conversation::new(messages).tools(tools::read(&fields, &context.limits, None)?);
     think(&fields, &served.model, &mut conversation, &mut sampling.options)?;
     let prompt = conversation.prompt(&served.model)?;
     let lines = lines.read_by(&conversation.reader(&served.model, &prompt));
     let mut requests = sampling.requests(&served.model, prompt)?;
     conversation.prepare(&served.model, &mut requests, sampling.shape.as_ref())?;
-    Ok(Plan { served, requests, form: form(&fields, lines)?, messages: conversation.messages })
+    Ok(Plan { served, requests, form: form(&fields, lines)?, messages: conversation.messages, rounds: None })
 }
 
 /// A stream, unless the request says otherwise.

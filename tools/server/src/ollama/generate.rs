@@ -44,7 +44,13 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
     keep(&fields, &served)?;
     let lines = Lines::new(name.unwrap_or(served.model.id()).to_string(), put, context.loading);
     let Some(prompt) = fields.str("prompt")?.filter(|prompt| !prompt.is_empty()) else {
-        return Ok(Plan { served, requests: Vec::new(), form: Form::Now(lines.loaded()), messages: Vec::new() });
+        return Ok(Plan {
+            served,
+            requests: Vec::new(),
+            form: Form::Now(lines.loaded()),
+            messages: Vec::new(),
+            rounds: None,
+        });
     };
     let model = &served.model;
     let mut conversation = None;
@@ -71,5 +77,5 @@ pub fn generate(context: &Context, body: &Json) -> Result<Plan, ApiError> {
         }
         None => Vec::new(),
     };
-    Ok(Plan { served, requests, form: form(&fields, lines.read_by(&reader))?, messages })
+    Ok(Plan { served, requests, form: form(&fields, lines.read_by(&reader))?, messages, rounds: None })
 }

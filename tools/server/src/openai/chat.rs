@@ -96,7 +96,7 @@ impl ChatBody {
             return Err(ApiError::field("chat_template", "is not taken from requests: templates are programs"));
         }
         let functions = fields.get("functions").is_some();
-        let mut tools = tools::read(&fields, limits)?;
+        let mut tools = tools::read(&fields, limits, None)?;
         tools.parallel &= !functions;
         let render =
             RenderOptions::default().add_generation_prompt(generation_prompt.unwrap_or(true)).variables(variables);

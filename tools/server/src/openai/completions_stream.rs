@@ -89,7 +89,7 @@ impl Writer for CompletionStream {
 
     fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
         match self.answer.hear(text, heard)? {
-            News::Nothing | News::Progress { .. } => {}
+            News::Nothing | News::Called(_) | News::Progress { .. } => {}
             News::Token(token) => {
                 self.echo_scored(text, out);
                 let piece = token.text.clone();

@@ -8,6 +8,7 @@ pub mod completions;
 mod completions_stream;
 pub mod embeddings;
 pub mod endpoints;
+mod input;
 mod items;
 pub mod messages;
 pub mod models;

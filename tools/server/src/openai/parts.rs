@@ -39,7 +39,7 @@ pub fn timings(choices: &[Choice]) -> Json {
             sum.tokens += timing.tokens;
             sum.time += timing.time;
         }
-        cached += choice.cached;
+        cached += choice.cached_tokens();
         if let Some(end) = &choice.end {
             drafted.tokens += end.drafted.tokens;
             drafted.accepted += end.drafted.accepted;

@@ -1,21 +1,28 @@
 //! `POST /v1/responses`, without a state on the server: what is asked, and the parts of an answer.
 
+use std::sync::Arc;
+
 use quipu_runtime::chat::Message;
-use quipu_runtime::generate::Request;
+use quipu_runtime::chat::answer::AnswerReader;
 use serde_json::{Map, Value as Json, json};
 
 use super::chat::StreamOptions;
-use super::messages::text_of;
-use super::parts;
+use super::input::{Input, add_items};
+use super::items::{history, incomplete, status};
 use super::sampling::Sampling;
 use super::tools;
-use crate::answer::{Answer, Choice, Usage};
-use crate::conversation::{Conversation, arguments};
+use crate::answer::{Answer, Usage};
+use crate::conversation::Conversation;
+use crate::demand::Tools;
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::mcp::granted::Granted;
+use crate::mcp::hosted::Toolbox;
+use crate::mcp::rounds::{Round, Rounds};
 use crate::model::Model;
 use crate::options::{Defaults, Limits};
 use crate::random;
+use crate::said::{Call, Part};
 use crate::shape;
 use crate::thinking::Thinking;
 
@@ -30,6 +37,14 @@ pub struct ResponseBody {
     pub sampling: Sampling,
     /// Whether it comes piece by piece, and how.
     pub stream: Option<StreamOptions>,
+    /// The tools that the server runs itself.
+    pub granted: Granted,
+    /// The items that tell of these.
+    pub lists: Vec<Json>,
+    /// Calls that the client has agreed to.
+    approved: Vec<Call>,
+    /// How many calls the server runs.
+    calls: usize,
     id: String,
     created: u64,
     /// What the answer repeats of the request.
@@ -41,7 +56,12 @@ impl ResponseBody {
     ///
     /// # Errors
     /// 400 with the name of the field.
-    pub fn read(body: &Json, limits: &Limits, defaults: &Defaults) -> Result<ResponseBody, ApiError> {
+    pub fn read(
+        body: &Json,
+        limits: &Limits,
+        defaults: &Defaults,
+        toolbox: &Toolbox,
+    ) -> Result<ResponseBody, ApiError> {
         let fields = Fields::of_body(body)?;
         for name in ["previous_response_id", "conversation", "prompt"] {
             if fields.get(name).is_some() {
@@ -66,23 +86,22 @@ impl ResponseBody {
         if let Some(n) = fields.count("top_logprobs", limits.top_logprobs)?.filter(|&n| n > 0) {
             (sampling.options.logprobs, sampling.options.top_logprobs) = (true, n);
         }
-        let mut messages = Vec::new();
+        let granted = Granted::read(&fields, toolbox, limits)?;
         let instructions = fields.str("instructions")?;
-        messages.extend(instructions.map(|text| Message::new("system", text)));
-        match fields.get("input") {
-            Some(Json::String(text)) => messages.push(Message::new("user", text.as_str())),
-            Some(Json::Array(items)) if items.len() <= limits.messages => {
-                for (i, item) in items.iter().enumerate() {
-                    add(&mut messages, message(item, format!("input[{i}]"))?);
-                }
+        let system = instructions.map(|text| Message::new("system", text)).into_iter().collect();
+        let Input { mut messages, approved, listed } = match fields.get("input") {
+            Some(Json::String(text)) => {
+                let user = json!({"role": "user", "content": text});
+                Input::read(system, &[user], &granted)?
             }
+            Some(Json::Array(items)) if items.len() <= limits.messages => Input::read(system, items, &granted)?,
             Some(_) => {
                 return Err(fields.wrong("input", &format!("a string or a list of at most {} items", limits.messages)));
             }
-            None => {}
-        }
+            None => Input::read(system, &[], &granted)?,
+        };
         // Clients ask for nothing to see whether somebody is there.
-        if messages.iter().all(|message| message.role == "system") {
+        if approved.is_empty() && messages.iter().all(|message| message.role == "system") {
             messages.push(Message::new("user", ""));
         }
         let or = |name: &str, default: Json| (name.to_string(), fields.get(name).cloned().unwrap_or(default));
@@ -90,6 +109,7 @@ impl ResponseBody {
         let repeated = [
             or("instructions", Json::Null),
             or("max_output_tokens", Json::Null),
+            or("max_tool_calls", Json::Null),
             or("metadata", json!({})),
             or("parallel_tool_calls", true.into()),
             or("temperature", sampler.temperature.into()),
@@ -100,24 +120,29 @@ impl ResponseBody {
             or("user", Json::Null),
             ("text".to_string(), json!({ "format": format })),
         ];
-        let mut conversation = Conversation::new(messages).tools(tools::read(&fields, limits)?);
+        let mut conversation = Conversation::new(messages).tools(tools::read(&fields, limits, Some(&granted))?);
         let reasoning = fields.object("reasoning")?;
         let effort = reasoning.as_ref().map(|reasoning| reasoning.str("effort")).transpose()?.flatten();
         Thinking::read(&fields, effort)?.apply(&mut conversation, &mut sampling.options);
+        let calls = fields.count("max_tool_calls", usize::MAX)?.map_or(limits.calls, |most| most.min(limits.calls));
+        let unlisted = granted.lists().into_iter().filter(|(label, _)| !listed.contains(label));
+        let list = |(label, tools)| {
+            let id = random::id("mcpl_");
+            json!({"id": id, "type": "mcp_list_tools", "server_label": label, "tools": tools, "error": null})
+        };
         Ok(ResponseBody {
             model: fields.str("model")?.map(str::to_string),
             conversation,
             sampling,
             stream: StreamOptions::read(&fields)?,
+            lists: unlisted.map(list).collect(),
+            granted,
+            approved,
+            calls,
             id: random::id("resp_"),
             created: random::now(),
             repeated: repeated.into_iter().collect(),
         })
-    }
-
-    /// What was said.
-    pub fn messages(&self) -> &[Message] {
-        &self.conversation.messages
     }
 
     /// The tokens of the prompt.
@@ -128,21 +153,54 @@ impl ResponseBody {
         self.conversation.prompt(model)
     }
 
-    /// What the scheduler is asked for, and where the answer is put together.
+    /// Where the answer is put together, which `reader` reads, if its first text is known already.
+    pub fn answer(&self, reader: Option<&AnswerReader>) -> Answer {
+        let answer = Answer::new(1, 1, self.sampling.options.logprobs);
+        reader.map_or(answer.clone(), |reader| answer.read_by(reader))
+    }
+
+    /// The text that is written first; none if a call has to be run before it.
     ///
     /// # Errors
     /// Those of [`ResponseBody::prompt`].
-    pub fn requests(&self, model: &Model) -> Result<(Vec<Request>, Answer), ApiError> {
+    pub fn first(&self, model: &Model) -> Result<Option<Round>, ApiError> {
+        self.approved.is_empty().then(|| self.round(model)).transpose()
+    }
+
+    /// How the answer goes on when it calls what the server runs; nothing if it has none of that. The first text is
+    /// read by `reader`.
+    pub fn rounds(&self, model: Arc<Model>, toolbox: Arc<Toolbox>, reader: Option<AnswerReader>) -> Option<Rounds> {
+        if self.granted.is_empty() {
+            return None;
+        }
+        let (mut body, budget) = (self.clone(), self.sampling.options.max_tokens);
+        let next = move |parts: &[Part], may_call: bool, written: usize| {
+            add_items(&mut body.conversation.messages, &history(parts, &body.granted))?;
+            // What was demanded was done.
+            body.conversation.tools.demand = None;
+            if !may_call {
+                body.conversation.tools = Tools::default();
+            }
+            body.sampling.options.max_tokens = budget.map(|budget| budget.saturating_sub(written));
+            body.round(&model)
+        };
+        let (approved, calls, granted) = (self.approved.clone(), self.calls, self.granted.clone());
+        Some(Rounds { toolbox, granted, approved, calls, reader, next: Box::new(next) })
+    }
+
+    /// What the scheduler is asked for, as far as the conversation has come.
+    fn round(&self, model: &Model) -> Result<Round, ApiError> {
         let prompt = self.prompt(model)?;
         let reader = self.conversation.reader(model, &prompt);
         let mut requests = self.sampling.requests(model, prompt)?;
         self.conversation.prepare(model, &mut requests, self.sampling.shape.as_ref())?;
-        Ok((requests, Answer::new(1, 1, self.sampling.options.logprobs).read_by(&reader)))
+        Ok(Round { requests, messages: self.conversation.messages.clone(), reader })
     }
 
     /// The response whose text has ended.
-    pub fn ended(&self, model: &Model, output: Json, answer: &Answer) -> Json {
+    pub fn ended(&self, model: &Model, items: Vec<Json>, answer: &Answer) -> Json {
         let choice = &answer.choices[0];
+        let output = self.lists.iter().cloned().chain(items).collect();
         let mut response = self.response(model, status(choice), output, Some(answer.usage()));
         if let Some(reason) = incomplete(choice) {
             response["incomplete_details"] = json!({ "reason": reason });
@@ -185,82 +243,4 @@ fn usage_of(usage: Usage) -> Json {
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage.prompt + usage.written,
     })
-}
-
-/// Adds a message; a call joins what the assistant has said or called right before it.
-fn add(messages: &mut Vec<Message>, message: Option<Message>) {
-    let Some(mut message) = message else { return };
-    if let Some(Json::Array(calls)) = message.extra.get_mut("tool_calls")
-        && let Some(last) = messages.last_mut().filter(|last| last.role == "assistant")
-    {
-        match last.extra.get_mut("tool_calls") {
-            Some(Json::Array(before)) => before.append(calls),
-            _ => last.extra = message.extra,
-        }
-    } else {
-        messages.push(message);
-    }
-}
-
-/// The message that an item of the conversation is; none for what a model has thought, which it does not see again.
-fn message(item: &Json, name: String) -> Result<Option<Message>, ApiError> {
-    let fields = Fields::of(item, name)?;
-    match fields.str("type")?.unwrap_or("message") {
-        "message" => {
-            let role = match fields.str("role")?.ok_or_else(|| fields.missing("role"))? {
-                "developer" => "system",
-                role @ ("system" | "user" | "assistant") => role,
-                _ => return Err(fields.wrong("role", "`system`, `developer`, `user` or `assistant`")),
-            };
-            let content = match fields.get("content").ok_or_else(|| fields.missing("content"))? {
-                Json::String(text) => text.clone(),
-                Json::Array(parts) => text_of(parts, &fields.name("content"))?,
-                _ => return Err(fields.wrong("content", "a string or a list of parts")),
-            };
-            Ok(Some(Message::new(role, content)))
-        }
-        "function_call" => {
-            let text = |name: &str| fields.str(name)?.ok_or_else(|| fields.missing(name));
-            let function = json!({"name": text("name")?, "arguments": arguments(&text("arguments")?.into())});
-            let calls = json!([{"type": "function", "id": text("call_id")?, "function": function}]);
-            let extra = [("tool_calls".to_string(), calls)].into_iter().collect();
-            Ok(Some(Message { role: "assistant".into(), content: Json::Null, extra, tokens: Vec::new() }))
-        }
-        "function_call_output" => {
-            let output = match fields.get("output").ok_or_else(|| fields.missing("output"))? {
-                Json::String(text) => text.clone(),
-                Json::Array(parts) => text_of(parts, &fields.name("output"))?,
-                _ => return Err(fields.wrong("output", "a string or a list of parts")),
-            };
-            let mut result = Message::new("tool", output);
-            result.extra.extend(fields.str("call_id")?.map(|id| ("tool_call_id".to_string(), id.into())));
-            Ok(Some(result))
-        }
-        "reasoning" => Ok(None),
-        _ => Err(fields.wrong("type", "`message`, `function_call`, `function_call_output` or `reasoning`")),
-    }
-}
-
-/// The status of a response whose text has ended.
-pub fn status(choice: &Choice) -> &'static str {
-    if incomplete(choice).is_some() { "incomplete" } else { "completed" }
-}
-
-/// The status of its last item: a response that a stop string has ended is complete, and a call that it has cut is not.
-pub fn last_status(choice: &Choice) -> &'static str {
-    if choice.is_cut_in_a_call() { "incomplete" } else { status(choice) }
-}
-
-/// Why the text of a response is not complete, if it is not.
-fn incomplete(choice: &Choice) -> Option<&'static str> {
-    match parts::finish_reason(choice) {
-        Some("length") => Some("max_output_tokens"),
-        Some("content_filter") => Some("content_filter"),
-        _ => None,
-    }
-}
-
-/// The probabilities of a text's tokens, if they are asked for.
-pub fn logprobs(model: &Model, choice: &Choice) -> Json {
-    choice.tokens.iter().map(|token| parts::token_logprobs(&model.tokenizer, token)).collect()
 }

@@ -6,14 +6,15 @@ use quipu_runtime::chat::answer::Delta;
 use serde_json::{Value as Json, json};
 
 use super::chat::StreamOptions;
-use super::items::{begun, content, item, items, parts, prefix, probabilities};
+use super::items::{
+    Kind, begun, content, item, items, last_status, needs_consent, new_id, parts, probabilities, status,
+};
 use super::parts::{timings, token_logprobs};
-use super::responses::{ResponseBody, last_status, status};
+use super::responses::ResponseBody;
 use crate::answer::{Answer, News};
 use crate::engine::Heard;
 use crate::error::ApiError;
 use crate::model::Model;
-use crate::random;
 use crate::said::{Change, Part};
 use crate::stream::{EVENTS, Writer, comment, named_event};
 
@@ -25,8 +26,10 @@ pub struct ResponseStream {
     answer: Answer,
     /// The number of the next event.
     number: u64,
-    /// The items' ids; all but the last have ended.
+    /// The ids of the parts' items.
     ids: Vec<String>,
+    /// Which of them have ended: all but the last, and calls that are still being run.
+    ended: Vec<bool>,
     /// The probabilities of tokens whose text is still held back.
     held: Vec<Json>,
 }
@@ -34,7 +37,7 @@ pub struct ResponseStream {
 impl ResponseStream {
     /// For this request.
     pub fn new(model: Arc<Model>, body: ResponseBody, options: StreamOptions, answer: Answer) -> ResponseStream {
-        ResponseStream { model, body, options, answer, number: 0, ids: Vec::new(), held: Vec::new() }
+        ResponseStream { model, body, options, answer, number: 0, ids: Vec::new(), ended: Vec::new(), held: Vec::new() }
     }
 
     fn write(&mut self, kind: &str, mut data: Json, out: &mut String) {
@@ -49,16 +52,26 @@ impl ResponseStream {
     fn changes(&mut self, out: &mut String) {
         for Change { part, delta } in self.answer.changes(0) {
             if self.ids.len() <= part {
+                // What the client is asked about is told when it is complete.
+                if self.needs_consent(part) && delta != (Delta::End { complete: true }) {
+                    continue;
+                }
                 self.close("completed", out);
                 self.open(out);
             }
+            let hosted = matches!(self.kind(part), Kind::Hosted(..));
             let (kind, text) = match delta {
                 Delta::Content(text) => ("output_text.delta", text),
                 Delta::Reasoning(text) => ("reasoning_text.delta", text),
+                Delta::Arguments(text) if hosted => ("mcp_call_arguments.delta", text),
                 Delta::Arguments(text) => ("function_call_arguments.delta", text),
+                Delta::End { complete: true } if hosted => {
+                    self.arguments_done(part, out);
+                    continue;
+                }
                 Delta::Begin { .. } | Delta::End { .. } => continue,
             };
-            let mut data = self.place();
+            let mut data = self.place(part);
             data["delta"] = text.into();
             if kind == "output_text.delta" {
                 data["logprobs"] = std::mem::take(&mut self.held).into();
@@ -68,6 +81,33 @@ impl ResponseStream {
             }
             self.write(kind, data, out);
         }
+    }
+
+    fn kind(&self, part: usize) -> Kind<'_> {
+        self.answer.choices[0].said.parts.get(part).map_or(Kind::Text, |part| Kind::of(part, &self.body.granted))
+    }
+
+    fn needs_consent(&self, part: usize) -> bool {
+        let Some(Part::Call(call)) = self.answer.choices[0].said.parts.get(part) else { return false };
+        self.body.granted.find(&call.name).is_some_and(|grant| needs_consent(call, grant))
+    }
+
+    fn arguments_done(&mut self, part: usize, out: &mut String) {
+        let Kind::Hosted(call, _) = self.kind(part) else { return };
+        let arguments = call.arguments.clone();
+        let mut data = self.place(part);
+        data["arguments"] = arguments.into();
+        self.write("mcp_call_arguments.done", data, out);
+    }
+
+    /// Tells that a call was run.
+    fn called(&mut self, part: usize, out: &mut String) {
+        let Kind::Hosted(call, _) = self.kind(part) else { return };
+        let failed = matches!(call.outcome, Some(Err(_)));
+        let kind = if failed { "mcp_call.failed" } else { "mcp_call.completed" };
+        let data = self.place(part);
+        self.write(kind, data, out);
+        self.end_item(part, "completed", out);
     }
 
     /// Tells how far the prompt is read, if that is asked for: llama.cpp's addition to an event that there is.
@@ -80,16 +120,15 @@ impl ResponseStream {
         }
     }
 
-    /// The part whose item is open, the last one.
-    fn part(&self) -> Part {
-        parts(&self.answer.choices[0])[self.ids.len() - 1].clone()
+    /// The number of a part's item in the response.
+    fn output_index(&self, part: usize) -> usize {
+        self.body.lists.len() + part
     }
 
-    /// Where the last item stands in the response, and the text in it.
-    fn place(&self) -> Json {
-        let number = self.ids.len() - 1;
-        let mut place = json!({"item_id": self.ids[number], "output_index": number});
-        if self.answer.choices[0].said.parts.get(number).is_none_or(|part| !matches!(part, Part::Call(_))) {
+    /// Where a part's item stands in the response, and the text in it.
+    fn place(&self, part: usize) -> Json {
+        let mut place = json!({"item_id": self.ids[part], "output_index": self.output_index(part)});
+        if matches!(self.kind(part), Kind::Text | Kind::Thought) {
             place["content_index"] = 0.into();
         }
         place
@@ -97,28 +136,36 @@ impl ResponseStream {
 
     /// Begins the next item.
     fn open(&mut self, out: &mut String) {
+        let number = self.ids.len();
         let parts = parts(&self.answer.choices[0]);
-        let part = &parts[self.ids.len()];
-        self.ids.push(random::id(prefix(part)));
-        let item = begun(part, &self.ids[self.ids.len() - 1]);
-        self.write("output_item.added", json!({"output_index": self.ids.len() - 1, "item": item}), out);
-        let empty = match part {
-            Part::Text(_) => Part::Text(String::new()),
-            Part::Thought(_) => Part::Thought(String::new()),
-            Part::Call(_) => return,
+        let part = &parts[number];
+        let id = new_id(part, &self.body.granted);
+        let item = begun(part, &id, &self.body.granted);
+        self.ids.push(id);
+        self.ended.push(false);
+        self.write("output_item.added", json!({"output_index": self.output_index(number), "item": item}), out);
+        let place = self.place(number);
+        let empty = match self.kind(number) {
+            Kind::Text => Part::Text(String::new()),
+            Kind::Thought => Part::Thought(String::new()),
+            Kind::Function(_) => return,
+            Kind::Hosted(..) => return self.write("mcp_call.in_progress", place, out),
+            Kind::Asked(..) => return self.end_item(number, "completed", out),
         };
-        let mut data = self.place();
+        let mut data = place;
         data["part"] = content(&empty, json!([]));
         self.write("content_part.added", data, out);
     }
 
-    /// Ends the last item, if there is one.
+    /// Ends the last item, if there is one, and it is no call that is yet to be run.
     fn close(&mut self, status: &str, out: &mut String) {
-        let Some(id) = self.ids.last().cloned() else { return };
-        let (part, place) = (self.part(), self.place());
+        let Some(number) = self.ids.len().checked_sub(1).filter(|&last| !self.ended[last]) else { return };
+        let parts = parts(&self.answer.choices[0]);
+        let part = &parts[number];
+        let place = self.place(number);
         let logprobs = probabilities(&self.model, &self.answer.choices[0]);
         let mut data = place.clone();
-        match &part {
+        match part {
             Part::Text(text) => {
                 (data["text"], data["logprobs"]) = (text.as_str().into(), logprobs.clone());
                 self.write("output_text.done", data, out);
@@ -127,6 +174,7 @@ impl ResponseStream {
                 data["text"] = text.as_str().into();
                 self.write("reasoning_text.done", data, out);
             }
+            Part::Call(_) if matches!(self.kind(number), Kind::Hosted(..)) => return,
             Part::Call(call) => {
                 (data["name"], data["arguments"]) = (call.name.as_str().into(), call.arguments.as_str().into());
                 self.write("function_call_arguments.done", data, out);
@@ -134,11 +182,32 @@ impl ResponseStream {
         }
         if !matches!(part, Part::Call(_)) {
             let mut data = place;
-            data["part"] = content(&part, logprobs.clone());
+            data["part"] = content(part, logprobs);
             self.write("content_part.done", data, out);
         }
-        let item = item(&part, &id, status, logprobs);
-        self.write("output_item.done", json!({"output_index": self.ids.len() - 1, "item": item}), out);
+        self.end_item(number, status, out);
+    }
+
+    /// The whole item of a part.
+    fn end_item(&mut self, number: usize, status: &str, out: &mut String) {
+        let parts = parts(&self.answer.choices[0]);
+        let logprobs = probabilities(&self.model, &self.answer.choices[0]);
+        let item = item(&parts[number], &self.ids[number], status, logprobs, &self.body.granted);
+        self.ended[number] = true;
+        self.write("output_item.done", json!({"output_index": self.output_index(number), "item": item}), out);
+    }
+
+    /// Tells which tools the server may run.
+    fn lists(&mut self, out: &mut String) {
+        for (number, list) in self.body.lists.clone().into_iter().enumerate() {
+            let place = json!({"output_index": number, "item_id": list["id"]});
+            let mut begun = list.clone();
+            begun["tools"] = json!([]);
+            self.write("output_item.added", json!({"output_index": number, "item": begun}), out);
+            self.write("mcp_list_tools.in_progress", place.clone(), out);
+            self.write("mcp_list_tools.completed", place, out);
+            self.write("output_item.done", json!({"output_index": number, "item": list}), out);
+        }
     }
 }
 
@@ -151,6 +220,7 @@ impl Writer for ResponseStream {
         let response = self.body.response(&self.model, "in_progress", json!([]), None);
         self.write("created", json!({"response": response}), out);
         self.write("in_progress", json!({"response": response}), out);
+        self.lists(out);
     }
 
     fn hear(&mut self, text: usize, heard: Heard, out: &mut String) -> Result<(), ApiError> {
@@ -159,6 +229,7 @@ impl Writer for ResponseStream {
             News::Token(token) if token.logprob.is_some() => {
                 self.held.push(token_logprobs(&self.model.tokenizer, &token));
             }
+            News::Called(part) => self.called(part, out),
             _ => {}
         }
         self.changes(out);
@@ -169,12 +240,17 @@ impl Writer for ResponseStream {
         if let Err(error) = self.answer.check_ended() {
             return self.fail(&error, out);
         }
-        if self.ids.is_empty() {
+        if self.ids.len() < parts(&self.answer.choices[0]).len() {
+            // There was no text at all, or the client would have been asked about a call that has broken off.
+            self.close("completed", out);
             self.open(out);
         }
         self.close(last_status(&self.answer.choices[0]), out);
-        let items = items(&self.model, &self.answer.choices[0], &self.ids);
-        let response = self.body.ended(&self.model, items.into(), &self.answer);
+        for number in (0..self.ids.len()).filter(|&number| !self.ended[number]).collect::<Vec<_>>() {
+            self.end_item(number, "incomplete", out);
+        }
+        let items = items(&self.model, &self.answer.choices[0], &self.ids, &self.body.granted);
+        let response = self.body.ended(&self.model, items, &self.answer);
         let mut data = json!({ "response": response });
         if self.options.timings {
             data["timings"] = timings(&self.answer.choices);

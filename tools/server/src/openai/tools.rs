@@ -7,17 +7,19 @@ use crate::conversation::doubled;
 use crate::demand::{Demand, Tools};
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::mcp::granted::Granted;
 use crate::options::Limits;
 
 /// Bytes of a name.
 const LONGEST_NAME: usize = 128;
 
 /// Reads `tools`, `tool_choice` and `parallel_tool_calls`, or `functions` and `function_call`. Tools of other kinds
-/// than functions are left out: clients offer what their makers' own servers can do.
+/// than functions are left out: clients offer what their makers' own servers can do. Those that this server runs itself
+/// are `hosted`, in a dialect that has a place for what comes of them.
 ///
 /// # Errors
 /// 400 with the name of the field.
-pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<Tools, ApiError> {
+pub fn read(fields: &Fields<'_>, limits: &Limits, hosted: Option<&Granted>) -> Result<Tools, ApiError> {
     let choice = if fields.get("tool_choice").is_some() { "tool_choice" } else { "function_call" };
     let parallel = fields.bool("parallel_tool_calls")?.unwrap_or(true);
     let choice = match fields.get(choice) {
@@ -42,11 +44,19 @@ pub fn read(fields: &Fields<'_>, limits: &Limits) -> Result<Tools, ApiError> {
     let mut list = Vec::new();
     for (i, tool) in fields.array("tools", limits.tools)?.unwrap_or_default().iter().enumerate() {
         let tool = Fields::of(tool, format!("tools[{i}]"))?;
-        if tool.str("type")?.unwrap_or("function") == "function" {
+        match tool.str("type")?.unwrap_or("function") {
             // Responses have it flat.
-            list.push(function(&tool.object("function")?.unwrap_or(tool), "parameters")?);
+            "function" => list.push(function(&tool.object("function")?.unwrap_or(tool), "parameters")?),
+            "mcp" if hosted.is_none() => {
+                return Err(ApiError::field(
+                    tool.name("type"),
+                    "is not supported here: /v1/responses has tools of MCP",
+                ));
+            }
+            _ => {}
         }
     }
+    list.extend(hosted.iter().flat_map(|granted| granted.tools.iter().cloned()));
     for (i, function_) in fields.array("functions", limits.tools)?.unwrap_or_default().iter().enumerate() {
         list.push(function(&Fields::of(function_, format!("functions[{i}]"))?, "parameters")?);
     }

@@ -185,4 +185,5 @@ async function findModels() {
   if (models.list.some((model) => model.id === wish)) select.value = wish;
   select.disabled = models.list.length === 0;
   select.dispatchEvent(new Event("change"));
+  tools.find();
 }

@@ -106,6 +106,16 @@ const conversation = {
     };
   },
 
+  /** The same as items, for an answer that may use tools. */
+  items(chat, last) {
+    const items = chat.system.trim() ? [{ type: "message", role: "system", content: chat.system }] : [];
+    for (const { node } of shown(chat)) {
+      items.push(...itemsOf(node));
+      if (node === last) break;
+    }
+    return items;
+  },
+
   /** Has an answer written, from its beginning or from what there is of it. */
   async write(chat, node) {
     const run = { chat, node, abort: new AbortController(), pieces: 0, since: 0, progress: null };
@@ -113,7 +123,9 @@ const conversation = {
     delete node.note;
     delete node.end;
     delete node.stats;
-    const body = this.body(chat, node);
+    const entries = tools.entries();
+    prepareItems(node, entries.length > 0);
+    const body = entries.length ? withTools(this.body(chat, node), entries, this.items(chat, node)) : this.body(chat, node);
     const update = () => {
       if (this.chat === chat) this.follow(() => this.views.get(node.id)?.update(null, this.run === run ? run : null));
     };
@@ -132,7 +144,7 @@ const conversation = {
     this.follow(() => this.show(), true);
     const stats = {};
     try {
-      await complete(body, run.abort.signal, (piece) => {
+      await (entries.length ? completeWithTools : complete)(body, run.abort.signal, (piece) => {
         this.hear(piece, run, stats);
         soon();
       });
@@ -165,6 +177,7 @@ const conversation = {
       run.progress = { read: processed, total };
       Object.assign(stats, { prompt: total, cached: cache });
     }
+    if (piece.item) keepItem(node, piece.item);
     if (text) {
       run.since ||= performance.now();
       run.pieces++;
@@ -224,6 +237,18 @@ conversation.does = {
   answerTo(node) {
     conversation.stop();
     conversation.answerTo(node);
+  },
+
+  decide(node, { id }, approve) {
+    if (!tools.entries().length) return notice("Tools are turned off in the settings.", { seconds: 10 });
+    conversation.stop();
+    node.items.push({ type: "mcp_approval_response", approval_request_id: id, approve });
+    const answered = new Set(node.items.map((item) => item.approval_request_id));
+    const { chat } = conversation;
+    conversation.keep(chat);
+    if (node.items.every((item) => item.type !== "mcp_approval_request" || answered.has(item.id))) conversation.write(chat, node);
+    else conversation.show();
+    $("text").focus();
   },
 
   goOn(node) {

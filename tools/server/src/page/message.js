@@ -38,8 +38,9 @@ class MessageView {
     this.progress = el("p", { class: "progress", hidden: true });
     this.note = el("p", { class: "note", hidden: true });
     this.tools = el("div", { class: "tools" });
+    this.calls = el("ul", { class: "files" });
     const who = node.role === "user" ? "You" : node.model || "Model";
-    this.article = el("article", { class: `message ${node.role}`, "aria-label": who }, el("h3", null, who), this.files, this.body, this.progress, this.note, this.tools);
+    this.article = el("article", { class: `message ${node.role}`, "aria-label": who }, el("h3", null, who), this.files, this.body, this.calls, this.progress, this.note, this.tools);
     this.growing = new Growing(this.body);
     for (const { name, text } of node.files ?? []) {
       const lines = plural(text.replace(/\n$/, "").split("\n").length, "line");
@@ -57,6 +58,7 @@ class MessageView {
       else this.growing.show(node.text);
       this.body.hidden = !node.text;
     }
+    this.showCalls(run);
     this.article.classList.toggle("writing", Boolean(run));
     this.article.setAttribute("aria-busy", String(Boolean(run)));
     this.showProgress(run);
@@ -67,6 +69,17 @@ class MessageView {
     if (state === this.state) return;
     this.state = state;
     this.tools.replaceChildren(...(run ? [this.rate] : this.buttons()));
+  }
+
+  showCalls(run) {
+    const state = JSON.stringify([Boolean(run), this.node.items]);
+    if (state === this.callsState) return;
+    this.callsState = state;
+    const rows = callsOf(this.node, this.does.decide);
+    // Only when the answer rests is there something to decide.
+    if (run) rows.forEach((row) => row.querySelectorAll("button").forEach((button) => (button.disabled = true)));
+    this.calls.replaceChildren(...rows);
+    this.calls.hidden = !rows.length;
   }
 
   showProgress(run) {

@@ -118,6 +118,7 @@ function readChat(value) {
       end: optional(node.end) ?? undefined,
       note: optional(node.note) ?? undefined,
       files: Array.isArray(node.files) ? node.files.map((file) => ({ name: text(file?.name, "name of a file"), text: text(file?.text, "text of a file") })) : undefined,
+      items: node.role === "assistant" ? readItems(node.items) : undefined,
       stats: node.stats && Object.fromEntries(STATS.map((name) => [name, number(node.stats[name])])),
     };
   });

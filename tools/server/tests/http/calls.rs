@@ -28,6 +28,7 @@ fn context() -> &'static Context {
             loading: Duration::ZERO,
             limits: Arc::default(),
             defaults: Arc::default(),
+            toolbox: Arc::default(),
         }
     })
 }

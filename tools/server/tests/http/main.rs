@@ -11,6 +11,7 @@ mod guard_prompts;
 mod limits;
 mod llama_cpp;
 mod lora;
+mod mcp;
 mod memory;
 mod models;
 mod names;

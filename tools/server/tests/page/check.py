@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Uses the page of `quipu serve` in a headless browser, as a person would.
 
-    check.py QUIPU [--model MODEL] [--screenshots DIRECTORY]
+    check.py QUIPU [--model MODEL] [--screenshots DIRECTORY] [--script PROGRAM]
 
 Prints a line for each thing that was tried (`ok: …` or `FAILED: …`); without a browser one that says SKIPPED."""
 
@@ -407,11 +407,97 @@ def with_a_key(browser, quipu, model, directory, shot):
     check("a server that is gone is told", "cannot be reached" in note, note)
 
 
+SUMS = r"""
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    result = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}},
+        "tools/list": {"tools": [{"name": "add", "inputSchema": schema}]},
+        "tools/call": {"content": [{"type": "text", "text": "5<b>"}]},
+    }[asked["method"]]
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+"""
+
+# The model calls if it has tools, and says what came of it.
+SCRIPT = {
+    "template": "{# <tool_call> #}{% set last = messages[-1] %}{% for m in messages %}{{ m.content }}{% endfor %}"
+    "{% if not tools %}<|none|>{% elif last.role != 'tool' %}<|asked|>{% elif last.content == '5<b>' %}<|told|>{% else %}<|refused|>{% endif %}",
+    "says": [
+        ["<|asked|>", [["Let me see."], ["\n<tool_call>"], ["\n{\"name\": \""], ["add"], ["\", \"arguments\": {\"a\": "], ["2"], ["}}"], ["\n</tool_call>"]]],
+        ["<|told|>", [["It is five."]]],
+        ["<|refused|>", [["As you like."]]],
+        ["<|none|>", [["No tools."]]],
+    ],
+}
+
+
+def using_tools(browser, quipu, script, directory, shot):
+    """Tools that the server runs: chosen in the settings, asked about, shown."""
+    (directory / "script.json").write_text(json.dumps(SCRIPT))
+    (directory / "sums.py").write_text(SUMS)
+    model = str(directory / "script.gguf")
+    subprocess.run([script, directory / "script.json", model], check=True)
+    server = Server(quipu, model, "--temp", "0", "--mcp", f"sums={sys.executable} {directory / 'sums.py'}", "--allow-tool", "add")
+
+    def calls():
+        return browser.run(f"return [...{LAST}.querySelectorAll('details')].map((node) => node.textContent)")
+
+    def body():
+        return text_of(browser, f"{LAST}.querySelector('.body')")
+
+    try:
+        browser.open(f"http://127.0.0.1:{server.port}/")
+        check("tools are found", browser.wait("tools.servers.length === 1"))
+        say(browser, "Without")
+        browser.wait("conversation.chat.nodes.length === 2 && " + IDLE)
+        check("none is used that was not chosen", body() == "No tools.", body())
+        browser.click("#settings")
+        browser.click("#tool-servers input")
+        shot("tools")
+        browser.click("#settings-dialog .actions .strong")
+        say(browser, "How much?")
+        browser.wait("conversation.chat.nodes.length === 4 && " + IDLE)
+        check("the user is asked", len(calls()) == 1 and "add of sums: asks" in calls()[0] and '{"a":2}' in calls()[0], calls())
+        shot("asked")
+        browser.click("[data-do=refuse]")
+        browser.wait(f"{LAST}.querySelector('.body').textContent.includes('like')")
+        check("a call can be refused", "As you like." in body() and "not allowed" in calls()[0], (body(), calls()))
+        browser.wait(IDLE)
+        say(browser, "Again")
+        browser.wait("conversation.chat.nodes.length === 6 && " + IDLE)
+        browser.click(".message:last-child [data-do=allow]")
+        browser.wait(f"{LAST}.querySelector('.body').textContent.includes('five')")
+        browser.wait(IDLE)
+        check("or allowed", "It is five." in body(), body())
+        check("and its result is shown, as text", len(calls()) == 1 and "add of sums: done" in calls()[0] and "5<b>" in calls()[0], calls())
+        shot("called")
+        browser.reload()
+        browser.wait("tools.servers.length === 1")
+        check("it is kept", "It is five." in body() and "5<b>" in calls()[0], calls())
+        forged = browser.run(
+            "return readItems([{type: 'mcp_approval_request', id: 'a'}, {type: 'mcp_approval_response', approval_request_id: 'a', approve: true}]).length"
+        )
+        check("nobody agrees by a file", forged == 1, forged)
+        browser.click("#settings")
+        browser.click("#tool-servers label:last-child input")
+        browser.click("#settings-dialog .actions .strong")
+        say(browser, "Once more")
+        browser.wait("conversation.chat.nodes.length === 8 && " + IDLE)
+        check("without asking it is one answer", "It is five." in body() and "done" in calls()[0], (body(), calls()))
+    finally:
+        server.close()
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("quipu")
     arguments.add_argument("--model", default="demo")
     arguments.add_argument("--screenshots", type=pathlib.Path)
+    arguments.add_argument("--script", help="the program that makes a model of a script; without it no tools are tried")
     given = arguments.parse_args()
     if None in available():
         print("SKIPPED: page: no Chromium with a chromedriver")
@@ -439,6 +525,10 @@ def main():
         # The browser itself notes every answer that is no 2xx; the rest would be a fault of the page.
         complaints = [line for line in browser.complaints() if line["source"] != "network"]
         check("the browser has nothing to complain about", not complaints, complaints)
+        if given.script:
+            using_tools(browser, given.quipu, given.script, directory, shot)
+        else:
+            print("SKIPPED: page: tools, without --script")
         with_a_key(browser, given.quipu, given.model, directory, shot)
     finally:
         browser.close()
