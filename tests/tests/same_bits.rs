@@ -168,8 +168,8 @@ fn odd_shapes_of_every_family() {
 /// More positions than two segments of attention, in every type that a file can be converted to.
 #[test]
 fn demo_in_every_type() {
-    use TensorType::{BF16, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-    let types = [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16].map(TypeRule::To);
+    use TensorType::{BF16, F16, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, TQ2_0};
+    let types = [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, TQ2_0, MXFP4].map(TypeRule::To);
     // These have all the types with blocks of 256 in them.
     let mixes = [Mix::Q2_K, Mix::Q3_K_M, Mix::Q4_K_M, Mix::IQ4_NL, Mix::IQ4_XS].map(TypeRule::Mix);
     for rule in types.into_iter().chain(mixes) {
@@ -198,4 +198,47 @@ fn caches_in_few_bits() {
 fn smollm2() {
     let Some(path) = refs("smollm2.gguf") else { return };
     check_converted(&path, TypeRule::Keep, 40, KvType::F16);
+}
+
+/// Fewer kv heads than threads, so segments of attention are shared out: stories260K with one of its kv heads, for one
+/// token after many, several of them, and such beside other sequences.
+#[test]
+fn one_kv_head() {
+    const HEAD: usize = 8;
+    let source = open(&data("stories260K/stories260K-f32.gguf"));
+    let mut metadata = source.metadata().clone();
+    metadata.set("llama.attention.head_count_kv", Value::U32(1));
+    metadata.set("llama.context_length", Value::U32(2048));
+    let scratch = tempfile::tempdir().expect("scratch directory");
+    let path = scratch.path().join("one.gguf");
+    let mut tensors = source.tensors().to_vec();
+    let contents: Vec<Vec<u8>> = (0..tensors.len())
+        .map(|i| {
+            let is = |part: &str| tensors[i].name.ends_with(&format!("{part}.weight"));
+            if is("attn_k") || is("attn_v") {
+                tensors[i].shape[1] = HEAD;
+            }
+            source.rows(i, 0..tensors[i].rows()).into_owned()
+        })
+        .collect();
+    let mut writer = GgufWriter::create(&path, None, &metadata, &tensors).unwrap();
+    contents.iter().for_each(|content| writer.write_tensor_part(content).unwrap());
+    writer.finish().unwrap();
+    for kv_type in [KvType::F32, KvType::Q8] {
+        let mut one = load(&path, &options().context(1500).kv_type(kv_type));
+        let tokens = tokens(&one, 1400, 1);
+        let whole = logits(&mut one, &tokens, 1400);
+        for threads in 2..=Cores::here().allowed_threads() {
+            let mut engine = load(&path, &options().context(1500).kv_type(kv_type).threads(Some(threads)));
+            for chunk in [1, 5, 100] {
+                let how = format!("{threads} threads, chunks of {chunk}, {kv_type:?} cache");
+                assert_same_bits(&whole, &logits(&mut engine, &tokens, chunk), &how);
+            }
+            assert_same_bits(
+                &whole,
+                &logits_in_company(&mut engine, &tokens),
+                &format!("{threads} threads, in company"),
+            );
+        }
+    }
 }

@@ -1,21 +1,20 @@
 //! The transformer block (Touvron et al. 2023, Llama; Ainslie et al. 2023, GQA), driven by the family's plan of a
 //! layer.
 
-use std::ops::Range;
-
 use quipu_formats::families::names::Input;
-use quipu_formats::families::{LayerPlan, QkNorm, Rope, RopePairs};
-use quipu_kernels::{MatMut, QuantQueries, Queries, padded_rows, state_len};
+use quipu_formats::families::{QkNorm, Rope, RopePairs};
+use quipu_kernels::{MatMut, padded_rows};
 
+use super::attention::Attention;
 use super::batch::{BatchToken, Observer, Rows};
 use super::buffers::Buffers;
 use super::experts::Mixture;
 use super::finite::ATTENTION_LIMIT;
-use super::local::{Local, room};
-use super::team::{Team, quantize_rows};
+use super::local::room;
+use super::team::Team;
 use super::weights::{Dense, FeedForward, Layer, Qkv};
 use crate::config::Config;
-use crate::kv::{AnySegment, PAGE, Sequence};
+use crate::kv::{PAGE, Sequence};
 
 /// What the blocks of one forward pass work on.
 pub(super) struct Block<'a, 's> {
@@ -48,6 +47,7 @@ impl Block<'_, '_> {
             local_angles,
             positions,
             runs,
+            segments,
             routes,
             shared_ffn,
             ..
@@ -117,8 +117,9 @@ impl Block<'_, '_> {
         // a = W softmax(q·k + mask) v; x = x + a, or x + norm(a), or norm(x + a)
         store(team, layer, self.batch, positions, KeysAndValues { qkv, places: &places }, self.sequences);
         let (sequences, stride) = (&*self.sequences, places.width);
-        let attention = Attention { config: c, layer, plan, batch: self.batch, sequences, positions, qkv, stride };
-        attention.run(team, runs, &mut MatMut::new(attn, n, c.heads * c.head_dim, q_width));
+        let attention =
+            Attention { kernels, config: c, layer, plan, batch: self.batch, sequences, positions, qkv, stride };
+        attention.run(team, runs, segments, &mut MatMut::new(attn, n, c.heads * c.head_dim, q_width));
         show_all(Input::AttentionOutput(layer), attn, c.heads * c.head_dim, q_width);
         let input = team.input(&[&w.attention_output], attn, n, c.heads * c.head_dim, q_width, made);
         team.add(&w.attention_output, w.attention_post_norm.as_deref(), c, input, h, x);
@@ -252,95 +253,4 @@ fn store(
             }
         }
     });
-}
-
-/// Causal attention of one layer: what its tasks look at.
-struct Attention<'a, 's> {
-    config: &'a Config,
-    layer: usize,
-    plan: LayerPlan,
-    batch: &'a [BatchToken],
-    sequences: &'a [&'s mut Sequence],
-    /// Of each token.
-    positions: &'a [usize],
-    /// (token, q | k | v), `stride` apart; the queries are scaled.
-    qkv: &'a [f32],
-    stride: usize,
-}
-
-impl Attention<'_, '_> {
-    /// One task per run of tokens and kv head, which reads each key and value once for all query heads that share it.
-    fn run(&self, team: &mut Team<'_>, runs: &[usize], out: &mut MatMut<'_>) {
-        let kernels = team.kernels;
-        let (dim, group) = (self.config.head_dim, self.config.heads / self.config.kv_heads);
-        let (soft_cap, len) = (self.config.plan.attention_cap, state_len(dim));
-        team.pool.for_tiles(team.locals, out, runs, group * dim, |local, rows: Range<usize>, cols, tile| {
-            let Local { attention, quant_attention, queries: tiles, buffer, state, visible, .. } = local;
-            let (kv_head, queries) = (cols.start / (group * dim), rows.len() * group);
-            let sequence = &*self.sequences[self.batch[rows.start].sequence];
-            // In int8, queries come in blocks.
-            let width = if sequence.is_turned() { dim.next_multiple_of(32) } else { dim };
-            let q = room(buffer, queries * width);
-            for (q, t) in q.chunks_exact_mut(group * width).zip(rows.clone()) {
-                let heads = self.qkv[t * self.stride..][cols.clone()].chunks_exact(dim);
-                for (to, head) in q.chunks_exact_mut(width).zip(heads) {
-                    to[..dim].copy_from_slice(head);
-                    to[dim..].fill(0.0);
-                }
-            }
-            let tiles = if sequence.is_turned() { quantize_rows(kernels, q, queries, width, tiles) } else { &[] };
-            let state = room(state, queries * len);
-            for page in self.first(rows.start) / PAGE..=self.positions[rows.end - 1] / PAGE {
-                let (start, end) = (page * PAGE, (page + 1) * PAGE);
-                // Runs have rising positions. So the queries that see this page are neighbours, and those for which it
-                // is the first one are the last of them.
-                let count = |is: &dyn Fn(usize) -> bool| rows.clone().take_while(|&t| is(t)).count();
-                let too_early = count(&|t| self.positions[t] < start);
-                let went_on = count(&|t| self.first(t) < start);
-                let seeing = count(&|t| self.first(t) < end);
-                for (part, first) in [(too_early..went_on, false), (went_on..seeing, true)] {
-                    if part.is_empty() {
-                        continue;
-                    }
-                    visible.clear();
-                    for t in part.clone().map(|r| rows.start + r) {
-                        let seen = self.first(t).max(start) - start..(self.positions[t] + 1).min(end) - start;
-                        visible.extend(std::iter::repeat_n(seen, group));
-                    }
-                    let part = part.start * group..part.end * group;
-                    let state = &mut state[part.start * len..part.end * len];
-                    // Of what is not quantised, where `width` is `dim`.
-                    let q = &q[part.start * width..part.end * width];
-                    let queries = Queries { q, visible, head_dim: dim, soft_cap };
-                    match sequence.segment(self.layer, kv_head, page) {
-                        AnySegment::F16(s) => kernels.attend_f16(queries, s, first, attention, state),
-                        AnySegment::F32(s) => kernels.attend_f32(queries, s, first, attention, state),
-                        AnySegment::Quantised(s, _) => {
-                            let queries = QuantQueries { tiles, rows: part, visible, head_dim: dim, soft_cap };
-                            kernels.attend_quant(queries, s, first, quant_attention, state);
-                        }
-                    }
-                }
-            }
-            for (r, states) in state.chunks_exact(len * group).enumerate() {
-                let row = tile.row(r);
-                for (state, out) in states.chunks_exact(len).zip(row.chunks_exact_mut(dim)) {
-                    kernels.finish(state, out);
-                }
-                if sequence.is_turned() {
-                    kernels.hadamard(row, dim);
-                }
-            }
-        });
-    }
-
-    /// The first position that token `t` sees.
-    fn first(&self, t: usize) -> usize {
-        let position = self.positions[t];
-        match self.plan.window {
-            None => 0,
-            Some(chunk) if self.plan.chunked => position / chunk * chunk,
-            Some(window) => (position + 1).saturating_sub(window),
-        }
-    }
 }

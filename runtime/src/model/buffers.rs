@@ -2,6 +2,7 @@
 
 use quipu_formats::families::names::Role;
 
+use super::attention::Segments;
 use super::batch::BatchToken;
 use super::experts::Routes;
 use super::product::InputBuffers;
@@ -43,6 +44,8 @@ pub(super) struct Buffers {
     next: Vec<usize>,
     /// Where attention's runs of tokens begin, and the end.
     pub(super) runs: Vec<usize>,
+    /// What attention makes of segments that are shared out.
+    pub(super) segments: Segments,
     /// The tokens that want logits, by their numbers in the batch.
     pub(super) wanted: Vec<usize>,
 }

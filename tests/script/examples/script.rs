@@ -1,4 +1,4 @@
-//! `quipu-test-script SCRIPT.json MODEL.gguf`: a script as a model.
+//! `script SCRIPT.json MODEL.gguf`: a script as a model. `cargo test` builds it, for the check of the server's page.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
