@@ -46,7 +46,7 @@ fn model_without_kernels(directory: &Path) -> PathBuf {
         .map(|tensor| {
             let stored = match tensor.name.rsplit_once(".attn_").map(|(_, part)| part) {
                 Some("q.weight") => StoredType::IQ2_XS,
-                Some("k.weight") => StoredType::MXFP4,
+                Some("k.weight") => StoredType::NVFP4,
                 _ => return tensor.clone(),
             };
             TensorInfo { encoding: Encoding::Stored(stored), ..tensor.clone() }
@@ -151,7 +151,7 @@ fn check(shared: bool) {
     let warnings = String::from_utf8(warnings.stdout).unwrap();
     let lines: Vec<&str> = warnings.lines().collect();
     assert_eq!(lines.len(), 2, "{warnings}");
-    for (stored, run) in [("IQ2_XS", "Q6_K"), ("MXFP4", "Q5_0")] {
+    for (stored, run) in [("IQ2_XS", "Q6_K"), ("NVFP4", "Q8_0")] {
         assert!(lines.iter().any(|line| line.contains(&format!("of type {stored} are run as {run}"))), "{warnings}");
     }
 

@@ -70,9 +70,9 @@ fn rows_are_handed_out_recoded() {
     }
     let types = recoded_types(&file);
     assert_eq!(types, StoredType::ALL.map(|ty| Recoded { from: ty, to: ty.runs_as(), tensors: 1 }));
-    let mxfp4 = types.iter().find(|recoded| recoded.from == StoredType::MXFP4).unwrap().to_string();
-    assert!(mxfp4.starts_with("1 tensors of type MXFP4 are run as Q5_0"), "{mxfp4}");
-    assert!(mxfp4.ends_with("5.5 bits per weight instead of 4.2"), "{mxfp4}");
+    let said = types.iter().find(|recoded| recoded.from == StoredType::NVFP4).unwrap().to_string();
+    assert!(said.starts_with("1 tensors of type NVFP4 are run as Q8_0"), "{said}");
+    assert!(said.ends_with("8.5 bits per weight instead of 4.5"), "{said}");
 }
 
 #[test]

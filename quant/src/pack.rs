@@ -12,9 +12,9 @@
 //! | type | lines | content |
 //! | --- | --- | --- |
 //! | Q8_0 | 8 | line j: `code[r][4j + i]` |
-//! | Q2_K | 2 | line t: bits 2u..2u + 2 are `code[r][4(4t + u) + i]` |
+//! | Q2_K, TQ2_0 | 2 | line t: bits 2u..2u + 2 are `code[r][4(4t + u) + i]` |
 //! | Q3_K | 2 + 1 | low 2 bits as above; then bit j (of 8) is bit 2 of `code[r][4j + i]` |
-//! | Q4_0, Q4_1, Q4_K, IQ4_NL, IQ4_XS | 4 | line j: low half `code[r][4j + i]`, high half `code[r][16 + 4j + i]` |
+//! | Q4_0, Q4_1, Q4_K, IQ4_NL, IQ4_XS, MXFP4 | 4 | line j: low half `code[r][4j + i]`, high half `code[r][16 + 4j + i]` |
 //! | Q5_0, Q5_1, Q5_K | 4 + 1 | low 4 bits as for Q4_0; then bit j (of 8) is bit 4 of `code[r][4j + i]` |
 //! | Q6_K | 4 + 2 | low 4 bits as for Q4_0; then in line t bits 2u..2u + 2 are the upper bits of `code[r][4(4t + u) + i]` |
 //!
@@ -22,7 +22,8 @@
 //! scales.
 //!
 //! Scales of one block (32 or 256 columns): first each f16 scale as f16\[16\], in the order d, m or d, dmin; then, for
-//! the blocks of 256, each byte of the block's `scales` (IQ4_XS: `scales_h`, `scales_l`) as u8\[16\].
+//! the blocks of 256, each byte of the block's `scales` (IQ4_XS: `scales_h`, `scales_l`) as u8\[16\]. MXFP4 has but one
+//! byte, its exponent, as u8\[16\].
 
 use std::ops::Range;
 
@@ -181,7 +182,8 @@ pub fn pack_group(layout: &PackedLayout, rows: &[u8], quants: &mut [u8], scales:
     });
 }
 
-/// Whether all weights of a group are numbers: no float is NaN or infinite, and no f16 scale is.
+/// Whether all weights of a group are numbers: no float is NaN or infinite, no f16 scale is, and no scale of MXFP4
+/// makes infinities.
 ///
 /// # Panics
 /// When the parts are not as long as the layout says.
@@ -189,6 +191,7 @@ pub fn group_is_finite(layout: &PackedLayout, quants: &[u8], scales: &[u8]) -> b
     layout.check_group(0, quants.len(), scales.len());
     match layout.ty {
         ty if ty.is_float() => float::all_finite(ty, quants),
+        TensorType::MXFP4 => scales.iter().all(|&e| e <= blocks::LARGEST_EXPONENT),
         ty => {
             let halves = GROUP_ROWS * 2 * ty.f16_scales();
             scales.chunks_exact(scale_bytes(ty)).all(|block| float::all_finite(TensorType::F16, &block[..halves]))

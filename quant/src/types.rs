@@ -147,6 +147,10 @@ types! {
         IQ4_XS (23, 256, 136) content( 4, (1,  6), Some(30));
         /// The upper half of a binary32.
         BF16   (30,   1,   2) content(16, (0,  0), Some(32));
+        /// 256 weights: f16 scale; −1, 0 or 1 each, four to a byte.
+        TQ2_0  (35, 256,  66) content( 2, (1,  0), Some(37));
+        /// 32 weights: a power of two as scale; 4-bit floating-point numbers (OCP Microscaling Formats 1.0).
+        MXFP4  (39,  32,  17) content( 4, (0,  1), Some(38));
     }
 }
 
@@ -171,12 +175,8 @@ types! {
         /// 256 weights: as [`StoredType::IQ1_S`], with a scale for each 16 and a shift for each 8.
         IQ1_M   (29, 256,  56) TensorType::Q6_K;
         /// 256 weights: f16 scale; −1, 0 or 1 each, five to a byte.
-        TQ1_0   (34, 256,  54) TensorType::Q2_K;
-        /// 256 weights: f16 scale; −1, 0 or 1 each, four to a byte.
-        TQ2_0   (35, 256,  66) TensorType::Q2_K;
-        /// 32 weights: a power of two as scale; 4-bit floating-point numbers (OCP Microscaling Formats 1.0).
-        MXFP4   (39,  32,  17) TensorType::Q5_0;
-        /// 64 weights: for each 16 an 8-bit floating-point scale; numbers as [`StoredType::MXFP4`].
+        TQ1_0   (34, 256,  54) TensorType::TQ2_0;
+        /// 64 weights: for each 16 an 8-bit floating-point scale; numbers as [`TensorType::MXFP4`].
         NVFP4   (40,  64,  36) TensorType::Q8_0;
         /// 128 weights: f16 scale; −1 or 1 each.
         Q1_0    (41, 128,  18) TensorType::Q4_0;
@@ -219,7 +219,7 @@ impl TensorType {
         self.content().scales.0
     }
 
-    /// Bytes of a block that hold the small integer scales and minima of its groups.
+    /// Bytes of a block that hold the small integer scales and minima of its groups, or the exponent of its scale.
     pub const fn byte_scales(self) -> usize {
         self.content().scales.1
     }
@@ -240,11 +240,10 @@ impl StoredType {
     ///
     /// | type | runs as | codes |
     /// | --- | --- | --- |
-    /// | TQ1_0, TQ2_0 | Q2_K | exact |
+    /// | TQ1_0 | TQ2_0 | exact, and so is the scale |
     /// | IQ1_S, IQ3_S | Q4_K | exact |
     /// | IQ1_M, IQ3_XXS | Q6_K | exact |
     /// | IQ2_XXS, IQ2_XS, IQ2_S | Q6_K | 5 : 16 : 27 for 8 : 25 : 43, 1 % of the weights' size |
-    /// | MXFP4 | Q5_0 | exact |
     /// | NVFP4 | Q8_0 | rounded, 0.6 % of the weights' size when scales are random |
     /// | Q1_0, Q2_0 | Q4_0 | exact |
     pub const fn runs_as(self) -> TensorType {
@@ -318,7 +317,7 @@ mod tests {
             assert_eq!((InterleavedType::from_id(t.id()), TensorType::from_name(t.name())), (Some(t), None));
             ids.push(t.id());
         }
-        assert_eq!(TensorType::ALL.map(TensorType::id), [0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 30]);
+        assert_eq!(TensorType::ALL.map(TensorType::id), [0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 30, 35, 39]);
         let all = ids.len();
         ids.sort_unstable();
         ids.dedup();

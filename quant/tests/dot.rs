@@ -104,7 +104,8 @@ proptest! {
     }
 }
 
-/// The first row of `cols` weights in `bytes`, with the exponents of the floats among them lowered to at most 2.
+/// The first row of `cols` weights in `bytes`, with the exponents of the floats among them lowered to at most 2, and
+/// those of MXFP4 to near 0.
 fn with_small_scales(ty: TensorType, mut bytes: Vec<u8>, cols: usize) -> Vec<u8> {
     let tops: Vec<usize> = match ty {
         _ if ty.is_float() => vec![ty.block_bytes() - 1],
@@ -114,6 +115,9 @@ fn with_small_scales(ty: TensorType, mut bytes: Vec<u8>, cols: usize) -> Vec<u8>
     for block in bytes.chunks_exact_mut(ty.block_bytes()) {
         for &top in &tops {
             block[top] &= !0x40;
+        }
+        if ty == TensorType::MXFP4 {
+            block[0] = 100 + block[0] % 32;
         }
     }
     bytes

@@ -57,6 +57,8 @@ def random_row(rng, name):
     for offset in F16_SCALES[name]:
         scales = rng.normal(0, 0.01, len(blocks)).astype(np.float16)
         blocks[:, offset : offset + 2] = scales.view(np.uint8).reshape(-1, 2)
+    if name == "MXFP4":
+        blocks[:, 0] = rng.integers(118, 126, len(blocks))
     return blocks
 
 
@@ -68,11 +70,18 @@ def with_f16(blocks, offset, value):
 
 def take_apart(name, blocks):
     """For every 32 weights: integer values, scale or one for each half, what is added (None, one number or one for each half)."""
+    if name == "MXFP4":
+        # Integers are twice the numbers, so for them the exponent of one is 128 instead of 127.
+        ones = blocks.copy()
+        ones[:, 0] = 128
+        return dequantize(name, ones).reshape(-1, 32), np.ldexp(f32(1), blocks[:, 0].astype(int) - 128), None
     halves = F16_SCALES[name]
     ones = with_f16(blocks, halves[0], 1)
     if len(halves) == 2:
         ones = with_f16(ones, halves[1], 0)
     d = blocks[:, halves[0] : halves[0] + 2].copy().view(np.float16).astype(f32)[:, 0]
+    if name == "TQ2_0":
+        return dequantize(name, ones).reshape(-1, 32), np.repeat(d, 8), None
     if name == "Q6_K":
         scales = blocks[:, 192:208].view(np.int8).reshape(-1, 2).astype(int)
         ones[:, 192:208] = 1

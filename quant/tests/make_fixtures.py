@@ -7,7 +7,8 @@
 xllamacpp carries ggml as C functions (`ggml_quantize_chunk`, `dequantize_row_*`, `ggml_fp32_to_fp16_row`,
 `ggml_fp32_to_bf16_row`), which are called here through ctypes.
 
-data/dequantize_TYPE.bin: u32 number of blocks, the blocks (random bytes; scales any f16 but NaN), then the f32 values.
+data/dequantize_TYPE.bin: u32 number of blocks, the blocks (random bytes; scales any f16 but NaN, of MXFP4 all there are), then the
+f32 values.
 data/quantize_input.bin:  f32 values, a multiple of 256.
 data/quantize_TYPE.bin:   the blocks made of quantize_input.bin.
 All numbers are little-endian.
@@ -33,10 +34,10 @@ Type = gguf.GGMLQuantizationType
 # Byte offsets of the f16 scales in a block.
 F16_SCALES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
-    "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0],
+    "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0], "TQ2_0": [64], "MXFP4": [],
 }
 # Those that came later have random numbers of their own, so that the data of the others stays as it is.
-LATER = ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS"]
+LATER = ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "MXFP4"]
 
 
 def numbers_for(name, rng):
@@ -54,13 +55,20 @@ def random_blocks(rng, name, count):
         bits[8 * n : 8 * n + 8] = special
         bits[np.isnan(bits.view(np.float16))] = 0x3C01
         blocks[:, offset : offset + 2] = bits.view(np.uint8).reshape(count, 2)
+    if name == "MXFP4":
+        blocks[:, 0] = np.arange(count)
     return blocks
+
+
+def block_count(name):
+    if name == "MXFP4":
+        return 256
+    return 24 if gguf.GGML_QUANT_SIZES[Type[name]][0] == 256 else 64
 
 
 def dequantize(name, blocks):
     values = np.empty(blocks.shape[0] * gguf.GGML_QUANT_SIZES[Type[name]][0], dtype=np.float32)
-    letters, rest = name.split("Q")
-    function = getattr(ggml, f"dequantize_row_{letters.lower()}q{rest}" if rest[-1] == "K" else f"dequantize_row_{name.lower()}")
+    function = getattr(ggml, f"dequantize_row_{name.lower().replace('_k', '_K')}")
     function(ctypes.c_void_p(blocks.ctypes.data), ctypes.c_void_p(values.ctypes.data), ctypes.c_int64(values.size))
     return values
 
@@ -144,7 +152,7 @@ def main():
     rng = np.random.default_rng(20260)
     DATA.mkdir(exist_ok=True)
     for name in F16_SCALES:
-        blocks = random_blocks(numbers_for(name, rng), name, 24 if gguf.GGML_QUANT_SIZES[Type[name]][0] == 256 else 64)
+        blocks = random_blocks(numbers_for(name, rng), name, block_count(name))
         values = dequantize(name, blocks)
         with np.errstate(all="ignore"):
             theirs = gguf.quants.dequantize(blocks, Type[name]).reshape(-1)

@@ -26,8 +26,6 @@ TYPES = {
     "IQ3_XXS": (256, 98, 0, 8),
     "IQ3_S": (256, 110, 0, 8),
     "TQ1_0": (256, 54, 52, 16),
-    "TQ2_0": (256, 66, 64, 8),
-    "MXFP4": (32, 17, None, 32),
     "NVFP4": (64, 36, None, 8),
     "Q1_0": (128, 18, 0, 16),
     "Q2_0": (64, 18, 0, 16),
@@ -107,8 +105,8 @@ def every_point(rng, name):
 
 
 def every_scale(rng, name):
-    """Blocks in which each 8-bit scale occurs once."""
-    scales = {"MXFP4": 1, "NVFP4": 4}[name]
+    """Blocks of NVFP4 in which each 8-bit scale occurs once."""
+    scales = 4
     blocks = rng.integers(0, 256, (256 // scales, TYPES[name][1]), dtype=np.uint8)
     blocks[:, :scales] = np.arange(256, dtype=np.uint8).reshape(-1, scales)
     return blocks
@@ -139,7 +137,7 @@ def main():
         blocks = [random_blocks(rng, name)]
         if name.startswith("IQ"):
             blocks.append(every_point(rng, name))
-        if name.endswith("FP4"):
+        if name == "NVFP4":
             blocks.append(every_scale(rng, name))
         blocks = np.ascontiguousarray(np.concatenate(blocks))
         values = dequantize(name, blocks)

@@ -16,21 +16,20 @@ fn demo() -> Box<dyn Source> {
 }
 
 /// A type for each matrix of the layers, one after the other. All have their scale in the first bytes of a block.
-const TYPES: [StoredType; 8] = [
+const TYPES: [StoredType; 7] = [
     StoredType::IQ1_S,
     StoredType::IQ2_XXS,
     StoredType::IQ2_XS,
     StoredType::IQ2_S,
     StoredType::IQ3_XXS,
     StoredType::IQ3_S,
-    StoredType::MXFP4,
     StoredType::Q1_0,
 ];
 
 /// Random blocks whose values are some hundredths large, as weights are.
 fn random_blocks(ty: StoredType, weights: usize, random: &mut Random) -> Vec<u8> {
     let mut bytes = random.bytes(weights / ty.block_len() * ty.block_bytes());
-    // The largest value for a scale of 1, and for MXFP4 of 2^-7.
+    // The largest value for a scale of 1.
     let largest = match ty {
         StoredType::IQ1_S => 17.0,
         StoredType::IQ2_XXS | StoredType::IQ2_XS | StoredType::IQ2_S => 167.0,
@@ -39,10 +38,7 @@ fn random_blocks(ty: StoredType, weights: usize, random: &mut Random) -> Vec<u8>
     };
     let scale = TensorType::F16;
     for block in bytes.chunks_exact_mut(ty.block_bytes()) {
-        match ty {
-            StoredType::MXFP4 => block[0] = 120,
-            _ => quipu_quant::blocks::quantize(scale, &[0.06 / largest], &mut block[..2]).unwrap(),
-        }
+        quipu_quant::blocks::quantize(scale, &[0.06 / largest], &mut block[..2]).unwrap();
     }
     bytes
 }

@@ -24,8 +24,8 @@
 //!
 //! The head is Q6_K in all of them: `output.weight`, or `token_embd.weight` where that is missing. An embedding that is
 //! not the head is of the mix's most common type. Models of 80 layers with grouped queries have their small `attn_v` in
-//! Q5_K where it would be Q3_K or Q4_K. Where the rows of a tensor are no multiple of 256, Q4_0 stands for Q2_K and
-//! Q3_K, Q5_0 for Q4_K, Q5_1 for Q5_K, Q8_0 for Q6_K, IQ4_NL for IQ4_XS.
+//! Q5_K where it would be Q3_K or Q4_K. Where the rows of a tensor are no multiple of 256, Q4_0 stands for Q2_K,
+//! Q3_K and TQ2_0, Q5_0 for Q4_K, Q5_1 for Q5_K, Q8_0 for Q6_K, IQ4_NL for IQ4_XS.
 
 use quipu_quant::TensorType::{self, *};
 
@@ -179,14 +179,14 @@ impl Model {
 pub(super) fn head(ty: TensorType) -> TensorType {
     match ty {
         F32 | F16 | BF16 | Q8_0 => ty,
-        Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS => Q6_K,
+        Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS | TQ2_0 | MXFP4 => Q6_K,
     }
 }
 
 /// What stands for a type whose blocks do not divide the rows.
 pub(super) fn fallback(ty: TensorType, cols: usize) -> TensorType {
     let smaller = match ty {
-        Q2_K | Q3_K => Q4_0,
+        Q2_K | Q3_K | TQ2_0 => Q4_0,
         IQ4_XS => IQ4_NL,
         Q4_K => Q5_0,
         Q5_K => Q5_1,

@@ -42,12 +42,14 @@ pub struct MatrixTypes {
 impl MatrixTypes {
     /// The choices for tensor number `index` of a source, whose entry is `from`, in a file that is to be packed or not.
     pub fn new(from: &TensorInfo, index: usize, packed: bool) -> MatrixTypes {
-        // Of the float types, the source's own is a choice, and F16 where that is F32.
-        let float = |ty: TensorType| ty == from.ty() || (ty, from.ty()) == (F16, F32);
+        // Of the float types, the source's own is a choice, and F16 where that is F32. MXFP4 and TQ2_0 are for weights
+        // that were trained in them; others lose less in types of that size.
+        let own = |ty: TensorType| ty == from.ty() || (ty, from.ty()) == (F16, F32);
         let sized = |ty: TensorType| {
             let encoding = if packed { Encoding::Packed(ty) } else { Encoding::Plain(ty) };
             let bytes = encoding.byte_len(from.rows(), from.cols())?;
-            (!ty.is_float() || float(ty)).then_some(SizedType { ty, bytes: bytes as u64 })
+            (!(ty.is_float() || matches!(ty, MXFP4 | TQ2_0)) || own(ty))
+                .then_some(SizedType { ty, bytes: bytes as u64 })
         };
         let mut types: Vec<SizedType> = TensorType::ALL.into_iter().filter_map(sized).collect();
         types.sort_by_key(|t| t.bytes);

@@ -112,7 +112,7 @@ fn candidates_are_what_a_conversion_makes() {
         let names: Vec<_> = choices.matrices.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(names, ["blk.0.attn_q.weight", "blk.0.ffn_down.weight", "blk.0.ffn_up.weight"]);
         let types: Vec<_> = choices.matrices.iter().map(|m| m.types.len()).collect();
-        // In turn: all types but BF16; all of these but those with blocks of 256; float types alone.
+        // In turn: all types but BF16, MXFP4 and TQ2_0; all of these but those with blocks of 256; float types alone.
         assert_eq!(types, [14, 8, 2]);
         let errors = choices.errors(&source, &options).unwrap();
         for pick in 0..14 {

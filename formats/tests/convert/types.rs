@@ -60,7 +60,7 @@ fn types_follow_the_table() {
     assert_eq!(types(&file), expected(F16, F16, F16, Some(("output.weight", F16))));
     assert_eq!(file.metadata().u32_opt("general.file_type").unwrap(), Some(1));
     assert_eq!(summary.types, [(F16, 6), (F32, 2)]);
-    for ty in [Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS] {
+    for ty in [Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, TQ2_0, MXFP4] {
         let plain = ConvertOptions::new(TypeRule::To(ty)).rounding(Rounding::Plain);
         let source = bench.source(&[info("blk.0.attn_q.weight", F16, &[256, 8])]);
         let error = bench.fail_with(&source, &plain, &bench.path("k.gguf"));

@@ -1,6 +1,6 @@
 //! Forms: what is left of a type of weights when its codes are bytes and its scales are f32.
 //!
-//! Twelve types have eight forms, and an instruction set has one kernel of full tiles for each form.
+//! Fourteen types have eight forms, and an instruction set has one kernel of full tiles for each form.
 
 /// How widened codes are multiplied.
 pub(crate) trait Form {

@@ -98,6 +98,39 @@ impl Scaling for Plain {
     }
 }
 
+/// A scale for 256 columns: TQ2_0.
+pub(crate) struct OneForAll;
+impl Scaling for OneForAll {
+    const BYTES: usize = 32;
+    const BLOCKS: usize = SUPER;
+    #[inline(always)]
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, _: usize) {
+        for block in &mut out.d[..SUPER] {
+            widen_f16(s, unit, block);
+        }
+    }
+}
+
+/// A power of two: MXFP4.
+pub(crate) struct PowerOfTwo;
+impl Scaling for PowerOfTwo {
+    const BYTES: usize = 16;
+    const BLOCKS: usize = 1;
+
+    /// `2^(e − 128)`, for the smallest exponents in two factors, since it is subnormal then.
+    #[inline(always)]
+    fn widen<S: Simd>(s: S, unit: &[u8], out: &mut SuperScales, at: usize) {
+        let one = s.splat(1.0);
+        for sub in 0..S::SUBS {
+            let from = sub * S::LANES;
+            let n = s.sub(s.load_u8(&unit[from..]), s.splat(128.0));
+            let normal = s.max(n, s.splat(-126.0));
+            let rest = s.scale_by_power_of_two(one, s.sub(n, normal));
+            s.store(s.mul(s.scale_by_power_of_two(one, normal), rest), &mut out.d[at][from..]);
+        }
+    }
+}
+
 /// A scale and a minimum: Q4_1, Q5_1.
 pub(crate) struct WithMin;
 impl Scaling for WithMin {

@@ -1,6 +1,6 @@
 //! Codes as R16·K4 stores them (the table in `quipu_quant::pack`), widened to a byte each.
 
-use quipu_quant::blocks::IQ4_VALUES;
+use quipu_quant::blocks::{E2M1_DOUBLED, IQ4_VALUES};
 
 use crate::gemm::{Codes, Gemm};
 use crate::simd::{LINE, Simd};
@@ -168,6 +168,62 @@ impl Codes for Table4 {
     #[inline(always)]
     fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
         s.look_up(const { &iq4_codes(S::BYTE_OFFSET) }, nibble(s, block, sub, j))
+    }
+}
+
+/// `values` and an offset that makes codes of `bits` bits of them.
+const fn moved(values: &[i8; 16], bits: u32) -> [u8; 16] {
+    let (mut codes, mut i) = ([0; 16], 0);
+    while i < 16 {
+        let code = values[i] as i32 + (1 << (bits - 1));
+        assert!(0 <= code && code < 1 << bits);
+        codes[i] = code as u8;
+        i += 1;
+    }
+    codes
+}
+
+/// MXFP4: nibbles that stand for numbers from −12 to 12, which five bits hold. So sums of 16 bits hold four lines.
+pub(crate) struct Fp4;
+impl Codes for Fp4 {
+    const BITS: u32 = 5;
+    const BYTES: usize = 4 * LINE;
+    const WORK: usize = 3;
+    #[inline(always)]
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let mut lines = nibbles(s, block, sub);
+        for j in 0..8 {
+            lines[j] = s.look_up(const { &moved(&E2M1_DOUBLED, 5) }, lines[j]);
+        }
+        lines
+    }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        s.look_up(const { &moved(&E2M1_DOUBLED, 5) }, nibble(s, block, sub, j))
+    }
+}
+
+/// What the codes of TQ2_0 stand for.
+const TERNARY: [i8; 16] = [-1, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// TQ2_0: pairs of bits that stand for numbers from −1 to 2. Four bits hold them, for which every instruction set has
+/// sums.
+pub(crate) struct Ternary;
+impl Codes for Ternary {
+    const BITS: u32 = 4;
+    const BYTES: usize = 2 * LINE;
+    const WORK: usize = 3;
+    #[inline(always)]
+    fn lines<S: Gemm>(s: S, block: &[u8], sub: usize) -> [S::Line; 8] {
+        let mut lines = bit_pairs(s, block, sub);
+        for j in 0..8 {
+            lines[j] = s.look_up(const { &moved(&TERNARY, 4) }, lines[j]);
+        }
+        lines
+    }
+    #[inline(always)]
+    fn line<S: Gemm>(s: S, block: &[u8], sub: usize, j: usize) -> S::Line {
+        s.look_up(const { &moved(&TERNARY, 4) }, bit_pair(s, block, sub, j))
     }
 }
 

@@ -13,14 +13,14 @@ use crate::operands::activations::{Acts, TILE_ROWS, Tile};
 use crate::operands::form::{Affine, Form, Halved, HalvedAffine, Scaled};
 use crate::operands::matrix::{MatMut, Weights};
 use crate::operands::scales::{
-    BlockScales, EightBitHalves, FourBits, GroupScales, Plain, SUPER, Scaling, SixBitHalves, SixBitScales, SixBits,
-    SuperScales, WithMin,
+    BlockScales, EightBitHalves, FourBits, GroupScales, OneForAll, Plain, PowerOfTwo, SUPER, Scaling, SixBitHalves,
+    SixBitScales, SixBits, SuperScales, WithMin,
 };
 use crate::simd::LINE;
 use crate::tuning::{Ahead, Tuning};
 
 use super::blocks::{block, store};
-use super::codes::{Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4};
+use super::codes::{Fp4, Lines, Packed2, Packed3, Packed4, Packed5, Packed6, Packed8, Table4, Ternary};
 use super::stream_tiles::{StreamScratch, StreamTiles};
 
 /// Memory for widened weights, which a worker keeps between products.
@@ -275,6 +275,8 @@ pub(crate) fn matmul<S: Gemm + Call>(
         Q8_0 => product!(Packed8, Plain, Scaled<8>),
         IQ4_NL => product!(Table4, Plain, Scaled<8>),
         IQ4_XS => product!(Table4, SixBitScales, Scaled<8>),
+        TQ2_0 => product!(Ternary, OneForAll, Scaled<4>),
+        MXFP4 => product!(Fp4, PowerOfTwo, Scaled<5>),
         F32 | F16 | BF16 => unreachable!("float weights go through matmul_float"),
     }
 }

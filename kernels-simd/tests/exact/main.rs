@@ -37,7 +37,7 @@ fn activations(random: &mut Random, n: usize) -> Vec<f32> {
     x
 }
 
-/// A row of any bits but for the f16 scales, which are finite; with extreme codes mixed in.
+/// A row of any bits but for the scales, which are finite and make no sums that are not; with extreme codes mixed in.
 fn row(random: &mut Random, ty: TensorType, cols: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = random.bytes(ty.row_bytes(cols).unwrap());
     let extreme = [0x00, 0x80, 0xff, 0x7f][random.below(4)];
@@ -48,6 +48,11 @@ fn row(random: &mut Random, ty: TensorType, cols: usize) -> Vec<u8> {
         let f16s = match ty {
             TensorType::F32 => {
                 block.copy_from_slice(&random.number().to_le_bytes());
+                continue;
+            }
+            TensorType::MXFP4 => {
+                // From the smallest ones, which are subnormal.
+                block[0] = random.below(160) as u8;
                 continue;
             }
             _ if ty.is_float() => &[0],

@@ -11,6 +11,8 @@ mod blocks256;
 mod blocks32;
 pub(crate) mod float;
 mod iq4;
+mod mxfp4;
+mod ternary;
 
 use thiserror::Error;
 
@@ -19,6 +21,9 @@ pub(crate) use block::{join_nibbles, read_blocks, split_nibbles};
 pub use blocks32::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
 pub use blocks256::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K};
 pub use iq4::{BlockIQ4_NL, BlockIQ4_XS, IQ4_VALUES};
+pub(crate) use mxfp4::LARGEST_EXPONENT;
+pub use mxfp4::{BlockMXFP4, E2M1_DOUBLED};
+pub use ternary::BlockTQ2_0;
 
 use crate::types::TensorType;
 
@@ -62,6 +67,8 @@ macro_rules! with_block {
             $crate::types::TensorType::Q6_K => $f::<$crate::blocks::BlockQ6_K>($($arg),*),
             $crate::types::TensorType::IQ4_NL => $f::<$crate::blocks::BlockIQ4_NL>($($arg),*),
             $crate::types::TensorType::IQ4_XS => $f::<$crate::blocks::BlockIQ4_XS>($($arg),*),
+            $crate::types::TensorType::TQ2_0 => $f::<$crate::blocks::BlockTQ2_0>($($arg),*),
+            $crate::types::TensorType::MXFP4 => $f::<$crate::blocks::BlockMXFP4>($($arg),*),
             $crate::types::TensorType::F32 | $crate::types::TensorType::F16 | $crate::types::TensorType::BF16 => $float,
         }
     };
@@ -115,14 +122,13 @@ pub fn quantize(ty: TensorType, src: &[f32], dst: &mut [u8]) -> Result<(), Block
     Ok(())
 }
 
-/// Whether [`quantize`] can make blocks of this type. Blocks of the K-quants, IQ4_NL and IQ4_XS are made by
-/// [`crate::search`] alone.
+/// Whether [`quantize`] can make blocks of this type. Blocks of the others are made by [`crate::search`] alone.
 pub const fn has_plain_rule(ty: TensorType) -> bool {
     use TensorType::*;
     matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
 }
 
-/// Byte offsets of the f16 scales within a block of type `ty`; none for the float types.
+/// Byte offsets of the f16 scales within a block of type `ty`; none for the float types and for MXFP4.
 pub fn f16_scales(ty: TensorType) -> &'static [usize] {
     fn of<B: Block>() -> &'static [usize] {
         B::F16_SCALES
@@ -131,10 +137,13 @@ pub fn f16_scales(ty: TensorType) -> &'static [usize] {
 }
 
 /// Whether all weights of `src`, any number of whole blocks of type `ty`, are numbers: no float is NaN or infinite, and
-/// no f16 scale is.
+/// no f16 scale is; no scale of MXFP4 makes infinities.
 pub fn all_finite(ty: TensorType, src: &[u8]) -> bool {
     if ty.is_float() {
         return float::all_finite(ty, src);
+    }
+    if ty == TensorType::MXFP4 {
+        return src.chunks_exact(ty.block_bytes()).all(|block| block[0] <= LARGEST_EXPONENT);
     }
     let scales = f16_scales(ty);
     let finite = |block: &[u8]| scales.iter().all(|&at| float::all_finite(TensorType::F16, &block[at..at + 2]));

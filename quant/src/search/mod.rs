@@ -17,6 +17,7 @@ mod block32;
 pub mod calibration;
 mod feedback;
 mod few_bits;
+mod few_levels;
 mod fit;
 mod iq4;
 mod super_block;

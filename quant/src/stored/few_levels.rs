@@ -1,5 +1,4 @@
-//! TQ1_0, TQ2_0, Q1_0, Q2_0: two to four levels for a weight; MXFP4, NVFP4: the 15 values of a 4-bit floating-point
-//! number.
+//! TQ1_0, Q1_0, Q2_0: two to four levels for a weight; NVFP4: the 15 values of a 4-bit floating-point number.
 //!
 //! The layouts are ggml's (`block_tq1_0` and its like in `ggml-common.h`).
 
@@ -7,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 
 use super::block::{Scales, StoredBlock};
-use crate::blocks::split_nibbles;
+use crate::blocks::E2M1_DOUBLED;
 use crate::types::StoredType;
 
 /// `w = d · (t − 1)`, t of 0, 1, 2, five of them in a byte.
@@ -21,26 +20,6 @@ pub(super) struct BlockTQ1_0 {
     /// Four digits each: digit `n` of byte `m` is weight `240 + 4·n + m`.
     qh: [u8; 4],
     d: f16,
-}
-
-/// `w = d · (t − 1)`, t of 2 bits.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-#[allow(non_camel_case_types)]
-pub(super) struct BlockTQ2_0 {
-    /// Bits `2n..2n + 2` of byte `32·c + m` are weight `128·c + 32·n + m`.
-    qs: [u8; 64],
-    d: f16,
-}
-
-/// `w = d / 2 · v`, d a power of two, v from [`E2M1_DOUBLED`].
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub(super) struct BlockMXFP4 {
-    /// Exponent of `d`, biased by 127 (E8M0).
-    e: u8,
-    /// Byte `j` has weight `j` in its low half, `j + 16` in its high half.
-    qs: [u8; 16],
 }
 
 /// `w = scale / 2 · v`, v from [`E2M1_DOUBLED`].
@@ -75,15 +54,10 @@ pub(super) struct BlockQ2_0 {
 
 const _: () = {
     assert!(size_of::<BlockTQ1_0>() == StoredType::TQ1_0.block_bytes());
-    assert!(size_of::<BlockTQ2_0>() == StoredType::TQ2_0.block_bytes());
-    assert!(size_of::<BlockMXFP4>() == StoredType::MXFP4.block_bytes());
     assert!(size_of::<BlockNVFP4>() == StoredType::NVFP4.block_bytes());
     assert!(size_of::<BlockQ1_0>() == StoredType::Q1_0.block_bytes());
     assert!(size_of::<BlockQ2_0>() == StoredType::Q2_0.block_bytes());
 };
-
-/// Twice the numbers of 2 bits of exponent and 1 of mantissa (OCP Microscaling Formats 1.0, E2M1).
-const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 impl StoredBlock for BlockTQ1_0 {
     const TYPE: StoredType = StoredType::TQ1_0;
@@ -110,37 +84,6 @@ fn digit(byte: u8, n: usize) -> i8 {
     const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
     // Wrapping drops the digits before the point; times 3, digit `n` stands before it.
     ((u16::from(byte.wrapping_mul(POWERS[n])) * 3) >> 8) as i8
-}
-
-impl StoredBlock for BlockTQ2_0 {
-    const TYPE: StoredType = StoredType::TQ2_0;
-
-    fn scales(&self) -> Scales {
-        one_scale(self.d.to_f32())
-    }
-
-    fn codes(&self, out: &mut [i8]) {
-        for (k, code) in out.iter_mut().enumerate() {
-            *code = two_bits(self.qs[k / 128 * 32 + k % 32], k / 32 % 4) - 1;
-        }
-    }
-}
-
-impl StoredBlock for BlockMXFP4 {
-    const TYPE: StoredType = StoredType::MXFP4;
-
-    fn scales(&self) -> Scales {
-        // Half of 2^(e − 127), which is subnormal for the two smallest exponents. That e = 255 means NaN is ignored, as
-        // ggml does.
-        let bits = if self.e < 2 { 1 << (21 + self.e) } else { (u32::from(self.e) - 1) << 23 };
-        one_scale(f32::from_bits(bits))
-    }
-
-    fn codes(&self, out: &mut [i8]) {
-        for (out, code) in out.iter_mut().zip(split_nibbles(&self.qs)) {
-            *out = E2M1_DOUBLED[usize::from(code)];
-        }
-    }
 }
 
 impl StoredBlock for BlockNVFP4 {

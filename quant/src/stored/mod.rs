@@ -46,8 +46,6 @@ macro_rules! with_stored_block {
             StoredType::IQ3_XXS => $f::<iq::BlockIQ3_XXS>($($arg),*),
             StoredType::IQ3_S => $f::<iq::BlockIQ3_S>($($arg),*),
             StoredType::TQ1_0 => $f::<few_levels::BlockTQ1_0>($($arg),*),
-            StoredType::TQ2_0 => $f::<few_levels::BlockTQ2_0>($($arg),*),
-            StoredType::MXFP4 => $f::<few_levels::BlockMXFP4>($($arg),*),
             StoredType::NVFP4 => $f::<few_levels::BlockNVFP4>($($arg),*),
             StoredType::Q1_0 => $f::<few_levels::BlockQ1_0>($($arg),*),
             StoredType::Q2_0 => $f::<few_levels::BlockQ2_0>($($arg),*),

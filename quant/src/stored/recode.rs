@@ -8,7 +8,7 @@ use bytemuck::bytes_of;
 use half::f16;
 
 use super::block::{LARGEST, Scales, write_values};
-use crate::blocks::{self, Block, BlockQ2_K, BlockQ4_0, BlockQ4_K, BlockQ5_0, BlockQ6_K, SUB};
+use crate::blocks::{self, Block, BlockQ4_0, BlockQ4_K, BlockQ6_K, BlockTQ2_0, SUB};
 use crate::search::pack_6_bits;
 use crate::types::{StoredType, TensorType};
 
@@ -16,13 +16,11 @@ use crate::types::{StoredType, TensorType};
 #[allow(non_camel_case_types)]
 enum Way {
     /// Codes from −1 to 2, no groups.
-    Q2_K,
+    TQ2_0,
     /// Codes from `−offset` to `15·step − offset`, groups of 32 with scales up to 63.
     Q4_K { step: f32, offset: f32 },
     /// Codes from `−32·step` to `31·step`, groups of 16 with scales up to 127.
     Q6_K { step: f32 },
-    /// Codes from −16 to 15, no groups.
-    Q5_0,
     /// Codes from −8 to 7, no groups.
     Q4_0,
     /// The values are rounded by ggml's plain rule.
@@ -37,14 +35,13 @@ impl Way {
             IQ1_S => Way::Q4_K { step: 2.0, offset: 9.0 },
             // Odd numbers up to 15.
             IQ3_S => Way::Q4_K { step: 2.0, offset: 15.0 },
-            TQ1_0 | TQ2_0 => Way::Q2_K,
+            TQ1_0 => Way::TQ2_0,
             IQ1_M => Way::Q6_K { step: 1.0 },
             // Multiples of 4 up to 52, and 62.
             IQ3_XXS => Way::Q6_K { step: 2.0 },
             // 5, 16 and 27 for 8, 25 and 43, which loses least of all codes up to 31 on real matrices (with their
             // scales; 8 is the most common).
             IQ2_XXS | IQ2_XS | IQ2_S => Way::Q6_K { step: 1.581 },
-            MXFP4 => Way::Q5_0,
             Q1_0 | Q2_0 => Way::Q4_0,
             // The scales of neighbouring groups have no small whole numbers in common.
             NVFP4 => Way::Q8_0,
@@ -53,10 +50,9 @@ impl Way {
 
     const fn target(&self) -> TensorType {
         match self {
-            Way::Q2_K => TensorType::Q2_K,
+            Way::TQ2_0 => TensorType::TQ2_0,
             Way::Q4_K { .. } => TensorType::Q4_K,
             Way::Q6_K { .. } => TensorType::Q6_K,
-            Way::Q5_0 => TensorType::Q5_0,
             Way::Q4_0 => TensorType::Q4_0,
             Way::Q8_0 => TensorType::Q8_0,
         }
@@ -76,10 +72,9 @@ const _: () = {
 /// Writes one block's weights as blocks of type `ty.runs_as()`.
 pub(super) fn recode(ty: StoredType, scales: &Scales, codes: &[i8], out: &mut [u8]) {
     match Way::of(ty) {
-        Way::Q2_K => out.copy_from_slice(bytes_of(&q2_k(scales, codes))),
+        Way::TQ2_0 => out.copy_from_slice(bytes_of(&tq2_0(scales, codes))),
         Way::Q4_K { step, offset } => out.copy_from_slice(bytes_of(&q4_k(scales, codes, step, offset))),
         Way::Q6_K { step } => out.copy_from_slice(bytes_of(&q6_k(scales, codes, step))),
-        Way::Q5_0 => blocks_of_32(codes, out, BlockQ5_0 { d: f16::from_f32(scales.d), qh: [0; 4], qs: [0; 16] }),
         Way::Q4_0 => blocks_of_32(codes, out, BlockQ4_0 { d: f16::from_f32(scales.d), qs: [0; 16] }),
         Way::Q8_0 => {
             let mut values = [0.0; LARGEST];
@@ -90,12 +85,10 @@ pub(super) fn recode(ty: StoredType, scales: &Scales, codes: &[i8], out: &mut [u
     }
 }
 
-fn q2_k(scales: &Scales, codes: &[i8]) -> BlockQ2_K {
-    let d = f16::from_f32(scales.d);
-    // Scale and minimum of every group: 1.
-    let mut block = BlockQ2_K { scales: [0x11; 16], qs: [0; 64], d, dmin: d };
+fn tq2_0(scales: &Scales, codes: &[i8]) -> BlockTQ2_0 {
+    let mut block = BlockTQ2_0 { qs: [0; 64], d: f16::from_f32(scales.d) };
     for (sub, codes) in codes.as_chunks::<SUB>().0.iter().enumerate() {
-        block.set_codes(sub, &codes.map(|c| (c + 1) as u8));
+        block.set_codes(sub, &codes.map(|c| (c as u8).wrapping_add(BlockTQ2_0::ZERO)));
     }
     block
 }
