@@ -140,7 +140,7 @@ impl MappedFile {
     /// Reads the whole file into memory and keeps it there.
     ///
     /// # Errors
-    /// See [`lock`](crate::lock::lock).
+    /// See [`lock`].
     pub fn lock(&self) -> io::Result<()> {
         lock(&self.map)
     }
