@@ -78,6 +78,10 @@ fn plain_rows(ty: TensorType, n: usize) -> Vec<u8> {
         for &at in at {
             block[at + 1] = if ty == TensorType::BF16 { bf16 } else { f16 };
         }
+        if ty == TensorType::MXFP4 {
+            // Its scale is a power of two, by its exponent.
+            block[0] = 120;
+        }
     }
     bytes
 }

@@ -218,6 +218,18 @@ proptest! {
     }
 }
 
+/// A penalty that leaves f32's range makes a token unlikely, not impossible: here it is the only one that is possible
+/// and ends no bigram which stands in the text.
+#[test]
+fn no_penalty_excludes_the_last_candidate() {
+    for (repeat, frequency) in [(1.5, 0.0), (1.0, f32::MAX)] {
+        let options = SamplerOptions::default().repeat_penalty(repeat).frequency_penalty(frequency);
+        let mut sampler = Sampler::new(options.repeat_last_n(8).no_repeat_ngram(2)).unwrap();
+        [2, 0, 0, 1, 0].into_iter().for_each(|token| sampler.accept(token));
+        assert_eq!(sampler.sample(&[0.0, 0.0, f32::MIN, f32::NEG_INFINITY]).unwrap(), 2);
+    }
+}
+
 /// The tokens of a sampler that hears what it draws.
 fn draws(options: SamplerOptions, n: usize) -> Vec<u32> {
     let mut sampler = Sampler::new(options).unwrap();

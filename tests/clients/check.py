@@ -185,7 +185,7 @@ def ollama_python(server):
     check("ollama: generate", written.response and written.done_reason == "length", written)
     vectors = client.embed(model="demo", input=["a king", "a miller"]).embeddings
     check("ollama: embed", len(vectors) == 2 and len(vectors[0]) == len(vectors[1]) > 0)
-    check("ollama: no pulling", *raises(ollama.ResponseError, lambda: client.pull("llama3.2"), status_code=501))
+    check("ollama: no pulling unless that is allowed", *raises(ollama.ResponseError, lambda: client.pull("llama3.2"), status_code=403))
     wrong = lambda: client.chat(model="demo", messages=ASK, options={"temperature": -1})
     check("ollama: a wrong value", *raises(ollama.ResponseError, wrong, status_code=400))
     stream = client.chat(model="demo", messages=ASK, options={"num_predict": -2, "ignore_eos": True}, stream=True)

@@ -4,8 +4,8 @@
 //! list of (token, position, sequence): a prompt, a decode step, the check of a draft and a server's mixed batch are
 //! the same call.
 //!
-//! - `block`: the block, driven by the family's plan; `attention`: its attention; `rope`: its angles; `experts`: mixtures
-//!   of feed-forward layers; `ends`: what stands before the first one and behind the last.
+//! - `block`: the block, driven by the family's plan; `attention`: its attention; `rope`: its angles; `experts`:
+//!   mixtures of feed-forward layers; `ends`: what stands before the first one and behind the last.
 //! - `team`: how steps are cut into chunks for the workers; `local`: what each of these has; `product`: the input of
 //!   products; `buffers`: activations.
 //! - `adapted`: what adapters add to products; `low_rank`: an adapter in memory.

@@ -56,8 +56,13 @@ impl Step for Penalties {
         candidates.adjust(&self.counts, |logit, count| {
             let scaled = if logit > 0.0 { logit / self.repeat } else { logit * self.repeat };
             let penalised = scaled - (count as f32 * self.frequency + self.presence) * temperature;
-            // Penalties at the edge of f32's range: a NaN or +∞ of our own making must not enter the sort.
-            if penalised.is_nan() { f32::NEG_INFINITY } else { penalised.min(f32::MAX) }
+            // At the edge of f32's range: a NaN or +∞ of our own making must not enter the sort, and however large a
+            // penalty is, it excludes no token altogether.
+            match (logit, penalised) {
+                (f32::NEG_INFINITY, _) => logit,
+                (_, nan) if nan.is_nan() => f32::MIN,
+                _ => penalised.clamp(f32::MIN, f32::MAX),
+            }
         });
     }
 
