@@ -53,9 +53,16 @@ pub fn apart_from(inputs: &Inputs, name: &Path) -> Result<()> {
     }
 }
 
+/// Whether whoever has read what is written is gone.
+fn is_closed(error: &io::Error) -> bool {
+    // What Windows says of a pipe with a name, and wine of any.
+    const NOT_CONNECTED: i32 = 233;
+    error.kind() == io::ErrorKind::BrokenPipe || cfg!(windows) && error.raw_os_error() == Some(NOT_CONNECTED)
+}
+
 fn check(written: io::Result<()>) -> Result<()> {
     match written {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
+        Err(e) if is_closed(&e) => Err(Closed.into()),
         other => other.context("cannot write to stdout"),
     }
 }
