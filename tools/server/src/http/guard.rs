@@ -28,7 +28,8 @@ pub struct Guard {
 pub enum Arrival {
     /// At this address of ours.
     Tcp(IpAddr),
-    /// At a socket in the file system, which no web page reaches.
+    /// At a socket in the file system, which no web page reaches; where there are such sockets.
+    #[cfg_attr(not(unix), expect(dead_code))]
     Unix,
 }
 
