@@ -81,8 +81,8 @@ struct Cli {
     command: commands::Command,
 }
 
-/// What the work's stack may take: eight times what the deepest command was seen to need without optimisation. (The
-/// main thread has what a shell's limit allows, or 1 MB on Windows.)
+/// What the work's stack may take, whatever a shell's limit leaves the main thread: half of what that has on Linux,
+/// four times what it has on Windows.
 const STACK: usize = 4 << 20;
 
 fn main() -> ExitCode {
