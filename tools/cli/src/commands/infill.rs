@@ -4,10 +4,10 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use quipu_runtime::generate::{Event, InfillNames, InfillOrder, InfillTokens, Request, SchedulerOptions, StopReason};
+use quipu_runtime::generate::{InfillNames, InfillOrder, InfillTokens, Request, SchedulerOptions, StopReason};
 use serde_json::json;
 
-use super::run::{describe, speeds, timings};
+use super::run::{Written, describe, speeds, timings, write};
 use crate::args::{self, ContextArgs, Limit, ModelArgs, token_limit};
 use crate::draft::DraftArgs;
 use crate::sampling::SamplingArgs;
@@ -79,22 +79,8 @@ pub fn run(args: Args) -> Result<()> {
     let interrupt = interrupt::listen();
     let request = Request::new(prompt.clone(), options).cancel(interrupt.cancel().clone());
     let show = |text: &str| if args.json { Ok(()) } else { out::print(text) };
-    let (mut text, mut written, mut shown) = (String::new(), Vec::new(), Ok(()));
-    let end = scheduler.stream(request, |event| {
-        if let Event::Token(token) = event
-            && shown.is_ok()
-        {
-            shown = show(&token.text);
-            text.push_str(&token.text);
-            written.push(model::token_json(&tokenizer, token.id, token.logprob));
-            if shown.is_err() {
-                // Nobody reads the rest.
-                interrupt.cancel().cancel();
-            }
-        }
-    })?;
-    text.push_str(&end.text);
-    shown.and_then(|()| show(&end.text))?;
+    let Written { text, tokens: written, end, shown } = write(&mut scheduler, request, &tokenizer, &interrupt, &show)?;
+    shown?;
     if std::io::stdout().is_terminal() {
         show("\n")?;
     }

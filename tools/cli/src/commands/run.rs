@@ -6,16 +6,20 @@ use std::time::Duration;
 use anyhow::Result;
 use quipu_formats::output::Inputs;
 use quipu_runtime::Engine;
-use quipu_runtime::generate::{Drafted, Event, Finished, Request, SchedulerOptions, StopReason, Timing, prompt_tokens};
+use quipu_runtime::generate::{
+    Drafted, Event, Finished, Request, Scheduler, SchedulerOptions, StopReason, Timing, prompt_tokens,
+};
 use quipu_runtime::host::memory;
 use quipu_runtime::sampler::SamplerState;
 use quipu_runtime::session::Session;
+use quipu_runtime::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use crate::adapters::LoraArgs;
 use crate::args::{self, ContextArgs, Limit, ModelArgs, token_limit};
 use crate::draft::DraftArgs;
+use crate::interrupt::Listening;
 use crate::sampling::SamplingArgs;
 use crate::session::SessionArgs;
 use crate::shape::{self, ShapeArgs};
@@ -109,22 +113,8 @@ pub fn run(args: Args) -> Result<()> {
     let interrupt = interrupt::listen();
     let request = Request::new(tokens, options).cancel(interrupt.cancel().clone());
     let request = request.adapters(adapters).sequence(sequence);
-    let (mut text, mut written, mut shown) = (String::new(), Vec::new(), Ok(()));
-    let end = scheduler.stream(request, |event| {
-        if let Event::Token(token) = event
-            && shown.is_ok()
-        {
-            shown = show(&token.text);
-            text.push_str(&token.text);
-            written.push(model::token_json(&tokenizer, token.id, token.logprob));
-            if shown.is_err() {
-                // Nobody reads the rest.
-                interrupt.cancel().cancel();
-            }
-        }
-    })?;
-    let shown = shown.and_then(|()| show(&end.text)).and_then(|()| show("\n"));
-    text.push_str(&end.text);
+    let Written { text, tokens: written, end, shown } = write(&mut scheduler, request, &tokenizer, &interrupt, &show)?;
+    let shown = shown.and_then(|()| show("\n"));
     args.session.save(scheduler.engine(), &inputs, || Session {
         tokens: end.tokens.clone(),
         sequence: end.sequence.clone(),
@@ -147,6 +137,46 @@ pub fn run(args: Args) -> Result<()> {
     talk::note(&format!("load {:.2} s, {}", load_time.as_secs_f64(), speeds(scheduler.engine(), &end)));
     talk::note(&format!("seed {seed}; ended by {}", describe(end.stop)));
     if end.stop == StopReason::Cancelled { Err(interrupt::Interrupted.into()) } else { Ok(()) }
+}
+
+/// A text, and how it ended.
+pub struct Written {
+    pub text: String,
+    /// Its tokens in JSON.
+    pub tokens: Vec<Json>,
+    pub end: Finished,
+    /// Why it could not be shown, if it could not.
+    pub shown: Result<()>,
+}
+
+/// Writes the text that `request` asks for, and shows each piece as it comes.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(
+    scheduler: &mut Scheduler,
+    request: Request,
+    tokenizer: &Tokenizer,
+    interrupt: &Listening,
+    show: &dyn Fn(&str) -> Result<()>,
+) -> Result<Written> {
+    let (mut text, mut tokens, mut shown) = (String::new(), Vec::new(), Ok(()));
+    let end = scheduler.stream(request, |event| {
+        if let Event::Token(token) = event
+            && shown.is_ok()
+        {
+            shown = show(&token.text);
+            text.push_str(&token.text);
+            tokens.push(model::token_json(tokenizer, token.id, token.logprob));
+            if shown.is_err() {
+                // Nobody reads the rest.
+                interrupt.cancel().cancel();
+            }
+        }
+    })?;
+    text.push_str(&end.text);
+    let shown = shown.and_then(|()| show(&end.text));
+    Ok(Written { text, tokens, end, shown })
 }
 
 /// What a session has besides its text.
